@@ -1,0 +1,1 @@
+"""Plumbing and event contracts that every service uses; business rules live in the services."""
