@@ -1,0 +1,92 @@
+"""One service's PostgreSQL database: its metadata, its engine, its sessions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from shared.http.idempotency import idempotency_table
+from shared.messaging.outbox import OutboxSession
+from shared.messaging.tables import add_messaging_tables
+
+Sessions = async_sessionmaker[AsyncSession]
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+TYPE_ANNOTATIONS = {
+    datetime: sa.DateTime(timezone=True),
+    UUID: sa.Uuid(),
+    str: sa.Text(),
+}
+"""For `type_annotation_map` of a service's declarative base: text without a length, times with a zone."""
+
+
+def service_metadata() -> sa.MetaData:
+    """Metadata with the naming convention and the tables that every service has."""
+    metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
+    add_messaging_tables(metadata)
+    idempotency_table(metadata)
+    return metadata
+
+
+@dataclass(frozen=True)
+class Database:
+    """An engine and the factory of its sessions."""
+
+    engine: AsyncEngine
+    sessions: Sessions
+
+    async def ping(self) -> None:
+        """Raises when no connection answers."""
+        async with self.engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self.engine.dispose()
+
+
+def open_database(
+    url: str, *, service: str, pool_size: int, on_events_committed: Callable[[], None] | None = None
+) -> Database:
+    """Make the engine; nothing connects before the first use.
+
+    `service` names the CloudEvents source of what its sessions record. `on_events_committed` is called after
+    each commit that left events in the outbox, so that a relay in this process need not wait for its next poll.
+    """
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 5,
+            "command_timeout": 30,
+            "server_settings": {
+                "application_name": f"orderly-{service}",
+                "statement_timeout": "15000",
+                "lock_timeout": "10000",
+                "idle_in_transaction_session_timeout": "30000",
+                "timezone": "UTC",
+                # Every statement here is a short one: compiling it costs more than it saves.
+                "jit": "off",
+            },
+        },
+    )
+    sessions = async_sessionmaker(
+        engine,
+        expire_on_commit=False,
+        sync_session_class=OutboxSession,
+        info={"service": service, "on_events_committed": on_events_committed},
+    )
+    return Database(engine=engine, sessions=sessions)

@@ -1,0 +1,133 @@
+"""A service's consumer groups on one FastStream broker: started when Kafka can be had, watched, stopped in order."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.annotations import KafkaMessage
+from faststream.kafka.message import KafkaAckableMessage
+from faststream.kafka.subscriber.usecase import BatchSubscriber
+
+from shared.health import Unhealthy
+from shared.messaging import metrics
+from shared.messaging.consumer import Consumer
+
+logger = structlog.get_logger(__name__)
+
+BATCH_RECORDS = 200
+START_PAUSE_SECONDS = 2.0
+STOP_TIMEOUT_SECONDS = 10.0
+LONGEST_TURN_SECONDS = 30.0
+"""A consumer that has not asked for more for so long, and does not say why, is stuck."""
+
+
+class Consumers:
+    """Runs consumers until stopped. Kafka's absence at the start is waited out in the background."""
+
+    def __init__(
+        self, consumers: Sequence[Consumer], *, bootstrap_servers: str, client_id: str, topic_prefix: str = ""
+    ) -> None:
+        self._consumers = consumers
+        self._topic_prefix = topic_prefix
+        self._running = False
+        self._broker = KafkaBroker(
+            bootstrap_servers,
+            client_id=client_id,
+            consumer_only=True,
+            allow_auto_create_topics=False,
+            graceful_timeout=STOP_TIMEOUT_SECONDS,
+            logger=logging.getLogger("faststream"),
+            log_level=logging.DEBUG,
+        )
+        self._subscribers = {consumer.name: self._subscribe(consumer) for consumer in consumers}
+
+    async def run(self) -> None:
+        """Start, and try again until it works; consuming itself goes on in FastStream's tasks."""
+        while self._consumers and not self._running:
+            try:
+                await self._broker.start()
+                self._running = True
+            except (KafkaError, OSError, TimeoutError) as fault:
+                logger.warning("consumers_not_started", fault=repr(fault))
+                await self._stop_broker()
+                await asyncio.sleep(START_PAUSE_SECONDS)
+
+    async def stop(self) -> None:
+        """Let the batches in hand finish, leave the groups; bounded in time."""
+        for consumer in self._consumers:
+            consumer.stop()
+        await self._stop_broker()
+
+    def stalled(self) -> list[str]:
+        """The consumers that are stuck: the loop has ended, or it has not turned for too long without a word."""
+        if not self._running:
+            return []
+        return [consumer.name for consumer in self._consumers if self._is_stalled(consumer)]
+
+    async def check(self) -> None:
+        """For the health page. Raises: Unhealthy."""
+        if self._consumers and not self._running:
+            raise Unhealthy("not started yet")
+        if stalled := self.stalled():
+            raise Unhealthy(", ".join(stalled))
+
+    def _is_stalled(self, consumer: Consumer) -> bool:
+        subscriber = self._subscribers[consumer.name]
+        if not subscriber.tasks or all(task.done() for task in subscriber.tasks) or subscriber.consumer is None:
+            return True
+        idle_seconds = _idle_seconds(subscriber.consumer)
+        metrics.LAST_TURN.labels(consumer.name).set(time.time() - idle_seconds)
+        return idle_seconds > LONGEST_TURN_SECONDS and not consumer.backing_off
+
+    def _subscribe(self, consumer: Consumer) -> BatchSubscriber:
+        subscriber = self._broker.subscriber(
+            self._topic_prefix + consumer.subscription.topic,
+            group_id=self._topic_prefix + consumer.name,
+            batch=True,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_records=BATCH_RECORDS,
+            no_reply=True,
+        )
+
+        async def parse(records: "tuple[ConsumerRecord[bytes, bytes], ...]") -> KafkaAckableMessage:
+            # FastStream's own parser raises on a header that is not UTF-8, and the message would be lost.
+            if subscriber.consumer is None:
+                raise RuntimeError("records came from a consumer that is stopped")
+            return KafkaAckableMessage(
+                body=b"",
+                headers={},
+                raw_message=records,
+                message_id=f"{records[0].topic}-{records[0].partition}-{records[0].offset}",
+                consumer=subscriber.consumer,
+            )
+
+        async def decode(_message: KafkaAckableMessage) -> bytes:
+            return b""
+
+        @subscriber(parser=parse, decoder=decode)
+        async def handle(message: KafkaMessage) -> None:
+            await consumer.handle(message)
+
+        return subscriber
+
+    async def _stop_broker(self) -> None:
+        self._running = False
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
+                await self._broker.stop()
+        except (KafkaError, OSError, TimeoutError) as fault:
+            logger.warning("consumers_not_stopped", fault=repr(fault))
+
+
+def _idle_seconds(consumer: AIOKafkaConsumer) -> float:
+    """How long the loop has not been waiting for records; aiokafka uses the same clock for max_poll_interval_ms."""
+    idle: float = consumer._subscription.fetcher_idle_time  # noqa: SLF001 - nothing public tells it
+    return idle

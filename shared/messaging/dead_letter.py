@@ -1,0 +1,63 @@
+"""Sequenced parking: a poison event waits aside, and the later events of its key wait behind it."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.messaging.envelope import Received
+
+_PARK = sa.text("""
+    INSERT INTO parked_event (
+        consumer, topic, partition, "offset", key, event_id, type, sequence, headers, payload, reason, error
+    ) VALUES (
+        :consumer, :topic, :partition, :offset, :key, :event_id, :type, :sequence,
+        CAST(:headers AS jsonb), :payload, :reason, :error
+    ) ON CONFLICT (consumer, topic, partition, "offset") DO NOTHING
+    RETURNING id
+""")
+
+
+class ParkReason(StrEnum):
+    """Why an event was not applied."""
+
+    UNDECODABLE = "undecodable"
+    INVALID = "invalid"
+    REFUSED = "refused"
+    TRIES_USED_UP = "tries_used_up"
+    TOO_OLD = "too_old"
+    BEHIND = "behind"
+
+
+@dataclass(frozen=True)
+class Parked:
+    """An event that is to be parked."""
+
+    received: Received
+    reason: ParkReason
+    error: str | None = None
+
+
+async def park(session: AsyncSession, *, consumer: str, parked: Parked) -> bool:
+    """Put an event aside in the caller's transaction; False when this very record was parked before."""
+    received, context = parked.received, parked.received.context
+    row = await session.execute(
+        _PARK,
+        {
+            "consumer": consumer,
+            "topic": received.topic,
+            "partition": received.partition,
+            "offset": received.offset,
+            "key": received.key,
+            "event_id": context.event_id if context else None,
+            "type": context.type if context else None,
+            "sequence": context.sequence if context else None,
+            "headers": json.dumps(dict(received.headers)),
+            "payload": received.value,
+            "reason": parked.reason.value,
+            "error": parked.error,
+        },
+    )
+    return row.first() is not None

@@ -1,0 +1,21 @@
+"""Telling trouble with the infrastructure, which passes, from trouble with an event, which does not."""
+
+import asyncpg
+from sqlalchemy import exc
+
+_OF_THE_STATEMENT = ("0A", "21", "22", "23", "42", "P0")
+"""SQLSTATE classes that the same statement meets again: its data, a constraint, its syntax, a raised exception."""
+
+
+def is_passing(fault: BaseException) -> bool:
+    """Whether the same work may well succeed on another try, with nothing changed but time.
+
+    A database that is away, full, locked or refusing is never an event's fault, so only what a statement brings
+    on itself counts as its own.
+    """
+    if isinstance(fault, exc.DBAPIError):
+        state = getattr(fault.orig, "sqlstate", None)
+        return state is None or not state.startswith(_OF_THE_STATEMENT)
+    if isinstance(fault, asyncpg.PostgresError):
+        return not (fault.sqlstate or "").startswith(_OF_THE_STATEMENT)
+    return isinstance(fault, (OSError, TimeoutError, exc.TimeoutError, asyncpg.InterfaceError))

@@ -1,0 +1,73 @@
+"""The lease that makes one relay the leader of a shard, by the database's clock and with an epoch."""
+
+import time
+from datetime import timedelta
+
+import asyncpg
+
+from shared.messaging import metrics
+
+_ACQUIRE = """
+    INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ($1, $2, 1, clock_timestamp() + $3)
+    ON CONFLICT (shard) DO UPDATE SET
+        owner = excluded.owner, epoch = relay_lease.epoch + 1, expires_at = excluded.expires_at
+    -- One's own lease may be taken again at once: the connection was lost, not the process.
+    WHERE relay_lease.expires_at < clock_timestamp() OR relay_lease.owner = excluded.owner
+    RETURNING epoch
+"""
+
+_RENEW = """
+    UPDATE relay_lease SET expires_at = clock_timestamp() + $4 WHERE shard = $1 AND owner = $2 AND epoch = $3
+    RETURNING epoch
+"""
+
+_RELEASE = "UPDATE relay_lease SET expires_at = clock_timestamp() WHERE shard = $1 AND owner = $2 AND epoch = $3"
+
+
+class Lease:
+    """A shard's lease as one process sees it.
+
+    An advisory lock would not do: a process that is stopped keeps it. `epoch` rises with every new leader.
+    """
+
+    duration = timedelta(seconds=5)
+
+    def __init__(self, *, shard: int, owner: str) -> None:
+        self.owner = owner
+        self.epoch = 0
+        self.is_held = False
+        self._shard = shard
+        self._renewed_at = 0.0
+
+    async def hold(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Take the lease if it is free, renew it if a third of it has gone; False while another holds it."""
+        if self.is_held:
+            if time.monotonic() - self._renewed_at < self.duration.total_seconds() / 3:
+                return True
+            epoch = await connection.fetchval(_RENEW, self._shard, self.owner, self.epoch, self.duration)
+        else:
+            epoch = await connection.fetchval(_ACQUIRE, self._shard, self.owner, self.duration)
+        if epoch is None:
+            self.lose()
+            return False
+        self.epoch = epoch
+        self.is_held = True
+        self.renewed()
+        metrics.RELAY_LEADER.labels(self._shard).set(1)
+        metrics.RELAY_EPOCH.labels(self._shard).set(epoch)
+        return True
+
+    async def release(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Let another relay take over at once."""
+        if self.is_held:
+            await connection.execute(_RELEASE, self._shard, self.owner, self.epoch)
+            self.lose()
+
+    def renewed(self) -> None:
+        """The database has just moved the expiry."""
+        self._renewed_at = time.monotonic()
+
+    def lose(self) -> None:
+        """This process leads no longer, or can't know."""
+        self.is_held = False
+        metrics.RELAY_LEADER.labels(self._shard).set(0)

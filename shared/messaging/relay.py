@@ -1,0 +1,173 @@
+"""The relay: moves a shard's outbox to Kafka in the order of its ids, one leader at a time."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Sequence
+
+import asyncpg
+import structlog
+
+from shared.messaging import metrics
+from shared.messaging.lease import Lease
+from shared.messaging.publisher import Acknowledged, Publisher, PublishFault
+
+logger = structlog.get_logger(__name__)
+
+PAGE_ROWS = 500
+SHORTEST_POLL_SECONDS = 0.2
+LONGEST_POLL_SECONDS = 1.0
+FIRST_BREAK_SECONDS = 0.2
+LONGEST_BREAK_SECONDS = 5.0
+
+_PAGE = """
+    SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
+    FROM outbox WHERE shard = $1 AND topic <> ALL($2::text[]) ORDER BY id LIMIT $3
+"""
+
+# Renewing the lease and moving the rows is one statement: a relay that lost its lease moves nothing.
+_MOVE = """
+    WITH lease AS (
+        UPDATE relay_lease SET expires_at = clock_timestamp() + $4 WHERE shard = $1 AND owner = $2 AND epoch = $3
+        RETURNING shard
+    ), gone AS (
+        DELETE FROM outbox o
+        USING unnest($5::bigint[], $6::int[], $7::bigint[]) AS sent (id, partition, "offset"), lease
+        WHERE o.shard = lease.shard AND o.id = sent.id
+        RETURNING o.*, sent.partition, sent."offset"
+    ), kept AS (
+        INSERT INTO outbox_sent (
+            day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate,
+            payload, shard, partition, "offset", sent_at
+        )
+        SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, id, event_id, topic, key, sequence, type, source,
+               dataschema, occurred_at, traceparent, tracestate, payload, shard, partition, "offset", clock_timestamp()
+        FROM gone
+    )
+    SELECT EXISTS (SELECT FROM lease)
+"""
+
+
+class LeaseLost(Exception):  # noqa: N818 - says what is so; caught by `run` alone
+    """Another relay leads the shard now."""
+
+
+class Relay:
+    """Sends one shard. Several may run; the one that holds the lease works, the others stand by."""
+
+    def __init__(self, *, dsn: str, publisher: Publisher, shard: int = 0) -> None:
+        self._dsn = dsn
+        self._publisher = publisher
+        self._shard = shard
+        self._lease = Lease(shard=shard, owner=str(uuid.uuid4()))
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._breaks: dict[str, tuple[float, float]] = {}
+        self._last_turn = time.monotonic()
+
+    def wake(self) -> None:
+        """Something was committed; don't wait for the next poll."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the page in hand."""
+        self._stopping = True
+        self._wake.set()
+
+    async def check(self) -> None:
+        """For the health page. Raises: KafkaError, TimeoutError, OSError when Kafka does not answer."""
+        await self._publisher.ping()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Time since the loop last turned."""
+        return time.monotonic() - self._last_turn
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process held the lease at its last turn."""
+        return self._lease.is_held
+
+    async def run(self) -> None:
+        """Work until `stop`; whatever goes wrong is tried again for ever."""
+        pause = FIRST_BREAK_SECONDS
+        try:
+            while not self._stopping:
+                try:
+                    async with asyncio.timeout(10):
+                        connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=15)
+                    try:
+                        await self._work(connection)
+                        pause = FIRST_BREAK_SECONDS
+                    finally:
+                        connection.terminate()
+                except (LeaseLost, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+                    logger.warning("relay_interrupted", shard=self._shard, fault=repr(fault))
+                    self._lease.lose()
+                    await self._rest(pause)
+                    pause = min(pause * 2, LONGEST_BREAK_SECONDS)
+        finally:
+            await self._publisher.close()
+
+    async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        poll = SHORTEST_POLL_SECONDS
+        while not self._stopping:
+            self._last_turn = time.monotonic()
+            if not await self._lease.hold(connection):
+                await self._rest(LONGEST_POLL_SECONDS)
+                continue
+            self._wake.clear()
+            broken = [topic for topic, (until, _) in self._breaks.items() if until > time.monotonic()]
+            rows = await connection.fetch(_PAGE, self._shard, broken, PAGE_ROWS)
+            if rows:
+                await self._send(connection, rows)
+                poll = SHORTEST_POLL_SECONDS
+            if len(rows) < PAGE_ROWS:
+                await self._rest(poll)
+                poll = min(poll * 2, LONGEST_POLL_SECONDS)
+        await self._lease.release(connection)
+
+    async def _send(self, connection: "asyncpg.Connection[asyncpg.Record]", rows: Sequence[asyncpg.Record]) -> None:
+        sent, failed = await self._publisher.publish(rows)
+        for topic, fault in failed.items():
+            self._break(topic, fault)
+        if not sent:
+            return
+        await self._move(connection, sent)
+        now = time.time()
+        acknowledged = {one.row_id for one in sent}
+        for row in rows:
+            if row["id"] in acknowledged:
+                metrics.PUBLISHED.labels(row["topic"]).inc()
+                metrics.COMMIT_TO_KAFKA.observe(max(0.0, now - row["occurred_at"].timestamp()))
+        for topic in {row["topic"] for row in rows} - set(failed):
+            self._breaks.pop(topic, None)
+
+    async def _move(self, connection: "asyncpg.Connection[asyncpg.Record]", sent: Sequence[Acknowledged]) -> None:
+        still_leading = await connection.fetchval(
+            _MOVE,
+            self._shard,
+            self._lease.owner,
+            self._lease.epoch,
+            self._lease.duration,
+            [one.row_id for one in sent],
+            [one.partition for one in sent],
+            [one.offset for one in sent],
+        )
+        if not still_leading:
+            raise LeaseLost
+        self._lease.renewed()
+
+    def _break(self, topic: str, fault: PublishFault) -> None:
+        """Leave a failing topic alone for a while, so that it does not hold up the others."""
+        _, seconds = self._breaks.get(topic, (0.0, FIRST_BREAK_SECONDS / 2))
+        seconds = min(seconds * 2, LONGEST_BREAK_SECONDS)
+        self._breaks[topic] = (time.monotonic() + seconds, seconds)
+        logger.warning("publish_failed", topic=topic, fault=repr(fault), retry_in_seconds=seconds)
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,104 @@
+"""The messaging tables' DDL, in released steps: a step never changes once a release has it, a new one is added."""
+
+V1_UP = """
+CREATE TABLE event_stream (
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    CONSTRAINT pk_event_stream PRIMARY KEY (topic, key)
+) WITH (fillfactor = 70);
+
+CREATE TABLE outbox (
+    shard smallint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    event_id uuid NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    type text NOT NULL,
+    source text NOT NULL,
+    dataschema text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    traceparent text,
+    tracestate text,
+    payload bytea NOT NULL,
+    CONSTRAINT pk_outbox PRIMARY KEY (shard, id),
+    CONSTRAINT uq_outbox_topic_key_sequence UNIQUE (topic, key, sequence),
+    CONSTRAINT ck_outbox_payload_size CHECK (octet_length(payload) <= 524288)
+) WITH (
+    -- Every row lives for milliseconds: vacuum by count, at once, without pauses.
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
+);
+
+CREATE TABLE outbox_sent (
+    day date NOT NULL,
+    id bigint NOT NULL,
+    event_id uuid NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    type text NOT NULL,
+    source text NOT NULL,
+    dataschema text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    traceparent text,
+    tracestate text,
+    payload bytea NOT NULL,
+    shard smallint NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    sent_at timestamptz NOT NULL,
+    CONSTRAINT pk_outbox_sent PRIMARY KEY (day, id)
+) PARTITION BY RANGE (day);
+CREATE INDEX ix_outbox_sent_sent_at ON outbox_sent USING brin (sent_at);
+
+CREATE TABLE relay_lease (
+    shard smallint NOT NULL,
+    owner text NOT NULL,
+    epoch bigint NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT pk_relay_lease PRIMARY KEY (shard)
+);
+
+CREATE TABLE inbox (
+    consumer text NOT NULL,
+    day date NOT NULL,
+    event_id uuid NOT NULL,
+    CONSTRAINT pk_inbox PRIMARY KEY (consumer, day, event_id)
+) PARTITION BY RANGE (day);
+
+CREATE TABLE inbox_sequence (
+    consumer text NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    parked integer NOT NULL DEFAULT 0,
+    CONSTRAINT pk_inbox_sequence PRIMARY KEY (consumer, topic, key)
+) WITH (fillfactor = 70);
+
+CREATE TABLE parked_event (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    consumer text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    key text NOT NULL,
+    event_id uuid,
+    type text,
+    sequence bigint,
+    headers jsonb NOT NULL,
+    payload bytea NOT NULL,
+    reason text NOT NULL,
+    error text,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    resolution text,
+    resolved_at timestamptz,
+    CONSTRAINT pk_parked_event PRIMARY KEY (id),
+    CONSTRAINT uq_parked_event_consumer_topic_partition_offset UNIQUE (consumer, topic, partition, "offset")
+);
+CREATE INDEX ix_parked_event_waiting ON parked_event (consumer, topic, key, id) WHERE resolution IS NULL;
+"""
+
+V1_DOWN = """
+DROP TABLE parked_event, inbox_sequence, inbox, relay_lease, outbox_sent, outbox, event_stream;
+"""
