@@ -18,7 +18,7 @@ from math import ceil
 from typing import Any, ClassVar
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not an error of the program
+class Refusal(Exception):
     """The request was refused."""
 
     status: ClassVar[int] = 400

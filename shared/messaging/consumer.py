@@ -17,6 +17,7 @@ from shared.database import Sessions
 from shared.messaging import metrics
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.envelope import Received, read_records
+from shared.messaging.failpoints import failpoint
 from shared.messaging.faults import is_passing
 from shared.messaging.slices import PoisonError, apply_slice, park_event, report
 from shared.messaging.subscription import Subscription
@@ -32,7 +33,7 @@ HANDLER_TRIES = 4
 COMMIT_TIMEOUT_SECONDS = 10.0
 
 
-class ServiceUnavailable(Exception):  # noqa: N818 - says what is so; caught by `handle` alone
+class ServiceUnavailable(Exception):
     """The infrastructure stayed away for longer than PATIENCE_SECONDS."""
 
 
@@ -53,7 +54,9 @@ class Consumer:
         """Apply one batch, then commit its offsets. Never raises but for cancellation."""
         self.busy_since = time.monotonic()
         try:
+            failpoint("consumer.received")
             await self._apply(read_records(_records_of(message)))
+            failpoint("consumer.db_committed")
         except ServiceUnavailable:
             logger.warning("batch_given_back", consumer=self.name)
             await message.nack()
@@ -64,6 +67,7 @@ class Consumer:
             await self._pause(LONGEST_PAUSE_SECONDS)
         else:
             await self._commit(message)
+            failpoint("consumer.acked")
         finally:
             self.busy_since = None
             self.backing_off = False

@@ -28,6 +28,7 @@ class ParkReason(StrEnum):
     REFUSED = "refused"
     TRIES_USED_UP = "tries_used_up"
     TOO_OLD = "too_old"
+    OUT_OF_ORDER = "out_of_order"
     BEHIND = "behind"
 
 
@@ -40,14 +41,17 @@ class Parked:
     error: str | None = None
 
 
-async def park(session: AsyncSession, *, consumer: str, parked: Parked) -> bool:
-    """Put an event aside in the caller's transaction; False when this very record was parked before."""
+async def park(session: AsyncSession, *, consumer: str, topic: str, parked: Parked) -> bool:
+    """Put an event aside in the caller's transaction; False when this very record was parked before.
+
+    `topic` is the declared one, without a deployment's prefix.
+    """
     received, context = parked.received, parked.received.context
     row = await session.execute(
         _PARK,
         {
             "consumer": consumer,
-            "topic": received.topic,
+            "topic": topic,
             "partition": received.partition,
             "offset": received.offset,
             "key": received.key,

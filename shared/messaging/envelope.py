@@ -82,21 +82,33 @@ def encode_headers(
 
 def read_record(record: "ConsumerRecord[bytes | None, bytes | None]") -> Received:
     """Read one record; whatever is wrong with it is said in the result, never raised."""
-    headers = {_text(name.encode()): _text(value) for name, value in record.headers}
-    key = _text(record.key or b"")
+    return received_of(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=_text(record.key or b""),
+        value=record.value or b"",
+        headers={_text(name.encode()): _text(value) for name, value in record.headers},
+    )
+
+
+def received_of(
+    *, topic: str, partition: int, offset: int, key: str, value: bytes, headers: Mapping[str, str]
+) -> Received:
+    """Read the envelope of what came, or was parked; never raises."""
     context, error = None, None
     try:
-        context = _context(headers, topic=record.topic, key=key)
+        context = _context(headers, topic=topic, key=key)
     except KeyError as missing:
         error = f"the header {missing.args[0]} is missing"
     except ValueError as invalid:
         error = str(invalid)
     return Received(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
+        topic=topic,
+        partition=partition,
+        offset=offset,
         key=key,
-        value=record.value or b"",
+        value=value,
         headers=headers,
         context=context,
         error=error,

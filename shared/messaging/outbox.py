@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from shared.events.contract import Event
 from shared.ids import new_id
+from shared.messaging.failpoints import failpoint
 from shared.telemetry import current_traceparent, current_tracestate
 
 SHARDS = 1
@@ -123,12 +124,14 @@ def _write(session: Session) -> None:
         },
     )
     session.info[_WRITTEN] = True
+    failpoint("api.before_commit")
 
 
 @sqlalchemy_event.listens_for(OutboxSession, "after_commit")
 def _wake_relay(session: Session) -> None:
     if session.in_nested_transaction() or not session.info.pop(_WRITTEN, False):
         return
+    failpoint("api.committed")
     wake: Callable[[], None] | None = session.info.get("on_events_committed")
     if wake is not None:
         wake()

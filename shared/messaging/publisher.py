@@ -14,6 +14,7 @@ from aiokafka.partitioner import murmur2
 
 from shared.messaging import metrics
 from shared.messaging.envelope import encode_headers
+from shared.messaging.failpoints import failpoint
 
 logger = structlog.get_logger(__name__)
 
@@ -135,6 +136,7 @@ class Publisher:
                 batch.close()
                 async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                     future = await producer.send_batch(batch, self._topic_prefix + topic, partition=partition)
+                    failpoint("relay.published")
                     metadata = await future
                 sent += [
                     Acknowledged(row["id"], partition, metadata.offset + position)

@@ -9,8 +9,10 @@ import asyncpg
 import structlog
 
 from shared.messaging import metrics
+from shared.messaging.failpoints import failpoint
 from shared.messaging.lease import Lease
 from shared.messaging.publisher import Acknowledged, Publisher, PublishFault
+from shared.messaging.wakeup import CHANNEL
 
 logger = structlog.get_logger(__name__)
 
@@ -48,7 +50,7 @@ _MOVE = """
 """
 
 
-class LeaseLost(Exception):  # noqa: N818 - says what is so; caught by `run` alone
+class LeaseLost(Exception):
     """Another relay leads the shard now."""
 
 
@@ -111,6 +113,7 @@ class Relay:
 
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         poll = SHORTEST_POLL_SECONDS
+        await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
         while not self._stopping:
             self._last_turn = time.monotonic()
             if not await self._lease.hold(connection):
@@ -120,6 +123,7 @@ class Relay:
             broken = [topic for topic, (until, _) in self._breaks.items() if until > time.monotonic()]
             rows = await connection.fetch(_PAGE, self._shard, broken, PAGE_ROWS)
             if rows:
+                failpoint("relay.fetched")
                 await self._send(connection, rows)
                 poll = SHORTEST_POLL_SECONDS
             if len(rows) < PAGE_ROWS:
@@ -133,7 +137,9 @@ class Relay:
             self._break(topic, fault)
         if not sent:
             return
+        failpoint("relay.acked")
         await self._move(connection, sent)
+        failpoint("relay.moved")
         now = time.time()
         acknowledged = {one.row_id for one in sent}
         for row in rows:

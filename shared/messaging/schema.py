@@ -97,8 +97,21 @@ CREATE TABLE parked_event (
     CONSTRAINT uq_parked_event_consumer_topic_partition_offset UNIQUE (consumer, topic, partition, "offset")
 );
 CREATE INDEX ix_parked_event_waiting ON parked_event (consumer, topic, key, id) WHERE resolution IS NULL;
+
+CREATE TABLE parked_event_action (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    parked_event_id bigint NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    outcome text NOT NULL,
+    detail text,
+    acted_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pk_parked_event_action PRIMARY KEY (id),
+    CONSTRAINT fk_parked_event_action_parked_event_id FOREIGN KEY (parked_event_id) REFERENCES parked_event (id)
+);
+CREATE INDEX ix_parked_event_action_parked_event_id ON parked_event_action (parked_event_id);
 """
 
 V1_DOWN = """
-DROP TABLE parked_event, inbox_sequence, inbox, relay_lease, outbox_sent, outbox, event_stream;
+DROP TABLE parked_event_action, parked_event, inbox_sequence, inbox, relay_lease, outbox_sent, outbox, event_stream;
 """

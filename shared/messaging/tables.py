@@ -76,10 +76,10 @@ def add_messaging_tables(metadata: sa.MetaData) -> None:
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("parked", sa.Integer, nullable=False, server_default="0"),
     )
-    _add_parked_event(metadata)
+    _add_parked_events(metadata)
 
 
-def _add_parked_event(metadata: sa.MetaData) -> None:
+def _add_parked_events(metadata: sa.MetaData) -> None:
     sa.Table(
         "parked_event",
         metadata,
@@ -108,4 +108,15 @@ def _add_parked_event(metadata: sa.MetaData) -> None:
             "id",
             postgresql_where=sa.text("resolution IS NULL"),
         ),
+    )
+    sa.Table(
+        "parked_event_action",
+        metadata,
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("parked_event_id", sa.ForeignKey("parked_event.id"), nullable=False, index=True),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("action", sa.Text, nullable=False),
+        sa.Column("outcome", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text),
+        sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )

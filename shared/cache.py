@@ -1,0 +1,138 @@
+"""Read-through cache in Valkey: one load per miss, no stale value after a change, no failure when Valkey is down."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_LEASE = timedelta(seconds=2)
+_POLL_SECONDS = 0.02
+
+# Only the holder of the lease may store. `forget` takes the lease away too, so that a load begun before a change
+# cannot put the old value back after it.
+_STORE = """
+if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
+return redis.call('del', KEYS[2])
+"""
+_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+
+
+@dataclass
+class Outage:
+    """Valkey does not answer: go on without it for a second at a time, and say so every 30 s, not every request."""
+
+    event: str
+    _until: float = field(default=0.0, init=False)
+    _silent_until: float = field(default=0.0, init=False)
+
+    @property
+    def ongoing(self) -> bool:
+        return time.monotonic() < self._until
+
+    def report(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._until = now + 1
+        if now >= self._silent_until:
+            self._silent_until = now + 30
+            log.warning(self.event, error=type(error).__name__)
+
+
+@dataclass(frozen=True)
+class Cache:
+    client: Redis
+    prefix: str
+    _outage: Outage = field(default_factory=lambda: Outage("cache_unavailable"), init=False)
+
+    async def get_or_load(self, key: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], model: type[T]) -> T:
+        """The stored value, or what `load` returns; of many that miss together, in all processes, one loads."""
+        adapter: TypeAdapter[T] = _adapter_of(model)  # type: ignore[arg-type]  # every type is hashable
+        token = secrets.token_hex(8)
+        deadline = time.monotonic() + _LEASE.total_seconds()
+        while not self._outage.ongoing and time.monotonic() < deadline:
+            try:
+                stored = await self.client.get(self._value(key))
+                if stored is not None:
+                    return adapter.validate_json(stored)
+                leased = await self.client.set(self._lease(key), token, nx=True, px=_LEASE)
+            except ValidationError:  # stored by another version of the code
+                await self.forget(key)
+                break
+            except (RedisError, OSError) as error:
+                self._outage.report(error)
+                break
+            if leased:
+                return await self._load_under_lease(key, token, ttl=ttl, load=load, adapter=adapter)
+            await asyncio.sleep(_POLL_SECONDS)
+        return await load()
+
+    async def forget(self, *keys: str) -> None:
+        """Call it after the commit. If Valkey cannot be reached, the old value lives on until its TTL ends."""
+        try:
+            await self.client.unlink(*(name for key in keys for name in (self._value(key), self._lease(key))))
+        except (RedisError, OSError) as error:
+            self._outage.report(error)
+
+    async def ping(self) -> None:
+        """Raises when Valkey does not answer."""
+        await self.client.ping()
+
+    async def close(self) -> None:
+        await self.client.aclose(close_connection_pool=True)
+
+    async def _load_under_lease(
+        self, key: str, token: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], adapter: TypeAdapter[T]
+    ) -> T:
+        try:
+            value = await load()
+        except BaseException:
+            await self._run_script(_RELEASE, [self._lease(key)], [token])
+            raise
+        milliseconds = int(ttl.total_seconds() * 1000)
+        arguments = [token, adapter.dump_json(value), milliseconds]
+        await self._run_script(_STORE, [self._value(key), self._lease(key)], arguments)
+        return value
+
+    async def _run_script(self, script: str, keys: list[str], arguments: list[Any]) -> None:
+        try:
+            await self.client.eval(script, len(keys), *keys, *arguments)
+        except (RedisError, OSError) as error:
+            self._outage.report(error)
+
+    def _value(self, key: str) -> str:
+        return f"{self.prefix}cache:{{{key}}}"
+
+    def _lease(self, key: str) -> str:
+        return f"{self.prefix}lease:{{{key}}}"
+
+
+@lru_cache
+def _adapter_of(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
+
+
+def open_cache(valkey_url: str, *, prefix: str = "") -> Cache:
+    """`prefix` keeps services apart that share one Valkey. Connects at the first use."""
+    pool = BlockingConnectionPool.from_url(
+        valkey_url,
+        max_connections=20,
+        timeout=0.25,
+        socket_timeout=0.5,
+        socket_connect_timeout=0.25,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Cache(Redis(connection_pool=pool), f"{prefix}:" if prefix else "")

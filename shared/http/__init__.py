@@ -1,0 +1,1 @@
+"""HTTP behaviour that every service shares: errors, authentication, idempotency, pages, limits."""

@@ -1,0 +1,96 @@
+"""What a route asks of its caller: nothing, an account, or a role; and the access matrix read off an application."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from structlog.contextvars import bind_contextvars
+
+from shared.errors import Forbidden, Unauthenticated
+from shared.http.tokens import Principal, TokenVerifier
+
+UNDECLARED = "undeclared"
+
+bearer = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    scheme_name="access_token",
+    description="The access token of POST /v1/sessions.",
+)
+
+
+class TokenMissing(Unauthenticated):
+    """An access token is required."""
+
+    code = "token_missing"
+
+
+class RoleRequired(Forbidden):
+    """Your role does not allow this."""
+
+    code = "role_required"
+
+
+async def public() -> None:
+    """Marks a route that anyone may call: `dependencies=[Depends(public)]`."""
+
+
+async def current_caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Principal:
+    if credentials is None:
+        raise TokenMissing
+    verifier: TokenVerifier = request.app.state.token_verifier
+    caller = await verifier.verify(credentials.credentials)
+    bind_contextvars(caller_id=str(caller.user_id))
+    return caller
+
+
+Caller = Annotated[Principal, Depends(current_caller)]
+
+
+@dataclass(frozen=True)
+class RoleGuard:
+    roles: frozenset[str]
+
+    async def __call__(self, caller: Caller) -> Principal:
+        if self.roles.isdisjoint(caller.roles):
+            raise RoleRequired(extra={"roles": sorted(self.roles)})
+        return caller
+
+
+def require_role(*roles: str) -> RoleGuard:
+    """A dependency that lets in callers with any of the roles."""
+    return RoleGuard(frozenset(roles))
+
+
+def access_matrix(app: FastAPI) -> dict[str, str]:
+    """`"GET /v1/orders"` -> "public", "caller", roles as "admin|support", or UNDECLARED, which a test must refuse."""
+    documentation = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
+    matrix = {}
+    for route in iter_route_contexts(app.routes):
+        dependant = getattr(route, "dependant", None)
+        access = _access_of(dependant) if dependant else "public" if route.path in documentation else UNDECLARED
+        for method in sorted(route.methods or {"*"}):
+            matrix[f"{method} {route.path}"] = access
+    return matrix
+
+
+def _access_of(dependant: Dependant) -> str:
+    calls = list(_calls_of(dependant))
+    roles = ["|".join(sorted(call.roles)) for call in calls if isinstance(call, RoleGuard)]
+    if roles:
+        return " and ".join(sorted(set(roles)))
+    if current_caller in calls:
+        return "caller"
+    return "public" if public in calls else UNDECLARED
+
+
+def _calls_of(dependant: Dependant) -> Iterator[object]:
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _calls_of(dependency)

@@ -1,0 +1,23 @@
+"""What routes ask the application for."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from shared.cache import Cache
+from shared.database import Sessions
+
+
+def _sessions(request: Request) -> Sessions:
+    sessions: Sessions = request.app.state.sessions
+    return sessions
+
+
+def _cache(request: Request) -> Cache:
+    cache: Cache = request.app.state.cache
+    return cache
+
+
+SessionsDep = Annotated[Sessions, Depends(_sessions)]
+"""The route opens its transaction itself, `async with sessions.begin()`, and answers after the commit."""
+CacheDep = Annotated[Cache, Depends(_cache)]

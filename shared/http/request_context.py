@@ -1,0 +1,99 @@
+"""The outermost layer of every request: its id and trace, its log line and metrics, and the answer to a fault."""
+
+import re
+import time
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from shared.http.metrics import count_request
+from shared.http.problems import InternalError, problem_response
+from shared.ids import new_id
+from shared.telemetry import continued_trace
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+_RESPONSE_HEADERS = "response_headers"
+_CLIENT_GONE = 499  # what the log says where no answer was sent
+
+
+def add_response_header(request: Request, name: str, value: str) -> None:
+    """Send this with whatever answer the request gets, a problem included; repeated names become a list."""
+    getattr(request.state, _RESPONSE_HEADERS).append((name, value))
+
+
+class RequestContextMiddleware:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else new_id().hex
+        scope.setdefault("state", {})[_RESPONSE_HEADERS] = []
+        # On a kept-alive connection the server may start a request in the context of the one before.
+        clear_contextvars()
+        bind_contextvars(request_id=request_id)
+        with continued_trace(headers.get("traceparent"), tracestate=headers.get("tracestate")):
+            await _Exchange(self.app, scope, receive, send, request_id=request_id).run()
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
+        self._app = app
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id
+        self._status: int | None = None
+
+    async def run(self) -> None:
+        started_at = time.perf_counter()
+        try:
+            await self._app(self._scope, self._receive, self._send_with_headers)
+        except Exception:
+            log.exception("request_failed", method=self._scope["method"], route=_route_template(self._scope))
+            if self._status is not None:
+                raise  # the answer is already on its way: all that is left is to break the connection
+            await problem_response(InternalError(), scope=self._scope)(
+                self._scope, self._receive, self._send_with_headers
+            )
+        finally:
+            self._record(time.perf_counter() - started_at)
+
+    async def _send_with_headers(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in self._scope["state"][_RESPONSE_HEADERS]:
+                headers.append(name, value)
+            headers["x-request-id"] = self._request_id
+        await self._send(message)
+
+    def _record(self, duration_seconds: float) -> None:
+        method, route = self._scope["method"], _route_template(self._scope)
+        status = self._status or _CLIENT_GONE
+        count_request(method, route=route, status=status, duration_seconds=duration_seconds)
+        # Probes and scrapes come every few seconds and say nothing while they succeed.
+        probed = route == "/metrics" or route.startswith("/health")
+        record = log.debug if probed and status < 400 else log.info
+        record(
+            "request_finished", method=method, route=route, status=status, duration_ms=round(duration_seconds * 1000, 1)
+        )
+
+
+def _route_template(scope: Scope) -> str:
+    """`/v1/orders/{order_id}`: never the path itself, which holds ids and would make endless time series."""
+    # FastAPI keeps included routers apart: only the effective context knows the prefix of the inclusion.
+    matched: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
+    return getattr(matched, "path_format", None) or "unmatched"

@@ -1,0 +1,159 @@
+"""Delayed and timed work on PostgreSQL (PgQueuer): enqueued in the transaction it belongs to, tried with back-off."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import asyncpg
+import sqlalchemy as sa
+import structlog
+from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, DatabaseRetryEntrypointExecutor, PgQueuer, Queries
+from pgqueuer.executors import EntrypointExecutorParameters
+from pgqueuer.models import Job, Schedule
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import Sessions
+from shared.telemetry import continued_trace, current_traceparent
+
+logger = structlog.get_logger(__name__)
+
+Task = Callable[[Sessions, bytes], Awaitable[None]]
+Timed = Callable[[Sessions], Awaitable[None]]
+
+POLL = timedelta(seconds=5)
+"""The longest a job waits when its wake-up was lost."""
+RESTART_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class _TaskOptions:
+    task: Task
+    attempts: int
+    first_delay: timedelta
+    longest_delay: timedelta
+    concurrency: int
+
+
+class Jobs:
+    """The job functions of one service. A job may run twice: it checks in its own transaction what is still to do."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, _TaskOptions] = {}
+        self._timed: dict[str, tuple[str, Timed]] = {}
+
+    def task(
+        self,
+        name: str,
+        *,
+        attempts: int = 5,
+        first_delay: timedelta = timedelta(seconds=1),
+        longest_delay: timedelta = timedelta(minutes=5),
+        concurrency: int = 0,
+    ) -> Callable[[Task], Task]:
+        """Register the function for jobs enqueued under `name`.
+
+        A fault is tried again after `first_delay`, doubling to `longest_delay`; after `attempts` the job is held
+        with status failed, to be looked at. `concurrency` bounds how many run at once over all processes.
+        """
+
+        def register(function: Task) -> Task:
+            self._tasks[name] = _TaskOptions(function, attempts, first_delay, longest_delay, concurrency)
+            return function
+
+        return register
+
+    def every(self, expression: str) -> Callable[[Timed], Timed]:
+        """Register timed work: cron with an optional sixth field for seconds; one process at a time runs it."""
+
+        def register(function: Timed) -> Timed:
+            self._timed[function.__name__] = (expression, function)
+            return function
+
+        return register
+
+    def install(self, queuer: PgQueuer, sessions: Sessions) -> None:
+        """Hand the functions to a queue manager."""
+        for name, options in self._tasks.items():
+            _install_task(queuer, sessions, name=name, options=options)
+        for name, (expression, function) in self._timed.items():
+            _install_timed(queuer, sessions, name=name, expression=expression, function=function)
+
+
+class JobRunner:
+    """Runs a service's jobs until stopped; trouble with the database is waited out."""
+
+    def __init__(self, jobs: Jobs, *, dsn: str, sessions: Sessions) -> None:
+        self._jobs = jobs
+        self._dsn = dsn
+        self._sessions = sessions
+        self._stopping = asyncio.Event()
+        self._queuer: PgQueuer | None = None
+
+    async def run(self) -> None:
+        """Work until `stop`, then let the jobs in hand end."""
+        while not self._stopping.is_set():
+            try:
+                async with asyncpg.create_pool(self._dsn, min_size=1, max_size=4, timeout=5) as pool:
+                    self._queuer = PgQueuer(AsyncpgPoolDriver(pool))
+                    self._jobs.install(self._queuer, self._sessions)
+                    await self._queuer.run(
+                        dequeue_timeout=POLL, batch_size=10, max_concurrent_tasks=20, shutdown_on_listener_failure=True
+                    )
+            except Exception as fault:  # noqa: BLE001 - the runner is the edge: log, wait, begin again
+                logger.warning("jobs_interrupted", fault=repr(fault))
+            finally:
+                self._queuer = None
+            if not self._stopping.is_set():
+                await asyncio.sleep(RESTART_PAUSE_SECONDS)
+
+    def stop(self) -> None:
+        """Take no more jobs."""
+        self._stopping.set()
+        if self._queuer is not None:
+            self._queuer.shutdown.set()
+
+
+async def enqueue(
+    session: AsyncSession, name: str, payload: bytes, *, delay: timedelta = timedelta(0), dedupe_key: str | None = None
+) -> None:
+    """Run the task `name` after `delay` if, and only if, the session's transaction commits."""
+    # The driver begins the transaction with the first statement: without one the job would commit at once.
+    await session.execute(sa.text("SELECT 1"))
+    connection = await (await session.connection()).get_raw_connection()
+    raw: asyncpg.Connection[asyncpg.Record] = connection.driver_connection  # type: ignore[assignment]  # untyped there
+    trace = current_traceparent()
+    await Queries(AsyncpgDriver(raw)).enqueue(
+        name,
+        payload,
+        execute_after=delay,
+        dedupe_key=dedupe_key,
+        headers={"traceparent": trace} if trace else None,
+    )
+
+
+def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _TaskOptions) -> None:
+    def executor(parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:
+        return DatabaseRetryEntrypointExecutor(
+            parameters,
+            max_attempts=options.attempts - 1,
+            initial_delay=options.first_delay,
+            max_delay=options.longest_delay,
+        )
+
+    async def run(job: Job) -> None:
+        traceparent = (job.headers or {}).get("traceparent")
+        with continued_trace(str(traceparent) if traceparent else None):
+            await options.task(sessions, job.payload or b"")
+
+    queuer.entrypoint(
+        name, executor_factory=executor, on_failure="hold", concurrency_limit=options.concurrency, accepts_context=False
+    )(run)
+
+
+def _install_timed(queuer: PgQueuer, sessions: Sessions, *, name: str, expression: str, function: Timed) -> None:
+    async def run(_schedule: Schedule) -> None:
+        with continued_trace(None):
+            await function(sessions)
+
+    queuer.schedule(name, expression, accepts_context=False)(run)

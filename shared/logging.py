@@ -1,0 +1,96 @@
+"""Structured logs: JSON for machines or lines for a terminal, the standard library's loggers included."""
+
+import json
+import logging
+import sys
+from typing import Literal
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+# Loggers that bring handlers of their own, or say at INFO what is only wanted when they are debugged.
+_QUIETED = {
+    "uvicorn.access": logging.CRITICAL,  # request_finished takes its place
+    "uvicorn.error": logging.INFO,
+    "aiokafka": logging.WARNING,
+    "faststream": logging.WARNING,
+    "httpcore2": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "pgqueuer": logging.WARNING,
+    "sqlalchemy": logging.WARNING,
+}
+
+
+def configure_logging(
+    service: str,
+    *,
+    level: str = "info",
+    format: Literal["json", "console"] = "json",  # noqa: A002 - the settings' own word
+) -> None:
+    """Everything this process logs goes to stdout from now on; calling it again starts over."""
+
+    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        event.pop("color_message", None)  # uvicorn's copy of the message with escape codes
+        return event
+
+    enriched: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_service,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *enriched,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=enriched, processors=_rendering(format)))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    _quieten(level)
+
+
+def _rendering(format: Literal["json", "console"]) -> list[Processor]:  # noqa: A002
+    if format == "console":
+        return [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.JSONRenderer(serializer=_json),
+    ]
+
+
+def _json(event: EventDict, **_options: object) -> str:
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # a huge number, or text that is not Unicode: a line must not be lost for it
+        return json.dumps({str(name): value for name, value in event.items()}, default=str)
+
+
+def _quieten(level: str) -> None:
+    for name, quiet_level in _QUIETED.items():
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.propagate = True
+        debugging = level == "debug" and name != "uvicorn.access"
+        logger.setLevel(logging.NOTSET if debugging else quiet_level)
+    logging.getLogger("uvicorn").handlers = []
+    logging.captureWarnings(capture=True)

@@ -1,0 +1,102 @@
+"""The events, handlers and questions that the messaging tests share."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import Sessions
+from shared.errors import Refusal
+from shared.events.users import CreditRefused, CreditReserved
+from shared.ids import new_id
+from shared.messaging.envelope import EventContext
+from shared.messaging.subscription import Subscription
+
+EFFECT_TABLE = """
+    CREATE TABLE effect (id bigserial PRIMARY KEY, event_id uuid NOT NULL, key text NOT NULL, sequence bigint NOT NULL)
+"""
+CONSUMER = "test.users"
+REFUSED_CENTS = 666
+BROKEN_CENTS = 667
+
+
+class OutOfOrders(Refusal):
+    """The test's handler does not want this one."""
+
+    status = 409
+    code = "not_wanted"
+
+
+def credit_reserved(user_id: UUID | None = None, *, cents: int = 100) -> CreditReserved:
+    """An event that the test's subscription handles; REFUSED_CENTS and BROKEN_CENTS make its handler fail."""
+    return CreditReserved(user_id=user_id or new_id(), order_id=new_id(), amount_cents=cents, currency="GBP")
+
+
+def credit_refused(user_id: UUID) -> CreditRefused:
+    """An event of the same topic that the test's subscription ignores."""
+    return CreditRefused(user_id=user_id, order_id=new_id(), amount_cents=100, currency="GBP", reason="limit_exceeded")
+
+
+def subscription() -> Subscription:
+    """Writes a row of `effect` for every event it handles."""
+    users = Subscription("users")
+
+    @users.on(CreditReserved)
+    async def note(session: AsyncSession, event: CreditReserved, context: EventContext) -> None:
+        await session.execute(
+            sa.text("INSERT INTO effect (event_id, key, sequence) VALUES (:event_id, :key, :sequence)"),
+            {"event_id": context.event_id, "key": context.key, "sequence": context.sequence},
+        )
+        if event.amount_cents == REFUSED_CENTS:
+            raise OutOfOrders
+        if event.amount_cents == BROKEN_CENTS:
+            raise ZeroDivisionError("the handler has a bug")
+
+    return users
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Questions to a service's database."""
+
+    sessions: Sessions
+
+    async def of(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query, as tuples."""
+        async with self.sessions() as session:
+            return [tuple(row) for row in await session.execute(sa.text(query), parameters)]
+
+    async def effects(self) -> list[tuple[str, int]]:
+        """(key, sequence) of every effect, in the order in which they happened."""
+        return [(key, sequence) for key, sequence in await self.of("SELECT key, sequence FROM effect ORDER BY id")]
+
+    async def parked(self) -> list[tuple[str, int | None, str]]:
+        """(key, sequence, reason) of every parked event, in order."""
+        rows = await self.of("SELECT key, sequence, reason FROM parked_event ORDER BY id")
+        return [(key, sequence, reason) for key, sequence, reason in rows]
+
+    async def count(self, table: str) -> int:
+        """How many rows a table has."""
+        ((count,),) = await self.of(f"SELECT count(*) FROM {table}")  # noqa: S608 - the tests' own names
+        return int(count)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 30, what: str = "it") -> None:
+    """Wait until the condition holds. Raises: AssertionError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
+        await asyncio.sleep(0.02)
+
+
+def sequences_by_key(effects: Sequence[tuple[str, int]]) -> dict[str, list[int]]:
+    """The sequences of each key, in the order in which they were applied."""
+    by_key: dict[str, list[int]] = {}
+    for key, sequence in effects:
+        by_key.setdefault(key, []).append(sequence)
+    return by_key

@@ -1,0 +1,259 @@
+"""From a real topic to effects: poison stops its own key, trouble is waited out, offsets follow the effects."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from shared.database import Database
+from shared.ids import new_id
+from shared.messaging.consumer import Consumer
+from shared.messaging.consumers import Consumers
+from shared.messaging.envelope import Headers, encode_headers
+from shared.messaging.kafka_topics import create_topics
+from shared.messaging.publisher import partition_of
+from tests.builders import received
+from tests.shared.messaging.scenario import (
+    BROKEN_CENTS,
+    CONSUMER,
+    REFUSED_CENTS,
+    Rows,
+    credit_reserved,
+    sequences_by_key,
+    subscription,
+    until,
+)
+
+
+class Topic:
+    """The test's own topic, written to as another service's relay would."""
+
+    def __init__(self, producer: AIOKafkaProducer, name: str) -> None:
+        self._producer = producer
+        self.name = name
+
+    async def send(self, user_id: UUID, sequence: int, *, cents: int = 100, times: int = 1) -> None:
+        """Publish one event, `times` times with one id."""
+        event = received(credit_reserved(user_id, cents=cents), sequence=sequence)
+        assert event.context is not None
+        headers = encode_headers(
+            event_id=event.context.event_id,
+            event_type=event.context.type,
+            source="urn:orderly:test",
+            dataschema="urn:orderly:event:user.credit_reserved",
+            occurred_at=event.context.time,
+            key=event.key,
+            sequence=sequence,
+            traceparent=None,
+            tracestate=None,
+        )
+        for _ in range(times):
+            await self.send_raw(event.key.encode(), event.value, headers)
+
+    async def send_raw(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Publish what no service would."""
+        await self._producer.send_and_wait(self.name, value=value, key=key, headers=headers)
+
+
+@pytest.fixture
+async def topic(kafka_bootstrap_servers: str, topic_prefix: str) -> AsyncIterator[Topic]:
+    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap_servers)
+    await producer.start()
+    yield Topic(producer, f"{topic_prefix}users")
+    await producer.stop()
+
+
+@pytest.fixture
+def consumers_of(kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[[Database], Consumers]:
+    """`consumers_of(database)`: one more member of the test's group."""
+
+    def make(database: Database) -> Consumers:
+        return Consumers(
+            [Consumer(name=CONSUMER, subscription=subscription(), sessions=database.sessions)],
+            bootstrap_servers=kafka_bootstrap_servers,
+            client_id="test",
+            topic_prefix=topic_prefix,
+        )
+
+    return make
+
+
+@asynccontextmanager
+async def running(consumers: Consumers) -> AsyncIterator[None]:
+    await consumers.run()
+    try:
+        yield
+    finally:
+        await consumers.stop()
+
+
+def effects_are(database: Database, count: int) -> Callable[[], Awaitable[bool]]:
+    async def reached() -> bool:
+        return await Rows(database.sessions).count("effect") >= count
+
+    return reached
+
+
+async def test_a_poison_event_stops_its_own_key_only(
+    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers]
+) -> None:
+    good, refused, broken = new_id(), new_id(), new_id()
+    for sequence in range(1, 6):
+        await topic.send(good, sequence)
+        await topic.send(refused, sequence, cents=REFUSED_CENTS if sequence == 3 else 100)
+        await topic.send(broken, sequence, cents=BROKEN_CENTS if sequence == 2 else 100)
+    async with running(consumers_of(database)):
+        await until(effects_are(database, 5 + 2 + 1), what="what can be applied is applied")
+        rows = Rows(database.sessions)
+
+        async def all_parked() -> bool:
+            return await rows.count("parked_event") == 3 + 4
+
+        await until(all_parked, what="the rest is parked")
+    assert sequences_by_key(await rows.effects()) == {
+        str(good): [1, 2, 3, 4, 5],
+        str(refused): [1, 2],
+        str(broken): [1],
+    }
+    assert sorted(await rows.parked()) == sorted(
+        [
+            (str(refused), 3, "refused"),
+            (str(refused), 4, "behind"),
+            (str(refused), 5, "behind"),
+            (str(broken), 2, "tries_used_up"),
+            (str(broken), 3, "behind"),
+            (str(broken), 4, "behind"),
+            (str(broken), 5, "behind"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (None, []),
+        (b"{}", [("ce_id", b"\xff\xfe")]),
+        (b"\x00", [("ce_specversion", b"1.0"), ("ce_id", b"not-a-uuid")]),
+        (b"{}", [("ce_specversion", b"0.3"), ("ce_id", str(new_id()).encode())]),
+    ],
+)
+async def test_a_record_that_is_no_event_is_parked_and_the_next_ones_flow(
+    database: Database,
+    topic: Topic,
+    consumers_of: Callable[[Database], Consumers],
+    value: bytes | None,
+    headers: Headers,
+) -> None:
+    user_id = new_id()
+    await topic.send_raw(b"\xff\x00key", value, headers)
+    await topic.send(user_id, 1)
+    async with running(consumers_of(database)):
+        await until(effects_are(database, 1), what="the good event is applied")
+    assert await Rows(database.sessions).parked() == [("\\xff\\x00key", None, "undecodable")]
+
+
+async def test_repeated_records_are_applied_once(
+    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers]
+) -> None:
+    user_id = new_id()
+    for sequence in range(1, 4):
+        await topic.send(user_id, sequence, times=3)
+    async with running(consumers_of(database)):
+        await until(effects_are(database, 3), what="all are applied")
+    assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in (1, 2, 3)]
+
+
+async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
+    database: Database,
+    topic: Topic,
+    consumers_of: Callable[[Database], Consumers],
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+) -> None:
+    user_id = new_id()
+    await topic.send(user_id, 1)
+    async with running(consumers_of(database)):
+        await until(effects_are(database, 1), what="the first is applied")
+    probe = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}{CONSUMER}")
+    await probe.start()
+    partition = partition_of(str(user_id).encode(), 6)
+    assert await probe.committed(TopicPartition(topic.name, partition)) == 1
+    await probe.stop()
+    await topic.send(user_id, 2)
+    async with running(consumers_of(database)):
+        await until(effects_are(database, 2), what="the second is applied")
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 2)]
+
+
+async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
+    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers], postgres_admin_url: str
+) -> None:
+    user_id = new_id()
+    name = database.engine.url.database
+    rows = Rows(database.sessions)
+    admin = create_async_engine(
+        postgres_admin_url.replace("postgresql://", "postgresql+asyncpg://"), isolation_level="AUTOCOMMIT"
+    )
+    async with running(consumers_of(database)):
+        await topic.send(user_id, 1)
+        await until(effects_are(database, 1), what="the first is applied")
+        async with admin.connect() as connection:
+            await connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+            await connection.execute(
+                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
+            )
+            await topic.send(user_id, 2)
+            await asyncio.sleep(1)
+            await connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+        await until(effects_are(database, 2), what="the second is applied")
+    await admin.dispose()
+    assert (await rows.effects(), await rows.parked()) == ([(str(user_id), 1), (str(user_id), 2)], [])
+
+
+async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
+    database: Database,
+    topic: Topic,
+    consumers_of: Callable[[Database], Consumers],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.messaging.consumers.LONGEST_TURN_SECONDS", 1.0)
+    consumers = consumers_of(database)
+    async with running(consumers), database.sessions() as blocker:
+        await asyncio.sleep(1.5)
+        await consumers.check()
+        await blocker.execute(sa.text("LOCK TABLE effect"))
+        await topic.send(new_id(), 1)
+
+        async def is_stalled() -> bool:
+            return consumers.stalled() == [CONSUMER]
+
+        await until(is_stalled, seconds=8, what="the stuck consumer is noticed")
+        await blocker.rollback()
+
+        async def has_recovered() -> bool:
+            return consumers.stalled() == []
+
+        await until(has_recovered, what="it recovers")
+
+
+async def test_members_share_the_work_and_keep_each_key_in_order(
+    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers]
+) -> None:
+    users = [new_id() for _ in range(4)]
+    async with running(consumers_of(database)):
+        for sequence in range(1, 11):
+            for user_id in users:
+                await topic.send(user_id, sequence)
+        async with running(consumers_of(database)):
+            for sequence in range(11, 21):
+                for user_id in users:
+                    await topic.send(user_id, sequence)
+            await until(effects_are(database, 80), what="all are applied")
+    by_key = sequences_by_key(await Rows(database.sessions).effects())
+    assert by_key == {str(user_id): list(range(1, 21)) for user_id in users}

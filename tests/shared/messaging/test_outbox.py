@@ -1,0 +1,109 @@
+"""What a transaction records is written with it, numbered and ordered by key."""
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+
+from shared.database import Database
+from shared.ids import new_id
+from shared.messaging.outbox import record
+from shared.telemetry import continued_trace
+from tests.shared.messaging.scenario import Rows, credit_reserved
+
+
+async def test_an_event_is_in_the_outbox_when_its_transaction_has_committed(database: Database) -> None:
+    event = credit_reserved()
+    with continued_trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate="a=b"):
+        async with database.sessions.begin() as session:
+            event_id = record(session, event)
+    rows = await Rows(database.sessions).of(
+        "SELECT event_id, topic, key, sequence, type, source, dataschema, payload,"
+        " substr(traceparent, 4, 32), tracestate FROM outbox"
+    )
+    assert rows == [
+        (
+            event_id,
+            "users",
+            str(event.user_id),
+            1,
+            "user.credit_reserved",
+            "urn:orderly:test",
+            "urn:orderly:event:user.credit_reserved",
+            event.model_dump_json().encode(),
+            "0af7651916cd43dd8448eb211c80319c",
+            "a=b",
+        )
+    ]
+
+
+async def test_a_rolled_back_transaction_leaves_no_event_and_no_gap(database: Database) -> None:
+    event = credit_reserved()
+    with pytest.raises(ZeroDivisionError):
+        async with database.sessions.begin() as session:
+            record(session, event)
+            raise ZeroDivisionError
+    async with database.sessions.begin() as session:
+        record(session, event)
+    assert await Rows(database.sessions).of("SELECT sequence FROM outbox") == [(1,)]
+
+
+async def test_a_rolled_back_savepoint_takes_only_its_own_events_along(database: Database) -> None:
+    first, second, third = credit_reserved(), credit_reserved(), credit_reserved()
+    async with database.sessions.begin() as session:
+        record(session, first)
+        with pytest.raises(ZeroDivisionError):
+            async with session.begin_nested():
+                record(session, second)
+                raise ZeroDivisionError
+        async with session.begin_nested():
+            record(session, third)
+    rows = await Rows(database.sessions).of("SELECT key FROM outbox ORDER BY id")
+    assert rows == [(str(first.user_id),), (str(third.user_id),)]
+
+
+async def test_a_session_that_is_used_again_sends_nothing_twice(database: Database) -> None:
+    async with database.sessions() as session:
+        record(session, credit_reserved())
+        await session.commit()
+        await session.execute(sa.text("SELECT 1"))
+        await session.commit()
+        record(session, credit_reserved())
+        await session.rollback()
+        await session.commit()
+    assert await Rows(database.sessions).count("outbox") == 1
+
+
+async def test_events_of_one_transaction_keep_their_order_and_are_numbered_by_key(database: Database) -> None:
+    one, other = new_id(), new_id()
+    async with database.sessions.begin() as session:
+        for user_id in (one, other, one, one, other):
+            record(session, credit_reserved(user_id))
+    rows = await Rows(database.sessions).of("SELECT key, sequence FROM outbox ORDER BY id")
+    assert rows == [(str(one), 1), (str(other), 1), (str(one), 2), (str(one), 3), (str(other), 2)]
+
+
+async def test_under_concurrency_ids_follow_the_sequence_of_each_key(database: Database) -> None:
+    users = [new_id() for _ in range(3)]
+
+    async def write(worker: int) -> None:
+        for turn in range(20):
+            async with database.sessions.begin() as session:
+                # Opposite orders in different workers: the streams' rows must be taken in one order all the same.
+                for user_id in users if worker % 2 else reversed(users):
+                    record(session, credit_reserved(user_id))
+                if turn % 5 == 4:
+                    await session.rollback()
+
+    await asyncio.gather(*(write(worker) for worker in range(8)))
+    rows = await Rows(database.sessions).of("SELECT key, sequence FROM outbox ORDER BY id")
+    expected = list(range(1, 8 * 16 + 1))
+    assert {key: [s for k, s in rows if k == key] for key in map(str, users)} == {str(u): expected for u in users}
+
+
+async def test_an_event_that_is_too_large_fails_its_own_transaction(database: Database) -> None:
+    event = credit_reserved().model_copy(update={"currency": "x" * 600_000})
+    with pytest.raises(sa.exc.IntegrityError, match="ck_outbox_payload_size"):
+        async with database.sessions.begin() as session:
+            record(session, event)
+    assert await Rows(database.sessions).count("event_stream") == 0

@@ -1,0 +1,163 @@
+"""Parked events are looked at, applied again in their key's order, or discarded, and all of it is on record."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from shared.database import Database
+from shared.ids import new_id
+from shared.messaging.dead_letter import ParkReason
+from shared.messaging.parked_events import (
+    ParkedFilter,
+    discard,
+    keys_to_drain,
+    list_parked,
+    replay_key,
+    show_parked,
+    waiting_keys,
+)
+from shared.messaging.slices import apply_slice, park_event
+from shared.messaging.subscription import Subscription
+from tests.builders import received
+from tests.shared.messaging.scenario import CONSUMER, REFUSED_CENTS, Rows, credit_reserved, subscription
+
+ACTOR = "operator@example.com"
+
+
+async def apply(database: Database, user_id: UUID, *sequences: int) -> None:
+    """A slice with an event for each sequence."""
+    async with database.sessions.begin() as session:
+        await apply_slice(
+            session,
+            consumer=CONSUMER,
+            subscription=subscription(),
+            events=[received(credit_reserved(user_id), sequence=n) for n in sequences],
+        )
+
+
+async def park(database: Database, user_id: UUID, sequence: int, *, cents: int = 100) -> None:
+    """One event that was refused when it came; with REFUSED_CENTS it is refused again."""
+    async with database.sessions.begin() as session:
+        await park_event(
+            session,
+            consumer=CONSUMER,
+            topic="users",
+            event=received(credit_reserved(user_id, cents=cents), sequence=sequence),
+            reason=ParkReason.REFUSED,
+            error="not wanted",
+        )
+
+
+async def replay(database: Database, user_id: UUID, handlers: Subscription | None = None) -> tuple[int, str | None]:
+    """Replay one key; how many were applied, and why it stopped."""
+    applied, stopped = await replay_key(
+        database.sessions,
+        subscription=handlers or subscription(),
+        consumer=CONSUMER,
+        topic="users",
+        key=str(user_id),
+        actor=ACTOR,
+    )
+    return applied, stopped[1] if stopped else None
+
+
+async def test_a_replay_applies_a_key_in_order_and_lets_it_flow_again(database: Database) -> None:
+    user_id = new_id()
+    await apply(database, user_id, 1)
+    await park(database, user_id, 2)
+    await apply(database, user_id, 3, 4)
+    assert await replay(database, user_id) == (3, None)
+    await apply(database, user_id, 5)
+    rows = Rows(database.sessions)
+    assert await rows.effects() == [(str(user_id), n) for n in range(1, 6)]
+    assert await rows.of("SELECT sequence, parked FROM inbox_sequence") == [(5, 0)]
+    assert await replay(database, user_id) == (0, None)
+
+
+async def test_a_replay_stops_at_the_first_failure_and_says_why(database: Database) -> None:
+    user_id = new_id()
+    await park(database, user_id, 1)
+    await park(database, user_id, 2, cents=REFUSED_CENTS)
+    await apply(database, user_id, 3)
+    applied, why = await replay(database, user_id)
+    rows = Rows(database.sessions)
+    assert (applied, why) == (1, "not_wanted: The test's handler does not want this one")
+    assert await rows.effects() == [(str(user_id), 1)]
+    assert await rows.of("SELECT action, outcome, actor FROM parked_event_action ORDER BY id") == [
+        ("replay", "done", ACTOR),
+        ("replay", "failed", ACTOR),
+    ]
+    assert await rows.of("SELECT parked FROM inbox_sequence") == [(2,)]
+
+
+async def test_after_a_discard_what_stood_behind_is_due_to_drain(database: Database) -> None:
+    user_id = new_id()
+    await park(database, user_id, 1, cents=REFUSED_CENTS)
+    await apply(database, user_id, 2)
+    async with database.sessions() as session:
+        (poison, _behind) = await list_parked(session, wanted=ParkedFilter())
+        assert await keys_to_drain(session) == []
+    assert await discard(database.sessions, parked_ids=[poison.id, 999], actor=ACTOR, reason="a test order") == [poison]
+    assert await discard(database.sessions, parked_ids=[poison.id], actor=ACTOR, reason="again") == []
+    async with database.sessions() as session:
+        assert await keys_to_drain(session) == [(CONSUMER, "users", str(user_id))]
+        detail = await show_parked(session, poison.id)
+    assert await replay(database, user_id) == (1, None)
+    assert detail is not None
+    assert [(one["actor"], one["action"], one["detail"]) for one in detail.actions] == [
+        (ACTOR, "discard", "a test order")
+    ]
+    assert await Rows(database.sessions).effects() == [(str(user_id), 2)]
+
+
+async def test_filters_choose_by_consumer_key_type_reason_and_id(database: Database) -> None:
+    one, other = new_id(), new_id()
+    await park(database, one, 1)
+    await apply(database, one, 2)
+    await park(database, other, 1)
+    async with database.sessions() as session:
+        everything = await list_parked(session, wanted=ParkedFilter())
+        behind = await list_parked(session, wanted=ParkedFilter(reason=ParkReason.BEHIND))
+        of_key = await list_parked(session, wanted=ParkedFilter(key=str(one), consumer=CONSUMER))
+        paged = await list_parked(session, wanted=ParkedFilter(), after_id=everything[0].id, limit=1)
+        of_other_type = await list_parked(session, wanted=ParkedFilter(type="user.created"))
+        keys = await waiting_keys(session, wanted=ParkedFilter(id=everything[1].id))
+    assert [(event.key, event.sequence) for event in everything] == [(str(one), 1), (str(one), 2), (str(other), 1)]
+    assert (behind, of_key, paged, of_other_type) == ([everything[1]], everything[:2], [everything[1]], [])
+    assert keys == [(CONSUMER, "users", str(one), 2)]
+
+
+async def test_two_replays_and_consumption_at_once_apply_each_event_once_in_order(database: Database) -> None:
+    user_id = new_id()
+    for sequence in range(1, 6):
+        await park(database, user_id, sequence)
+    results = await asyncio.gather(
+        replay(database, user_id),
+        replay(database, user_id),
+        *(apply(database, user_id, sequence) for sequence in (6,)),
+    )
+    await replay(database, user_id)
+    assert results[0] is not None
+    effects = await Rows(database.sessions).effects()
+    assert effects == [(str(user_id), n) for n in range(1, 7)]
+
+
+async def test_an_unreadable_event_can_only_be_discarded(database: Database) -> None:
+    user_id = new_id()
+    event = received(credit_reserved(user_id), sequence=1)
+    async with database.sessions.begin() as session:
+        await park_event(
+            session,
+            consumer=CONSUMER,
+            topic="users",
+            event=type(event)(**{**event.__dict__, "context": None, "headers": {}}),
+            reason=ParkReason.UNDECODABLE,
+            error="the header ce_specversion is missing",
+        )
+    assert await replay(database, user_id) == (0, "the header ce_specversion is missing")
+
+
+@pytest.mark.parametrize("reason", list(ParkReason))
+def test_every_reason_has_a_stable_name(reason: ParkReason) -> None:
+    assert reason.value == reason.name.lower()

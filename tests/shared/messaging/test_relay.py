@@ -1,0 +1,201 @@
+"""The relay brings the outbox to a real Kafka: everything, in order, led by one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.partitioner import DefaultPartitioner
+
+from shared.database import Database
+from shared.ids import new_id
+from shared.messaging.kafka_topics import create_topics
+from shared.messaging.lease import Lease
+from shared.messaging.outbox import record
+from shared.messaging.publisher import Publisher, partition_of
+from shared.messaging.relay import Relay
+from shared.migrations.runner import dsn_of
+from tests.shared.messaging.scenario import Rows, credit_reserved, until
+
+UNREACHABLE = "127.0.0.1:1"
+
+
+@pytest.fixture
+async def relay_of(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[..., Relay]:
+    """`relay_of()`: a relay of the test's database; `bootstrap_servers` sends it elsewhere."""
+    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+
+    def make(bootstrap_servers: str = kafka_bootstrap_servers) -> Relay:
+        return Relay(
+            dsn=dsn_of(database_url),
+            publisher=Publisher(bootstrap_servers=bootstrap_servers, client_id="test", topic_prefix=topic_prefix),
+        )
+
+    return make
+
+
+@asynccontextmanager
+async def running(*relays: Relay) -> AsyncIterator[None]:
+    """Relays that run for a while and end in order."""
+    tasks = [asyncio.create_task(relay.run()) for relay in relays]
+    try:
+        yield
+    finally:
+        for relay in relays:
+            relay.stop()
+        await asyncio.wait_for(asyncio.gather(*tasks), timeout=20)
+
+
+async def read_all(servers: str, topic: str, *, count: int) -> "list[ConsumerRecord[bytes, bytes]]":
+    """`count` records of a topic from its beginning, each partition in its order; one more is waited for briefly."""
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await consumer.start()
+    try:
+        records: list[ConsumerRecord[bytes, bytes]] = []
+        async with asyncio.timeout(20):
+            while len(records) < count:
+                for batch in (await consumer.getmany(timeout_ms=500)).values():
+                    records += batch
+        for batch in (await consumer.getmany(timeout_ms=300)).values():
+            records += batch
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def record_events(database: Database, users: int, *, turns: int) -> None:
+    """`turns` transactions with an event of every user in each."""
+    user_ids = [new_id() for _ in range(users)]
+    for _ in range(turns):
+        async with database.sessions.begin() as session:
+            for user_id in user_ids:
+                record(session, credit_reserved(user_id))
+
+
+async def is_empty(rows: Rows) -> bool:
+    """Whether everything was sent."""
+    return await rows.count("outbox") == 0
+
+
+async def test_every_event_arrives_once_and_in_order_with_its_envelope(
+    database: Database, relay_of: Callable[..., Relay], kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    await record_events(database, users=5, turns=120)
+    async with running(relay_of()):
+        records = await read_all(kafka_bootstrap_servers, f"{topic_prefix}users", count=600)
+        await until(lambda: is_empty(Rows(database.sessions)), what="the outbox became empty")
+    rows = Rows(database.sessions)
+    by_key: dict[bytes | None, list[int]] = {}
+    for one in records:
+        by_key.setdefault(one.key, []).append(int(dict(one.headers)["ce_sequence"]))
+    assert list(by_key.values()) == [list(range(1, 121))] * 5
+    sent = await rows.of('SELECT key, partition, "offset" FROM outbox_sent')
+    assert {(key.encode(), partition, offset) for key, partition, offset in sent} == {
+        (one.key, one.partition, one.offset) for one in records
+    }
+    assert set(dict(records[0].headers)) == {
+        "ce_specversion",
+        "ce_id",
+        "ce_source",
+        "ce_type",
+        "ce_time",
+        "ce_subject",
+        "ce_dataschema",
+        "ce_sequence",
+        "content-type",
+    }
+
+
+async def test_of_two_relays_one_leads_and_the_other_takes_over(
+    database: Database, relay_of: Callable[..., Relay]
+) -> None:
+    first, second = relay_of(), relay_of()
+    rows = Rows(database.sessions)
+    async with running(second):
+        async with running(first):
+            await record_events(database, users=2, turns=2)
+            await until(lambda: is_empty(rows), what="the outbox became empty")
+            assert first.is_leader != second.is_leader
+        await record_events(database, users=2, turns=2)
+        await until(lambda: is_empty(rows), what="the outbox became empty")
+        assert second.is_leader
+    assert await rows.count("outbox_sent") == 8
+
+
+async def test_a_leader_that_was_stopped_for_too_long_moves_nothing(
+    database: Database, database_url: str, relay_of: Callable[..., Relay]
+) -> None:
+    usurper = Lease(shard=0, owner="usurper")
+    connection = await asyncpg.connect(dsn_of(database_url))
+    relay = relay_of()
+
+    async def leads() -> bool:
+        return relay.is_leader
+
+    async with running(relay):
+        await until(leads, what="the relay leads")
+        await connection.execute("UPDATE relay_lease SET expires_at = clock_timestamp() - interval '1 second'")
+        assert await usurper.hold(connection)
+        await record_events(database, users=1, turns=1)
+        relay.wake()
+        await asyncio.sleep(1)
+        assert not relay.is_leader
+    assert await Rows(database.sessions).count("outbox") == 1
+    await connection.close()
+
+
+async def test_events_wait_while_kafka_is_away_and_are_sent_when_it_is_back(
+    database: Database, relay_of: Callable[..., Relay]
+) -> None:
+    rows = Rows(database.sessions)
+    await record_events(database, users=3, turns=3)
+    async with running(relay_of(UNREACHABLE)):
+        await asyncio.sleep(0.5)
+    assert (await rows.count("outbox"), await rows.count("outbox_sent")) == (9, 0)
+    async with running(relay_of()):
+        await until(lambda: is_empty(rows), what="the outbox became empty")
+
+
+async def test_a_topic_that_fails_does_not_hold_up_the_others(
+    database: Database, relay_of: Callable[..., Relay]
+) -> None:
+    rows = Rows(database.sessions)
+    await record_events(database, users=2, turns=1)
+    async with database.sessions.begin() as session:
+        await session.execute(sa.text("UPDATE outbox SET topic = 'missing' WHERE id = (SELECT min(id) FROM outbox)"))
+    async with running(relay_of()):
+
+        async def only_the_missing_wait() -> bool:
+            return await rows.of("SELECT DISTINCT topic FROM outbox") == [("missing",)]
+
+        await until(only_the_missing_wait, what="the good topic was sent")
+        await record_events(database, users=1, turns=1)
+        await until(only_the_missing_wait, what="the good topic was sent again")
+    assert await rows.count("outbox_sent") == 2
+
+
+async def test_the_relay_survives_its_database_connection(
+    database: Database, database_url: str, relay_of: Callable[..., Relay]
+) -> None:
+    rows = Rows(database.sessions)
+    connection = await asyncpg.connect(dsn_of(database_url))
+    async with running(relay_of()):
+        await record_events(database, users=1, turns=1)
+        await until(lambda: is_empty(rows), what="the outbox became empty")
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        await record_events(database, users=1, turns=1)
+        await until(lambda: is_empty(rows), what="the outbox became empty again")
+    await connection.close()
+
+
+@pytest.mark.parametrize("key", [b"a", b"0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11", "85123A-ä".encode()])
+def test_a_key_has_the_partition_that_kafka_clients_give_it(key: bytes) -> None:
+    assert partition_of(key, 6) == DefaultPartitioner()(key, list(range(6)), list(range(6)))

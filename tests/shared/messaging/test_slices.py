@@ -1,0 +1,173 @@
+"""A slice is applied once, in order, with its effects, or set aside."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from shared.database import Database
+from shared.ids import new_id
+from shared.messaging.dead_letter import ParkReason
+from shared.messaging.envelope import Received
+from shared.messaging.slices import PoisonError, SliceResult, apply_slice, park_event
+from tests.builders import received
+from tests.shared.messaging.scenario import (
+    CONSUMER,
+    REFUSED_CENTS,
+    Rows,
+    credit_refused,
+    credit_reserved,
+    subscription,
+)
+
+
+def old_id() -> UUID:
+    """The id of an event that happened forty days ago."""
+    then = datetime.now(UTC) - timedelta(days=40)
+    return UUID(int=(int(then.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | 1)
+
+
+async def applied(database: Database, *events: Received) -> SliceResult:
+    """One committed slice."""
+    async with database.sessions.begin() as session:
+        return await apply_slice(session, consumer=CONSUMER, subscription=subscription(), events=events)
+
+
+async def parked(database: Database, event: Received) -> None:
+    """One event set aside."""
+    async with database.sessions.begin() as session:
+        await park_event(
+            session, consumer=CONSUMER, topic="users", event=event, reason=ParkReason.REFUSED, error="not wanted"
+        )
+
+
+async def test_a_repeated_event_changes_nothing(database: Database) -> None:
+    user_id, event_id = new_id(), new_id()
+    event = received(credit_reserved(user_id), sequence=1, event_id=event_id)
+    await applied(database, event)
+    result = await applied(database, event, event)
+    assert result.duplicates == 2
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1)]
+
+
+async def test_an_event_twice_in_one_slice_is_applied_once(database: Database) -> None:
+    user_id, event_id = new_id(), new_id()
+    event = received(credit_reserved(user_id), sequence=1, event_id=event_id)
+    await applied(database, event, event)
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1)]
+
+
+async def test_an_event_of_before_the_inbox_remembers_is_a_repetition_if_its_key_is_past_it(
+    database: Database,
+) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=5))
+    result = await applied(database, received(credit_reserved(user_id), sequence=4, event_id=old_id()))
+    assert (result.duplicates, result.parked) == (1, [])
+
+
+async def test_an_event_that_comes_after_its_successor_is_parked_not_dropped(database: Database) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=5))
+    late = received(credit_reserved(user_id), sequence=4)
+    result = await applied(database, late)
+    assert [one.reason for one in result.parked] == [ParkReason.OUT_OF_ORDER]
+    assert (await applied(database, late)).duplicates == 1
+    assert await Rows(database.sessions).effects() == [(str(user_id), 5)]
+
+
+async def test_a_type_without_a_handler_is_passed_over_but_moves_the_key_on(database: Database) -> None:
+    user_id = new_id()
+    result = await applied(
+        database,
+        received(credit_reserved(user_id), sequence=1),
+        received(credit_refused(user_id), sequence=2),
+        received(credit_reserved(user_id), sequence=3),
+    )
+    assert (len(result.applied), result.gaps) == (2, [])
+    assert await Rows(database.sessions).count("inbox") == 2
+
+
+async def test_a_missing_predecessor_is_noticed_and_the_event_applied(database: Database) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=1))
+    result = await applied(database, received(credit_reserved(user_id), sequence=3))
+    assert [context.sequence for context in result.gaps] == [3]
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 3)]
+
+
+async def test_a_refused_event_rolls_the_slice_back(database: Database) -> None:
+    with pytest.raises(PoisonError, match="not_wanted"):
+        await applied(
+            database,
+            received(credit_reserved(), sequence=1),
+            received(credit_reserved(cents=REFUSED_CENTS), sequence=1),
+        )
+    rows = Rows(database.sessions)
+    assert (await rows.effects(), await rows.count("inbox"), await rows.count("inbox_sequence")) == ([], 0, 0)
+
+
+async def test_later_events_of_a_parked_key_wait_behind_it_and_other_keys_flow(database: Database) -> None:
+    blocked, free = new_id(), new_id()
+    await parked(database, received(credit_reserved(blocked), sequence=1))
+    result = await applied(
+        database,
+        received(credit_reserved(blocked), sequence=2),
+        received(credit_reserved(free), sequence=1, offset=7),
+        received(credit_reserved(blocked), sequence=3),
+    )
+    rows = Rows(database.sessions)
+    assert len(result.applied) == 1
+    assert await rows.effects() == [(str(free), 1)]
+    assert await rows.parked() == [
+        (str(blocked), 1, "refused"),
+        (str(blocked), 2, "behind"),
+        (str(blocked), 3, "behind"),
+    ]
+    assert await rows.of("SELECT sequence, parked FROM inbox_sequence WHERE key = :key", key=str(blocked)) == [(3, 3)]
+
+
+async def test_an_unreadable_record_is_parked_once_and_blocks_its_key(database: Database) -> None:
+    user_id = new_id()
+    unreadable = Received(
+        topic="users",
+        partition=0,
+        offset=11,
+        key=str(user_id),
+        value=b"\x00\xff",
+        headers={},
+        context=None,
+        error="the header ce_id is missing",
+    )
+    await applied(database, unreadable, received(credit_reserved(user_id), sequence=1, offset=12))
+    await applied(database, unreadable)
+    rows = Rows(database.sessions)
+    assert await rows.parked() == [(str(user_id), None, "undecodable"), (str(user_id), 1, "behind")]
+    assert await rows.of("SELECT parked FROM inbox_sequence") == [(2,)]
+
+
+async def test_an_event_older_than_the_inbox_remembers_is_parked_not_applied(database: Database) -> None:
+    result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id()))
+    assert [one.reason for one in result.parked] == [ParkReason.TOO_OLD]
+    assert await Rows(database.sessions).effects() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(b"{}", "user_id: missing"), (b"not json", "json_invalid"), (b"", "json_invalid")],
+)
+async def test_data_that_does_not_fit_its_type_is_poison(database: Database, value: bytes, error: str) -> None:
+    event = received(credit_reserved(), sequence=1)
+    broken = Received(**{**event.__dict__, "value": value})
+    with pytest.raises(PoisonError, match=error) as caught:
+        await applied(database, broken)
+    assert caught.value.reason is ParkReason.INVALID
+
+
+async def test_two_members_with_one_event_apply_it_once(database: Database) -> None:
+    user_id = new_id()
+    events = [received(credit_reserved(user_id), sequence=n) for n in range(1, 6)]
+    results = await asyncio.gather(*(applied(database, *events) for _ in range(6)))
+    assert sorted(len(result.applied) for result in results) == [0, 0, 0, 0, 0, 5]
+    assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in range(1, 6)]
