@@ -69,6 +69,8 @@ def open_database(
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        # Parameters are people's data; they have no place in an error's text, which gets logged.
+        hide_parameters=True,
         connect_args={
             "timeout": 5,
             "command_timeout": 30,

@@ -31,6 +31,7 @@ logger = structlog.get_logger(__name__)
 OLDEST_OUTBOX_ROW = timedelta(seconds=60)
 """Older than this, an event that was not sent is worth a degraded health."""
 IDEMPOTENCY_KEYS_KEPT = timedelta(hours=24)
+IDEMPOTENCY_KEYS_BATCH = 10_000
 LONGEST_RELAY_TURN_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 1.0
 
@@ -57,10 +58,12 @@ def create_service(
     token_verifier: TokenVerifier,
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
+    closing: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
     """Compose a service. `state` goes to `app.state` beside `sessions`, `cache` and `token_verifier`.
 
     `checks` adds to the health page; a failing one of them degrades the service without making it unready.
+    `closing` is called once the loops, which may use what it closes, have ended.
     """
     parts = _open_parts(name=name, settings=settings, subscriptions=subscriptions, jobs=_with_upkeep(jobs))
     health = Health(
@@ -84,6 +87,8 @@ def create_service(
             logger.info("service_started")
             yield
             health.begin_shutdown()
+        for close in closing:
+            await close()
         logger.info("service_stopped")
 
     return create_application(
@@ -129,7 +134,7 @@ def _open_parts(*, name: str, settings: ServiceSettings, subscriptions: Sequence
     )
     return Parts(
         database=database,
-        cache=open_cache(settings.valkey_url),
+        cache=open_cache(settings.valkey_url, prefix=name),
         relay=relay,
         consumers=consumers,
         jobs=JobRunner(jobs, dsn=dsn, sessions=database.sessions),
@@ -146,8 +151,10 @@ def _with_upkeep(jobs: Jobs) -> Jobs:
 
     @jobs.every("*/10 * * * *")
     async def upkeep_of_idempotency_keys(sessions: Sessions) -> None:
-        async with sessions.begin() as session:
-            await forget_old_keys(session, older_than=IDEMPOTENCY_KEYS_KEPT)
+        deleted = IDEMPOTENCY_KEYS_BATCH
+        while deleted == IDEMPOTENCY_KEYS_BATCH:
+            async with sessions.begin() as session:
+                deleted = await forget_old_keys(session, older_than=IDEMPOTENCY_KEYS_KEPT, limit=IDEMPOTENCY_KEYS_BATCH)
 
     return jobs
 

@@ -1,0 +1,31 @@
+"""The composition root of the notifications service."""
+
+from fastapi import FastAPI
+
+from services.notifications.channels import Channels
+from services.notifications.jobs import delivery_jobs
+from services.notifications.mail import address_of, mail_channel
+from services.notifications.routes import router
+from services.notifications.settings import Settings
+from services.notifications.smtp import Smtp
+from services.notifications.subscribers import orders, users
+from shared.http.tokens import KeySource, TokenVerifier, remote_keys
+from shared.service import create_service
+
+
+def create_app(settings: Settings, *, keys: KeySource | None = None) -> FastAPI:
+    """Compose the service. `keys`: who signs access tokens, if not the users service at `jwks_url`."""
+    smtp = Smtp(settings.smtp_url, local_hostname=address_of(settings.mail_from).domain)
+    channels: Channels = {"email": mail_channel(smtp, mail_from=settings.mail_from, public_url=settings.public_url)}
+    return create_service(
+        name="notifications",
+        description="Tells people what happened to their account and their orders: by e-mail and in the app.",
+        settings=settings,
+        routers=[router],
+        subscriptions=[users, orders],
+        jobs=delivery_jobs(channels, max_attempts=settings.delivery_attempts),
+        token_verifier=TokenVerifier(keys or remote_keys(settings.jwks_url), issuer=settings.token_issuer),
+        checks={"smtp": smtp.ping},
+        closing=[smtp.close],
+    )
+

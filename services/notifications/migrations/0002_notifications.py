@@ -1,0 +1,85 @@
+"""Recipients, notifications and their deliveries."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "recipient",
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("locale", sa.Text(), nullable=False),
+        sa.Column("time_zone", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", name="pk_recipient"),
+    )
+    op.create_table(
+        "notification",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("event_id", sa.Uuid(), nullable=False),
+        sa.Column("event_type", sa.Text(), nullable=False),
+        sa.Column("category", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("data", postgresql.JSONB(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_notification"),
+        sa.UniqueConstraint("user_id", "event_id", name="uq_notification_user_id_event_id"),
+    )
+    op.create_index("ix_notification_user_id", "notification", ["user_id", "id"])
+    op.create_index(
+        "ix_notification_unread", "notification", ["user_id", "id"], postgresql_where=sa.text("read_at IS NULL")
+    )
+    _create_delivery()
+
+
+def _create_delivery() -> None:
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("notification_id", sa.Uuid(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_error", sa.Text(), nullable=True),
+        sa.Column("provider", sa.Text(), nullable=True),
+        sa.Column("provider_message_id", sa.Text(), nullable=True),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_delivery"),
+        sa.UniqueConstraint("notification_id", "channel", name="uq_delivery_notification_id_channel"),
+        sa.ForeignKeyConstraint(
+            ["notification_id"],
+            ["notification.id"],
+            name="fk_delivery_notification_id",
+            ondelete="CASCADE",
+        ),
+        sa.CheckConstraint(
+            "status IN ('queued', 'sending', 'sent', 'retrying', 'deferred', 'suppressed', 'failed')",
+            name=op.f("ck_delivery_status"),
+        ),
+        sa.CheckConstraint("attempts >= 0", name=op.f("ck_delivery_attempts")),
+        sa.CheckConstraint("(status = 'sent') = (sent_at IS NOT NULL)", name=op.f("ck_delivery_sent_at")),
+        sa.CheckConstraint(
+            "(status IN ('queued', 'sending', 'retrying')) = (next_attempt_at IS NOT NULL)",
+            name=op.f("ck_delivery_next_attempt_at"),
+        ),
+    )
+    op.create_index(
+        "ix_delivery_due", "delivery", ["next_attempt_at"], postgresql_where=sa.text("next_attempt_at IS NOT NULL")
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("delivery")
+    op.drop_table("notification")
+    op.drop_table("recipient")

@@ -1,0 +1,98 @@
+"""The tables: whom we tell, what we told them, and how it went on each channel."""
+
+from datetime import datetime
+from typing import Literal, get_args
+from uuid import UUID
+
+import sqlalchemy as sa
+from pydantic import JsonValue
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from shared.database import TYPE_ANNOTATIONS, service_metadata
+from shared.ids import new_id
+
+Channel = Literal["email", "in_app"]
+DeliveryStatus = Literal["queued", "sending", "sent", "retrying", "deferred", "suppressed", "failed"]
+OPEN_STATUSES: tuple[DeliveryStatus, ...] = ("queued", "sending", "retrying")
+"""A delivery in one of these has a next attempt, and a job that makes it."""
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """Declarative base of this service's tables."""
+
+    metadata = service_metadata()
+    type_annotation_map = TYPE_ANNOTATIONS
+
+
+class Recipient(Base):
+    """A replica of what we need of a user, kept from the events of the users service."""
+
+    __tablename__ = "recipient"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str]
+    name: Mapped[str]
+    locale: Mapped[str]
+    time_zone: Mapped[str]
+    updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+
+
+class Notification(Base):
+    """What one user is told because of one event. The user may be unknown here yet."""
+
+    __tablename__ = "notification"
+    __table_args__ = (
+        sa.UniqueConstraint("user_id", "event_id"),
+        sa.Index("ix_notification_user_id", "user_id", "id"),
+        sa.Index("ix_notification_unread", "user_id", "id", postgresql_where=sa.text("read_at IS NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    user_id: Mapped[UUID]
+    event_id: Mapped[UUID]
+    event_type: Mapped[str]
+    category: Mapped[str]
+    title: Mapped[str]
+    data: Mapped[dict[str, JsonValue]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
+    read_at: Mapped[datetime | None]
+
+    deliveries: Mapped[list["Delivery"]] = relationship(
+        back_populates="notification", lazy="raise", order_by="Delivery.channel"
+    )
+
+
+class Delivery(Base):
+    """How one notification fares on one channel."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        sa.UniqueConstraint("notification_id", "channel"),
+        sa.CheckConstraint(_one_of("status", get_args(DeliveryStatus)), name="status"),
+        sa.CheckConstraint("attempts >= 0", name="attempts"),
+        sa.CheckConstraint("(status = 'sent') = (sent_at IS NOT NULL)", name="sent_at"),
+        sa.CheckConstraint(
+            f"({_one_of('status', OPEN_STATUSES)}) = (next_attempt_at IS NOT NULL)", name="next_attempt_at"
+        ),
+        sa.Index("ix_delivery_due", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    notification_id: Mapped[UUID] = mapped_column(sa.ForeignKey("notification.id", ondelete="CASCADE"))
+    channel: Mapped[Channel] = mapped_column(sa.Text)
+    status: Mapped[DeliveryStatus] = mapped_column(sa.Text)
+    attempts: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))
+    next_attempt_at: Mapped[datetime | None]
+    """While sending: when the try counts as interrupted, and another may begin."""
+    last_error: Mapped[str | None]
+    """A code, never the provider's words: those hold addresses."""
+    provider: Mapped[str | None]
+    provider_message_id: Mapped[str | None]
+    sent_at: Mapped[datetime | None]
+
+    notification: Mapped[Notification] = relationship(back_populates="deliveries", lazy="raise")

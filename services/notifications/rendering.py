@@ -1,0 +1,109 @@
+"""Words for people: titles, texts and HTML of every kind of notification, in the reader's language.
+
+The text template of a kind holds its title in a block. The MJML is compiled once, before Jinja fills in the values,
+so that what users typed never reaches the MJML parser and is escaped for exactly what it lands in: HTML.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import mrml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pass_context
+from jinja2.runtime import Context
+from pydantic import JsonValue
+
+TEMPLATES = Path(__file__).parent / "templates"
+LOCALES = ("en", "de")
+"""The first one serves everybody else."""
+
+SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
+
+
+@dataclass(frozen=True)
+class RenderedMail:
+    """A mail in words."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def render_title(event_type: str, *, locale: str, data: Mapping[str, JsonValue]) -> str:
+    """One line that says what happened, without naming the reader."""
+    language = language_of(locale)
+    template = _text_template(event_type, language)
+    context = template.new_context({**data, "language": language})
+    return one_line("".join(template.blocks["title"](context)))
+
+
+def render_mail(
+    event_type: str, *, locale: str, name: str, public_url: str, data: Mapping[str, JsonValue]
+) -> RenderedMail:
+    """The whole mail. Raises: jinja2.UndefinedError when the data lack something that the words need."""
+    language = language_of(locale)
+    subject = render_title(event_type, locale=locale, data=data)
+    values = {**data, "language": language, "subject": subject, "name": one_line(name), "public_url": public_url}
+    return RenderedMail(
+        subject=subject,
+        text=_text_template(event_type, language).render(values),
+        html=_html_template(event_type, language).render(values),
+    )
+
+
+def language_of(locale: str) -> str:
+    """The language we have for a locale such as de-AT."""
+    language = locale.replace("_", "-").partition("-")[0].lower()
+    return language if language in LOCALES else LOCALES[0]
+
+
+def one_line(text: str) -> str:
+    """Without line breaks and control characters: what goes into a header must not end it."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+@pass_context
+def money(context: Context, cents: int, currency: str) -> str:
+    """£1,234.50 in English, 1.234,50 € in German."""
+    sign = "-" if cents < 0 else ""
+    amount = f"{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02}"
+    symbol = SYMBOLS.get(currency)
+    if context["language"] == "de":
+        return f"{amount.translate(str.maketrans(',.', '.,'))}\N{NO-BREAK SPACE}{symbol or currency}"
+    return f"{sign}{symbol}{amount.removeprefix('-')}" if symbol else f"{amount}\N{NO-BREAK SPACE}{currency}"
+
+
+@cache
+def _environment(*, autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=autoescape,  # noqa: S701 - off for plain text only
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["money"] = money
+    return environment
+
+
+@cache
+def _text_template(event_type: str, language: str) -> Template:
+    return _environment(autoescape=False).get_template(f"{language}/{_file_stem(event_type)}.txt.j2")
+
+
+@cache
+def _html_template(event_type: str, language: str) -> Template:
+    folder = TEMPLATES / language
+    mjml = (folder / f"{_file_stem(event_type)}.mjml.j2").read_text()
+    frame = {
+        "head.mjml": (TEMPLATES / "frame" / "head.mjml").read_text(),
+        "footer.mjml": (folder / "footer.mjml").read_text(),
+    }
+    options = mrml.ParserOptions(include_loader=mrml.memory_loader(frame))
+    return _environment(autoescape=True).from_string(mrml.to_html(mjml, options).content)
+
+
+def _file_stem(event_type: str) -> str:
+    return event_type.replace(".", "_")

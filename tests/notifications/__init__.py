@@ -1,0 +1,1 @@
+"""The notifications service, through its topics, its jobs and its HTTP."""

@@ -1,0 +1,86 @@
+"""The service's database, a mail server, and the HTTP side with signed-in callers."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from joserfc.jwk import KeySet, OKPKey
+
+from services.notifications.app import create_app
+from services.notifications.channels import Send
+from services.notifications.mail import mail_channel
+from services.notifications.settings import Settings
+from services.notifications.smtp import Smtp
+from shared.database import Database, Sessions, open_database
+from tests.databases import DatabaseFactory
+from tests.notifications.postbox import Postbox
+from tests.shared.http.token_issuer import TokenIssuer
+
+MAIL_FROM = "Orderly <no-reply@orderly.example>"
+PUBLIC_URL = "http://127.0.0.1:8080"
+
+
+@pytest.fixture
+async def database_url(database_factory: DatabaseFactory) -> str:
+    return await database_factory("notifications")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = open_database(database_url, service="notifications", pool_size=10)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def sessions(database: Database) -> Sessions:
+    return database.sessions
+
+
+@pytest.fixture
+async def postbox() -> AsyncIterator[Postbox]:
+    box = Postbox()
+    await box.open()
+    yield box
+    await box.close()
+
+
+@pytest.fixture
+async def smtp(postbox: Postbox) -> AsyncIterator[Smtp]:
+    client = Smtp(postbox.url, local_hostname="orderly.example")
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def send(smtp: Smtp) -> Send:
+    return mail_channel(smtp, mail_from=MAIL_FROM, public_url=PUBLIC_URL)
+
+
+@pytest.fixture
+def issuer() -> TokenIssuer:
+    return TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first"})]))
+
+
+@pytest.fixture
+def app(database_url: str, valkey_url: str, postbox: Postbox, issuer: TokenIssuer) -> FastAPI:
+    settings = Settings(
+        database_url=database_url,
+        valkey_url=valkey_url,
+        kafka_bootstrap_servers="127.0.0.1:1",
+        http_port=0,
+        jwks_url="http://127.0.0.1:1/jwks.json",
+        smtp_url=postbox.url,
+        mail_from=MAIL_FROM,
+        public_url=PUBLIC_URL,
+    )
+    return create_app(settings, keys=issuer.published)
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as opened:
+        yield opened
+    await app.state.cache.close()
+    await app.state.sessions.kw["bind"].dispose()

@@ -1,0 +1,48 @@
+"""Events as the other services send them, and the way they take into this one."""
+
+from uuid import UUID
+
+from services.notifications.subscribers import orders, users
+from shared.database import Sessions
+from shared.events.contract import Event
+from shared.events.orders import OrderConfirmed, OrderLine
+from shared.events.users import UserCreated
+from shared.ids import new_id
+from shared.messaging.slices import apply_slice
+from tests.builders import received
+
+SUBSCRIPTIONS = {subscription.topic: subscription for subscription in (users, orders)}
+
+
+def user_created(
+    user_id: UUID, *, email: str = "ann@example.org", name: str = "Ann", locale: str = "en"
+) -> UserCreated:
+    return UserCreated(user_id=user_id, email=email, name=name, phone=None, locale=locale, time_zone="Europe/London")
+
+
+def order_confirmed(user_id: UUID, *, number: str = "O-1042", lines: int = 2) -> OrderConfirmed:
+    return OrderConfirmed(
+        order_id=new_id(),
+        number=number,
+        user_id=user_id,
+        total_cents=lines * 2 * 650,
+        currency="GBP",
+        lines=tuple(
+            OrderLine(sku=f"T-{position}", name=f"Tea no {position}", quantity=2, unit_price_cents=650)
+            for position in range(1, lines + 1)
+        ),
+    )
+
+
+async def apply(sessions: Sessions, *events: Event, first_sequence: int = 1, event_id: UUID | None = None) -> None:
+    """Apply events of one topic as a consumer does; each key starts at `first_sequence`."""
+    subscription = SUBSCRIPTIONS[events[0].topic]
+    sequences: dict[str, int] = {}
+    batch = []
+    for event in events:
+        sequences[event.key] = sequences.get(event.key, first_sequence - 1) + 1
+        batch.append(received(event, sequence=sequences[event.key], event_id=event_id))
+    async with sessions.begin() as session:
+        await apply_slice(
+            session, consumer=f"notifications.{subscription.topic}", subscription=subscription, events=batch
+        )

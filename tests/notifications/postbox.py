@@ -1,0 +1,75 @@
+"""A real SMTP server in the test's own loop, whose answers can be scripted, and which can be taken away."""
+
+import asyncio
+from collections import deque
+from email import message_from_string, policy
+from email.message import EmailMessage
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+OK = "250 OK"
+
+
+class Postbox:
+    """Takes mail on a port of its own. The scripted replies are used up one by one; without one all is OK."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.mails: list[EmailMessage] = []
+        self.connections = 0
+        self.replies: dict[str, deque[str]] = {"RCPT": deque(), "DATA": deque()}
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self._server: asyncio.Server | None = None
+        self._transports: list[asyncio.BaseTransport] = []
+
+    @property
+    def url(self) -> str:
+        return f"smtp://127.0.0.1:{self.port}"
+
+    async def open(self) -> None:
+        """Listen, on the same port as before."""
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening, and cut every connection."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for transport in self._transports:
+            transport.close()
+        self._transports.clear()
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        reply = self._reply_to("RCPT")
+        if reply == OK:
+            envelope.rcpt_tos.append(address)
+        return reply
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        await self.answering.wait()
+        reply = self._reply_to("DATA")
+        if reply == OK:
+            assert isinstance(envelope.content, bytes)
+            mail = message_from_string(envelope.content.decode(), policy=policy.default)
+            assert isinstance(mail, EmailMessage)
+            self.mails.append(mail)
+        return reply
+
+    def _reply_to(self, step: str) -> str:
+        return self.replies[step].popleft() if self.replies[step] else OK
+
+    def _protocol(self) -> SMTP:
+        postbox = self
+
+        class Connection(SMTP):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                postbox.connections += 1
+                postbox._transports.append(transport)
+                super().connection_made(transport)
+
+        return Connection(self, enable_SMTPUTF8=True)

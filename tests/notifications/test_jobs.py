@@ -1,0 +1,109 @@
+"""From an event to the mail, through the job queue as the service runs it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from services.notifications.channels import Send
+from services.notifications.deliveries import requeue_lost
+from services.notifications.jobs import delivery_jobs
+from services.notifications.models import Delivery
+from shared.database import Sessions
+from shared.ids import new_id
+from shared.jobs import JobRunner
+from shared.migrations.runner import dsn_of
+from tests.notifications.events import apply, order_confirmed, user_created
+from tests.notifications.postbox import Postbox
+
+RunnerOf = Callable[[], JobRunner]
+
+
+@pytest.fixture
+def runner_of(database_url: str, sessions: Sessions, send: Send) -> RunnerOf:
+    return lambda: JobRunner(
+        delivery_jobs({"email": send}, max_attempts=8), dsn=dsn_of(database_url), sessions=sessions
+    )
+
+
+@asynccontextmanager
+async def running(*runners: JobRunner) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(runner.run()) for runner in runners]
+    try:
+        yield
+    finally:
+        for runner in runners:
+            runner.stop()
+        await asyncio.wait_for(asyncio.gather(*tasks), timeout=20)
+
+
+async def mail_statuses(sessions: Sessions) -> list[str]:
+    async with sessions() as session:
+        return list(await session.scalars(sa.select(Delivery.status).where(Delivery.channel == "email")))
+
+
+async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:
+    async with asyncio.timeout(30):
+        while await mail_statuses(sessions) != list(wanted):  # noqa: ASYNC110 - another task's commit has no event
+            await asyncio.sleep(0.02)
+
+
+async def test_every_event_leads_to_one_mail(sessions: Sessions, runner_of: RunnerOf, postbox: Postbox) -> None:
+    user_id = new_id()
+    async with running(runner_of(), runner_of()):
+        await apply(sessions, user_created(user_id))
+        await asyncio.gather(*(apply(sessions, order_confirmed(user_id, number=f"O-{n}")) for n in range(20)))
+        await wait_for_statuses(sessions, *["sent"] * 21)
+
+    assert sorted(mail["Subject"] for mail in postbox.mails) == sorted(
+        ["Welcome to Orderly", *(f"Order O-{n} is confirmed" for n in range(20))]
+    )
+
+
+async def test_mail_is_sent_once_the_server_is_back(sessions: Sessions, runner_of: RunnerOf, postbox: Postbox) -> None:
+    await postbox.close()
+    async with running(runner_of()):
+        await apply(sessions, user_created(new_id()))
+        await wait_for_statuses(sessions, "retrying")
+        await postbox.open()
+        await wait_for_statuses(sessions, "sent")
+
+    assert len(postbox.mails) == 1
+
+
+async def test_a_delivery_whose_job_is_gone_gets_a_new_one(
+    sessions: Sessions, runner_of: RunnerOf, postbox: Postbox
+) -> None:
+    await apply(sessions, user_created(new_id()))
+    async with sessions.begin() as session:
+        await session.execute(sa.text("DELETE FROM pgqueuer"))
+        await session.execute(
+            sa.update(Delivery)
+            .where(Delivery.channel == "email")
+            .values(next_attempt_at=sa.func.now() - timedelta(minutes=2))
+        )
+
+    async with sessions.begin() as session:
+        assert len(await requeue_lost(session)) == 1
+    async with sessions.begin() as session:
+        assert await requeue_lost(session) == []
+
+    async with running(runner_of()):
+        await wait_for_statuses(sessions, "sent")
+    assert len(postbox.mails) == 1
+
+
+async def test_a_delivery_that_waits_behind_others_gets_no_second_job(sessions: Sessions) -> None:
+    await apply(sessions, user_created(new_id()))
+    async with sessions.begin() as session:
+        await session.execute(
+            sa.update(Delivery)
+            .where(Delivery.channel == "email")
+            .values(next_attempt_at=sa.func.now() - timedelta(minutes=2))
+        )
+
+    async with sessions.begin() as session:
+        assert await requeue_lost(session) == []

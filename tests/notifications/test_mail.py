@@ -1,0 +1,188 @@
+"""The mails themselves: what they say, in which language, and what can't be smuggled into them."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from services.notifications.channels import Outgoing, Send, Undelivered
+from services.notifications.rendering import LOCALES, render_mail, render_title
+from services.notifications.subscribers import orders
+from shared.ids import new_id
+from tests.notifications.postbox import Postbox
+
+DATA: dict[str, Any] = {
+    "number": "O-1042",
+    "total_cents": 123450,
+    "currency": "GBP",
+    "lines": [{"sku": "T-1", "name": "Tea & <b>cake</b>", "quantity": 3, "unit_price_cents": 1050}],
+    "more_lines": 0,
+    "reason": "limit_exceeded",
+    "amount_cents": 99,
+    "refunded_cents": 1099,
+}
+EVENT_TYPES = ["user.created", *(event.type for event in orders.event_types)]
+
+
+def outgoing(**changes: Any) -> Outgoing:
+    confirmed = Outgoing(
+        delivery_id=new_id(),
+        attempt=1,
+        notification_id=new_id(),
+        user_id=new_id(),
+        event_id=new_id(),
+        event_type="order.confirmed",
+        category="orders",
+        data=DATA,
+        email="ann@example.org",
+        name="Ann",
+        locale="en",
+    )
+    return dataclasses.replace(confirmed, **changes)
+
+
+def mail_of(event_type: str, *, locale: str = "en", **data: Any) -> Any:
+    return render_mail(event_type, locale=locale, name="Ann", public_url="http://shop.example", data={**DATA, **data})
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_every_kind_of_mail_can_be_written_in_every_language(event_type: str, locale: str) -> None:
+    mail = mail_of(event_type, locale=locale)
+
+    assert "Ann" in mail.text
+    assert "Ann" in mail.html
+    assert mail.subject in mail.html
+    for leftover in ("{{", "{%", "<mj-"):
+        assert leftover not in mail.subject + mail.text + mail.html
+    # Whoever opens a mail is not reported to a font server.
+    assert "googleapis" not in mail.html
+
+
+def test_an_order_is_shown_with_its_lines_and_total() -> None:
+    assert mail_of("order.confirmed").text == (
+        "Hello Ann,\n"
+        "\n"
+        "thank you: we have set everything aside for your order O-1042, and will tell you when it leaves.\n"
+        "\n"
+        "3 x Tea & <b>cake</b>: £31.50\n"
+        "\n"
+        "Total: £1,234.50\n"
+        "\n"
+        "-- \n"
+        "Orderly wrote to you because you have an account at http://shop.example\n"
+    )
+
+
+def test_lines_that_are_not_shown_are_counted() -> None:
+    mail = mail_of("order.confirmed", more_lines=655)
+
+    assert "and 655 more" in mail.text
+    assert "and 655 more" in mail.html
+
+
+def test_html_shows_what_users_typed_and_runs_none_of_it() -> None:
+    mail = mail_of("order.confirmed")
+
+    assert "Tea &amp; &lt;b&gt;cake&lt;/b&gt;" in mail.html
+    assert "<b>cake" not in mail.html
+
+
+@pytest.mark.parametrize(
+    ("event_type", "reason", "words"),
+    [
+        ("order.rejected", "limit_exceeded", "Your credit does not cover its total."),
+        ("order.rejected", "some_new_reason", "It could not be paid with your credit."),
+        ("order.cancelled", "customer", "You asked us to cancel it."),
+        ("order.cancelled", "deadline", "It could not be confirmed in time."),
+    ],
+)
+def test_reasons_are_told_in_words(event_type: str, reason: str, words: str) -> None:
+    mail = mail_of(event_type, reason=reason)
+
+    assert words in mail.text
+    assert words in mail.html
+    assert reason not in mail.text.lower().split()
+
+
+@pytest.mark.parametrize(
+    ("locale", "title"),
+    [
+        ("de", "Bestellung O-1042 ist bestätigt"),
+        ("de-AT", "Bestellung O-1042 ist bestätigt"),
+        ("DE_ch", "Bestellung O-1042 ist bestätigt"),
+        ("en-GB", "Order O-1042 is confirmed"),
+        ("fr", "Order O-1042 is confirmed"),
+        ("../de", "Order O-1042 is confirmed"),
+        ("", "Order O-1042 is confirmed"),
+    ],
+)
+def test_a_locale_we_do_not_write_in_gets_english(locale: str, title: str) -> None:
+    assert render_title("order.confirmed", locale=locale, data=DATA) == title
+
+
+@pytest.mark.parametrize(
+    ("locale", "currency", "cents", "shown"),
+    [
+        ("en", "GBP", 5, "£0.05"),
+        ("en", "EUR", -123456789, "-€1,234,567.89"),
+        ("en", "CHF", 100, "1.00\N{NO-BREAK SPACE}CHF"),
+        ("de", "EUR", 123456789, "1.234.567,89\N{NO-BREAK SPACE}€"),
+        ("de", "CHF", -1, "-0,01\N{NO-BREAK SPACE}CHF"),
+    ],
+)
+def test_money_is_written_as_the_reader_writes_it(locale: str, currency: str, cents: int, shown: str) -> None:
+    mail = mail_of("order.shipped", locale=locale, currency=currency, total_cents=cents)
+
+    assert shown in mail.text
+
+
+async def test_a_mail_carries_what_it_takes_to_trace_it(send: Send, postbox: Postbox) -> None:
+    sent = outgoing()
+
+    await send(sent)
+
+    [mail] = postbox.mails
+    assert {name: mail[name] for name in ("From", "To", "Subject", "Auto-Submitted")} == {
+        "From": "Orderly <no-reply@orderly.example>",
+        "To": "Ann <ann@example.org>",
+        "Subject": "Order O-1042 is confirmed",
+        "Auto-Submitted": "auto-generated",
+    }
+    assert mail["X-Orderly-Notification"] == str(sent.notification_id)
+    assert mail["X-Orderly-Event-Type"] == "order.confirmed"
+    assert mail["Date"].datetime.tzinfo is not None
+    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+    plain = mail.get_body(("plain",))
+    assert plain is not None
+    assert "Total: £1,234.50" in plain.get_content()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Ann\r\nBcc: eve@example.org", "Ann\nBcc: eve@example.org\n\nbody", "Ann\u2028Bcc: x", 'Ann" <eve@example.org>,'],
+)
+async def test_a_name_adds_neither_header_nor_recipient(send: Send, postbox: Postbox, name: str) -> None:
+    await send(outgoing(name=name))
+
+    [mail] = postbox.mails
+    assert mail["Bcc"] is None
+    assert [address.addr_spec for address in mail["To"].addresses] == ["ann@example.org"]
+
+
+@pytest.mark.parametrize("email", ["zoe@example.org", "zoë@example.org"])
+async def test_a_name_and_an_address_beyond_ascii_arrive(send: Send, postbox: Postbox, email: str) -> None:
+    await send(outgoing(name="Zoë Müller-Lüdenscheidt", email=email))
+
+    [mail] = postbox.mails
+    [recipient] = mail["To"].addresses
+    assert (recipient.display_name, recipient.addr_spec) == ("Zoë Müller-Lüdenscheidt", email)
+
+
+@pytest.mark.parametrize("email", ["", "nobody", "a@b\r\nRCPT TO:<eve@example.org>", "a b@example.org"])
+async def test_an_address_that_is_none_fails_for_good(send: Send, postbox: Postbox, email: str) -> None:
+    with pytest.raises(Undelivered) as refused:
+        await send(outgoing(email=email))
+
+    assert (refused.value.code, refused.value.is_final) == ("address_invalid", True)
+    assert postbox.mails == []

@@ -1,0 +1,37 @@
+"""The migrations lead to what the models say, and back."""
+
+from pathlib import Path
+
+import asyncpg
+
+import services.notifications
+from services.notifications.models import Base
+from shared.migrations.runner import Migrations, dsn_of
+
+
+def migrations_of(database_url: str) -> Migrations:
+    folder = Path(services.notifications.__file__).parent / "migrations"
+    return Migrations(folder=folder, metadata=Base.metadata, database_url=database_url)
+
+
+async def tables_in(database_url: str) -> set[str]:
+    connection = await asyncpg.connect(dsn_of(database_url))
+    rows = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    await connection.close()
+    return {row["tablename"] for row in rows}
+
+
+async def test_the_models_say_nothing_that_no_migration_does(database_url: str) -> None:
+    await migrations_of(database_url).check()
+
+
+async def test_the_migrations_run_up_down_and_up_again(database_url: str) -> None:
+    migrations = migrations_of(database_url)
+    ours = {"recipient", "notification", "delivery"}
+
+    await migrations.downgrade("0001")
+    assert not ours & await tables_in(database_url)
+
+    await migrations.upgrade()
+    assert ours <= await tables_in(database_url)
+    await migrations.check()

@@ -1,0 +1,160 @@
+"""The HTTP side: one's own notifications, and nobody else's."""
+
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from shared.database import Sessions
+from shared.http.auth import access_matrix
+from shared.ids import new_id
+from tests.notifications.events import apply, order_confirmed, user_created
+from tests.notifications.postbox import Postbox
+from tests.shared.http.token_issuer import TokenIssuer
+
+ANN, BEN = new_id(), new_id()
+
+
+@pytest.fixture(autouse=True)
+async def _told(sessions: Sessions) -> None:
+    """Ann was told of five orders after her welcome, Ben was welcomed."""
+    await apply(sessions, user_created(ANN), user_created(BEN, email="ben@example.org"))
+    for number in range(5):
+        await apply(sessions, order_confirmed(ANN, number=f"O-{number}"))
+
+
+@pytest.fixture
+def ann(issuer: TokenIssuer) -> dict[str, str]:
+    return issuer.header("customer", user_id=ANN)
+
+
+async def items_of(client: httpx2.AsyncClient, headers: dict[str, str], query: str = "") -> list[dict[str, Any]]:
+    answer = await client.get(f"/v1/notifications{query}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+async def test_a_user_sees_the_newest_first_page_by_page(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+    first = await client.get("/v1/notifications?limit=4", headers=ann)
+    titles = [item["title"] for item in first.json()["items"]]
+    assert titles == [f"Order O-{number} is confirmed" for number in (4, 3, 2, 1)]
+    assert first.headers["Link"].endswith('rel="next"')
+
+    rest = await client.get(f"/v1/notifications?limit=4&cursor={first.json()['next_cursor']}", headers=ann)
+    assert [item["title"] for item in rest.json()["items"]] == ["Order O-0 is confirmed", "Welcome to Orderly"]
+    assert rest.json()["next_cursor"] is None
+
+
+async def test_a_notification_says_what_happened(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+    item = (await items_of(client, ann))[0]
+
+    assert (item["category"], item["event_type"], item["read_at"]) == ("orders", "order.confirmed", None)
+    assert item["data"]["number"] == "O-4"
+    assert item["data"]["total_cents"] == 2600
+    assert "user_id" not in item["data"]
+
+
+async def test_reading_counts_down_and_the_first_time_stays(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+    item = (await items_of(client, ann))[0]
+    path = f"/v1/notifications/{item['id']}/read"
+    assert (await client.get("/v1/notifications/unread-count", headers=ann)).json() == {"unread": 6}
+
+    first = await client.post(path, headers=ann)
+    again = await client.post(path, headers=ann)
+
+    assert first.status_code == 200
+    assert first.json()["read_at"] is not None
+    assert again.json() == first.json()
+    assert (await client.get("/v1/notifications/unread-count", headers=ann)).json() == {"unread": 5}
+    unread = await items_of(client, ann, "?unread=true")
+    assert item["id"] not in {each["id"] for each in unread}
+    assert len(unread) == 5
+    assert len(await items_of(client, ann)) == 6
+
+
+async def test_one_notification_shows_its_deliveries(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+    item = (await items_of(client, ann))[0]
+
+    details = (await client.get(f"/v1/notifications/{item['id']}", headers=ann)).json()
+
+    states = [(each["channel"], each["status"], each["attempts"]) for each in details.pop("deliveries")]
+    assert states == [("email", "queued", 0), ("in_app", "sent", 0)]
+    assert details == item
+
+
+async def test_what_belongs_to_somebody_else_is_not_there(
+    client: httpx2.AsyncClient, ann: dict[str, str], issuer: TokenIssuer
+) -> None:
+    ben = issuer.header("customer", user_id=BEN)
+    path = f"/v1/notifications/{(await items_of(client, ann))[0]['id']}"
+
+    assert [item["title"] for item in await items_of(client, ben)] == ["Welcome to Orderly"]
+    for answer in (await client.get(path, headers=ben), await client.post(f"{path}/read", headers=ben)):
+        assert (answer.status_code, answer.json()["code"]) == (404, "notification_not_found")
+        assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (await client.get(path, headers=ann)).json()["read_at"] is None
+
+
+@pytest.mark.parametrize("role", ["support", "admin"])
+async def test_staff_see_everybodys_deliveries_but_read_nothing_for_them(
+    client: httpx2.AsyncClient, ann: dict[str, str], issuer: TokenIssuer, role: str
+) -> None:
+    staff = issuer.header(role, user_id=BEN)
+    path = f"/v1/notifications/{(await items_of(client, ann))[0]['id']}"
+
+    assert (await client.get(path, headers=staff)).status_code == 200
+    assert (await client.post(f"{path}/read", headers=staff)).status_code == 404
+
+
+def refused(answer: httpx2.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+async def test_each_refusal_has_its_code(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+    unknown: UUID = new_id()
+
+    assert refused(await client.get("/v1/notifications")) == (401, "token_missing")
+    assert refused(await client.get("/v1/notifications", headers={"Authorization": "Bearer x"})) == (
+        401,
+        "token_invalid",
+    )
+    assert refused(await client.get(f"/v1/notifications/{unknown}", headers=ann)) == (404, "notification_not_found")
+    assert refused(await client.post(f"/v1/notifications/{unknown}/read", headers=ann)) == (
+        404,
+        "notification_not_found",
+    )
+    assert refused(await client.get("/v1/notifications/nonsense", headers=ann)) == (422, "validation_failed")
+    assert refused(await client.get("/v1/notifications?limit=0", headers=ann)) == (422, "validation_failed")
+    assert refused(await client.get("/v1/notifications?unread=maybe", headers=ann)) == (422, "validation_failed")
+    assert refused(await client.get("/v1/notifications?cursor=forged", headers=ann)) == (422, "cursor_invalid")
+    assert refused(await client.delete("/v1/notifications", headers=ann)) == (405, "method_not_allowed")
+
+
+async def test_every_route_asks_who_calls(app: FastAPI) -> None:
+    ours = {route: access for route, access in access_matrix(app).items() if "/v1/" in route}
+
+    assert ours == {
+        "GET /v1/notifications": "caller",
+        "GET /v1/notifications/unread-count": "caller",
+        "GET /v1/notifications/{notification_id}": "caller",
+        "POST /v1/notifications/{notification_id}/read": "caller",
+    }
+
+
+async def test_a_missing_mail_server_degrades_the_health_and_no_more(
+    client: httpx2.AsyncClient, postbox: Postbox
+) -> None:
+    assert (await client.get("/health")).json()["checks"]["smtp"]["status"] == "healthy"
+
+    await postbox.close()
+
+    report = await client.get("/health")
+    assert (report.status_code, report.json()["status"]) == (200, "degraded")
+    assert report.json()["checks"]["smtp"] | {"duration_ms": 0} == {
+        "status": "unhealthy",
+        "error": "unreachable",
+        "duration_ms": 0,
+    }

@@ -1,0 +1,57 @@
+"""A tiny application with the shared HTTP side, and the servers its tests need."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import asyncpg
+import httpx2
+import pytest
+from fastapi import FastAPI
+from joserfc.jwk import KeySet, OKPKey
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from shared.cache import Cache, open_cache
+from shared.http import idempotency
+from tests.databases import DatabaseFactory, for_asyncpg
+from tests.shared.http.token_issuer import TokenIssuer
+
+ClientOf = Callable[[FastAPI], AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+
+@pytest.fixture
+def client_of() -> ClientOf:
+    @asynccontextmanager
+    async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as opened:
+            yield opened
+
+    return client
+
+
+@pytest.fixture
+def issuer() -> TokenIssuer:
+    return TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first", "use": "sig"})]))
+
+
+@pytest.fixture
+async def cache(valkey_url: str) -> AsyncIterator[Cache]:
+    opened = open_cache(valkey_url, prefix=uuid.uuid4().hex)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def sessions(database_factory: DatabaseFactory) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    """Sessions on a database with the idempotency table, and one table to see effects in."""
+    url = await database_factory()
+    connection = await asyncpg.connect(for_asyncpg(url))
+    await connection.execute(idempotency.SCHEMA_UP)
+    await connection.execute(
+        "CREATE TABLE thing (id uuid PRIMARY KEY, name text NOT NULL, made_at timestamptz NOT NULL)"
+    )
+    await connection.close()
+    engine = create_async_engine(url)
+    yield async_sessionmaker(engine, expire_on_commit=False)
+    await engine.dispose()

@@ -1,0 +1,201 @@
+"""A repeat with the same key has no second effect, whatever goes wrong in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Header, Request
+from pydantic import BaseModel, SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.responses import JSONResponse, Response
+
+from shared.errors import Conflict
+from shared.http.idempotency import IdempotencyKey, forget_old_keys, run_idempotently
+from shared.http.problems import install_problems
+from tests.shared.http.conftest import ClientOf
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+class NewThing(BaseModel):
+    name: str
+    password: SecretStr = SecretStr("")
+
+
+class Shop:
+    """An application whose only effect is a row in `thing`; `gate` holds an action open inside its transaction."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.sessions = sessions
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+        self.refuse = False
+        self.app = FastAPI()
+        install_problems(self.app)
+        self.app.post("/v1/{place}/things")(self.add)
+
+    async def add(
+        self,
+        place: str,
+        body: NewThing,
+        request: Request,
+        key: IdempotencyKey = None,
+        x_caller: Annotated[UUID | None, Header()] = None,
+    ) -> Response:
+        async def action(session: AsyncSession) -> Response:
+            thing_id = uuid4()
+            await session.execute(
+                text("INSERT INTO thing VALUES (:id, :name, :at)"),
+                {"id": thing_id, "name": body.name, "at": datetime.now(UTC)},
+            )
+            self.entered.set()
+            await self.gate.wait()
+            if self.refuse:
+                raise Conflict
+            headers = {"Location": f"/v1/{place}/things/{thing_id}", "ETag": '"1"'}
+            return JSONResponse({"id": str(thing_id)}, 201, headers=headers)
+
+        return await run_idempotently(
+            self.sessions, request=request, caller_id=x_caller, key=key, body=body, action=action
+        )
+
+    async def things(self) -> int:
+        async with self.sessions() as session:
+            return int(await session.scalar(text("SELECT count(*) FROM thing")) or 0)
+
+
+@pytest.fixture
+async def shop(sessions: Sessions) -> Shop:
+    return Shop(sessions)
+
+
+@pytest.fixture
+async def client(client_of: ClientOf, shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client_of(shop.app) as opened:
+        yield opened
+
+
+async def post(
+    client: httpx2.AsyncClient, key: str | None = "key-1", *, name: str = "chair", password: str = "", **headers: str
+) -> httpx2.Response:
+    given = {"Idempotency-Key": key} if key is not None else {}
+    place = headers.pop("place", "here")
+    body = {"name": name, "password": password}
+    return await client.post(f"/v1/{place}/things", json=body, headers=given | headers)
+
+
+async def test_a_repeat_gets_the_first_answer_and_does_nothing(client: httpx2.AsyncClient, shop: Shop) -> None:
+    first, second = await post(client), await post(client)
+    assert first.status_code == second.status_code == 201
+    assert second.json() == first.json()
+    for name in ("location", "etag", "content-type", "content-length"):
+        assert second.headers[name] == first.headers[name]
+    assert "idempotency-replayed" not in first.headers
+    assert second.headers["idempotency-replayed"] == "true"
+    assert await shop.things() == 1
+
+
+async def test_without_a_key_every_request_counts(client: httpx2.AsyncClient, shop: Shop) -> None:
+    await post(client, None)
+    await post(client, None)
+    assert await shop.things() == 2
+
+
+async def test_a_key_with_another_body_is_refused(client: httpx2.AsyncClient, shop: Shop) -> None:
+    await post(client, name="chair")
+    response = await post(client, name="table")
+    assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
+    assert await shop.things() == 1
+
+
+async def test_another_password_is_another_body(client: httpx2.AsyncClient) -> None:
+    await post(client, password="first")
+    assert (await post(client, password="second")).status_code == 422
+
+
+@pytest.mark.parametrize("difference", [{"X-Caller": str(uuid4())}, {"place": "there"}, {"key": "key-2"}])
+async def test_callers_routes_and_keys_are_kept_apart(
+    client: httpx2.AsyncClient, shop: Shop, difference: dict[str, str]
+) -> None:
+    await post(client)
+    response = await post(client, **difference)
+    assert "idempotency-replayed" not in response.headers
+    assert await shop.things() == 2
+
+
+async def test_a_repeat_while_the_first_still_runs_is_refused(client: httpx2.AsyncClient, shop: Shop) -> None:
+    shop.gate.clear()
+    first = asyncio.create_task(post(client))
+    await asyncio.wait_for(shop.entered.wait(), timeout=5)
+    second = await asyncio.wait_for(post(client), timeout=5)
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_in_use")
+    assert second.headers["retry-after"] == "1"
+    shop.gate.set()
+    assert (await first).status_code == 201
+    assert (await post(client)).headers["idempotency-replayed"] == "true"
+    assert await shop.things() == 1
+
+
+async def test_of_many_at_once_one_has_the_effect(client: httpx2.AsyncClient, shop: Shop) -> None:
+    responses = await asyncio.gather(*(post(client) for _ in range(12)))
+    fresh = [r for r in responses if r.status_code == 201 and "idempotency-replayed" not in r.headers]
+    assert len(fresh) == 1
+    assert {r.status_code for r in responses} <= {201, 409}
+    assert await shop.things() == 1
+
+
+async def test_a_refusal_leaves_nothing_and_the_repeat_is_judged_anew(client: httpx2.AsyncClient, shop: Shop) -> None:
+    shop.refuse = True
+    assert (await post(client)).status_code == 409
+    assert await shop.things() == 0
+    shop.refuse = False
+    assert (await post(client)).status_code == 201
+
+
+async def test_an_answer_that_was_not_saved_has_no_effect_either(client: httpx2.AsyncClient, shop: Shop) -> None:
+    async with shop.sessions.begin() as session:
+        await session.execute(text("ALTER TABLE idempotency_key ADD CONSTRAINT never CHECK (status <> 201)"))
+    with pytest.raises(Exception, match="never"):
+        await post(client)
+    assert await shop.things() == 0
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "with space", "é".encode()])
+async def test_a_key_must_be_visible_ascii_of_bounded_length(client: httpx2.AsyncClient, key: str) -> None:
+    response = await post(client, key)
+    assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
+
+
+async def test_a_nul_in_a_text_is_the_clients_mistake(client: httpx2.AsyncClient) -> None:
+    response = await post(client, name="a\0b")
+    assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
+
+
+async def test_neither_key_nor_password_lies_in_the_table(client: httpx2.AsyncClient, shop: Shop) -> None:
+    await post(client, "a-secret-key", password="hunter2")
+    async with shop.sessions() as session:
+        stored = str((await session.execute(text("SELECT idempotency_key::text FROM idempotency_key"))).all())
+    assert b"a-secret-key".hex() not in stored
+    assert "a-secret-key" not in stored
+    assert b"hunter2".hex() not in stored
+
+
+async def test_old_keys_are_forgotten_in_batches(client: httpx2.AsyncClient, shop: Shop) -> None:
+    for number in range(3):
+        await post(client, f"old-{number}")
+    async with shop.sessions.begin() as session:
+        await session.execute(text("UPDATE idempotency_key SET created_at = now() - interval '25 hours'"))
+    await post(client, "young")
+    forgotten = []
+    for _ in range(3):
+        async with shop.sessions.begin() as session:
+            forgotten.append(await forget_old_keys(session, older_than=timedelta(hours=24), limit=2))
+    assert forgotten == [2, 1, 0]
+    assert (await post(client, "young")).headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in (await post(client, "old-0")).headers

@@ -1,0 +1,184 @@
+"""Pages hold every row once, in order, whatever changes between them."""
+
+import base64
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Request
+from sqlalchemy import DateTime, Text, Uuid, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.http.pagination import Page, PageParams, page_of
+from shared.http.problems import install_problems
+from shared.http.request_context import RequestContextMiddleware
+from shared.ids import new_id
+from tests.shared.http.conftest import ClientOf
+
+Sessions = async_sessionmaker[AsyncSession]
+MORNING = datetime(2026, 11, 1, 8, tzinfo=UTC)
+
+
+class Declared(DeclarativeBase):
+    pass
+
+
+class Thing(Declared):
+    __tablename__ = "thing"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    made_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+def make_app(sessions: Sessions) -> FastAPI:
+    app = FastAPI()
+    install_problems(app)
+    app.add_middleware(RequestContextMiddleware)
+
+    @app.get("/things")
+    async def by_time(request: Request, params: PageParams, name: str | None = None) -> Page[str]:
+        query = select(Thing).order_by(Thing.made_at.desc(), Thing.id.desc())
+        if name is not None:
+            query = query.where(Thing.name.startswith(name))
+        async with sessions() as session:
+            return await page_of(session, query, request=request, params=params, map=lambda thing: thing.name)
+
+    @app.get("/names")
+    async def by_name(request: Request, params: PageParams) -> Page[str]:
+        query = select(Thing.name, Thing.made_at).order_by(Thing.name, Thing.id)
+        async with sessions() as session:
+            return await page_of(
+                session, query, request=request, params=params, map=lambda name, made_at: f"{name} {made_at:%H:%M}"
+            )
+
+    return app
+
+
+async def add(sessions: Sessions, *names: str, at: datetime = MORNING) -> None:
+    async with sessions.begin() as session:
+        session.add_all(
+            Thing(id=new_id(), name=name, made_at=at + timedelta(minutes=number // 2))
+            for number, name in enumerate(names)
+        )
+
+
+@pytest.fixture
+async def client(client_of: ClientOf, sessions: Sessions) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client_of(make_app(sessions)) as opened:
+        yield opened
+
+
+async def walk(client: httpx2.AsyncClient, first: str) -> list[list[str]]:
+    """All pages, going where the Link header points."""
+    pages, url = [], first
+    while True:
+        response = await client.get(url)
+        assert response.status_code == 200, response.text
+        pages.append(response.json()["items"])
+        following = response.links.get("next")
+        assert (following is None) == (response.json()["next_cursor"] is None)
+        if following is None:
+            return pages
+        url = following["url"]
+
+
+async def test_the_pages_hold_every_row_once_in_order(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+    await add(sessions, "a", "b", "c", "d", "e", "f", "g")
+    assert await walk(client, "/things?limit=3") == [["g", "f", "e"], ["d", "c", "b"], ["a"]]
+
+
+async def test_a_last_page_that_is_full_has_no_next(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+    await add(sessions, "a", "b", "c", "d")
+    assert await walk(client, "/things?limit=2") == [["d", "c"], ["b", "a"]]
+
+
+async def test_of_nothing_there_is_one_empty_page(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/things")
+    assert response.json() == {"items": [], "next_cursor": None}
+    assert "link" not in response.headers
+
+
+async def test_a_row_added_meanwhile_moves_no_page(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+    await add(sessions, "a", "b", "c", "d")
+    cursor = (await client.get("/things?limit=2")).json()["next_cursor"]
+    await add(sessions, "new", at=MORNING + timedelta(days=1))
+    assert (await client.get(f"/things?limit=2&cursor={cursor}")).json()["items"] == ["b", "a"]
+
+
+async def test_the_link_keeps_the_filters(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+    await add(sessions, "b & c 1", "x", "b & c 2", "b & c 3")
+    assert await walk(client, "/things?limit=1&name=b+%26+c") == [["b & c 3"], ["b & c 2"], ["b & c 1"]]
+
+
+async def test_rows_of_several_columns_and_awkward_texts_page_too(
+    client: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    names = ["", "a~b", 'comma,quote"', "line\nbreak", "ü~\\n", "x"]
+    await add(sessions, *names)
+    async with sessions() as session:
+        in_order = (await session.scalars(text("SELECT name FROM thing ORDER BY name, id"))).all()
+    assert [name[:-6] for page in await walk(client, "/names?limit=1") for name in page] == list(in_order)
+
+
+def forged(bookmark: str) -> str:
+    return base64.urlsafe_b64encode(bookmark.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "nonsense",
+        "%ff%00",
+        "é",
+        forged(""),
+        forged(">"),
+        forged("<"),
+        forged(">dt:2026-11-01 08:00:00+00:00"),
+        forged(">dt:never~uuid:x"),
+        forged(">i:1~i:2"),
+        forged(">s:a~s:b"),
+        forged(">x~x"),
+        forged(">true~false"),
+        forged(">dt:2026-11-01 08:00:00+00:00~i:99999999999999999999999999"),
+        forged("<dt:2026-11-01 08:00:00+00:00~uuid:01993b5e-0000-7000-8000-000000000000"),
+    ],
+)
+async def test_a_cursor_that_was_never_given_out_is_refused(
+    client: httpx2.AsyncClient, sessions: Sessions, cursor: str
+) -> None:
+    await add(sessions, "a", "b", "c")
+    response = await client.get("/things", params={"cursor": cursor})
+    assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid")
+
+
+async def test_a_cursor_with_a_null_character_is_refused(client: httpx2.AsyncClient) -> None:
+    cursor = forged(">s:a\0b~uuid:01993b5e-0000-7000-8000-000000000000")
+    response = await client.get("/names", params={"cursor": cursor})
+    assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid")
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "many"])
+async def test_the_page_size_is_bounded(client: httpx2.AsyncClient, limit: str) -> None:
+    response = await client.get("/things", params={"limit": limit})
+    assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
+
+
+async def test_a_broken_query_is_not_blamed_on_the_cursor(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+    await add(sessions, "a", "b")
+    cursor = (await client.get("/things?limit=1")).json()["next_cursor"]
+    async with sessions.begin() as session:
+        await session.execute(text("ALTER TABLE thing DROP COLUMN made_at"))
+    response = await client.get("/things", params={"cursor": cursor})
+    assert response.status_code == 500
+
+
+async def test_a_page_says_how_many_it_holds_by_default(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+    await add(sessions, *[str(number) for number in range(25)])
+    page: dict[str, Any] = (await client.get("/things")).json()
+    assert len(page["items"]) == 20

@@ -1,0 +1,148 @@
+"""The id, trace, log line and metrics of a request."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from fastapi import APIRouter, FastAPI, Request
+from prometheus_client import REGISTRY
+from starlette.responses import StreamingResponse
+from structlog.testing import capture_logs
+
+from shared.http.metrics import metrics_router
+from shared.http.problems import install_problems
+from shared.http.request_context import RequestContextMiddleware, add_response_header
+from shared.telemetry import current_traceparent, current_tracestate
+from tests.shared.http.conftest import ClientOf
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def make_app() -> FastAPI:
+    app = FastAPI()
+    install_problems(app)
+    app.add_middleware(RequestContextMiddleware)
+    router = APIRouter(prefix="/orders")
+
+    @router.get("/{order_id}")
+    async def show(order_id: str, request: Request) -> dict[str, str | None]:
+        add_response_header(request, "RateLimit", '"a";r=1')
+        add_response_header(request, "RateLimit", '"b";r=2')
+        return {"traceparent": current_traceparent(), "tracestate": current_tracestate(), "order": order_id}
+
+    @router.get("/{order_id}/faulty")
+    async def faulty(order_id: str, request: Request) -> None:
+        add_response_header(request, "RateLimit", '"a";r=1')
+        raise RuntimeError(order_id)
+
+    @router.get("/{order_id}/broken-off")
+    async def broken_off(order_id: str) -> StreamingResponse:
+        async def content() -> AsyncIterator[bytes]:
+            yield b"begun"
+            raise RuntimeError(order_id)
+
+        return StreamingResponse(content())
+
+    app.include_router(router, prefix="/v1")
+    app.include_router(metrics_router)
+    return app
+
+
+@pytest.fixture
+async def client(client_of: ClientOf) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client_of(make_app()) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("given", ["abcd1234", "A.b_c-9" * 18])
+async def test_a_well_formed_request_id_is_kept(client: httpx2.AsyncClient, given: str) -> None:
+    response = await client.get("/v1/orders/7", headers={"X-Request-Id": given})
+    assert response.headers["x-request-id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "short", "x" * 129, "with spaces in it", 'quote"quote"', "line\tbreak1"])
+async def test_any_other_request_id_is_replaced(client: httpx2.AsyncClient, given: str) -> None:
+    response = await client.get("/v1/orders/7", headers={"X-Request-Id": given})
+    assert response.headers["x-request-id"] != given
+    assert len(response.headers["x-request-id"]) == 32
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/orders/7/faulty"])
+async def test_errors_carry_the_request_id_too(client: httpx2.AsyncClient, path: str) -> None:
+    response = await client.get(path, headers={"X-Request-Id": "request-17"})
+    assert response.headers["x-request-id"] == "request-17"
+
+
+async def test_added_headers_come_with_the_answer_and_with_a_fault(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/v1/orders/7")).headers.get_list("ratelimit") == ['"a";r=1', '"b";r=2']
+    assert (await client.get("/v1/orders/7/faulty")).headers.get_list("ratelimit") == ['"a";r=1']
+
+
+async def test_a_trace_is_continued(client: httpx2.AsyncClient) -> None:
+    headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
+    body = (await client.get("/v1/orders/7", headers=headers)).json()
+    assert body["traceparent"].startswith("00-4bf92f3577b34da6a3ce929d0e0e4736-")
+    assert body["traceparent"] != TRACEPARENT
+    assert body["tracestate"] == "vendor=1"
+
+
+async def test_without_a_trace_a_new_one_begins(client: httpx2.AsyncClient) -> None:
+    first = (await client.get("/v1/orders/7")).json()["traceparent"]
+    second = (await client.get("/v1/orders/7")).json()["traceparent"]
+    assert first[3:35] != second[3:35]
+
+
+async def test_the_log_line_names_the_template_and_nothing_personal(client: httpx2.AsyncClient) -> None:
+    with capture_logs() as logs:
+        await client.get("/v1/orders/secret-7?email=ann@example.org")
+    [line] = logs
+    assert line.pop("duration_ms") >= 0
+    assert line == {
+        "event": "request_finished",
+        "log_level": "info",
+        "method": "GET",
+        "route": "/v1/orders/{order_id}",
+        "status": 200,
+    }
+
+
+async def test_a_fault_is_logged_with_its_traceback_once(client: httpx2.AsyncClient) -> None:
+    with capture_logs() as logs:
+        await client.get("/v1/orders/7/faulty")
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("request_failed", "error"),
+        ("request_finished", "info"),
+    ]
+    assert logs[0]["exc_info"]
+
+
+async def test_an_answer_that_breaks_off_breaks_the_connection(client: httpx2.AsyncClient) -> None:
+    with capture_logs() as logs, pytest.raises(RuntimeError):
+        await client.get("/v1/orders/7/broken-off")
+    assert [line["event"] for line in logs] == ["request_failed", "request_finished"]
+
+
+async def test_requests_are_counted_by_template_and_class(client: httpx2.AsyncClient) -> None:
+    def counted(**labels: str) -> float:
+        return REGISTRY.get_sample_value("http_requests_total", labels) or 0.0
+
+    known = {"method": "GET", "route": "/v1/orders/{order_id}", "status_class": "2xx"}
+    unknown = {"method": "other", "route": "unmatched", "status_class": "4xx"}
+    before = counted(**known), counted(**unknown)
+    await client.get("/v1/orders/1")
+    await client.get("/v1/orders/2")
+    await client.request("BREW", "/nowhere")
+    assert (counted(**known), counted(**unknown)) == (before[0] + 2, before[1] + 1)
+
+
+async def test_the_metrics_page_shows_them(client: httpx2.AsyncClient) -> None:
+    await client.get("/v1/orders/1")
+    response = await client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    assert 'http_request_duration_seconds_bucket{le="+Inf",method="GET",route="/v1/orders/{order_id}"' in response.text
+
+
+async def test_a_succeeding_probe_is_not_worth_a_log_line(client: httpx2.AsyncClient) -> None:
+    with capture_logs() as logs:
+        await client.get("/metrics")
+    assert [line["log_level"] for line in logs] == ["debug"]

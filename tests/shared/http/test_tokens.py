@@ -1,0 +1,187 @@
+"""Access tokens: which are believed, and how keys are found and replaced."""
+
+import asyncio
+import base64
+import json
+import time
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from joserfc.jwk import KeySet, OctKey, OKPKey
+
+from shared.http.tokens import (
+    KeysUnavailable,
+    Principal,
+    PublishedKeys,
+    TokenExpired,
+    TokenInvalid,
+    TokenVerifier,
+    remote_keys,
+)
+from tests.shared.http.token_issuer import TokenIssuer
+
+
+async def test_a_valid_token_says_who_calls(issuer: TokenIssuer) -> None:
+    user_id, session_id = uuid4(), uuid4()
+    token = issuer.token("customer", "admin", user_id=user_id, sid=str(session_id))
+    principal = await issuer.verifier().verify(token)
+    assert principal == Principal(user_id, frozenset({"customer", "admin"}), session_id)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"iss": "somebody else"},
+        {"iss": None},
+        {"aud": "another system"},
+        {"aud": None},
+        {"sub": None},
+        {"sub": "not a uuid"},
+        {"exp": None},
+        {"exp": "soon"},
+        {"nbf": int(time.time()) + 600},
+        {"sid": "not a uuid"},
+        {"roles": 7},
+    ],
+)
+async def test_a_token_with_wrong_claims_is_refused(issuer: TokenIssuer, changes: dict[str, Any]) -> None:
+    with pytest.raises(TokenInvalid):
+        await issuer.verifier().verify(issuer.token(**changes))
+
+
+@pytest.mark.parametrize("text", ["", "x", "a.b.c", "é.é.é", "e30.e30.e30", "..", "a" * 10_000])
+async def test_what_is_no_token_is_refused(issuer: TokenIssuer, text: str) -> None:
+    with pytest.raises(TokenInvalid):
+        await issuer.verifier().verify(text)
+
+
+async def test_a_token_of_a_foreign_key_with_a_known_id_is_refused(issuer: TokenIssuer) -> None:
+    foreign = OKPKey.generate_key("Ed25519", {"kid": "first"})
+    with pytest.raises(TokenInvalid):
+        await issuer.verifier().verify(issuer.token(key=foreign))
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "EdDSA"])
+async def test_only_one_algorithm_is_believed(issuer: TokenIssuer, algorithm: str) -> None:
+    header, claims, signature = issuer.token().split(".")
+    forged = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "first"}).encode()).decode().rstrip("=")
+    assert header != forged
+    with pytest.raises(TokenInvalid):
+        await issuer.verifier().verify(f"{forged}.{claims}.{signature}")
+
+
+async def test_a_published_symmetric_key_verifies_nothing(issuer: TokenIssuer) -> None:
+    issuer.keys = KeySet([OctKey.generate_key(256, {"kid": "first"})])
+    foreign = OKPKey.generate_key("Ed25519", {"kid": "first"})
+    with pytest.raises(TokenInvalid):
+        await issuer.verifier().verify(issuer.token(key=foreign))
+
+
+async def test_a_token_is_good_for_the_leeway_after_it_expired_and_no_longer(issuer: TokenIssuer) -> None:
+    verifier = issuer.verifier()
+    await verifier.verify(issuer.token(exp=int(time.time()) - 2))
+    with pytest.raises(TokenExpired):
+        await verifier.verify(issuer.token(exp=int(time.time()) - 6))
+
+
+async def test_a_remembered_token_expires_too(issuer: TokenIssuer) -> None:
+    verifier = TokenVerifier(issuer.published, issuer="orderly", leeway=timedelta(0))
+    token = issuer.token(exp=int(time.time()) + 2)
+    await verifier.verify(token)
+    async with asyncio.timeout(5):
+        with pytest.raises(TokenExpired):
+            while True:
+                await verifier.verify(token)
+                await asyncio.sleep(0.05)
+
+
+async def test_no_more_tokens_are_remembered_than_allowed(issuer: TokenIssuer) -> None:
+    verifier = TokenVerifier(issuer.published, issuer="orderly", remembered=3)
+    for _ in range(5):
+        await verifier.verify(issuer.token())
+    assert len(verifier._verified) == 3
+
+
+async def test_a_new_key_is_fetched_when_a_token_names_it(issuer: TokenIssuer) -> None:
+    keys = PublishedKeys(issuer.published, pause=timedelta(0))
+    assert await keys.find("second") is None
+    issuer.keys = KeySet([*issuer.keys.keys, OKPKey.generate_key("Ed25519", {"kid": "second"})])
+    assert await keys.find("second") is not None
+
+
+async def test_invented_key_ids_do_not_become_fetches(issuer: TokenIssuer) -> None:
+    verifier = issuer.verifier()
+    await verifier.verify(issuer.token())
+    for number in range(20):
+        invented = OKPKey.generate_key("Ed25519", {"kid": f"invented {number}"})
+        with pytest.raises(TokenInvalid):
+            await verifier.verify(issuer.token(key=invented))
+    assert issuer.fetches == 1
+
+
+async def test_many_first_requests_share_one_fetch(issuer: TokenIssuer) -> None:
+    verifier = issuer.verifier()
+    await asyncio.gather(*(verifier.verify(issuer.token()) for _ in range(20)))
+    assert issuer.fetches == 1
+
+
+async def test_tokens_of_a_withdrawn_key_are_refused_though_remembered(issuer: TokenIssuer) -> None:
+    verifier = TokenVerifier(issuer.published, issuer="orderly", keys_kept=timedelta(0), fetch_pause=timedelta(0))
+    token = issuer.token()
+    await verifier.verify(token)
+    issuer.keys = KeySet([OKPKey.generate_key("Ed25519", {"kid": "second"})])
+    with pytest.raises(TokenInvalid):
+        await verifier.verify(token)
+
+
+async def test_known_keys_outlive_a_failed_fetch() -> None:
+    good = KeySet([OKPKey.generate_key("Ed25519", {"kid": "first"})])
+    answers: list[KeySet | Exception] = [good, httpx2.ConnectError("down")]
+
+    async def source() -> KeySet:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    keys = PublishedKeys(source, keep=timedelta(0), pause=timedelta(0))
+    assert await keys.find("first") is not None
+    assert await keys.find("first") is not None
+    assert answers == []
+
+
+async def test_while_one_request_asks_for_news_the_others_go_on_with_the_known_key(issuer: TokenIssuer) -> None:
+    gate = asyncio.Event()
+    gate.set()
+
+    async def source() -> KeySet:
+        await gate.wait()
+        return issuer.keys
+
+    keys = PublishedKeys(source, keep=timedelta(0), pause=timedelta(0))
+    await keys.find("first")
+    gate.clear()
+    asking = asyncio.create_task(keys.find("first"))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        assert await keys.find("first") is not None
+    gate.set()
+    assert await asking is not None
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"keys": 1}', b'{"keys": [{"kty": "OKP"}]}'])
+async def test_nonsense_in_place_of_keys_is_as_good_as_no_answer(issuer: TokenIssuer, answer: bytes) -> None:
+    async def source() -> KeySet:
+        return KeySet.import_key_set(json.loads(answer))
+
+    with pytest.raises(KeysUnavailable):
+        await TokenVerifier(source, issuer="orderly").verify(issuer.token())
+
+
+async def test_without_any_key_tokens_cannot_be_checked(issuer: TokenIssuer) -> None:
+    closed_port = remote_keys("http://127.0.0.1:1/keys")
+    with pytest.raises(KeysUnavailable):
+        await TokenVerifier(closed_port, issuer="orderly").verify(issuer.token())

@@ -1,0 +1,228 @@
+"""The cache loads once, forgets at once, and is never the reason that a request fails."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel
+from redis.exceptions import RedisError
+from structlog.testing import capture_logs
+
+from shared.cache import Cache, open_cache
+
+MINUTE = timedelta(minutes=1)
+
+
+class Price(BaseModel):
+    cents: int
+
+
+class Source:
+    """What is cached; `gate` holds loads open after they have read the value."""
+
+    def __init__(self) -> None:
+        self.cents = 1
+        self.loads = 0
+        self.reading = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def load(self) -> Price:
+        self.loads += 1
+        price = Price(cents=self.cents)
+        self.reading.set()
+        await self.gate.wait()
+        return price
+
+
+@pytest.fixture
+async def cache(valkey_url: str) -> AsyncIterator[Cache]:
+    opened = open_cache(valkey_url, prefix=uuid.uuid4().hex)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def reading(cache: Cache, source: Source, *, ttl: timedelta = MINUTE) -> Awaitable[Price]:
+    return cache.get_or_load("price:1", ttl=ttl, load=source.load, model=Price)
+
+
+async def test_the_second_reader_gets_the_stored_value(cache: Cache, source: Source) -> None:
+    assert await reading(cache, source) == Price(cents=1)
+    source.cents = 2
+    assert await reading(cache, source) == Price(cents=1)
+    assert source.loads == 1
+
+
+async def test_twenty_misses_are_one_load(cache: Cache, source: Source, valkey_url: str) -> None:
+    elsewhere = open_cache(valkey_url, prefix=cache.prefix.rstrip(":"))
+    source.gate.clear()
+    readers = [asyncio.ensure_future(reading(at, source)) for at in (cache, elsewhere) for _ in range(10)]
+    await source.reading.wait()
+    source.gate.set()
+    assert await asyncio.gather(*readers) == [Price(cents=1)] * 20
+    assert source.loads == 1
+    await elsewhere.close()
+
+
+async def test_a_forgotten_value_is_loaded_anew(cache: Cache, source: Source) -> None:
+    await reading(cache, source)
+    source.cents = 2
+    await cache.forget("price:1", "price:unknown")
+    assert await reading(cache, source) == Price(cents=2)
+
+
+async def test_a_load_begun_before_the_change_stores_nothing_after_it(cache: Cache, source: Source) -> None:
+    source.gate.clear()
+    slow_reader = asyncio.ensure_future(reading(cache, source))
+    await source.reading.wait()
+    source.cents = 2
+    await cache.forget("price:1")
+    source.gate.set()
+    assert await slow_reader == Price(cents=1)
+    assert await reading(cache, source) == Price(cents=2)
+
+
+async def test_a_value_lives_no_longer_than_its_ttl(cache: Cache, source: Source) -> None:
+    await reading(cache, source, ttl=timedelta(milliseconds=50))
+    source.cents = 2
+    async with asyncio.timeout(5):
+        while await reading(cache, source, ttl=timedelta(milliseconds=50)) != Price(cents=2):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
+
+
+async def test_a_failed_load_is_passed_on_and_blocks_nobody(cache: Cache, source: Source) -> None:
+    async def failing() -> Price:
+        raise LookupError("no price")
+
+    with pytest.raises(LookupError, match="no price"):
+        await cache.get_or_load("price:1", ttl=MINUTE, load=failing, model=Price)
+    async with asyncio.timeout(1):
+        assert await reading(cache, source) == Price(cents=1)
+
+
+async def test_a_cancelled_load_blocks_nobody(cache: Cache, source: Source) -> None:
+    source.gate.clear()
+    cancelled = asyncio.ensure_future(reading(cache, source))
+    await source.reading.wait()
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    source.gate.set()
+    async with asyncio.timeout(1):
+        assert await reading(cache, source) == Price(cents=1)
+
+
+async def test_a_reader_does_not_wait_for_ever_for_a_holder_that_died(cache: Cache, source: Source) -> None:
+    await cache.client.set(f"{cache.prefix}lease:{{price:1}}", "of a process that was killed", px=60_000)
+    async with asyncio.timeout(5):
+        assert await reading(cache, source) == Price(cents=1)
+
+
+async def test_a_value_of_another_version_of_the_code_is_replaced(cache: Cache, source: Source) -> None:
+    await cache.client.set(f"{cache.prefix}cache:{{price:1}}", b'{"euros": 3}')
+    assert await reading(cache, source) == Price(cents=1)
+    assert await reading(cache, source) == Price(cents=1)
+    await reading(cache, source)
+    assert source.loads == 2
+
+
+@pytest.mark.parametrize("value", [None, [], 0, "", False])
+async def test_an_empty_value_is_a_value(cache: Cache, value: object) -> None:
+    loads = 0
+
+    async def load() -> object:
+        nonlocal loads
+        loads += 1
+        return value
+
+    for _ in range(2):
+        assert await cache.get_or_load("empty", ttl=MINUTE, load=load, model=object) == value
+    assert loads == 1
+
+
+async def test_services_on_one_valkey_do_not_see_each_other(cache: Cache, source: Source, valkey_url: str) -> None:
+    other = open_cache(valkey_url, prefix="other")
+    await reading(cache, source)
+    await reading(other, source)
+    await other.forget("price:1")
+    await other.close()
+    assert source.loads == 2
+
+
+@pytest.fixture
+async def silent_server() -> AsyncIterator[str]:
+    """Accepts connections and never answers, as behind a broken network."""
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    server.close()
+
+
+async def use_all(cache: Cache, source: Source) -> list[Price]:
+    prices = [await reading(cache, source) for _ in range(5)]
+    await cache.forget("price:1")
+    return prices
+
+
+async def test_without_valkey_every_reader_loads_and_one_warning_is_logged(source: Source) -> None:
+    cache = open_cache("redis://127.0.0.1:1/0")
+    with capture_logs() as logs:
+        assert await use_all(cache, source) == [Price(cents=1)] * 5
+    assert logs == [{"event": "cache_unavailable", "log_level": "warning", "error": "ConnectionError"}]
+    assert source.loads == 5
+    with pytest.raises(RedisError):
+        await cache.ping()
+    await cache.close()
+
+
+async def test_a_valkey_that_never_answers_delays_only_the_first_reader(silent_server: str, source: Source) -> None:
+    cache = open_cache(silent_server)
+    async with asyncio.timeout(1.5):
+        assert await use_all(cache, source) == [Price(cents=1)] * 5
+    await cache.close()
+
+
+async def test_the_cache_is_used_again_soon_after_valkey_is_back(valkey_url: str, source: Source) -> None:
+    host, port = valkey_url.removeprefix("redis://").split("/")[0].rsplit("@")[-1].split(":")
+    up = False
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if up:
+            valkey_reader, valkey_writer = await asyncio.open_connection(host, int(port))
+            await asyncio.wait(
+                [
+                    asyncio.create_task(copy(reader, valkey_writer)),
+                    asyncio.create_task(copy(valkey_reader, writer)),
+                ]
+            )
+        writer.close()
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            target.write(data)
+        target.close()
+
+    async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
+        cache = open_cache(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", prefix=uuid.uuid4().hex)
+        await reading(cache, source)
+        await reading(cache, source)
+        assert source.loads == 2
+        up = True
+        async with asyncio.timeout(5):
+            while not await cache.client.exists(f"{cache.prefix}cache:{{price:1}}"):
+                await reading(cache, source)
+                await asyncio.sleep(0.02)
+        loads = source.loads
+        await reading(cache, source)
+        assert source.loads == loads
+        await cache.close()

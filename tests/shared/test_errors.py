@@ -1,0 +1,51 @@
+"""Refusals: their title, and what they carry."""
+
+from datetime import timedelta
+
+import pytest
+
+from shared.errors import NotFound, Refusal, TooManyRequests, Unauthenticated
+
+
+class OrderNotFound(NotFound):
+    """There is no such order.
+
+    Told to strangers too, so that they cannot probe for ids.
+    """
+
+    code = "order_not_found"
+
+
+class Renamed(OrderNotFound):
+    """Ignored, because the title is given."""
+
+    title = "Gone"
+
+
+def test_the_docstrings_first_line_is_the_title() -> None:
+    assert (OrderNotFound.title, OrderNotFound.status, OrderNotFound.code) == (
+        "There is no such order",
+        404,
+        "order_not_found",
+    )
+    assert Renamed.title == "Gone"
+
+
+def test_the_text_is_the_detail_or_else_the_title() -> None:
+    assert str(OrderNotFound("Order 7 is not yours.")) == "Order 7 is not yours."
+    assert str(OrderNotFound()) == "There is no such order"
+
+
+def test_what_a_refusal_carries_is_its_own() -> None:
+    first, second = Refusal(extra={"a": 1}), Refusal()
+    first.extra["b"] = 2
+    assert (second.extra, second.headers) == ({}, {})
+
+
+def test_an_unauthenticated_caller_is_told_how_to_authenticate() -> None:
+    assert Unauthenticated().headers == {"WWW-Authenticate": "Bearer"}
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, "1"), (0.4, "1"), (1.2, "2"), (60.0, "60")])
+def test_retry_after_is_whole_seconds_rounded_up(seconds: float, told: str) -> None:
+    assert TooManyRequests(retry_after=timedelta(seconds=seconds)).headers == {"Retry-After": told}

@@ -1,0 +1,159 @@
+"""Health tells the truth to those who ask, and no secrets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from structlog.testing import capture_logs
+
+from shared.health import Check, Health, Unhealthy, always_alive, health_router
+from shared.http.auth import access_matrix
+
+
+async def fine() -> None:
+    pass
+
+
+def failing(trouble: Exception) -> Check:
+    async def check() -> None:
+        raise trouble
+
+    return check
+
+
+def stuck() -> Check:
+    async def check() -> None:
+        await asyncio.Event().wait()
+
+    return check
+
+
+def make_health(*, liveness: Check = always_alive, **checks: Check) -> Health:
+    return Health("orders", checks, frozenset({"database"}), liveness=liveness, timeout=timedelta(milliseconds=100))
+
+
+@asynccontextmanager
+async def client_of(health: Health) -> AsyncIterator[httpx2.AsyncClient]:
+    app = FastAPI()
+    app.include_router(health_router(health))
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
+        yield client
+
+
+async def test_when_all_is_well_it_is_healthy() -> None:
+    async with client_of(make_health(database=fine, cache=fine)) as client:
+        response = await client.get("/health")
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "no-store"
+    body = response.json()
+    assert datetime.now(UTC) - datetime.fromisoformat(body.pop("timestamp")) < timedelta(seconds=10)
+    for check in body["checks"].values():
+        assert check.pop("duration_ms") >= 0
+    assert body == {
+        "status": "healthy",
+        "service": "orders",
+        "checks": {
+            "database": {"status": "healthy", "error": None},
+            "cache": {"status": "healthy", "error": None},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("failed", "status", "http_status"), [("database", "unhealthy", 503), ("cache", "degraded", 200)]
+)
+async def test_only_what_is_critical_makes_it_unhealthy(failed: str, status: str, http_status: int) -> None:
+    checks = {"database": fine, "cache": fine} | {failed: failing(OSError("refused"))}
+    async with client_of(make_health(**checks)) as client:
+        response = await client.get("/health")
+    assert (response.status_code, response.json()["status"]) == (http_status, status)
+    assert response.json()["checks"][failed]["error"] == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (ConnectionRefusedError("db.internal:5432"), "unreachable"),
+        (TimeoutError("db.internal"), "timed out"),
+        (RuntimeError("password=hunter2"), "RuntimeError"),
+        (Unhealthy("oldest event waits for 75 s"), "oldest event waits for 75 s"),
+    ],
+)
+async def test_the_page_names_the_kind_of_trouble_and_the_log_all_of_it(trouble: Exception, words: str) -> None:
+    with capture_logs() as logs:
+        report = await make_health(database=failing(trouble)).report()
+    assert report.checks["database"].error == words
+    assert [(line["event"], line["exc_info"]) for line in logs] == [("health_check_failed", trouble)]
+
+
+async def test_a_check_that_hangs_is_cut_off_and_holds_up_no_other() -> None:
+    health = make_health(database=stuck(), cache=stuck(), kafka=stuck())
+    with capture_logs():  # else drawing the tracebacks would take longer than the checks
+        async with asyncio.timeout(0.25):
+            report = await health.report()
+    assert {result.error for result in report.checks.values()} == {"timed out"}
+
+
+async def test_only_changes_are_logged() -> None:
+    troubles: list[Exception | None] = [OSError("down"), OSError("down"), None, None, OSError("down")]
+
+    async def check() -> None:
+        if trouble := troubles.pop(0):
+            raise trouble
+
+    health = make_health(database=check)
+    with capture_logs() as logs:
+        for _ in range(5):
+            await health.report()
+    assert [line["event"] for line in logs] == [
+        "health_check_failed",
+        "health_check_recovered",
+        "health_check_failed",
+    ]
+
+
+async def test_ready_looks_only_at_what_is_critical() -> None:
+    async with client_of(make_health(database=fine, cache=failing(OSError()))) as client:
+        response = await client.get("/health/ready")
+    assert response.status_code == 200
+    assert set(response.json()["checks"]) == {"accepting", "database"}
+
+
+async def test_it_is_not_ready_without_what_is_critical() -> None:
+    async with client_of(make_health(database=failing(OSError()))) as client:
+        assert (await client.get("/health/ready")).status_code == 503
+
+
+async def test_it_is_not_ready_from_the_moment_shutdown_begins_but_still_alive() -> None:
+    health = make_health(database=fine)
+    async with client_of(health) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        health.begin_shutdown()
+        response = await client.get("/health/ready")
+        assert (response.status_code, response.json()["checks"]["accepting"]["error"]) == (503, "shutting down")
+        assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_it_is_alive_though_everything_it_needs_is_down() -> None:
+    async with client_of(make_health(database=failing(OSError()))) as client:
+        assert (await client.get("/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize("make_liveness", [stuck, lambda: failing(Unhealthy("consumer stopped"))])
+async def test_a_loop_that_stopped_turning_means_not_alive(make_liveness: Callable[[], Check]) -> None:
+    async with client_of(make_health(database=fine, liveness=make_liveness())) as client:
+        assert (await client.get("/health/live")).status_code == 503
+
+
+def test_the_health_routes_are_declared_public() -> None:
+    app = FastAPI(openapi_url=None)
+    app.include_router(health_router(make_health()))
+    assert access_matrix(app) == {
+        "GET /health": "public",
+        "GET /health/live": "public",
+        "GET /health/ready": "public",
+    }

@@ -1,0 +1,155 @@
+"""What comes out of a process's log, whoever logs."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+from structlog.contextvars import bound_contextvars
+
+from shared.logging import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+    for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_line_is_json_with_its_context(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders")
+    with bound_contextvars(request_id="r-1", trace_id="t-1"):
+        structlog.get_logger("services.orders.commands").info("order_placed", order_id=7)
+    [line] = logged(capsys)
+    assert datetime.now(UTC) - datetime.fromisoformat(line.pop("timestamp")) < timedelta(seconds=10)
+    assert line == {
+        "event": "order_placed",
+        "level": "info",
+        "service": "orders",
+        "logger": "services.orders.commands",
+        "request_id": "r-1",
+        "trace_id": "t-1",
+        "order_id": 7,
+    }
+
+
+def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders")
+    with bound_contextvars(event_id="e-1"):
+        logging.getLogger("aiokafka.consumer").warning("partition %s is gone", 3, extra={"topic": "users"})
+    [line] = logged(capsys)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "partition 3 is gone",
+        "level": "warning",
+        "service": "orders",
+        "logger": "aiokafka.consumer",
+        "event_id": "e-1",
+        "topic": "users",
+    }
+
+
+def test_a_traceback_is_structured_and_holds_no_locals(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders")
+
+    def fail(password: str) -> None:
+        raise ValueError(f"{len(password)} letters")
+
+    try:
+        fail(password="hunter2")
+    except ValueError:
+        structlog.get_logger().exception("request_failed")
+        logging.getLogger("sqlalchemy").exception("also here")
+    output = capsys.readouterr().out
+    assert "hunter2" not in output
+    for line in map(json.loads, output.splitlines()):
+        [exception] = line["exception"]
+        assert (exception["exc_type"], exception["exc_value"]) == ("ValueError", "7 letters")
+        assert [frame["name"] for frame in exception["frames"]] == [
+            "test_a_traceback_is_structured_and_holds_no_locals",
+            "fail",
+        ]
+
+
+@pytest.mark.parametrize("logger", ["uvicorn.access", "aiokafka", "sqlalchemy.engine", "httpx2"])
+def test_the_chatter_of_libraries_is_left_out(capsys: pytest.CaptureFixture[str], logger: str) -> None:
+    configure_logging("orders")
+    logging.getLogger(logger).info("GET /v1/users?email=ann@example.org")
+    assert logged(capsys) == []
+
+
+def test_uvicorns_access_lines_stay_out_even_when_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders", level="debug")
+    logging.getLogger("uvicorn.access").info("GET /v1/users?email=ann@example.org")
+    logging.getLogger("aiokafka").debug("shown")
+    assert [line["event"] for line in logged(capsys)] == ["shown"]
+
+
+def test_the_level_is_kept_to(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders", level="warning")
+    structlog.get_logger("a").info("hidden")
+    structlog.get_logger("a").warning("shown")
+    assert [line["event"] for line in logged(capsys)] == ["shown"]
+
+
+def test_handlers_of_uvicorns_own_are_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
+    configure_logging("orders")
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted"})
+    captured = capsys.readouterr()
+    assert (len(captured.out.splitlines()), captured.err) == (1, "")
+    assert "color_message" not in captured.out
+
+
+def test_what_json_cannot_hold_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders")
+    structlog.get_logger("a").info("odd", value={1}, number=2**70, text="\ud800")
+    structlog.get_logger("a").info("odd", value={1})
+    first, second = logged(capsys)
+    assert (first["value"], first["number"], first["text"]) == ("{1}", 2**70, "\ud800")
+    assert second["value"] == "{1}"
+
+
+def test_warnings_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old thing used", stacklevel=1)
+    assert "old thing used" in logged(capsys)[0]["event"]
+
+
+def test_on_a_terminal_lines_are_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders", format="console")
+    structlog.get_logger("a").info("order_placed", order_id=7)
+    try:
+        raise ValueError("no such order")
+    except ValueError:
+        structlog.get_logger("a").exception("request_failed")
+    output = capsys.readouterr().out
+    assert "order_placed" in output
+    assert "order_id=7" in output
+    assert "ValueError: no such order" in output
+    assert "{" not in output
+
+
+def test_configuring_again_starts_over(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders")
+    configure_logging("users")
+    structlog.get_logger("a").info("once")
+    assert [line["service"] for line in logged(capsys)] == ["users"]

@@ -1,0 +1,77 @@
+"""The trace context that travels from request to event to job."""
+
+import pytest
+from structlog.contextvars import get_contextvars
+
+from shared.telemetry import (
+    TraceContext,
+    child_traceparent,
+    continued_trace,
+    current_traceparent,
+    current_tracestate,
+    parse_traceparent,
+)
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
+
+
+def test_a_traceparent_survives_reading_and_writing() -> None:
+    context = parse_traceparent(TRACEPARENT)
+    assert context == TraceContext(TRACE_ID, "00f067aa0ba902b7", "01")
+    assert context.traceparent == TRACEPARENT
+
+
+def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
+    assert parse_traceparent(f"cc-{TRACE_ID}-00f067aa0ba902b7-ff-new") == TraceContext(
+        TRACE_ID, "00f067aa0ba902b7", "03"
+    )
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        "",
+        "nonsense",
+        f"ff-{TRACE_ID}-00f067aa0ba902b7-01",
+        f"00-{TRACE_ID}-00f067aa0ba902b7-01-more",
+        f"00-{TRACE_ID.upper()}-00f067aa0ba902b7-01",
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+        f"00-{TRACE_ID}-00f067aa0ba902b7",
+        f"00-{TRACE_ID}-00f067aa0ba902b7-01\n00",
+    ],
+)
+def test_a_malformed_traceparent_begins_a_new_trace(malformed: str) -> None:
+    assert parse_traceparent(malformed) is None
+    with continued_trace(malformed, tracestate="vendor=1") as context:
+        assert context.trace_id != TRACE_ID
+        assert current_tracestate() is None
+
+
+def test_inside_work_goes_on_in_the_same_trace_and_outside_it_does_not() -> None:
+    with continued_trace(TRACEPARENT, tracestate="vendor=1") as context:
+        assert current_traceparent() == context.traceparent
+        assert context.trace_id == TRACE_ID
+        assert context.traceparent != TRACEPARENT
+        assert current_tracestate() == "vendor=1"
+        assert get_contextvars()["trace_id"] == TRACE_ID
+        assert child_traceparent().startswith(f"00-{TRACE_ID}-")
+        assert child_traceparent() != context.traceparent
+    assert current_traceparent() is None
+    assert "trace_id" not in get_contextvars()
+    assert TRACE_ID not in child_traceparent()
+
+
+def test_a_nested_trace_gives_way_to_the_outer_one_again() -> None:
+    with continued_trace(TRACEPARENT) as outer:
+        with continued_trace(None) as inner:
+            assert inner.trace_id != outer.trace_id
+        assert current_traceparent() == outer.traceparent
+        assert get_contextvars()["trace_id"] == TRACE_ID
+
+
+def test_an_oversized_tracestate_is_dropped() -> None:
+    context = parse_traceparent(TRACEPARENT, tracestate="a=" + "b" * 600)
+    assert context is not None
+    assert context.tracestate is None
