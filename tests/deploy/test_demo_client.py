@@ -1,0 +1,94 @@
+"""The demo's client: it asks again when an answer says nothing of the request, always with the same key."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from deploy.demo.accounts import Account
+from deploy.demo.client import Answer, Client, Unanswered
+
+TAKEN = JSONResponse({"id": "1"}, status_code=201)
+AWAY = PlainTextResponse("Bad Gateway", status_code=502)
+EXPIRED = JSONResponse({"code": "token_expired"}, status_code=401)
+
+
+class Server:
+    """Gives the answers it was made with, one after the other, and keeps what it was asked."""
+
+    def __init__(self, *answers: Response | type[httpx2.TransportError]) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[str | None, str | None, Any]] = []
+
+    async def answer(self, request: Request) -> Response:
+        headers = request.headers
+        self.asked.append((headers.get("idempotency-key"), headers.get("authorization"), await request.json()))
+        answer = self._answers.pop(0)
+        if isinstance(answer, Response):
+            return answer
+        raise answer("the connection broke")
+
+    async def ask(
+        self, send: Callable[[Client], Awaitable[Answer]], *, patience_seconds: float = 10
+    ) -> tuple[Answer, Client]:
+        app = Starlette(routes=[Route("/{path:path}", self.answer, methods=["POST"])])
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway") as http:
+            client = Client(http, patience_seconds=patience_seconds)
+            return await send(client), client
+
+
+async def _place(client: Client) -> Answer:
+    return await client.send("POST", "/v1/orders", json={"items": []}, token="t", key="run-1")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"),
+    [
+        (AWAY, "502 status_502"),
+        (JSONResponse({"code": "keys_unavailable"}, status_code=503), "503 keys_unavailable"),
+        (JSONResponse({"code": "idempotency_key_in_use"}, status_code=409), "409 idempotency_key_in_use"),
+        (httpx2.ReadError, "ReadError"),
+    ],
+)
+async def test_a_request_that_got_no_answer_of_its_own_is_repeated_with_its_key(
+    trouble: Response | type[httpx2.TransportError], reason: str
+) -> None:
+    server = Server(trouble, TAKEN)
+
+    answer, client = await server.ask(_place)
+
+    assert answer == Answer(201, {"id": "1"})
+    assert server.asked == [("run-1", "Bearer t", {"items": []})] * 2
+    assert client.retries == {reason: 1}
+
+
+async def test_a_refusal_is_an_answer() -> None:
+    server = Server(JSONResponse({"code": "out_of_stock"}, status_code=409))
+
+    answer, _ = await server.ask(_place)
+
+    assert (answer.status, answer.code, answer.is_success) == (409, "out_of_stock", False)
+
+
+async def test_patience_ends() -> None:
+    with pytest.raises(Unanswered, match="POST /v1/orders: 502 status_502"):
+        await Server(AWAY).ask(_place, patience_seconds=0)
+
+
+async def test_who_has_an_old_token_signs_in_again() -> None:
+    account = Account("ada@example.com", "secret", token="old")
+    server = Server(EXPIRED, JSONResponse({"access_token": "new"}, status_code=201), TAKEN)
+
+    answer, _ = await server.ask(lambda client: account.send(client, "POST", "/v1/orders", json={}, key="run-1"))
+
+    assert answer.is_success
+    assert server.asked == [
+        ("run-1", "Bearer old", {}),
+        (None, None, {"email": "ada@example.com", "password": "secret"}),
+        ("run-1", "Bearer new", {}),
+    ]

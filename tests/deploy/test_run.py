@@ -1,0 +1,158 @@
+"""`python -m deploy.local run`, whole: real servers, stand-ins for the services."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+
+from deploy.local.ports import free_port
+from deploy.local.settings import CHECKOUT, LocalSettings
+from deploy.local.state import read_state
+from tests.databases import for_asyncpg
+from tests.deploy.standins import write_services
+
+DEADLINE_SECONDS = 90
+ALREADY = "The system runs already (pid {}): see `make status`, or `make stop` it."
+
+# Each takes up what the one before it left.
+pytestmark = pytest.mark.xdist_group("run")
+
+
+class Run:
+    """A folder of its own, with ports of its own."""
+
+    def __init__(self, folder: Path, kafka_bootstrap_servers: str) -> None:
+        self.folder = folder / "local"
+        self.notes = folder / "notes"
+        self._place = folder
+        self._environment = {
+            **os.environ,
+            **{name: str(free_port()) for name in LocalSettings().ports()},
+            "ORDERLY_FOLDER": str(self.folder),
+            "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+            "PYTHONPATH": str(CHECKOUT),
+            "NOTES": str(self.notes),
+        }
+
+    def port(self, name: str) -> int:
+        return int(self._environment[f"ORDERLY_{name}_PORT"])
+
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "deploy.local", *arguments],
+            cwd=self._place,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def output_of(self, *arguments: str) -> tuple[int, str]:
+        with self.command(*arguments) as process:
+            output, _ = process.communicate(timeout=DEADLINE_SECONDS)
+        return process.returncode, output
+
+    @contextmanager
+    def started(self) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+        """The process, and what it tells once it is ready."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        with self.command("run") as process:
+            try:
+                while not (state := read_state(self.folder) or {}).get("ready"):
+                    assert process.poll() is None, process.stdout and process.stdout.read()
+                    assert time.monotonic() < deadline, "not ready in time"
+                    time.sleep(0.1)
+                yield process, state
+            finally:
+                process.terminate()
+                process.communicate(timeout=DEADLINE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def run(kafka_bootstrap_servers: str) -> Iterator[Run]:
+    # Not pytest's folder, whose parents are closed to the user that PostgreSQL runs as.
+    with TemporaryDirectory() as folder:
+        write_services(Path(folder))
+        yield Run(Path(folder), kafka_bootstrap_servers)
+
+
+def test_a_taken_port_is_named_before_anything_is_started(run: Run) -> None:
+    with closing(socket.create_server(("127.0.0.1", run.port("ORDERS")))):
+        status, shown = run.output_of("run")
+
+    assert status == 1
+    assert f"Port {run.port('ORDERS')} is taken by" in shown
+    assert "Set ORDERLY_ORDERS_PORT to use another." in shown
+    assert not (run.folder / "logs").exists()
+
+
+async def test_a_run_serves_restarts_refuses_a_second_and_stops_in_order(run: Run) -> None:
+    with run.started() as (process, state):
+        await _execute(state["databases"]["orders"], "CREATE TABLE kept (id int)")
+        async with httpx2.AsyncClient(base_url=state["urls"]["gateway"]) as client:
+            await _routes_lead_where_they_should(client)
+            await _a_killed_service_is_a_worded_502_and_comes_back(client, pid=state["processes"]["users"]["pid"])
+
+        assert run.output_of("run") == (1, f"  ✗ {ALREADY.format(process.pid)}\n")
+        status, shown = run.output_of("status")
+        assert status == 0
+        assert "users (1 restarts)" in shown
+
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0
+        assert "Everything has stopped" in output
+        assert read_state(run.folder) is None
+    notes = run.notes.read_text().splitlines()
+    assert sorted(notes[-3:]) == ["notifications drained", "orders drained", "users drained"]
+    assert {"users migrate", "users create-user", "orders import-catalogue"} <= set(notes)
+
+
+async def test_the_next_run_finds_its_data_and_seeds_nothing_again(run: Run) -> None:
+    before = run.notes.read_text().splitlines()
+
+    with run.started() as (_process, state):
+        await _execute(state["databases"]["orders"], "SELECT FROM kept")
+
+    since = run.notes.read_text().splitlines()[len(before) :]
+    assert "orders migrate" in since
+    assert not {"orders import-catalogue", "users create-user"} & set(since)
+
+
+async def _routes_lead_where_they_should(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/v1/orders/1?a=b")).text == "orders answers /v1/orders/1?a=b"
+    assert (await client.get("/.well-known/jwks.json")).text == "users answers /.well-known/jwks.json"
+    assert (await client.get("/v1/preferences")).text == "notifications answers /v1/preferences"
+    for hidden in ("/health", "/metrics", "/docs", "/v1/nothing", "/problems/502"):
+        answer = await client.get(hidden)
+        assert (answer.status_code, answer.text) == (404, "users answers /v1/no-such-resource"), hidden
+
+
+async def _a_killed_service_is_a_worded_502_and_comes_back(client: httpx2.AsyncClient, *, pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    answer = await client.post("/v1/users")
+    assert (answer.status_code, answer.text) == (502, "orders answers /problems/502")
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while (await client.get("/v1/users")).status_code != 200:  # noqa: ASYNC110 - the supervisor restarts it
+            await asyncio.sleep(0.1)
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(for_asyncpg(url))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

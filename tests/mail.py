@@ -1,0 +1,61 @@
+"""A mail catcher of a worker's own, and how a test reads from it."""
+
+import asyncio
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from deploy.local.mail_program import mail_program
+from deploy.local.ports import free_port
+from deploy.local.process import Program
+
+START_TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailCatcher:
+    """Where it takes mail, and where it shows what came."""
+
+    smtp_url: str
+    api_url: str
+
+    async def messages(self, **wanted: str) -> list[dict[str, Any]]:
+        """Whole messages, newest first with `text`, `html` and `headers`; `to` and `subject` match parts."""
+        async with httpx2.AsyncClient(base_url=self.api_url) as client:
+            found = (await client.get("/api/messages", params={"limit": "1000", **wanted})).json()["messages"]
+            return [(await client.get(f"/api/messages/{mail['id']}")).json() for mail in found]
+
+    async def wait_for(self, *, count: int = 1, timeout_seconds: float = 10, **wanted: str) -> list[dict[str, Any]]:
+        """The messages as soon as there are `count` of them. Raises: TimeoutError."""
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                found = await self.messages(**wanted)
+                if len(found) >= count:
+                    return found
+                await asyncio.sleep(0.05)
+
+
+@contextmanager
+def running_mail_catcher() -> Iterator[MailCatcher]:
+    """A catcher on free ports; it ends with this block."""
+    smtp_port, page_port = free_port(), free_port()
+    program = mail_program(smtp_port=smtp_port, page_port=page_port)
+    with subprocess.Popen(program.command, stdin=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + START_TIMEOUT_SECONDS
+            while not asyncio.run(_is_ready(program)):
+                assert process.poll() is None, "the mail catcher ended at its start"
+                assert time.monotonic() < deadline, "the mail catcher did not start"
+                time.sleep(0.05)
+            yield MailCatcher(smtp_url=f"smtp://127.0.0.1:{smtp_port}", api_url=program.address)
+        finally:
+            process.terminate()
+
+
+async def _is_ready(program: Program) -> bool:
+    return await program.ready()

@@ -1,0 +1,118 @@
+"""The real servers of a test run: one each, shared by all workers, started when the first test asks."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["postgres", "valkey", "kafka"]
+
+RUN_FOLDER = "ORDERLY_TEST_RUN_FOLDER"
+CONTROLLER_PID = "ORDERLY_TEST_CONTROLLER_PID"
+GIVEN_URL: dict[Kind, str] = {
+    "postgres": "TEST_POSTGRES_URL",
+    "valkey": "TEST_VALKEY_URL",
+    "kafka": "TEST_KAFKA_BOOTSTRAP_SERVERS",
+}
+START_TIMEOUT_SECONDS = 300
+STOP_TIMEOUT_SECONDS = 30
+
+
+class ServerFailed(Exception):
+    """A server of the test run could not be started."""
+
+
+def begin_run() -> None:
+    """Called by the pytest process that the workers are children of: they find the run in its environment."""
+    folder = Path(tempfile.mkdtemp(prefix="orderly-tests-"))
+    os.environ[RUN_FOLDER] = str(folder)
+    os.environ[CONTROLLER_PID] = str(os.getpid())
+
+
+def end_run() -> None:
+    """Stop what was started, and wait until it is gone."""
+    folder = run_folder()
+    hosts = [int(path.read_text()) for path in folder.glob("*.pid")]
+    for pid in hosts:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while any(_still_runs(pid) for pid in hosts) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_folder() -> Path:
+    """Shared by all workers of this run, removed at its end."""
+    return Path(os.environ[RUN_FOLDER])
+
+
+def given_url(kind: Kind) -> str | None:
+    """The server that the environment names, if any: it is used as it is."""
+    return os.environ.get(GIVEN_URL[kind]) or None
+
+
+def url_of(kind: Kind) -> str:
+    """Where the run's server answers. The first caller starts it, in a host process that ends with the run."""
+    if url := given_url(kind):
+        return url
+    answer = run_folder() / f"{kind}.url"
+    with lock(kind):
+        if not answer.exists():
+            _start_host(kind)
+    return answer.read_text()
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """One worker at a time."""
+    with (run_folder() / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _start_host(kind: Kind) -> None:
+    folder = run_folder()
+    log = folder / f"{kind}.host.log"
+    with log.open("wb") as output:
+        host = subprocess.Popen(
+            [sys.executable, "-m", "tests.server_host", kind, str(folder), os.environ[CONTROLLER_PID]],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # It outlives the worker that was first to ask, and stops by itself when the controller ends.
+            start_new_session=True,
+        )
+    (folder / f"{kind}.pid").write_text(str(host.pid))
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not (folder / f"{kind}.url").exists():
+        if host.poll() is not None or time.monotonic() > deadline:
+            raise ServerFailed(f"{kind} did not start:\n{log.read_text()}")
+        time.sleep(0.02)
+    # It is no longer this worker's to wait for: without this, Popen warns when it is collected.
+    host.returncode = 0
+
+
+def process_exists(pid: int) -> bool:
+    """Whether it does, ended and waited for or not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _still_runs(pid: int) -> bool:
+    with suppress(ChildProcessError):
+        # A host that is a child of this process stays a zombie until it is waited for.
+        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            return False
+    return process_exists(pid)
