@@ -92,3 +92,8 @@ def open_database(
         info={"service": service, "on_events_committed": on_events_committed},
     )
     return Database(engine=engine, sessions=sessions)
+
+
+def dsn_of(database_url: str) -> str:
+    """The URL as asyncpg itself takes it."""
+    return database_url.replace("postgresql+asyncpg://", "postgresql://", 1)

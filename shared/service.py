@@ -11,38 +11,38 @@ import structlog
 from fastapi import APIRouter, FastAPI
 
 from shared.cache import Cache, open_cache
-from shared.database import Database, Sessions, open_database
+from shared.database import Database, Sessions, dsn_of, open_database
 from shared.health import Check, Health, Unhealthy, health_router
 from shared.http.application import create_application
-from shared.http.idempotency import forget_old_keys
 from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
 from shared.messaging.consumer import Consumer
 from shared.messaging.consumers import Consumers
-from shared.messaging.partitions import keep_partitions
 from shared.messaging.publisher import Publisher
 from shared.messaging.relay import Relay
 from shared.messaging.subscription import Subscription
-from shared.migrations.runner import dsn_of
-from shared.settings import ServiceSettings
+from shared.messaging.wakeup import Notifier
+from shared.settings import Role, ServiceSettings
+from shared.upkeep import with_upkeep
 
 logger = structlog.get_logger(__name__)
 
 OLDEST_OUTBOX_ROW = timedelta(seconds=60)
 """Older than this, an event that was not sent is worth a degraded health."""
-IDEMPOTENCY_KEYS_KEPT = timedelta(hours=24)
-IDEMPOTENCY_KEYS_BATCH = 10_000
 LONGEST_RELAY_TURN_SECONDS = 60.0
 RESTART_PAUSE_SECONDS = 1.0
+STOP_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The running parts of one service; `app.state.parts` for whoever composes routes."""
+class _Parts:
+    """What a service is made of, and which of it runs in this process."""
 
+    roles: frozenset[Role]
     database: Database
     cache: Cache
     relay: Relay
+    notifier: Notifier
     consumers: Consumers
     jobs: JobRunner
 
@@ -60,31 +60,19 @@ def create_service(
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
-    """Compose a service. `state` goes to `app.state` beside `sessions`, `cache` and `token_verifier`.
+    """Compose a service in the roles its settings name.
 
-    `checks` adds to the health page; a failing one of them degrades the service without making it unready.
-    `closing` is called once the loops, which may use what it closes, have ended.
+    `state` goes to `app.state` beside `sessions`, `cache` and `token_verifier`. `checks` adds to the health page; a
+    failing one of them degrades the service without making it unready. `closing` is called once the loops, which
+    may use what it closes, have ended.
     """
-    parts = _open_parts(name=name, settings=settings, subscriptions=subscriptions, jobs=_with_upkeep(jobs))
-    health = Health(
-        service=name,
-        checks={
-            "database": parts.database.ping,
-            "cache": parts.cache.ping,
-            "kafka": parts.relay.check,
-            "outbox": lambda: _check_outbox(parts.database.sessions),
-            "consumers": parts.consumers.check,
-            **(checks or {}),
-        },
-        # Without the database nothing works; without the others requests are still served, and events wait.
-        critical=frozenset({"database"}),
-        liveness=lambda: _check_loops(parts),
-    )
+    parts = _open_parts(name=name, settings=settings, subscriptions=subscriptions, jobs=jobs)
+    health = _health_of(name, parts, checks or {})
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with _running(parts):
-            logger.info("service_started")
+            logger.info("service_started", roles=sorted(parts.roles))
             yield
             health.begin_shutdown()
         for close in closing:
@@ -95,7 +83,7 @@ def create_service(
         name=name,
         description=description,
         settings=settings,
-        routers=[*routers, health_router(health)],
+        routers=[*(routers if Role.API in parts.roles else ()), health_router(health)],
         lifespan=lifespan,
         state={
             "sessions": parts.database.sessions,
@@ -106,73 +94,81 @@ def create_service(
     )
 
 
-def _open_parts(*, name: str, settings: ServiceSettings, subscriptions: Sequence[Subscription], jobs: Jobs) -> Parts:
+def _open_parts(*, name: str, settings: ServiceSettings, subscriptions: Sequence[Subscription], jobs: Jobs) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
-    relay = Relay(
-        dsn=dsn,
-        publisher=Publisher(
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            client_id=client_id,
-            topic_prefix=settings.kafka_topic_prefix,
-        ),
+    publisher = Publisher(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id=client_id,
+        topic_prefix=settings.kafka_topic_prefix,
+        idempotent=settings.kafka_idempotent_producer,
     )
+    relay = Relay(dsn=dsn, publisher=publisher)
+    notifier = Notifier(dsn=dsn)
     database = open_database(
         settings.database_url,
         service=name,
         pool_size=settings.database_pool_size,
-        on_events_committed=relay.wake,
+        on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )
     consumers = Consumers(
         [
             Consumer(name=f"{name}.{subscription.topic}", subscription=subscription, sessions=database.sessions)
-            for subscription in subscriptions
+            for subscription in (subscriptions if Role.CONSUMER in settings.roles else ())
         ],
         bootstrap_servers=settings.kafka_bootstrap_servers,
         client_id=client_id,
         topic_prefix=settings.kafka_topic_prefix,
     )
-    return Parts(
+    return _Parts(
+        roles=settings.roles,
         database=database,
         cache=open_cache(settings.valkey_url, prefix=name),
         relay=relay,
+        notifier=notifier,
         consumers=consumers,
-        jobs=JobRunner(jobs, dsn=dsn, sessions=database.sessions),
+        jobs=JobRunner(with_upkeep(jobs), dsn=dsn, sessions=database.sessions),
     )
 
 
-def _with_upkeep(jobs: Jobs) -> Jobs:
-    """Add the timed work that every service's tables need."""
-
-    @jobs.every("13 * * * *")
-    async def upkeep_of_partitions(sessions: Sessions) -> None:
-        async with sessions.begin() as session:
-            await keep_partitions(session)
-
-    @jobs.every("*/10 * * * *")
-    async def upkeep_of_idempotency_keys(sessions: Sessions) -> None:
-        deleted = IDEMPOTENCY_KEYS_BATCH
-        while deleted == IDEMPOTENCY_KEYS_BATCH:
-            async with sessions.begin() as session:
-                deleted = await forget_old_keys(session, older_than=IDEMPOTENCY_KEYS_KEPT, limit=IDEMPOTENCY_KEYS_BATCH)
-
-    return jobs
+def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
+    return Health(
+        service=name,
+        checks={
+            "database": parts.database.ping,
+            "cache": parts.cache.ping,
+            "kafka": parts.relay.check,
+            "outbox": lambda: _check_outbox(parts.database.sessions),
+            "consumers": parts.consumers.check,
+            **checks,
+        },
+        # Without the database nothing works; without the others requests are still served, and events wait.
+        critical=frozenset({"database"}),
+        liveness=lambda: _check_loops(parts),
+    )
 
 
 @asynccontextmanager
-async def _running(parts: Parts) -> AsyncIterator[None]:
-    """Run the loops; on the way out first stop taking work in, then send what that left in the outbox."""
-    relay = asyncio.create_task(_kept_running("relay", parts.relay.run))
-    consumers = asyncio.create_task(_kept_running("consumers", parts.consumers.run))
-    jobs = asyncio.create_task(_kept_running("jobs", parts.jobs.run))
+async def _running(parts: _Parts) -> AsyncIterator[None]:
+    """Run the loops; on the way out first take in nothing new, then let the relay finish its page."""
+    notifier = asyncio.create_task(_kept_running("notifier", parts.notifier.run))
+    loops = {
+        Role.RELAY: ("relay", parts.relay.run),
+        Role.CONSUMER: ("consumers", parts.consumers.run),
+        Role.JOBS: ("jobs", parts.jobs.run),
+    }
+    tasks = {role: asyncio.create_task(_kept_running(*loop)) for role, loop in loops.items() if role in parts.roles}
     try:
         yield
     finally:
-        consumers.cancel()
+        if Role.CONSUMER in tasks:
+            tasks[Role.CONSUMER].cancel()
         parts.jobs.stop()
-        await asyncio.gather(parts.consumers.stop(), _ended(jobs, within_seconds=10))
+        await asyncio.gather(parts.consumers.stop(), _ended(tasks.get(Role.JOBS)))
         parts.relay.stop()
-        await _ended(relay, within_seconds=10)
+        parts.notifier.stop()
+        await asyncio.gather(_ended(tasks.get(Role.RELAY)), _ended(notifier))
+        await parts.relay.close()
         await parts.cache.close()
         await parts.database.close()
 
@@ -188,8 +184,10 @@ async def _kept_running(loop: str, run: Callable[[], Awaitable[None]]) -> None:
             return
 
 
-async def _ended(task: asyncio.Task[None], *, within_seconds: float) -> None:
-    _, pending = await asyncio.wait({task}, timeout=within_seconds)
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    if task is None:
+        return
+    _, pending = await asyncio.wait({task}, timeout=STOP_TIMEOUT_SECONDS)
     for late in pending:
         logger.warning("loop_cancelled")
         late.cancel()
@@ -204,9 +202,9 @@ async def _check_outbox(sessions: Sessions) -> None:
         raise Unhealthy("events wait to be sent")
 
 
-async def _check_loops(parts: Parts) -> None:
+async def _check_loops(parts: _Parts) -> None:
     stalled = parts.consumers.stalled()
-    if parts.relay.idle_seconds > LONGEST_RELAY_TURN_SECONDS:
+    if Role.RELAY in parts.roles and parts.relay.idle_seconds > LONGEST_RELAY_TURN_SECONDS:
         stalled.append("relay")
     if stalled:
         raise Unhealthy(", ".join(stalled))

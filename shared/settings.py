@@ -1,10 +1,24 @@
 """Settings that every service shares, read once from the environment."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Role(StrEnum):
+    """A part of a service's work that a process can do; all of them by default."""
+
+    API = "api"
+    RELAY = "relay"
+    CONSUMER = "consumer"
+    JOBS = "jobs"
+
+
+def _listed(value: object) -> object:
+    return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 class StorageSettings(BaseSettings):
@@ -24,6 +38,8 @@ class ServiceSettings(StorageSettings):
 
     database_pool_size: Annotated[int, Field(gt=0)] = 10
     valkey_url: Annotated[str, Field(repr=False)]
+    kafka_idempotent_producer: bool = True
+    """False only for a broker that has no idempotent producers; a retried batch may then be there twice."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)]
     trusted_proxies: str = "127.0.0.1"
@@ -32,6 +48,8 @@ class ServiceSettings(StorageSettings):
     token_issuer: str = "orderly"  # noqa: S105 - a name
     rate_limit: str = "600/minute"
     """For each caller, or address where there is none, over all of /v1."""
+    roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_listed), Field(min_length=1)] = frozenset(Role)
+    """What this process does, comma-separated. Health and metrics answer in every role."""
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
+from shared.http import gateway_errors
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.metrics import metrics_router
 from shared.http.openapi import complete_openapi
@@ -55,7 +56,7 @@ def create_application(
     app.state.rate_limiter = RateLimiter(app.state.cache)
     install_problems(app)
     complete_openapi(app)
-    for router in (*routers, metrics_router):
+    for router in (*routers, gateway_errors.router, metrics_router):
         app.include_router(router)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestContextMiddleware)  # added last, so outermost: it sees every answer

@@ -43,8 +43,11 @@ class Publisher:
     aiokafka's stays broken after OutOfOrderSequence, and waits for ever while Kafka is away: hence the time-outs.
     """
 
-    def __init__(self, *, bootstrap_servers: str, client_id: str, topic_prefix: str = "") -> None:
+    def __init__(
+        self, *, bootstrap_servers: str, client_id: str, topic_prefix: str = "", idempotent: bool = True
+    ) -> None:
         self._bootstrap_servers = bootstrap_servers
+        self._idempotent = idempotent
         self._client_id = client_id
         self._topic_prefix = topic_prefix
         self._producer: AIOKafkaProducer | None = None
@@ -87,7 +90,7 @@ class Publisher:
                     bootstrap_servers=self._bootstrap_servers,
                     client_id=self._client_id,
                     acks="all",
-                    enable_idempotence=True,
+                    enable_idempotence=self._idempotent,
                     max_batch_size=BATCH_BYTES,
                     request_timeout_ms=int(SEND_TIMEOUT_SECONDS * 1000),
                     metadata_max_age_ms=60_000,

@@ -93,23 +93,23 @@ class Relay:
     async def run(self) -> None:
         """Work until `stop`; whatever goes wrong is tried again for ever."""
         pause = FIRST_BREAK_SECONDS
-        try:
-            while not self._stopping:
+        while not self._stopping:
+            try:
+                connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=15)
                 try:
-                    async with asyncio.timeout(10):
-                        connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=15)
-                    try:
-                        await self._work(connection)
-                        pause = FIRST_BREAK_SECONDS
-                    finally:
-                        connection.terminate()
-                except (LeaseLost, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
-                    logger.warning("relay_interrupted", shard=self._shard, fault=repr(fault))
-                    self._lease.lose()
-                    await self._rest(pause)
-                    pause = min(pause * 2, LONGEST_BREAK_SECONDS)
-        finally:
-            await self._publisher.close()
+                    await self._work(connection)
+                    pause = FIRST_BREAK_SECONDS
+                finally:
+                    connection.terminate()
+            except (LeaseLost, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+                logger.warning("relay_interrupted", shard=self._shard, fault=repr(fault))
+                self._lease.lose()
+                await self._rest(pause)
+                pause = min(pause * 2, LONGEST_BREAK_SECONDS)
+
+    async def close(self) -> None:
+        """Give up the producer; after `run` has ended."""
+        await self._publisher.close()
 
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         poll = SHORTEST_POLL_SECONDS

@@ -12,6 +12,7 @@ from alembic.config import Config
 from pgqueuer import AsyncpgDriver, Queries
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from shared.database import dsn_of
 from shared.messaging.partitions import keep_partitions
 
 _NOT_OURS = re.compile(r"pgqueuer.*|(inbox|outbox_sent)_p\d{8}")
@@ -81,11 +82,6 @@ class Migrations:
                 await queries.install()
         finally:
             await connection.close()
-
-
-def dsn_of(database_url: str) -> str:
-    """The URL as asyncpg itself takes it."""
-    return database_url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 def is_compared(_object: object, name: str | None, type_: str, _reflected: bool, _compare_to: object) -> bool:

@@ -12,10 +12,9 @@ from services.notifications.channels import Send
 from services.notifications.deliveries import requeue_lost
 from services.notifications.jobs import delivery_jobs
 from services.notifications.models import Delivery
-from shared.database import Sessions
+from shared.database import Sessions, dsn_of
 from shared.ids import new_id
 from shared.jobs import JobRunner
-from shared.migrations.runner import dsn_of
 from tests.notifications.events import apply, order_confirmed, user_created
 from tests.notifications.postbox import Postbox
 

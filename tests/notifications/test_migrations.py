@@ -6,7 +6,8 @@ import asyncpg
 
 import services.notifications
 from services.notifications.models import Base
-from shared.migrations.runner import Migrations, dsn_of
+from shared.database import dsn_of
+from shared.migrations.runner import Migrations
 
 
 def migrations_of(database_url: str) -> Migrations:

@@ -10,14 +10,13 @@ import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.partitioner import DefaultPartitioner
 
-from shared.database import Database
+from shared.database import Database, dsn_of
 from shared.ids import new_id
 from shared.messaging.kafka_topics import create_topics
 from shared.messaging.lease import Lease
 from shared.messaging.outbox import record
 from shared.messaging.publisher import Publisher, partition_of
 from shared.messaging.relay import Relay
-from shared.migrations.runner import dsn_of
 from tests.shared.messaging.scenario import Rows, credit_reserved, until
 
 UNREACHABLE = "127.0.0.1:1"
@@ -47,6 +46,8 @@ async def running(*relays: Relay) -> AsyncIterator[None]:
         for relay in relays:
             relay.stop()
         await asyncio.wait_for(asyncio.gather(*tasks), timeout=20)
+        for relay in relays:
+            await relay.close()
 
 
 async def read_all(servers: str, topic: str, *, count: int) -> "list[ConsumerRecord[bytes, bytes]]":

@@ -1,0 +1,24 @@
+"""The orders service, composed."""
+
+from fastapi import FastAPI
+
+from services.orders import catalogue_routes, routes
+from services.orders.jobs import jobs
+from services.orders.settings import Settings
+from services.orders.subscribers import users
+from shared.http.tokens import TokenVerifier, remote_keys
+from shared.service import create_service
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Nothing connects before the application starts."""
+    return create_service(
+        name="orders",
+        description="The catalogue, its stock, and the orders placed against it.",
+        settings=settings,
+        routers=[catalogue_routes.router, routes.router],
+        subscriptions=[users],
+        jobs=jobs,
+        token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
+        state={"settings": settings},
+    )

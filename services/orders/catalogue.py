@@ -1,0 +1,99 @@
+"""Changes of the catalogue: one product at a time by an admin, or many from a file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.orders.models import Product, ProductNotFound, require_version
+from services.orders.schemas import NewProduct, ProductChanges
+from shared.errors import Conflict
+from shared.events.orders import ProductCreated, ProductUpdated
+from shared.messaging.outbox import record
+
+
+class SkuTaken(Conflict):
+    """There is a product with this sku already."""
+
+    code = "sku_taken"
+
+
+@dataclass(frozen=True)
+class ImportedBatch:
+    """The skus that a batch made new, and those it changed; what it left alone is in neither."""
+
+    created: list[str]
+    updated: list[str]
+
+
+async def create_product(session: AsyncSession, new: NewProduct) -> Product:
+    """Raises: SkuTaken."""
+    inserted = await session.scalars(
+        insert(Product)
+        .values(**new.model_dump(), reserved=0, active=True, version=1)
+        .on_conflict_do_nothing(index_elements=[Product.sku])
+        .returning(Product)
+    )
+    product = inserted.one_or_none()
+    if product is None:
+        raise SkuTaken
+    _record(session, product, ProductCreated)
+    return product
+
+
+async def change_product(session: AsyncSession, *, sku: str, changes: ProductChanges, expected_version: int) -> Product:
+    """Raises: ProductNotFound, PreconditionFailed, StockBelowReserved."""
+    product = await session.get(Product, sku, with_for_update={"key_share": True})
+    if product is None:
+        raise ProductNotFound
+    require_version(product, expected_version)
+    for field, value in changes.model_dump(exclude_unset=True, exclude={"stock"}).items():
+        setattr(product, field, value)
+    if changes.stock is not None:
+        product.set_stock(changes.stock)
+    if session.is_modified(product):
+        _record(session, product, ProductUpdated)
+        await session.flush()  # for the version
+    return product
+
+
+async def import_products(session: AsyncSession, products: Sequence[NewProduct]) -> ImportedBatch:
+    """Add new products, and bring name, description and price of known ones up to date; their stock is left alone.
+
+    Repeatable. Takes one product a sku.
+    """
+    # By sku, as everybody locks them.
+    rows = [product.model_dump() for product in sorted(products, key=lambda product: product.sku)]
+    statement = insert(Product).values([{**row, "reserved": 0, "active": True, "version": 1} for row in rows])
+    replaced = ("name", "description", "price_cents", "currency")
+    known = sa.tuple_(*(getattr(Product, column) for column in replaced))
+    given = sa.tuple_(*(getattr(statement.excluded, column) for column in replaced))
+    result = await session.scalars(
+        statement.on_conflict_do_update(
+            index_elements=[Product.sku],
+            set_={column: getattr(statement.excluded, column) for column in replaced}
+            | {"version": Product.version + 1},
+            where=known.is_distinct_from(given),
+        ).returning(Product)
+    )
+    batch = ImportedBatch(created=[], updated=[])
+    for product in result:
+        is_new = product.version == 1
+        (batch.created if is_new else batch.updated).append(product.sku)
+        _record(session, product, ProductCreated if is_new else ProductUpdated)
+    return batch
+
+
+def _record(session: AsyncSession, product: Product, event_type: type[ProductCreated] | type[ProductUpdated]) -> None:
+    record(
+        session,
+        event_type(
+            sku=product.sku,
+            name=product.name,
+            price_cents=product.price_cents,
+            currency=product.currency,
+            active=product.active,
+        ),
+    )

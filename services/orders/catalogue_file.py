@@ -1,0 +1,73 @@
+"""A catalogue from a file of JSON lines: read as a whole first, then imported in batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from pydantic import ValidationError
+
+from services.orders.catalogue import import_products
+from services.orders.queries import product_cache_key
+from services.orders.schemas import NewProduct
+from services.orders.settings import Settings
+from shared.cache import open_cache
+from shared.database import open_database
+
+logger = structlog.get_logger(__name__)
+
+BATCH = 500
+
+
+class InvalidCatalogue(Exception):
+    """A line of the file is no product."""
+
+
+@dataclass
+class Imported:
+    """What became of the file's products, by sku."""
+
+    created: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def read_catalogue(file: Path) -> list[NewProduct]:
+    """Every line, blank ones aside. Raises: InvalidCatalogue, naming the first line that is wrong."""
+    products: dict[str, NewProduct] = {}
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                product = NewProduct.model_validate_json(line)
+            except ValidationError as invalid:
+                problem = invalid.errors(include_url=False, include_context=False)[0]
+                member = ".".join(str(part) for part in problem["loc"])
+                raise InvalidCatalogue(f"line {number}: {member or 'line'}: {problem['msg']}") from invalid
+            if product.sku in products:
+                raise InvalidCatalogue(f"line {number}: the sku {product.sku} was there before")
+            products[product.sku] = product
+    return list(products.values())
+
+
+async def import_file(settings: Settings, products: Sequence[NewProduct]) -> Imported:
+    """A transaction a batch; what an interrupted run left out, the next one adds."""
+    database = open_database(settings.database_url, service="orders", pool_size=1)
+    cache = open_cache(settings.valkey_url, prefix="orders")
+    total = Imported()
+    try:
+        for start in range(0, len(products), BATCH):
+            batch = products[start : start + BATCH]
+            async with database.sessions.begin() as session:
+                imported = await import_products(session, batch)
+            if imported.updated:
+                await cache.forget(*map(product_cache_key, imported.updated))
+            total.created += imported.created
+            total.updated += imported.updated
+            total.unchanged += len(batch) - len(imported.created) - len(imported.updated)
+            logger.info("catalogue_batch_imported", created=len(imported.created), updated=len(imported.updated))
+    finally:
+        await cache.close()
+        await database.close()
+    return total

@@ -1,0 +1,26 @@
+"""Timed work: orders whose credit was never answered are cancelled."""
+
+import structlog
+
+from services.orders import commands
+from shared.database import Sessions
+from shared.jobs import Jobs
+
+logger = structlog.get_logger(__name__)
+
+BATCH = 100
+
+jobs = Jobs()
+
+
+# Seconds are cron's sixth field, the last: in the first place */5 would mean minutes.
+@jobs.every("* * * * * */5")
+async def cancel_overdue_orders(sessions: Sessions) -> None:
+    """A transaction a batch, until none is left: a backlog must not hold its locks together."""
+    cancelled_count = BATCH
+    while cancelled_count == BATCH:
+        async with sessions.begin() as session:
+            cancelled = await commands.cancel_overdue_orders(session, limit=BATCH)
+        for order in cancelled:
+            logger.info("order_cancelled", order_id=str(order.id), reason="deadline")
+        cancelled_count = len(cancelled)

@@ -1,0 +1,121 @@
+"""Products, customers, orders with their items and timeline."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # A trusted extension: the database's owner may make it. It stays when migrating down, since it may not be ours.
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    op.execute("CREATE SEQUENCE order_number")
+    _create_product()
+    op.create_table(
+        "customer",
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("email", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.PrimaryKeyConstraint("user_id", name="pk_customer"),
+    )
+    _create_order()
+    op.create_table(
+        "order_item",
+        sa.Column("order_id", sa.Uuid, nullable=False),
+        sa.Column("sku", sa.Text, nullable=False),
+        sa.Column("position", sa.Integer, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("unit_price_cents", sa.BigInteger, nullable=False),
+        sa.Column("quantity", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("order_id", "sku", name="pk_order_item"),
+        sa.ForeignKeyConstraint(["order_id"], ["customer_order.id"], name="fk_order_item_order_id"),
+        sa.ForeignKeyConstraint(["sku"], ["product.sku"], name="fk_order_item_sku"),
+        sa.CheckConstraint("quantity > 0", name=op.f("ck_order_item_quantity_positive")),
+        sa.CheckConstraint("unit_price_cents > 0", name=op.f("ck_order_item_unit_price_positive")),
+    )
+    op.create_table(
+        "order_timeline",
+        sa.Column("order_id", sa.Uuid, nullable=False),
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("actor", sa.String(16), nullable=False),
+        sa.Column("actor_id", sa.Uuid),
+        sa.Column("reason", sa.Text),
+        sa.Column("amount_cents", sa.BigInteger),
+        sa.PrimaryKeyConstraint("order_id", "id", name="pk_order_timeline"),
+        sa.ForeignKeyConstraint(["order_id"], ["customer_order.id"], name="fk_order_timeline_order_id"),
+    )
+
+
+def _create_product() -> None:
+    op.create_table(
+        "product",
+        sa.Column("sku", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("description", sa.Text, nullable=False),
+        sa.Column("price_cents", sa.BigInteger, nullable=False),
+        sa.Column("currency", sa.Text, nullable=False),
+        sa.Column("stock", sa.Integer, nullable=False),
+        sa.Column("reserved", sa.Integer, nullable=False),
+        sa.Column("active", sa.Boolean, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("sku", name="pk_product"),
+        sa.CheckConstraint("price_cents > 0", name=op.f("ck_product_price_positive")),
+        sa.CheckConstraint("reserved >= 0 AND reserved <= stock", name=op.f("ck_product_reserved_within_stock")),
+        sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name=op.f("ck_product_currency_code")),
+        # Every order updates its products' rows: room in the page keeps those updates off the indexes.
+        postgresql_with={"fillfactor": 70},
+    )
+    op.create_index(
+        "ix_product_name_trigrams",
+        "product",
+        ["name"],
+        postgresql_using="gin",
+        postgresql_ops={"name": "gin_trgm_ops"},
+    )
+
+
+def _create_order() -> None:
+    op.create_table(
+        "customer_order",
+        sa.Column("id", sa.Uuid, nullable=False),
+        sa.Column("number", sa.Text, nullable=False),
+        sa.Column("user_id", sa.Uuid, nullable=False),
+        sa.Column("status", sa.String(16), nullable=False),
+        sa.Column("currency", sa.Text, nullable=False),
+        sa.Column("total_cents", sa.BigInteger, nullable=False),
+        sa.Column("refunded_cents", sa.BigInteger, nullable=False),
+        sa.Column("deadline", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_customer_order"),
+        sa.UniqueConstraint("number", name="uq_customer_order_number"),
+        sa.CheckConstraint(
+            "status IN ('pending', 'confirmed', 'rejected', 'cancelled', 'shipped', 'delivered', 'refunded')",
+            name=op.f("ck_customer_order_status_known"),
+        ),
+        sa.CheckConstraint("total_cents > 0", name=op.f("ck_customer_order_total_positive")),
+        sa.CheckConstraint(
+            "refunded_cents >= 0 AND refunded_cents <= total_cents",
+            name=op.f("ck_customer_order_refunded_within_total"),
+        ),
+    )
+    op.create_index("ix_customer_order_user_id_id", "customer_order", ["user_id", "id"])
+    op.create_index("ix_customer_order_status_id", "customer_order", ["status", "id"])
+    op.create_index(
+        "ix_customer_order_deadline_pending",
+        "customer_order",
+        ["deadline"],
+        postgresql_where=sa.text("status = 'pending'"),
+    )
+
+
+def downgrade() -> None:
+    for table in ("order_timeline", "order_item", "customer_order", "customer", "product"):
+        op.drop_table(table)
+    op.execute("DROP SEQUENCE order_number")

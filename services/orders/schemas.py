@@ -1,0 +1,153 @@
+"""Request and response bodies."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from services.orders.models import ActorKind, OrderStatus
+from services.orders.order_number import is_order_number
+
+MAX_CENTS = 10**12
+MAX_STOCK = 10**9
+MAX_QUANTITY = 100_000
+MAX_ITEMS = 1_000
+
+SKU_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
+
+Sku = Annotated[str, Field(pattern=SKU_PATTERN, examples=["85123A"])]
+# An order.confirmed of a thousand lines must fit into the outbox: longer names, or ones that JSON escapes, would not.
+Name = Annotated[
+    str,
+    Field(
+        min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["WHITE HANGING HEART T-LIGHT HOLDER"]
+    ),
+]
+Description = Annotated[str, Field(max_length=5_000, pattern=r"^[^\x00]*$", examples=["Glass, 10 cm, with a wire."])]
+PriceCents = Annotated[int, Field(ge=1, le=MAX_CENTS, examples=[255])]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"])]
+Stock = Annotated[int, Field(ge=0, le=MAX_STOCK, examples=[120])]
+
+
+def _checked_number(text: str) -> str:
+    number = text.strip().upper()
+    if not is_order_number(number):
+        raise ValueError("an order number has one more check character than a typing slip gets right")
+    return number
+
+
+OrderNumber = Annotated[str, Field(max_length=20, examples=["O-2K7WQ9XA"]), AfterValidator(_checked_number)]
+
+
+class RequestBody(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class NewProduct(RequestBody):
+    sku: Sku
+    name: Name
+    description: Description = ""
+    price_cents: PriceCents
+    currency: Currency
+    stock: Stock
+
+
+class ProductChanges(RequestBody):
+    """What is left out stays as it is."""
+
+    name: Name | SkipJsonSchema[None] = None
+    description: Description | SkipJsonSchema[None] = None
+    price_cents: PriceCents | SkipJsonSchema[None] = None
+    stock: Stock | SkipJsonSchema[None] = None
+    active: bool | SkipJsonSchema[None] = Field(default=None, examples=[True])
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_null(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("null is no value: leave the member out")
+        return value
+
+
+class OrderLineRequest(RequestBody):
+    sku: Sku
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[6])]
+
+
+class NewOrder(RequestBody):
+    items: Annotated[
+        list[OrderLineRequest],
+        Field(min_length=1, max_length=MAX_ITEMS, description="Lines with the same sku are added up."),
+    ]
+
+
+class NewRefund(RequestBody):
+    amount_cents: Annotated[int, Field(ge=1, le=2**53 - 1, examples=[255])]
+    reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$", examples=["Arrived broken."])] = None
+
+
+class AnswerBody(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class ProductBody(AnswerBody):
+    sku: Sku
+    name: Name
+    description: Description
+    price_cents: PriceCents
+    currency: Currency
+    active: bool = Field(description="Whether it can be ordered.")
+    stock: Stock
+    available: int = Field(
+        description="Stock that no open order holds, as of a moment ago. The ETag does not speak of it.", examples=[112]
+    )
+
+
+class ProductRecord(ProductBody):
+    """As it is kept in the cache: with the version, which goes out as the ETag."""
+
+    version: int
+
+
+class CustomerBody(AnswerBody):
+    name: str = Field(examples=["Ada Lovelace"])
+    email: str = Field(examples=["ada@example.com"])
+
+
+class OrderSummary(AnswerBody):
+    id: UUID
+    number: str = Field(examples=["O-2K7WQ9XA"])
+    user_id: UUID
+    customer: CustomerBody | None = Field(
+        default=None, description="Shown to support and admins; null while the account's data have not arrived."
+    )
+    status: OrderStatus
+    currency: Currency
+    total_cents: int = Field(examples=[1530])
+    refunded_cents: int = Field(examples=[0])
+    deadline: datetime = Field(description="If it is still pending then, it is cancelled.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class OrderItemBody(AnswerBody):
+    sku: Sku
+    name: Name
+    quantity: int = Field(examples=[6])
+    unit_price_cents: PriceCents = Field(description="The price when the order was placed.")
+
+
+class TimelineBody(AnswerBody):
+    at: datetime
+    status: OrderStatus = Field(description="The order's status after this.")
+    actor: ActorKind
+    actor_id: UUID | None = Field(description="The account that did it; null for the system.")
+    reason: str | None = Field(examples=["deadline"])
+    amount_cents: int | None = Field(description="What was refunded, if this is a refund.", examples=[None])
+
+
+class OrderBody(OrderSummary):
+    items: list[OrderItemBody]
+    timeline: list[TimelineBody] = Field(description="What happened to the order, oldest first.")

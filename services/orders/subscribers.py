@@ -1,0 +1,30 @@
+"""What happens to users, and what their credit answers: topic `users` -> command."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.orders import commands
+from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserUpdated
+from shared.messaging.envelope import EventContext
+from shared.messaging.subscription import Subscription
+
+users = Subscription("users")
+
+
+@users.on(UserCreated)
+async def remember_new_customer(session: AsyncSession, event: UserCreated, _context: EventContext) -> None:
+    await commands.remember_customer(session, user_id=event.user_id, email=event.email, name=event.name)
+
+
+@users.on(UserUpdated)
+async def remember_changed_customer(session: AsyncSession, event: UserUpdated, _context: EventContext) -> None:
+    await commands.remember_customer(session, user_id=event.user_id, email=event.email, name=event.name)
+
+
+@users.on(CreditReserved)
+async def confirm_order(session: AsyncSession, event: CreditReserved, _context: EventContext) -> None:
+    await commands.confirm_order(session, order_id=event.order_id)
+
+
+@users.on(CreditRefused)
+async def reject_order(session: AsyncSession, event: CreditRefused, _context: EventContext) -> None:
+    await commands.reject_order(session, order_id=event.order_id, reason=event.reason)

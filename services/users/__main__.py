@@ -1,0 +1,47 @@
+"""`python -m services.users`: serve, or one of the commands."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from services.users.settings import Settings
+from shared.cli import service_cli
+from shared.logging import configure_logging
+from shared.settings import load
+
+cli = service_cli(name="users", settings_class=Settings)
+
+
+@cli.command()
+def create_user(
+    email: Annotated[str, typer.Option()],
+    name: Annotated[str, typer.Option()],
+    password_file: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Its first line is the password.")],
+    role: Annotated[list[str] | None, typer.Option(help="customer, support or admin; repeat it for several.")] = None,
+) -> None:
+    """Make a user with a verified address; one who is there already is left as they are."""
+    from services.users.account_file import RoleUnknown, create_verified_account, roles_of
+    from services.users.schemas import SignUp
+
+    try:
+        roles = roles_of(role or ["customer"])
+    except RoleUnknown as unknown:
+        raise typer.BadParameter(str(unknown), param_hint="--role") from unknown
+    settings = load(Settings)
+    configure_logging("users", level=settings.log_level, format=settings.log_format)
+    lines = password_file.read_text().splitlines()
+    try:
+        user = SignUp.model_validate({"email": email, "name": name, "password": lines[0] if lines else ""})
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            typer.echo(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
+        raise typer.Exit(2) from None
+    is_new = asyncio.run(create_verified_account(settings, user, roles=roles))
+    typer.echo(f"{user.email} was made" if is_new else f"{user.email} is there already")
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,47 @@
+"""Accounts made by an operator on the command line, such as the first admin's."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import cast, get_args
+
+from services.users.commands import EmailTaken, Profile, create_account
+from services.users.models import Role
+from services.users.passwords import Passwords
+from services.users.schemas import SignUp
+from services.users.settings import Settings
+from shared.database import open_database
+
+
+class RoleUnknown(ValueError):
+    """There is no such role."""
+
+
+def roles_of(names: Sequence[str]) -> list[Role]:
+    """Raises: RoleUnknown."""
+    known: tuple[str, ...] = get_args(Role)
+    if not set(names) <= set(known):
+        raise RoleUnknown(f"one of {', '.join(known)} is wanted")
+    return cast("list[Role]", list(names))
+
+
+async def create_verified_account(settings: Settings, user: SignUp, *, roles: list[Role]) -> bool:
+    """Make an account whose address counts as verified; False when the address has one, which stays as it is."""
+    password_hash = await Passwords(concurrency=1).hash(user.password)
+    database = open_database(settings.database_url, service="users", pool_size=1)
+    try:
+        async with database.sessions.begin() as session:
+            await create_account(
+                session,
+                profile=Profile(user.email, user.name, user.phone, user.locale, user.time_zone),
+                password_hash=password_hash,
+                credit_limit_cents=settings.default_credit_limit_cents,
+                credit_currency=settings.credit_currency,
+                roles=roles,
+                email_verified_at=datetime.now(UTC),
+            )
+    except EmailTaken:
+        return False
+    else:
+        return True
+    finally:
+        await database.close()

@@ -1,0 +1,44 @@
+"""The users service, composed."""
+
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+from services.users import credit_routes, routes, session_routes, subscribers
+from services.users.access_tokens import AccessTokens, load_signing_keys
+from services.users.attempts import SignInAttempts
+from services.users.jobs import jobs
+from services.users.passwords import Passwords
+from services.users.settings import Settings
+from shared.http.tokens import TokenVerifier
+from shared.service import create_service
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Raises: SigningKeysInvalid."""
+    access_tokens = AccessTokens(
+        load_signing_keys(settings.signing_keys_file),
+        issuer=settings.token_issuer,
+        lifetime=settings.access_token_lifetime,
+    )
+    app = create_service(
+        name="users",
+        description="Accounts, sessions and credit.",
+        settings=settings,
+        routers=[routes.router, credit_routes.router, session_routes.router, routes.keys_router],
+        subscriptions=[subscribers.orders],
+        jobs=jobs,
+        token_verifier=TokenVerifier(access_tokens.keys, issuer=settings.token_issuer),
+        state={
+            "settings": settings,
+            "access_tokens": access_tokens,
+            "passwords": Passwords(concurrency=settings.password_hashing_concurrency),
+        },
+    )
+    app.state.sign_in_attempts = SignInAttempts(
+        app.state.cache,
+        per_account=settings.sign_in_failures_per_account,
+        per_address=settings.sign_in_failures_per_address,
+        window=timedelta(minutes=settings.sign_in_failures_minutes),
+    )
+    return app

@@ -1,0 +1,119 @@
+"""Changes of accounts: signing up, the profile, the password's hash."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.users.models import CreditAccount, Role, UserAccount
+from services.users.queries import UserNotFound
+from shared.errors import Conflict, PreconditionFailed
+from shared.events.users import UserCreated, UserUpdated
+from shared.messaging.outbox import record
+
+
+class EmailTaken(Conflict):
+    """Somebody has signed up with this e-mail address."""
+
+    code = "email_taken"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a person says of themselves."""
+
+    email: str
+    name: str
+    phone: str | None
+    locale: str
+    time_zone: str
+
+
+async def create_account(
+    session: AsyncSession,
+    *,
+    profile: Profile,
+    password_hash: str,
+    credit_limit_cents: int,
+    credit_currency: str,
+    roles: Sequence[Role] = ("customer",),
+    email_verified_at: datetime | None = None,
+) -> UserAccount:
+    """Make a user with a credit account. Raises: EmailTaken, whatever the case of the letters."""
+    created = (
+        insert(UserAccount)
+        .values(
+            email=profile.email,
+            name=profile.name,
+            phone=profile.phone,
+            locale=profile.locale,
+            time_zone=profile.time_zone,
+            password_hash=password_hash,
+            roles=list(roles),
+            email_verified_at=email_verified_at,
+        )
+        .on_conflict_do_nothing(index_elements=[sa.text("lower(email)")])
+        .returning(UserAccount)
+    )
+    account = await session.scalar(created)
+    if account is None:
+        raise EmailTaken
+    session.add(CreditAccount(user_id=account.id, limit_cents=credit_limit_cents, currency=credit_currency))
+    record(
+        session,
+        UserCreated(
+            user_id=account.id,
+            email=account.email,
+            name=account.name,
+            phone=account.phone,
+            locale=account.locale,
+            time_zone=account.time_zone,
+        ),
+    )
+    return account
+
+
+async def update_profile(
+    session: AsyncSession, *, user_id: UUID, expected_version: int, changes: Mapping[str, str | None]
+) -> UserAccount:
+    """Set the profile's fields named in `changes`; what is as it was makes neither version nor event.
+
+    Raises: UserNotFound, PreconditionFailed.
+    """
+    account = await session.get(UserAccount, user_id, with_for_update=True)
+    if account is None:
+        raise UserNotFound
+    if account.version != expected_version:
+        raise PreconditionFailed
+    different = {field: value for field, value in changes.items() if getattr(account, field) != value}
+    if not different:
+        return account
+    for field, value in different.items():
+        setattr(account, field, value)
+    account.updated_at = datetime.now(UTC)
+    await session.flush()  # for the version that the answer shows
+    record(
+        session,
+        UserUpdated(
+            user_id=account.id,
+            email=account.email,
+            name=account.name,
+            phone=account.phone,
+            locale=account.locale,
+            time_zone=account.time_zone,
+        ),
+    )
+    return account
+
+
+async def replace_password_hash(session: AsyncSession, *, user_id: UUID, old_hash: str, new_hash: str) -> None:
+    """Keep the same password under newer parameters, unless the password was changed meanwhile."""
+    await session.execute(
+        sa.update(UserAccount)
+        .where(UserAccount.id == user_id, UserAccount.password_hash == old_hash)
+        .values(password_hash=new_hash)
+    )

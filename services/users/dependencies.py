@@ -1,0 +1,36 @@
+"""What the users service's routes ask the application for, beyond what every service has."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from services.users.access_tokens import AccessTokens
+from services.users.attempts import SignInAttempts
+from services.users.passwords import Passwords
+from services.users.settings import Settings
+
+
+def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _passwords(request: Request) -> Passwords:
+    passwords: Passwords = request.app.state.passwords
+    return passwords
+
+
+def _access_tokens(request: Request) -> AccessTokens:
+    access_tokens: AccessTokens = request.app.state.access_tokens
+    return access_tokens
+
+
+def _sign_in_attempts(request: Request) -> SignInAttempts:
+    attempts: SignInAttempts = request.app.state.sign_in_attempts
+    return attempts
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+PasswordsDep = Annotated[Passwords, Depends(_passwords)]
+AccessTokensDep = Annotated[AccessTokens, Depends(_access_tokens)]
+SignInAttemptsDep = Annotated[SignInAttempts, Depends(_sign_in_attempts)]

@@ -1,0 +1,33 @@
+"""Timed work of the users service: sessions and refresh tokens that have expired."""
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.users.session_commands import forget_expired_sessions, forget_expired_tokens
+from shared.database import Sessions
+from shared.jobs import Jobs
+
+BATCH = 1_000
+
+jobs = Jobs()
+
+
+class _Forget(Protocol):
+    def __call__(self, session: AsyncSession, *, limit: int) -> Awaitable[int]: ...
+
+
+@jobs.every("*/10 * * * *")
+async def clean_up_expired_sessions(sessions: Sessions) -> None:
+    # Sessions first: most expired tokens go with theirs.
+    for forget in (forget_expired_sessions, forget_expired_tokens):
+        await _in_batches(sessions, forget)
+
+
+async def _in_batches(sessions: Sessions, forget: _Forget) -> None:
+    """A transaction each, so that no one waits long for a lock that a big clean-up holds."""
+    forgotten = BATCH
+    while forgotten == BATCH:
+        async with sessions.begin() as session:
+            forgotten = await forget(session, limit=BATCH)

@@ -1,0 +1,169 @@
+"""Tables of the users service, and the rules that guard a row."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.database import TYPE_ANNOTATIONS, service_metadata
+from shared.events.users import CreditRefusal
+from shared.ids import new_id
+
+Role = Literal["customer", "support", "admin"]
+UserStatus = Literal["active", "suspended", "erasing", "erased"]
+ReservationStatus = Literal["reserved", "refused", "released", "used"]
+
+MAX_CENTS = 10**15
+"""Far above any order, and far enough below a bigint's end that no sum in here can overflow."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+Cents = Annotated[int, mapped_column(sa.BigInteger)]
+Id = Annotated[UUID, mapped_column(primary_key=True, default=new_id)]
+Made = Annotated[datetime, mapped_column(default=_now)]
+
+
+class Base(DeclarativeBase):
+    metadata = service_metadata()
+    type_annotation_map = TYPE_ANNOTATIONS
+
+
+class UserAccount(Base):
+    """A person; `version` counts the changes of what `GET /v1/users/me` shows."""
+
+    __tablename__ = "user_account"
+
+    id: Mapped[Id]
+    email: Mapped[str]
+    name: Mapped[str]
+    phone: Mapped[str | None]
+    locale: Mapped[str]
+    time_zone: Mapped[str]
+    roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
+    status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
+    password_hash: Mapped[str]
+    email_verified_at: Mapped[datetime | None]
+    created_at: Mapped[Made]
+    updated_at: Mapped[Made]
+    version: Mapped[int] = mapped_column(default=1)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own form
+    __table_args__ = (
+        sa.CheckConstraint("status IN ('active', 'suspended', 'erasing', 'erased')", name="status"),
+        sa.CheckConstraint("roles <@ ARRAY['customer', 'support', 'admin'] AND cardinality(roles) > 0", name="roles"),
+        sa.Index("ix_user_account_lower_email", sa.text("lower(email)"), unique=True),
+        sa.Index("ix_user_account_created_at", "created_at", "id"),
+        sa.Index("ix_user_account_status", "status", "created_at", "id"),
+    )
+
+
+class UserSession(Base):
+    """One sign-in and the family of refresh tokens that came of it; its row is the lock of the family."""
+
+    __tablename__ = "user_session"
+
+    id: Mapped[Id]
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"))
+    user_agent: Mapped[str | None]
+    created_at: Mapped[Made]
+    last_used_at: Mapped[Made]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        sa.Index("ix_user_session_user_id", "user_id", "created_at", "id"),
+        sa.Index("ix_user_session_expires_at", "expires_at"),
+    )
+
+
+class RefreshToken(Base):
+    """A refresh token by its SHA-256; a used one is kept until it expires, to know it when it comes again."""
+
+    __tablename__ = "refresh_token"
+
+    token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary, primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(sa.ForeignKey("user_session.id", ondelete="CASCADE"))
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        sa.Index("ix_refresh_token_session_id", "session_id"),
+        sa.Index("ix_refresh_token_expires_at", "expires_at"),
+    )
+
+
+class CreditAccount(Base):
+    """What one user may owe. Change it only while its row is locked; reserved + used never exceeds the limit."""
+
+    __tablename__ = "credit_account"
+
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True)
+    limit_cents: Mapped[Cents]
+    reserved_cents: Mapped[Cents] = mapped_column(default=0)
+    used_cents: Mapped[Cents] = mapped_column(default=0)
+    currency: Mapped[str]
+
+    __table_args__ = (
+        sa.CheckConstraint("reserved_cents >= 0 AND used_cents >= 0", name="not_negative"),
+        sa.CheckConstraint("reserved_cents + used_cents <= limit_cents", name="within_limit"),
+        sa.CheckConstraint(f"limit_cents <= {MAX_CENTS}", name="limit_bounded"),
+        sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
+    )
+
+    @property
+    def taken_cents(self) -> int:
+        return self.reserved_cents + self.used_cents
+
+    @property
+    def available_cents(self) -> int:
+        return self.limit_cents - self.taken_cents
+
+    def refusal_of(self, amount_cents: int, *, currency: str) -> CreditRefusal | None:
+        """Why this amount can't be reserved; None when it can."""
+        if currency != self.currency:
+            return "currency_mismatch"
+        return "limit_exceeded" if amount_cents > self.available_cents else None
+
+    def reserve(self, amount_cents: int) -> None:
+        self.reserved_cents += amount_cents
+
+    def release(self, amount_cents: int) -> None:
+        self.reserved_cents -= amount_cents
+
+    def use(self, amount_cents: int) -> None:
+        self.reserved_cents -= amount_cents
+        self.used_cents += amount_cents
+
+    def give_back(self, amount_cents: int) -> None:
+        self.used_cents -= amount_cents
+
+
+class CreditReservation(Base):
+    """What became of one order's claim on credit. Without a foreign key: an order may name a user who is not here."""
+
+    __tablename__ = "credit_reservation"
+
+    order_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    amount_cents: Mapped[Cents]
+    refunded_cents: Mapped[Cents] = mapped_column(default=0)
+    currency: Mapped[str]
+    status: Mapped[ReservationStatus] = mapped_column(sa.Text)
+    reason: Mapped[CreditRefusal | None] = mapped_column(sa.Text)
+    created_at: Mapped[Made]
+    updated_at: Mapped[Made]
+
+    __table_args__ = (
+        sa.CheckConstraint("status IN ('reserved', 'refused', 'released', 'used')", name="status"),
+        sa.CheckConstraint("(status = 'refused') = (reason IS NOT NULL)", name="reason"),
+        sa.CheckConstraint(f"amount_cents BETWEEN 0 AND {MAX_CENTS}", name="amount"),
+        sa.CheckConstraint("refunded_cents BETWEEN 0 AND amount_cents", name="refunded"),
+        sa.CheckConstraint("refunded_cents = 0 OR status = 'used'", name="refunded_when_used"),
+        sa.Index("ix_credit_reservation_user_id", "user_id", "status"),
+    )

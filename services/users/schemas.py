@@ -1,0 +1,173 @@
+"""Request and response bodies of the users service."""
+
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Literal
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from services.users.models import MAX_CENTS, Role, UserStatus
+
+_USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
+_SESSION_ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
+_TIME = "2026-11-23T17:30:00Z"
+_REFRESH_TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _known_time_zone(name: str) -> str:
+    if name not in _time_zones():
+        raise PydanticCustomError("time_zone_unknown", "Input should be a time zone of the IANA database")
+    return name
+
+
+def _encodable(secret: SecretStr) -> SecretStr:
+    # JSON can hold half a surrogate pair. Pydantic refuses it in a plain text, but not in a secret one.
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("string_unicode", "Input should be a valid string") from None
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_encodable)]
+Email = Annotated[EmailStr, Field(max_length=254, examples=["ada@orderly.example"])]
+Name = Annotated[
+    str,
+    # No control characters: they have no place in a name, and PostgreSQL has none for NUL.
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
+    Field(examples=["Ada Lovelace"]),
+]
+Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164", examples=["+442071838750"])]
+Locale = Annotated[
+    str,
+    Field(pattern="^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$", description="BCP 47", examples=["en-GB"]),
+]
+TimeZone = Annotated[
+    str,
+    Field(max_length=64, description="A name of the IANA database", examples=["Europe/London"]),
+    AfterValidator(_known_time_zone),
+]
+Cents = Annotated[int, Field(examples=[100_000])]
+
+
+class RequestBody(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ResponseBody(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class SignUp(RequestBody):
+    """A new user."""
+
+    email: Email
+    name: Name
+    # Left out of every dump, and so of the fingerprint that is stored with an Idempotency-Key.
+    password: Annotated[
+        Secret, Field(min_length=10, max_length=128, exclude=True, examples=["correct horse battery staple"])
+    ]
+    phone: Phone | None = None
+    locale: Locale = "en"
+    time_zone: TimeZone = "UTC"
+
+
+class ProfileChange(RequestBody):
+    """What is left out stays as it is."""
+
+    # The empty defaults are never used: only what was sent is read. So null is refused where it has no meaning.
+    name: Name = Field(default_factory=str)
+    phone: Phone | None = Field(default=None, description="null removes it.")
+    locale: Locale = Field(default_factory=str)
+    time_zone: TimeZone = Field(default_factory=str)
+
+
+class SignIn(RequestBody):
+    """Credentials."""
+
+    email: Email
+    password: Annotated[Secret, Field(min_length=1, max_length=128, examples=["correct horse battery staple"])]
+
+
+class Refresh(RequestBody):
+    """The refresh token that was given last."""
+
+    refresh_token: Annotated[Secret, Field(min_length=1, max_length=100, examples=[_REFRESH_TOKEN])]
+
+
+class CreditLimit(RequestBody):
+    """The most that a user may owe and have reserved together."""
+
+    limit_cents: Annotated[int, Field(ge=0, le=MAX_CENTS, examples=[100_000])]
+
+
+class UserView(ResponseBody):
+    """A user."""
+
+    id: Annotated[UUID, Field(examples=[_USER_ID])]
+    email: Annotated[str, Field(examples=["ada@orderly.example"])]
+    name: Annotated[str, Field(examples=["Ada Lovelace"])]
+    phone: Annotated[str | None, Field(examples=["+442071838750"])]
+    locale: Annotated[str, Field(examples=["en-GB"])]
+    time_zone: Annotated[str, Field(examples=["Europe/London"])]
+    roles: Annotated[list[Role], Field(examples=[["customer"]])]
+    status: Annotated[UserStatus, Field(examples=["active"])]
+    email_verified_at: Annotated[datetime | None, Field(examples=[None])]
+    created_at: Annotated[datetime, Field(examples=[_TIME])]
+    updated_at: Annotated[datetime, Field(examples=[_TIME])]
+
+
+class TokenPair(ResponseBody):
+    """What a client goes on with; the refresh token works once."""
+
+    access_token: Annotated[str, Field(description="A JWT for `Authorization: Bearer`.", examples=["eyJhbGciOi..."])]
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a type
+    expires_in: Annotated[int, Field(description="Seconds that the access token lasts.", examples=[900])]
+    refresh_token: Annotated[str, Field(examples=[_REFRESH_TOKEN])]
+    session_id: Annotated[UUID, Field(examples=[_SESSION_ID])]
+
+
+class SessionView(ResponseBody):
+    """A place where the user is signed in."""
+
+    id: Annotated[UUID, Field(examples=[_SESSION_ID])]
+    user_agent: Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_64)"])]
+    created_at: Annotated[datetime, Field(examples=[_TIME])]
+    last_used_at: Annotated[datetime, Field(description="When it was last refreshed.", examples=[_TIME])]
+    expires_at: Annotated[datetime, Field(description="When it ends unless refreshed.", examples=[_TIME])]
+    is_current: Annotated[bool, Field(description="Whether this request came with its token.", examples=[True])] = False
+
+
+class CreditView(ResponseBody):
+    """A user's credit: reserved for open orders, used by shipped ones, and what is left."""
+
+    limit_cents: Cents
+    reserved_cents: Annotated[int, Field(examples=[12_000])]
+    used_cents: Annotated[int, Field(examples=[8_000])]
+    available_cents: Annotated[int, Field(examples=[80_000])]
+    currency: Annotated[str, Field(examples=["GBP"])]
+
+
+class PublicKey(BaseModel):
+    """A JSON Web Key (RFC 7517, RFC 8037)."""
+
+    kty: Annotated[str, Field(examples=["OKP"])]
+    crv: Annotated[str, Field(examples=["Ed25519"])]
+    x: Annotated[str, Field(examples=["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"])]
+    kid: Annotated[str, Field(examples=["2026-11"])]
+    use: Annotated[str, Field(examples=["sig"])]
+    alg: Annotated[str, Field(examples=["Ed25519"])]
+
+
+class PublicKeys(BaseModel):
+    """A JWK Set."""
+
+    keys: list[PublicKey]

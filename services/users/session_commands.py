@@ -1,0 +1,182 @@
+"""Changes of sessions: starting, refreshing, revoking, forgetting."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.users.models import RefreshToken, UserAccount, UserSession
+from shared.errors import Forbidden, NotFound, Unauthenticated
+from shared.ids import new_id
+
+USER_AGENT_LENGTH = 300
+
+
+class AccountInactive(Forbidden):
+    """The account is not active."""
+
+    code = "account_inactive"
+
+
+class RefreshTokenInvalid(Unauthenticated):
+    """The refresh token is unknown or has expired, or its session has ended."""
+
+    code = "refresh_token_invalid"
+
+
+class RefreshTokenReused(Unauthenticated):
+    """The refresh token was used before; its session was revoked."""
+
+    code = "refresh_token_reused"
+
+
+class SessionNotFound(NotFound):
+    """There is no such session."""
+
+    code = "session_not_found"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A session, and the one refresh token that goes on with it: in the clear here and nowhere else."""
+
+    account: UserAccount
+    session_id: UUID
+    refresh_token: str
+
+
+@dataclass(frozen=True)
+class FamilyRevoked:
+    """A used token came again, so that one of its two holders stole it: the session was ended for both."""
+
+    session_id: UUID
+    user_id: UUID
+
+
+async def start_session(
+    session: AsyncSession, *, account: UserAccount, user_agent: str | None, lifetime: timedelta
+) -> Grant:
+    """Raises: AccountInactive."""
+    if account.status != "active":
+        raise AccountInactive
+    session_id = new_id()
+    await session.execute(
+        sa.insert(UserSession).values(
+            id=session_id,
+            user_id=account.id,
+            user_agent=user_agent and user_agent[:USER_AGENT_LENGTH],
+            expires_at=sa.func.now() + lifetime,
+        )
+    )
+    return Grant(account, session_id, await _new_token(session, session_id=session_id, lifetime=lifetime))
+
+
+async def refresh_session(session: AsyncSession, *, refresh_token: str, lifetime: timedelta) -> Grant | FamilyRevoked:
+    """Use up a refresh token for the next one. FamilyRevoked must be committed although the answer is a refusal.
+
+    Locks the session. Raises: RefreshTokenInvalid.
+    """
+    token_hash = _hash_of(refresh_token)
+    session_id = await session.scalar(sa.select(RefreshToken.session_id).where(RefreshToken.token_hash == token_hash))
+    family = await _locked_session(session, session_id) if session_id else None
+    # Read after the lock was had: another use of the same token may have ended just before.
+    token = await session.scalar(
+        sa.select(RefreshToken).where(RefreshToken.token_hash == token_hash, RefreshToken.expires_at > sa.func.now())
+    )
+    if family is None or token is None:
+        raise RefreshTokenInvalid
+    if token.used_at is not None:
+        await _revoke(session, family.id)
+        return FamilyRevoked(family.id, family.user_id)
+    account = await session.get_one(UserAccount, family.user_id)
+    if family.revoked_at is not None or account.status != "active":
+        raise RefreshTokenInvalid
+    await _mark_used(session, token, lifetime=lifetime)
+    return Grant(account, family.id, await _new_token(session, session_id=family.id, lifetime=lifetime))
+
+
+async def revoke_session(session: AsyncSession, *, session_id: UUID, user_id: UUID) -> None:
+    """End one of a user's own sessions; its access token lives on for its few minutes. Raises: SessionNotFound."""
+    family = await _locked_session(session, session_id)
+    if family is None or family.user_id != user_id or family.revoked_at is not None:
+        raise SessionNotFound
+    await _revoke(session, session_id)
+
+
+async def forget_expired_sessions(session: AsyncSession, *, limit: int) -> int:
+    """Delete up to `limit` sessions that nobody can refresh any more; returns how many there were."""
+    expired = (
+        sa.select(UserSession.id)
+        .where(UserSession.expires_at < sa.func.now())
+        .order_by(UserSession.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return await _deleted(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
+
+
+async def forget_expired_tokens(session: AsyncSession, *, limit: int) -> int:
+    """Delete up to `limit` refresh tokens that have expired, of sessions that go on; returns how many there were."""
+    expired = (
+        sa.select(RefreshToken.token_hash)
+        .where(RefreshToken.expires_at < sa.func.now())
+        .order_by(RefreshToken.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return await _deleted(session, sa.delete(RefreshToken).where(RefreshToken.token_hash.in_(expired)))
+
+
+async def _locked_session(session: AsyncSession, session_id: UUID) -> UserSession | None:
+    return await session.scalar(
+        sa.select(UserSession)
+        .where(UserSession.id == session_id, UserSession.expires_at > sa.func.now())
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+async def _new_token(session: AsyncSession, *, session_id: UUID, lifetime: timedelta) -> str:
+    refresh_token = secrets.token_urlsafe(32)
+    await session.execute(
+        sa.insert(RefreshToken).values(
+            token_hash=_hash_of(refresh_token), session_id=session_id, expires_at=sa.func.now() + lifetime
+        )
+    )
+    return refresh_token
+
+
+async def _mark_used(session: AsyncSession, token: RefreshToken, *, lifetime: timedelta) -> None:
+    now = sa.func.now()
+    await session.execute(
+        sa.update(RefreshToken).where(RefreshToken.token_hash == token.token_hash).values(used_at=now)
+    )
+    await session.execute(
+        sa.update(UserSession)
+        .where(UserSession.id == token.session_id)
+        .values(last_used_at=now, expires_at=now + lifetime)
+    )
+
+
+async def _revoke(session: AsyncSession, session_id: UUID) -> None:
+    await session.execute(
+        sa.update(UserSession)
+        .where(UserSession.id == session_id, UserSession.revoked_at.is_(None))
+        .values(revoked_at=sa.func.now())
+    )
+
+
+async def _deleted(session: AsyncSession, statement: sa.Delete) -> int:
+    deleted = await session.scalars(
+        statement.returning(sa.literal(1)), execution_options={"synchronize_session": False}
+    )
+    return len(deleted.all())
+
+
+def _hash_of(refresh_token: str) -> bytes:
+    # Plain SHA-256 will do: there is nothing to guess in 256 random bits.
+    return hashlib.sha256(refresh_token.encode()).digest()
