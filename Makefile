@@ -49,7 +49,7 @@ format: .venv/.complete ## Put the code into shape
 migrate: .venv/.complete ## Bring the databases of a running system to the newest schema
 	@$(BIN)/python -m deploy.local migrate
 
-up: ## Start everything in containers
+up: deploy/.env ## Start everything in containers
 	$(COMPOSE) up --build --detach --wait
 
 down: ## Stop the containers; their data stays
@@ -64,6 +64,10 @@ clean: ## Remove what tools left behind
 
 reset: stop ## Remove all data of `make run`
 	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/secrets .local/catalogue.jsonl
+
+# Passwords of the containers, made once and kept out of git.
+deploy/.env:
+	@$(PYTHON) deploy/compose/secrets_file.py $@
 
 .venv/.complete: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --quiet --locked --group dev --python $(PYTHON)

@@ -34,7 +34,6 @@ async def ensure_jars(log: Path) -> None:
     """Fetch the jars unless they are there. Raises: LocalError when Maven Central can't be had."""
     if jars_folder().is_dir():
         return
-    cache_folder().mkdir(parents=True, exist_ok=True)
     # In a process of its own: the resolver is synchronous, and works for ten seconds.
     await run_to_end([sys.executable, "-m", "deploy.local.kafka_jars"], log=log, timeout_seconds=300)
     if not jars_folder().is_dir():
@@ -42,7 +41,10 @@ async def ensure_jars(log: Path) -> None:
 
 
 def fetch_jars() -> None:
-    """Resolve and download, then show the result under its name in one step."""
+    """Resolve and download unless they are there; the result appears under its name in one step."""
+    if jars_folder().is_dir():
+        return
+    cache_folder().mkdir(parents=True, exist_ok=True)
     import jgo  # noqa: PLC0415 - slow to import, and needed once a machine
 
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="fetching-") as work:

@@ -1,0 +1,45 @@
+"""The project's own Python modules, parsed."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+PACKAGES = ("services", "shared", "deploy", "tests")
+SERVICES = ("notifications", "orders", "users")
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file."""
+
+    path: Path
+
+    @cached_property
+    def text(self) -> str:
+        return self.path.read_text()
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def name(self) -> str:
+        """How it is imported."""
+        return ".".join(self.path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__")
+
+    def imports(self) -> Iterator[tuple[str, str | None]]:
+        """Every import as (module, name in it): `import a.b` is ("a.b", None)."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from ((alias.name, None) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                yield from ((node.module, alias.name) for alias in node.names)
+
+
+@cache
+def modules_under(*packages: str) -> tuple[Module, ...]:
+    """Every module in these folders of the checkout, by path."""
+    return tuple(Module(path) for package in packages for path in sorted((CHECKOUT / package).rglob("*.py")))

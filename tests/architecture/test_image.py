@@ -1,0 +1,117 @@
+"""The image of a service: what is in it, what is not, and that it starts from that."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from tests.architecture.dockerfile import DOCKERFILE, copied_for, copy_into, is_sent_to_builder, stages
+from tests.architecture.source import CHECKOUT, SERVICES
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_everything_that_is_copied_exists_and_is_sent_to_the_builder(service: str) -> None:
+    sources = [copied.source for copied in copied_for(service)]
+
+    assert [source for source in sources if not (CHECKOUT / source).exists()] == []
+    assert [source for source in sources if not is_sent_to_builder(source)] == []
+
+
+def test_secrets_and_data_are_not_sent_to_the_builder() -> None:
+    kept = [".env", "deploy/.env", ".local/secrets/signing-keys.json", ".git/config", "tests/conftest.py"]
+    assert [source for source in kept if is_sent_to_builder(source)] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_holds_one_service_only(service: str) -> None:
+    sources = {copied.source for copied in copied_for(service)}
+    assert {source for source in sources if source.startswith("services/")} == {
+        "services/__init__.py",
+        f"services/{service}",
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_starts_from_what_its_image_holds_and_asks_for_its_settings(service: str, tmp_path: Path) -> None:
+    copy_into(tmp_path, service)
+
+    result = subprocess.run(
+        [sys.executable, "-m", f"services.{service}", "serve"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert result.returncode == 2
+    assert f"{service.upper()}_DATABASE_URL: is not set" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_image_runs_as_nobody_in_particular_and_is_stopped_by_sigterm() -> None:
+    last = {instruction.name: instruction.arguments for instruction in stages()[-1]}
+
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", last["USER"])
+    assert last["STOPSIGNAL"] == "SIGTERM"
+    assert "probe.py" in last["HEALTHCHECK"]
+    assert "exec python" in last["ENTRYPOINT"]
+
+
+def test_the_image_is_left_without_the_tools_that_built_it() -> None:
+    last = stages()[-1]
+    assert [instruction for instruction in last if re.search(r"\b(pip|uv|apt-get)\b", instruction.arguments)] == []
+
+
+def test_the_image_and_the_makefile_pin_one_uv() -> None:
+    pins = [
+        re.search(pattern, path.read_text(), flags=re.MULTILINE)
+        for path, pattern in (
+            (DOCKERFILE, r"^ARG UV_VERSION=(\S+)$"),
+            (CHECKOUT / "Makefile", r"^UV_VERSION := (\S+)$"),
+        )
+    ]
+    assert len({pin and pin[1] for pin in pins} - {None}) == 1
+
+
+@pytest.mark.parametrize(("answer", "exit_status"), [(200, 0), (503, 1)])
+def test_the_probe_tells_what_the_service_answers(answer: int, exit_status: int) -> None:
+    with _answering(lambda path: answer if path == "/health/ready" else 404) as port:
+        assert _probe(port, "ready") == exit_status
+        assert _probe(port, "live") == 1
+
+
+def test_the_probe_fails_where_nothing_answers() -> None:
+    with _answering(lambda _: 200) as port:
+        pass
+    assert _probe(port, "live") == 1
+
+
+def _probe(port: int, kind: str) -> int:
+    command = [sys.executable, "-IS", str(CHECKOUT / "deploy" / "probe.py"), kind]
+    return subprocess.run(command, env={"SERVICE": "users", "USERS_HTTP_PORT": str(port)}, check=False).returncode
+
+
+@contextmanager
+def _answering(status_of: Callable[[str], int]) -> Iterator[int]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status_of(self.path))
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()

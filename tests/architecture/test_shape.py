@@ -1,0 +1,95 @@
+"""What every file looks like: short, named for what it is, introduced by a line, at home on any machine."""
+
+import ast
+import re
+import subprocess
+
+from tests.architecture.source import CHECKOUT, PACKAGES, modules_under
+
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 50
+NO_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+# A list of tables, with nothing to follow from one line to the next.
+DECLARATIONS = {"shared.messaging.tables.add_messaging_tables"}
+# Written so that this file itself has none.
+MACHINE_PATH = re.compile(r"/(?:work|home|Users|root)/[\w.]+")
+
+MODULES = modules_under(*PACKAGES)
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    lengths = {module.name: len(module.text.splitlines()) for module in MODULES}
+    assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
+
+
+def test_no_function_is_longer_than_50_lines() -> None:
+    lengths = {
+        f"{module.name}.{node.name}": _length(node)
+        for module in MODULES
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    too_long = {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION}
+    assert {name: length for name, length in too_long.items() if name not in DECLARATIONS} == {}
+
+
+def test_no_module_is_named_for_being_anything() -> None:
+    assert [module.name for module in MODULES if NO_NAMES & set(module.name.split("."))] == []
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    folders = {module.path.parent for module in MODULES if not _is_migration(module.path.parts)}
+    missing = [str(folder.relative_to(CHECKOUT)) for folder in folders if not (folder / "__init__.py").exists()]
+    assert missing == []
+
+
+def test_every_module_says_in_its_first_line_what_it_is_for() -> None:
+    # An empty __init__.py has nothing to introduce.
+    written = [module for module in MODULES if module.text]
+    said = {module.name: (ast.get_docstring(module.tree) or "").partition("\n")[0] for module in written}
+    assert [name for name, line in said.items() if not line] == []
+
+
+def test_nothing_depends_on_where_one_machine_keeps_its_files() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = {}
+    for name in listed.stdout.splitlines():
+        try:
+            text = (CHECKOUT / name).read_text()
+        except (UnicodeDecodeError, FileNotFoundError):
+            continue
+        if paths := set(MACHINE_PATH.findall(text)):
+            found[name] = paths
+    assert found == {}
+
+
+def test_the_lock_names_one_index_only() -> None:
+    sources = set(re.findall(r'registry = "([^"]+)"', (CHECKOUT / "uv.lock").read_text()))
+    assert len(sources) == 1
+
+
+def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Its lines from `def` on; a function inside of it counts for itself."""
+    inner = [
+        node
+        for statement in function.body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lines = {line for node in inner for line in _lines(node)}
+    return len(set(_lines(function)) - lines)
+
+
+def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> range:
+    return range(function.lineno, (function.end_lineno or function.lineno) + 1)
+
+
+def _is_migration(parts: tuple[str, ...]) -> bool:
+    """Alembic loads them by path; their names start with a number."""
+    return "services" in parts and parts[-2] == "migrations"

@@ -1,0 +1,14 @@
+"""The applications, once per module: composing them takes a while."""
+
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+
+from tests.contracts.applications import applications
+
+
+@pytest.fixture(scope="session")
+def apps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FastAPI]:
+    folder: Path = tmp_path_factory.mktemp("signing-keys")
+    return applications(folder)

@@ -1,0 +1,143 @@
+"""The OpenAPI documents are complete: whoever reads them can write a client without asking."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from tests.architecture.source import SERVICES
+from tests.contracts.access import routes_of
+
+Operations = dict[str, dict[str, Any]]
+NEEDS_NO_EXAMPLE = {"const", "enum", "default", "$ref", "allOf"}
+"""Of a property: what already shows its values."""
+
+
+@pytest.fixture(params=SERVICES)
+def document(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> dict[str, Any]:
+    openapi: dict[str, Any] = apps[request.param].openapi()
+    return openapi
+
+
+@pytest.fixture
+def operations(document: dict[str, Any]) -> Operations:
+    """Those that the outside can reach. Health and metrics are for those who run the system."""
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+        if not path.startswith("/health")
+    }
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_route_is_documented(apps: dict[str, FastAPI], service: str) -> None:
+    routes = {route for route in routes_of(apps[service]) if "/v1/" in route or "/.well-known/" in route}
+    documented = {
+        f"{method.upper()} {path}" for path, methods in apps[service].openapi()["paths"].items() for method in methods
+    }
+    assert routes <= documented
+
+
+@pytest.mark.parametrize("member", ["summary", "description", "operationId", "tags"])
+def test_every_operation_is_introduced(operations: Operations, member: str) -> None:
+    assert [name for name, operation in operations.items() if not operation.get(member)] == []
+
+
+def test_every_operation_is_named_for_what_it_does(operations: Operations) -> None:
+    """Not the name FastAPI derives from the path: generated clients have it as a method."""
+    derived = [name for name, operation in operations.items() if operation["operationId"].endswith(_tail(name))]
+    assert derived == []
+
+
+def test_no_two_operations_of_the_system_have_one_name(apps: dict[str, FastAPI]) -> None:
+    names = [
+        operation["operationId"]
+        for app in apps.values()
+        for path, methods in app.openapi()["paths"].items()
+        if not path.startswith("/health")
+        for operation in methods.values()
+    ]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_every_error_is_a_problem_with_an_example_of_its_own_status(operations: Operations) -> None:
+    wrong = []
+    for name, operation in operations.items():
+        for status, response in operation["responses"].items():
+            if int(status) < 400:
+                continue
+            content = response["content"]
+            examples = content.get("application/problem+json", {}).get("examples", {})
+            if set(content) != {"application/problem+json"} or not examples:
+                wrong.append((name, status))
+            wrong += [(name, status) for example in examples.values() if example["value"]["status"] != int(status)]
+    assert wrong == []
+
+
+def test_an_operation_with_a_bearer_token_documents_its_refusals(
+    operations: Operations, apps: dict[str, FastAPI]
+) -> None:
+    access = {route: who for app in apps.values() for route, who in routes_of(app).items()}
+    expected = {name: _refusals(access[name]) for name in operations}
+    assert [name for name, statuses in expected.items() if not statuses <= set(operations[name]["responses"])] == []
+
+
+def test_every_success_says_what_comes_back(operations: Operations) -> None:
+    silent = [
+        (name, status)
+        for name, operation in operations.items()
+        for status, response in operation["responses"].items()
+        if int(status) < 300 and status != "204" and not _schema_of(response)
+    ]
+    assert silent == []
+
+
+def test_every_body_has_examples(document: dict[str, Any]) -> None:
+    lacking = [
+        f"{schema_name}.{name}"
+        for schema_name, schema in document["components"]["schemas"].items()
+        # A page's items have their own; the report of /health is for those who run the system.
+        if not schema_name.startswith(("Page_", "Health", "Check")) and not _has_example(schema)
+        for name, value in schema.get("properties", {}).items()
+        if not _shows_its_values(value)
+    ]
+    assert lacking == []
+
+
+def _tail(name: str) -> str:
+    method, path = name.split(" ")
+    return "_".join([*path.replace("{", "").replace("}", "").replace("-", "_").split("/"), method.lower()])
+
+
+def _refusals(access: str) -> set[str]:
+    if access == "public":
+        return set()
+    return {"401"} if access == "caller" else {"401", "403"}
+
+
+def _schema_of(response: dict[str, Any]) -> Any:
+    return next((content.get("schema") for content in response.get("content", {}).values()), None)
+
+
+def _has_example(schema: dict[str, Any]) -> bool:
+    return bool({"example", "examples"} & schema.keys())
+
+
+def _shows_its_values(value: dict[str, Any]) -> bool:
+    """An example, or values that speak for themselves: constants, times, ids, flags, and what is a schema itself."""
+    if _has_example(value) or NEEDS_NO_EXAMPLE & value.keys():
+        return True
+    alternatives = [*_alternatives(value)]
+    return any(
+        NEEDS_NO_EXAMPLE & each.keys() or each.get("format") in {"date-time", "uuid"} or each.get("type") == "boolean"
+        for each in alternatives
+    )
+
+
+def _alternatives(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield value
+    yield from value.get("anyOf", [])
+    if isinstance(items := value.get("items"), dict):
+        yield from _alternatives(items)
