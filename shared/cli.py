@@ -25,11 +25,12 @@ RoleOption = Annotated[
 ]
 
 
-def service_cli(*, name: str, settings_class: type[ServiceSettings]) -> typer.Typer:
+def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer.Typer:
     """The Typer application of one service; without a command it serves.
 
-    `services.<name>` has `app.create_app`, `models.Base` and the folder `migrations`.
+    `package` is the service's own; it has `app.create_app`, `models.Base` and the folder `migrations`.
     """
+    name = package.rpartition(".")[2]
     cli = typer.Typer(help=f"The {name} service of Orderly.", no_args_is_help=False, pretty_exceptions_enable=False)
     prefix = settings_class.model_config["env_prefix"]
 
@@ -53,7 +54,7 @@ def service_cli(*, name: str, settings_class: type[ServiceSettings]) -> typer.Ty
         loaded = load(settings_class)
         configure_logging(name, level=loaded.log_level, format=loaded.log_format)
         uvicorn.run(
-            import_module(f"services.{name}.app").create_app(loaded),
+            import_module(f"{package}.app").create_app(loaded),
             host=loaded.http_host,
             port=loaded.http_port,
             log_config=None,
@@ -71,7 +72,7 @@ def service_cli(*, name: str, settings_class: type[ServiceSettings]) -> typer.Ty
         loaded = storage()
 
         async def run() -> None:
-            await _migrations(name, loaded).upgrade()
+            await _migrations(package, loaded).upgrade()
             if topics:
                 from shared.messaging.kafka_topics import create_topics
 
@@ -82,25 +83,25 @@ def service_cli(*, name: str, settings_class: type[ServiceSettings]) -> typer.Ty
     @cli.command()
     def downgrade(revision: str) -> None:
         """Bring the database back to an older revision; "base" drops everything."""
-        asyncio.run(_migrations(name, storage()).downgrade(revision))
+        asyncio.run(_migrations(package, storage()).downgrade(revision))
 
     @cli.command()
     def check_migrations() -> None:
         """Fail when the models say what no migration does."""
-        asyncio.run(_migrations(name, storage()).check())
+        asyncio.run(_migrations(package, storage()).check())
 
     @cli.command()
     def make_migration(message: str, revision: str) -> None:
         """Write migration REVISION (four digits) from the difference between the models and the database."""
-        asyncio.run(_migrations(name, storage()).revise(message, revision=revision))
+        asyncio.run(_migrations(package, storage()).revise(message, revision=revision))
 
     return cli
 
 
-def _migrations(name: str, storage: StorageSettings) -> "Migrations":
+def _migrations(package: str, storage: StorageSettings) -> "Migrations":
     from shared.migrations.runner import Migrations
 
-    models = import_module(f"services.{name}.models")
+    models = import_module(f"{package}.models")
     assert models.__file__, "a service is a folder of files"  # noqa: S101
     return Migrations(
         folder=Path(models.__file__).parent / "migrations",

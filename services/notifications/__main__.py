@@ -3,7 +3,7 @@
 from services.notifications.settings import Settings
 from shared.cli import service_cli
 
-cli = service_cli(name="notifications", settings_class=Settings)
+cli = service_cli("services.notifications", settings_class=Settings)
 
 if __name__ == "__main__":
     cli()

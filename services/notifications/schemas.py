@@ -38,7 +38,7 @@ class DeliveryState(BaseModel):
     next_attempt_at: datetime | None
     last_error: str | None = Field(description="Why the last try failed, as a code.", examples=["recipient_refused"])
     provider: str | None = Field(examples=["smtp"])
-    provider_message_id: str | None
+    provider_message_id: str | None = Field(examples=["250 2.0.0 OK queued as 4F1B2C"])
     sent_at: datetime | None
 
 

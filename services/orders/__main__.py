@@ -11,7 +11,7 @@ from shared.cli import service_cli
 from shared.logging import configure_logging
 from shared.settings import load
 
-cli = service_cli(name="orders", settings_class=Settings)
+cli = service_cli("services.orders", settings_class=Settings)
 
 
 @cli.command()

@@ -12,7 +12,7 @@ from shared.cli import service_cli
 from shared.logging import configure_logging
 from shared.settings import load
 
-cli = service_cli(name="users", settings_class=Settings)
+cli = service_cli("services.users", settings_class=Settings)
 
 
 @cli.command()

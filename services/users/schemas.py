@@ -75,7 +75,7 @@ class SignUp(RequestBody):
     password: Annotated[
         Secret, Field(min_length=10, max_length=128, exclude=True, examples=["correct horse battery staple"])
     ]
-    phone: Phone | None = None
+    phone: Phone | None = Field(default=None, examples=["+442071838750"])
     locale: Locale = "en"
     time_zone: TimeZone = "UTC"
 
@@ -85,7 +85,7 @@ class ProfileChange(RequestBody):
 
     # The empty defaults are never used: only what was sent is read. So null is refused where it has no meaning.
     name: Name = Field(default_factory=str)
-    phone: Phone | None = Field(default=None, description="null removes it.")
+    phone: Phone | None = Field(default=None, description="null removes it.", examples=["+442071838750"])
     locale: Locale = Field(default_factory=str)
     time_zone: TimeZone = Field(default_factory=str)
 
