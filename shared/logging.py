@@ -14,7 +14,7 @@ _QUIETED = {
     "uvicorn.access": logging.CRITICAL,  # request_finished takes its place
     "uvicorn.error": logging.INFO,
     "aiokafka": logging.WARNING,
-    "faststream": logging.WARNING,
+    "shared.messaging.faststream": logging.ERROR,  # what it warns of is how it was told to be
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
     "pgqueuer": logging.WARNING,

@@ -42,7 +42,7 @@ class Consumers:
             consumer_only=True,
             allow_auto_create_topics=False,
             graceful_timeout=STOP_TIMEOUT_SECONDS,
-            logger=logging.getLogger("faststream"),
+            logger=logging.getLogger("shared.messaging.faststream"),
             log_level=logging.DEBUG,
         )
         self._subscribers = {consumer.name: self._subscribe(consumer) for consumer in consumers}
