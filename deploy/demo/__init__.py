@@ -1,0 +1,1 @@
+"""Real invoices placed as orders, and what must be true afterwards."""

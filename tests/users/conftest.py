@@ -1,0 +1,44 @@
+"""The users service on servers of its own, without its loops: tests call it over HTTP and hand it events."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from joserfc.jwk import OKPKey
+
+from services.users.app import create_app
+from services.users.settings import Settings
+from tests.databases import DatabaseFactory
+from tests.users.front_door import FrontDoor
+
+
+@pytest.fixture(scope="session")
+def signing_keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two keys, as in the middle of a rotation."""
+    file = tmp_path_factory.mktemp("keys") / "signing-keys.json"
+    keys = [OKPKey.generate_key("Ed25519", {"kid": kid}).as_dict(private=True) for kid in ("new", "old")]
+    file.write_text(json.dumps({"keys": keys}))
+    return file
+
+
+@pytest.fixture
+async def settings(signing_keys_file: Path, database_factory: DatabaseFactory, valkey_url: str) -> Settings:
+    return Settings(
+        database_url=await database_factory("users"),
+        valkey_url=valkey_url,
+        kafka_bootstrap_servers="127.0.0.1:1",  # nothing here reaches for Kafka
+        signing_keys_file=signing_keys_file,
+        sign_in_failures_per_account=3,
+        sign_in_failures_per_address=6,
+    )
+
+
+@pytest.fixture
+async def users(settings: Settings) -> AsyncIterator[FrontDoor]:
+    app = create_app(settings)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://users") as client:
+        yield FrontDoor(app, client)
+    await app.state.sessions.kw["bind"].dispose()
+    await app.state.cache.close()
