@@ -11,6 +11,7 @@ import structlog
 from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, DatabaseRetryEntrypointExecutor, PgQueuer, Queries
 from pgqueuer.executors import EntrypointExecutorParameters
 from pgqueuer.models import Job, Schedule
+from pgqueuer.ports.driver import NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
@@ -95,7 +96,7 @@ class JobRunner:
         while not self._stopping.is_set():
             try:
                 async with asyncpg.create_pool(self._dsn, min_size=1, max_size=4, timeout=5) as pool:
-                    self._queuer = PgQueuer(AsyncpgPoolDriver(pool))
+                    self._queuer = PgQueuer(_Driver(pool))
                     self._jobs.install(self._queuer, self._sessions)
                     await self._queuer.run(
                         dequeue_timeout=POLL, batch_size=10, max_concurrent_tasks=20, shutdown_on_listener_failure=True
@@ -112,6 +113,24 @@ class JobRunner:
         self._stopping.set()
         if self._queuer is not None:
             self._queuer.shutdown.set()
+
+
+class _Driver(AsyncpgPoolDriver):
+    """PgQueuer asks its listener for a sign of life as it starts, at times before it listens: it gave up after 10 s."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        super().__init__(pool)
+        self._listens = asyncio.Event()
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        """Listen, and let the questions through."""
+        await super().add_listener(channel, callback)
+        self._listens.set()
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """Notify those who listen, this process among them."""
+        await self._listens.wait()
+        await super().notify(channel, payload)
 
 
 async def enqueue(

@@ -1,0 +1,137 @@
+"""Jobs belong to their transaction, are tried again, and survive what happens to their connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+
+from shared.database import Database, Sessions, dsn_of, open_database
+from shared.jobs import JobRunner, Jobs, enqueue
+from shared.telemetry import continued_trace, current_traceparent
+from tests.databases import DatabaseFactory
+from tests.shared.messaging.scenario import until
+
+
+@pytest.fixture
+async def database_url(database_factory: DatabaseFactory) -> str:
+    return await database_factory("notifications")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    opened = open_database(database_url, service="test", pool_size=4)
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def running(jobs: Jobs, database: Database, database_url: str) -> AsyncIterator[None]:
+    """A runner that works for a while and ends in order."""
+    runner = JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)
+    task = asyncio.create_task(runner.run())
+    try:
+        yield
+    finally:
+        runner.stop()
+        await asyncio.wait_for(task, timeout=15)
+
+
+def noting() -> tuple[Jobs, list[bytes]]:
+    """Jobs whose one task notes what it was given."""
+    jobs, noted = Jobs(), list[bytes]()
+
+    @jobs.task("note")
+    async def note(_sessions: Sessions, payload: bytes) -> None:
+        noted.append(payload)
+
+    return jobs, noted
+
+
+def has(noted: list[bytes], *wanted: bytes) -> Callable[[], Awaitable[bool]]:
+    async def all_there() -> bool:
+        return set(wanted) <= set(noted)
+
+    return all_there
+
+
+async def test_a_job_exists_only_if_its_transaction_commits(database: Database, database_url: str) -> None:
+    jobs, noted = noting()
+    async with database.sessions() as session:
+        await enqueue(session, "note", b"rolled back")
+        await session.rollback()
+        await enqueue(session, "note", b"committed")
+        await session.commit()
+    async with running(jobs, database, database_url):
+        await until(has(noted, b"committed"), what="the job ran")
+    assert noted == [b"committed"]
+
+
+async def test_a_delayed_job_waits_and_a_waiting_runner_notices_new_ones_at_once(
+    database: Database, database_url: str
+) -> None:
+    jobs, noted = noting()
+    async with running(jobs, database, database_url):
+        await asyncio.sleep(1)
+        async with database.sessions.begin() as session:
+            await enqueue(session, "note", b"later", delay=timedelta(seconds=2))
+            await enqueue(session, "note", b"now")
+        await until(has(noted, b"now"), seconds=3, what="the job was noticed")
+        assert noted == [b"now"]
+        await until(has(noted, b"later"), seconds=15, what="the delayed job ran")
+
+
+async def test_a_job_that_fails_is_tried_again_and_held_at_last(database: Database, database_url: str) -> None:
+    jobs, tries = Jobs(), []
+
+    @jobs.task("fail", attempts=3, first_delay=timedelta(milliseconds=10))
+    async def fail(_sessions: Sessions, _payload: bytes) -> None:
+        tries.append(1)
+        raise ZeroDivisionError
+
+    async def is_held() -> bool:
+        async with database.sessions() as session:
+            return bool(await session.scalar(sa.text("SELECT status = 'failed' FROM pgqueuer")))
+
+    async with database.sessions.begin() as session:
+        await enqueue(session, "fail", b"")
+    async with running(jobs, database, database_url):
+        await until(is_held, what="the job was held")
+    assert len(tries) == 3
+
+
+async def test_jobs_go_on_when_their_connections_are_cut(database: Database, database_url: str) -> None:
+    jobs, noted = noting()
+    admin = await asyncpg.connect(dsn_of(database_url))
+    async with running(jobs, database, database_url):
+        await asyncio.sleep(0.5)
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        async with database.sessions.begin() as session:
+            await enqueue(session, "note", b"after the cut")
+        await until(has(noted, b"after the cut"), what="the job ran")
+    await admin.close()
+
+
+async def test_a_job_goes_on_in_the_trace_that_enqueued_it(database: Database, database_url: str) -> None:
+    jobs, traces = Jobs(), list[str]()
+
+    @jobs.task("trace")
+    async def trace(_sessions: Sessions, _payload: bytes) -> None:
+        traces.append((current_traceparent() or "")[3:35])
+
+    with continued_trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+        async with database.sessions.begin() as session:
+            await enqueue(session, "trace", b"")
+
+    async def has_run() -> bool:
+        return bool(traces)
+
+    async with running(jobs, database, database_url):
+        await until(has_run, what="the job ran")
+    assert traces == ["0af7651916cd43dd8448eb211c80319c"]
