@@ -3,7 +3,9 @@
 UV_VERSION := 0.13.9
 PYTHON ?= python3
 BIN := .venv/bin
-UV := .local/uv-$(UV_VERSION)/bin/uv
+# Outside of the checkout, for every clone.
+UV_FOLDER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/orderly/uv-$(UV_VERSION)
+UV := $(UV_FOLDER)/bin/uv
 COMPOSE := docker compose --file deploy/compose.yaml
 # Two are enough to keep two cores busy: most of a test's time is waiting.
 WORKERS ?= 2
@@ -79,9 +81,9 @@ $(UV):
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ..."; exit 1; }
 	@if $(PYTHON) -m pip --version >/dev/null 2>&1; then \
 		$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-			--no-compile --upgrade --target .local/uv-$(UV_VERSION) uv==$(UV_VERSION); \
+			--no-compile --upgrade --target $(UV_FOLDER) uv==$(UV_VERSION); \
 	elif $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-		$(PYTHON) -m venv .local/uv-$(UV_VERSION) && .local/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION); \
+		$(PYTHON) -m venv $(UV_FOLDER) && $(UV_FOLDER)/bin/pip install --quiet uv==$(UV_VERSION); \
 	else \
 		echo "Python has neither pip nor venv; on Debian: apt install python3-venv"; exit 1; \
 	fi

@@ -72,7 +72,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         loaded = storage()
 
         async def run() -> None:
-            await _migrations(package, loaded).upgrade()
+            await migrations_of(package, loaded).upgrade()
             if topics:
                 from shared.messaging.kafka_topics import create_topics
 
@@ -83,22 +83,23 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
     @cli.command()
     def downgrade(revision: str) -> None:
         """Bring the database back to an older revision; "base" drops everything."""
-        asyncio.run(_migrations(package, storage()).downgrade(revision))
+        asyncio.run(migrations_of(package, storage()).downgrade(revision))
 
     @cli.command()
     def check_migrations() -> None:
         """Fail when the models say what no migration does."""
-        asyncio.run(_migrations(package, storage()).check())
+        asyncio.run(migrations_of(package, storage()).check())
 
     @cli.command()
     def make_migration(message: str, revision: str) -> None:
         """Write migration REVISION (four digits) from the difference between the models and the database."""
-        asyncio.run(_migrations(package, storage()).revise(message, revision=revision))
+        asyncio.run(migrations_of(package, storage()).revise(message, revision=revision))
 
     return cli
 
 
-def _migrations(package: str, storage: StorageSettings) -> "Migrations":
+def migrations_of(package: str, storage: StorageSettings) -> "Migrations":
+    """The migrations of the service in `package`."""
     from shared.migrations.runner import Migrations
 
     models = import_module(f"{package}.models")

@@ -2,14 +2,13 @@
 
 import re
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from deploy.local.answers import http_answers
 from deploy.local.credentials import ADMIN_EMAIL, SERVICES, Credentials
-from deploy.local.process import LocalError, Program, run_to_end
+from deploy.local.process import Program, run_to_end
 from deploy.local.settings import CHECKOUT, LocalSettings
 
 _PATH = {"PYTHONPATH": str(CHECKOUT)}
@@ -39,33 +38,28 @@ class Services:
             stop_timeout_seconds=20,
         )
 
-    async def compile_bytecode(self) -> None:
-        """Import once what the services import, so that their nine starts don't each compile it on a fresh machine."""
-        if sys.dont_write_bytecode or _is_compiled("fastapi"):
-            return
-        imports = "; ".join(f"import services.{service}.app" for service in SERVICES)
-        with suppress(LocalError):
-            await run_to_end(
-                [sys.executable, "-c", imports], log=self.settings.logs / "bytecode.log", environment=_PATH
-            )
-
     async def migrate(self, service: str) -> None:
         """Bring its database to the newest schema, and its topics into being."""
-        await self._run(service, "migrate")
+        await run_to_end(
+            [sys.executable, "-m", f"services.{service}", "migrate"],
+            log=self.settings.logs / f"{service}.migrate.log",
+            environment=self.environment(service),
+        )
 
-    async def create_admin(self) -> None:
-        """Make the first account that may do everything."""
-        password_file = str(self.credentials.admin_password_file)
-        who = ["--email", ADMIN_EMAIL, "--name", "Admin", "--role", "admin", "--password-file", password_file]
-        await self._run("users", "create-user", *who)
-
-    async def import_catalogue(self) -> None:
-        """Fill the shop with the products of the real order data."""
-        log = self.settings.logs / "catalogue.log"
-        catalogue = self.settings.folder / "catalogue.jsonl"
-        command = [sys.executable, "-m", "deploy.demo", "catalogue"]
-        await run_to_end(command, log=log, output_to=catalogue, environment=_PATH)
-        await self._run("orders", "import-catalogue", str(catalogue))
+    async def set_up(self) -> None:
+        """Schemas, topics, the first account and the catalogue; waits for the servers it needs while it imports."""
+        logs, catalogue = self.settings.logs, self.settings.folder / "catalogue.jsonl"
+        if not catalogue.exists():
+            command = [sys.executable, "-m", "deploy.demo", "catalogue"]
+            await run_to_end(command, log=logs / "catalogue.log", output_to=catalogue, environment=_PATH)
+        admin = ["--admin-email", ADMIN_EMAIL, "--admin-password-file", str(self.credentials.admin_password_file)]
+        # On a fresh machine one process writes the bytecode that the services' three would each have to make.
+        compiling = [] if sys.dont_write_bytecode or _is_compiled("fastapi") else ["--import-all"]
+        await run_to_end(
+            [sys.executable, "-m", "services", "set-up", *admin, "--catalogue", str(catalogue), *compiling],
+            log=logs / "set-up.log",
+            environment={name: value for service in SERVICES for name, value in self.environment(service).items()},
+        )
 
     def url_of(self, service: str) -> str:
         """Of the service itself, behind the gateway."""
@@ -98,13 +92,6 @@ class Services:
             },
         }[service]
         return {**_PATH, **{f"{service.upper()}_{name}": value for name, value in {**common, **own}.items()}}
-
-    async def _run(self, service: str, *arguments: str) -> None:
-        await run_to_end(
-            [sys.executable, "-m", f"services.{service}", *arguments],
-            log=self.settings.logs / f"{service}.{arguments[0]}.log",
-            environment=self.environment(service),
-        )
 
 
 def _is_compiled(package: str) -> bool:

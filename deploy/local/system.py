@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,6 @@ from deploy.local.mail_program import mail_program
 from deploy.local.postgres import Postgres, create_database
 from deploy.local.process import LocalError
 from deploy.local.screen import Screen
-from deploy.local.seeds import prepare_notes, seed_once
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
 from deploy.local.state import write_state
@@ -26,8 +24,6 @@ from deploy.local.valkey import Valkey
 
 # Services end their work while all they need is still there.
 STOP_ORDER = (SERVICES, ("gateway", "mail"), ("kafka",), ("valkey",), ("postgres",))
-# One migration or seed is a Python start of two CPU-seconds: side by side, but not nine at once on a small machine.
-COMMANDS_AT_ONCE = max(2, os.cpu_count() or 1)
 
 
 class System:
@@ -49,7 +45,6 @@ class System:
         )
         self._ready = False
         self._started_at = datetime.now(UTC)
-        self._commands = asyncio.Semaphore(COMMANDS_AT_ONCE)
         self.supervisor = Supervisor(
             logs=settings.logs, report=screen.note, echo=screen.output, on_change=self._tell_state
         )
@@ -61,11 +56,11 @@ class System:
             kafka = group.create_task(self._start_kafka())
             postgres = group.create_task(self._start_postgres())
             valkey = group.create_task(self._start_valkey())
-            bytecode = group.create_task(self._services.compile_bytecode())
+            set_up = group.create_task(self._set_up())
             group.create_task(self._start_gateway())
             group.create_task(self._start_mail())
             for service in SERVICES:
-                group.create_task(self._start_service(service, after=(postgres, kafka, valkey, bytecode)))
+                group.create_task(self._start_service(service, after=(postgres, kafka, valkey, set_up)))
         self._ready = True
         self._tell_state()
 
@@ -103,7 +98,6 @@ class System:
             for service in SERVICES:
                 password = self._credentials.database_passwords[service]
                 await create_database(self._postgres.admin_url, name=service, password=password)
-            await prepare_notes(self._postgres.admin_url)
 
     async def _start_valkey(self) -> None:
         valkey = Valkey(folder=self._settings.folder / "valkey", port=self._settings.valkey_port)
@@ -128,27 +122,12 @@ class System:
 
     async def _start_service(self, service: str, *, after: tuple[asyncio.Task[None], ...]) -> None:
         await asyncio.gather(*after)
-        with self._screen.step(f"{service} migrates", f"{service}: schema and topics"):
-            await self._in_turn(self._services.migrate(service))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._serve(service))
-            if service == "users":
-                group.create_task(self._seed("admin", "the admin's account"))
-            if service == "orders":
-                group.create_task(self._seed("catalogue", "the catalogue, from the real order data"))
-
-    async def _serve(self, service: str) -> None:
         with self._screen.step(f"{service} starts", f"{service}: ready"):
             await self.supervisor.start(self._services.program(service))
 
-    async def _seed(self, name: str, what: str) -> None:
-        seed = {"admin": self._services.create_admin, "catalogue": self._services.import_catalogue}[name]
-        with self._screen.step(f"{what} is made", what):
-            await seed_once(self._postgres.admin_url, name=name, seed=lambda: self._in_turn(seed()))
-
-    async def _in_turn(self, command: Coroutine[Any, Any, None]) -> None:
-        async with self._commands:
-            await command
+    async def _set_up(self) -> None:
+        with self._screen.step("The services are set up", "Schemas, topics, the admin's account and the catalogue"):
+            await self._services.set_up()
 
     def _tell_state(self) -> None:
         write_state(self._settings.folder, self._state())

@@ -28,4 +28,3 @@ def create_app(settings: Settings, *, keys: KeySource | None = None) -> FastAPI:
         checks={"smtp": smtp.ping},
         closing=[smtp.close],
     )
-

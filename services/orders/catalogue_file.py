@@ -8,7 +8,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.orders.catalogue import import_products
-from services.orders.queries import product_cache_key
+from services.orders.queries import has_products, product_cache_key
 from services.orders.schemas import NewProduct
 from services.orders.settings import Settings
 from shared.cache import open_cache
@@ -71,3 +71,16 @@ async def import_file(settings: Settings, products: Sequence[NewProduct]) -> Imp
         await cache.close()
         await database.close()
     return total
+
+
+async def fill_empty_catalogue(settings: Settings, file: Path) -> Imported | None:
+    """Import the file in one transaction unless there are products; None when there are. Raises: InvalidCatalogue."""
+    database = open_database(settings.database_url, service="orders", pool_size=1)
+    try:
+        async with database.sessions.begin() as session:
+            if await has_products(session):
+                return None
+            imported = await import_products(session, read_catalogue(file))
+        return Imported(created=imported.created, updated=imported.updated)
+    finally:
+        await database.close()

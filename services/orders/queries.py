@@ -86,3 +86,8 @@ def body_of(order: Order, customer: Customer | None, *, actor: Actor) -> OrderBo
 
 def _shown(customer: Customer | None, actor: Actor) -> CustomerBody | None:
     return CustomerBody.model_validate(customer) if customer is not None and actor.is_staff else None
+
+
+async def has_products(session: AsyncSession) -> bool:
+    """Whether the catalogue holds anything, on sale or not."""
+    return bool(await session.scalar(sa.select(sa.exists(sa.select(Product.sku)))))

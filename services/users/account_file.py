@@ -24,6 +24,12 @@ def roles_of(names: Sequence[str]) -> list[Role]:
     return cast("list[Role]", list(names))
 
 
+async def create_admin(settings: Settings, *, email: str, password: str) -> bool:
+    """Make the first account that may do everything; False when the address has one already."""
+    admin = SignUp.model_validate({"email": email, "name": "Admin", "password": password})
+    return await create_verified_account(settings, admin, roles=["admin"])
+
+
 async def create_verified_account(settings: Settings, user: SignUp, *, roles: list[Role]) -> bool:
     """Make an account whose address counts as verified; False when the address has one, which stays as it is."""
     password_hash = await Passwords(concurrency=1).hash(user.password)
