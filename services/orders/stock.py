@@ -61,7 +61,7 @@ async def lock_offers(session: AsyncSession, quantities: Mapping[str, int]) -> d
     Raises: ProductUnavailable, OutOfStock.
     """
     rows = await session.execute(
-        _locked(sorted(quantities), Product.name, Product.price_cents, Product.currency, Product.active)
+        _locked(list(quantities), Product.name, Product.price_cents, Product.currency, Product.active)
     )
     found = {row.sku: row for row in rows}
     unavailable = [sku for sku in quantities if sku not in found or not found[sku].active]

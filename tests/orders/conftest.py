@@ -1,0 +1,46 @@
+"""The orders service on a database of its own: its HTTP side, and its sessions."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from joserfc.jwk import KeySet, OKPKey
+
+from services.orders.app import create_app
+from services.orders.settings import Settings
+from shared.database import Database, open_database
+from tests.databases import DatabaseFactory
+from tests.orders.shop import Shop
+from tests.shared.http.token_issuer import TokenIssuer
+
+
+@pytest.fixture
+async def settings(database_factory: DatabaseFactory, valkey_url: str) -> Settings:
+    return Settings(
+        database_url=await database_factory("orders"),
+        valkey_url=valkey_url,
+        kafka_bootstrap_servers="127.0.0.1:9",
+        http_port=0,
+        jwks_url="http://127.0.0.1:9/jwks.json",
+        rate_limit="100000/minute",
+    )
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """As the service opens it, to call commands and to look at rows."""
+    opened = open_database(settings.database_url, service="orders", pool_size=10)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def shop(settings: Settings, database: Database) -> AsyncIterator[Shop]:
+    """The service without its lifespan: no relay, consumers or jobs run beside a test."""
+    issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first", "use": "sig"})]))
+    app = create_app(settings)
+    app.state.token_verifier = issuer.verifier()
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://orders") as client:
+        yield Shop(client=client, issuer=issuer, sessions=database.sessions)
+    await app.state.cache.close()
+    await app.state.sessions.kw["bind"].dispose()

@@ -1,0 +1,157 @@
+"""What tests of the orders service do: fill a shop, order in it, answer for the credit, and look at the rows."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx2
+import orjson
+import sqlalchemy as sa
+
+from services.orders.subscribers import users
+from shared.database import Sessions
+from shared.events.contract import Event
+from shared.events.users import CreditRefused, CreditReserved
+from shared.messaging.slices import apply_slice
+from tests.builders import received
+from tests.shared.http.token_issuer import TokenIssuer
+
+CUSTOMER = UUID("01900000-0000-7000-8000-000000000001")
+SUPPORT = UUID("01900000-0000-7000-8000-0000000000aa")
+ADMIN = UUID("01900000-0000-7000-8000-0000000000bb")
+
+
+@dataclass
+class Shop:
+    client: httpx2.AsyncClient
+    issuer: TokenIssuer
+    sessions: Sessions
+    _sequences: Counter[str] = field(default_factory=Counter)
+
+    def customer(
+        self, user_id: UUID = CUSTOMER, *, if_match: str | None = None, key: str | None = None
+    ) -> dict[str, str]:
+        return self.issuer.header("customer", user_id=user_id) | _conditions(if_match, key)
+
+    def support(self, *, if_match: str | None = None, key: str | None = None) -> dict[str, str]:
+        return self.issuer.header("support", user_id=SUPPORT) | _conditions(if_match, key)
+
+    def admin(self, *, if_match: str | None = None, key: str | None = None) -> dict[str, str]:
+        return self.issuer.header("admin", user_id=ADMIN) | _conditions(if_match, key)
+
+    async def stock_up(self, sku: str, *, stock: int = 100, **members: Any) -> None:
+        product = {"sku": sku, "name": f"Product {sku}", "price_cents": 250, "currency": "GBP", "stock": stock}
+        answer = await self.client.post("/v1/products", json=product | members, headers=self.admin())
+        assert answer.status_code == 201, answer.text
+
+    async def place(self, *lines: tuple[str, int], user_id: UUID = CUSTOMER, key: str | None = None) -> httpx2.Response:
+        items = [{"sku": sku, "quantity": quantity} for sku, quantity in lines]
+        headers = self.customer(user_id, key=key)
+        return await self.client.post("/v1/orders", json={"items": items}, headers=headers)
+
+    async def placed(self, *lines: tuple[str, int], user_id: UUID = CUSTOMER) -> dict[str, Any]:
+        answer = await self.place(*lines, user_id=user_id)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def confirmed(self, *lines: tuple[str, int]) -> dict[str, Any]:
+        order = await self.placed(*lines)
+        await self.receive(credit_reserved(order))
+        return order
+
+    async def act(self, order: dict[str, Any], action: str, *, as_: dict[str, str]) -> httpx2.Response:
+        return await self.client.post(f"/v1/orders/{order['id']}/{action}", headers=as_)
+
+    async def read(self, order: dict[str, Any]) -> dict[str, Any]:
+        answer = await self.client.get(f"/v1/orders/{order['id']}", headers=self.support())
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def wait_until(self, order: dict[str, Any], status: str, *, within_seconds: float) -> None:
+        async with asyncio.timeout(within_seconds):
+            while True:
+                if (await self.read(order))["status"] == status:
+                    return
+                await asyncio.sleep(0.1)
+
+    async def receive(self, *events: Event) -> None:
+        """As one slice of the consumer."""
+        records = []
+        for event in events:
+            self._sequences[event.key] += 1
+            records.append(received(event, sequence=self._sequences[event.key]))
+        async with self.sessions.begin() as session:
+            await apply_slice(session, consumer="orders.users", subscription=users, events=records)
+
+    async def make_overdue(self, *orders: dict[str, Any]) -> None:
+        """Them, and those whose numbers begin as theirs do."""
+        async with self.sessions.begin() as session:
+            await session.execute(
+                sa.text(
+                    "UPDATE customer_order SET deadline = now() - interval '1 s' WHERE left(number, 10) = ANY(:numbers)"
+                ),
+                {"numbers": [order["number"] for order in orders]},
+            )
+
+    async def events(self, topic: str) -> list[tuple[str, dict[str, Any]]]:
+        """Type and data of everything recorded, in the order of the outbox."""
+        async with self.sessions() as session:
+            rows = await session.execute(
+                sa.text("SELECT type, payload FROM outbox WHERE topic = :topic ORDER BY id"), {"topic": topic}
+            )
+            return [(type_, orjson.loads(payload)) for type_, payload in rows]
+
+    async def stock(self, sku: str) -> tuple[int, int]:
+        """(stock, reserved) as the row says."""
+        async with self.sessions() as session:
+            row = await session.execute(sa.text("SELECT stock, reserved FROM product WHERE sku = :sku"), {"sku": sku})
+            stock, reserved = row.one()
+            return stock, reserved
+
+    async def unexplained_reservations(self) -> list[tuple[str, int, int]]:
+        """(sku, reserved, what open orders hold) wherever the two differ."""
+        query = sa.text("""
+            SELECT sku, reserved, coalesce(held, 0)
+            FROM product LEFT JOIN (
+                SELECT sku, sum(quantity) AS held
+                FROM order_item JOIN customer_order ON customer_order.id = order_id
+                WHERE status IN ('pending', 'confirmed') GROUP BY sku
+            ) open USING (sku)
+            WHERE reserved <> coalesce(held, 0)
+        """)
+        async with self.sessions() as session:
+            return [(sku, reserved, held) for sku, reserved, held in await session.execute(query)]
+
+
+def credit_reserved(order: dict[str, Any]) -> CreditReserved:
+    return CreditReserved(
+        user_id=UUID(order["user_id"]),
+        order_id=UUID(order["id"]),
+        amount_cents=order["total_cents"],
+        currency=order["currency"],
+    )
+
+
+def credit_refused(order: dict[str, Any]) -> CreditRefused:
+    return CreditRefused(
+        user_id=UUID(order["user_id"]),
+        order_id=UUID(order["id"]),
+        amount_cents=order["total_cents"],
+        currency=order["currency"],
+        reason="limit_exceeded",
+    )
+
+
+def _conditions(if_match: str | None, key: str | None) -> dict[str, str]:
+    headers = {"If-Match": if_match, "Idempotency-Key": key}
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+def someone() -> UUID:
+    return uuid4()
+
+
+def code_of(answer: httpx2.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]

@@ -1,0 +1,52 @@
+"""What the service promises over HTTP: who may call what, and what its description names."""
+
+from services.orders.app import create_app
+from services.orders.settings import Settings
+from shared.http.auth import access_matrix
+
+OWN_ROUTES = {
+    "GET /v1/products": "public",
+    "GET /v1/products/{sku}": "public",
+    "POST /v1/products": "admin",
+    "PATCH /v1/products/{sku}": "admin",
+    "POST /v1/orders": "caller",
+    "GET /v1/orders": "caller",
+    "GET /v1/orders/{order_id}": "caller",
+    "POST /v1/orders/{order_id}/cancel": "caller",
+    "POST /v1/orders/{order_id}/ship": "admin|support",
+    "POST /v1/orders/{order_id}/deliver": "admin|support",
+    "POST /v1/orders/{order_id}/refunds": "admin|support",
+}
+
+
+async def test_every_route_says_who_may_call_it(settings: Settings) -> None:
+    matrix = access_matrix(create_app(settings))
+    assert {route: access for route, access in matrix.items() if " /v1/" in route} == OWN_ROUTES
+
+
+async def test_every_operation_is_described_and_names_its_refusals(settings: Settings) -> None:
+    document = create_app(settings).openapi()
+    operations = {
+        operation["operationId"]: operation
+        for path, item in document["paths"].items()
+        for operation in item.values()
+        if path.startswith("/v1/")
+    }
+    assert set(operations) == {
+        "list_products",
+        "read_product",
+        "create_product",
+        "change_product",
+        "place_order",
+        "list_orders",
+        "read_order",
+        "cancel_order",
+        "ship_order",
+        "deliver_order",
+        "refund_order",
+    }
+    for operation in operations.values():
+        assert operation["summary"]
+        assert operation["description"]
+    conflicts = operations["place_order"]["responses"]["409"]["content"]["application/problem+json"]["examples"]
+    assert set(conflicts) == {"product_unavailable", "out_of_stock", "currencies_mixed", "idempotency_key_in_use"}
