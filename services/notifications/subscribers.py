@@ -20,8 +20,8 @@ from shared.messaging.subscription import Subscription
 
 LINES_SHOWN = 20
 
-users = Subscription("users")
-orders = Subscription("orders")
+users = Subscription("users", partitions_at_once=3)
+orders = Subscription("orders", partitions_at_once=3)
 
 
 @users.on(UserCreated)

@@ -37,15 +37,15 @@ async def _is_staff(
     return credentials is not None and actor_of(await current_caller(request, credentials)).is_staff
 
 
-def _expected_version_if_any(
+async def _expected_version_if_any(
     if_match: Annotated[
         str | None, Header(description="If given, nothing changes unless this ETag is still the present one.")
     ] = None,
 ) -> int | None:
-    return None if if_match is None else expected_version(if_match)
+    return None if if_match is None else await expected_version(if_match)
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 

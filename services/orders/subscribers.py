@@ -7,7 +7,8 @@ from shared.events.users import CreditRefused, CreditReserved, UserCreated, User
 from shared.messaging.envelope import EventContext
 from shared.messaging.subscription import Subscription
 
-users = Subscription("users")
+# Stock is settled once per slice, as it commits and in the order of the skus: slices can't deadlock on it.
+users = Subscription("users", partitions_at_once=3)
 
 
 @users.on(UserCreated)

@@ -10,22 +10,22 @@ from services.users.passwords import Passwords
 from services.users.settings import Settings
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-def _passwords(request: Request) -> Passwords:
+async def _passwords(request: Request) -> Passwords:
     passwords: Passwords = request.app.state.passwords
     return passwords
 
 
-def _access_tokens(request: Request) -> AccessTokens:
+async def _access_tokens(request: Request) -> AccessTokens:
     access_tokens: AccessTokens = request.app.state.access_tokens
     return access_tokens
 
 
-def _sign_in_attempts(request: Request) -> SignInAttempts:
+async def _sign_in_attempts(request: Request) -> SignInAttempts:
     attempts: SignInAttempts = request.app.state.sign_in_attempts
     return attempts
 

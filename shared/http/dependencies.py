@@ -1,4 +1,4 @@
-"""What routes ask the application for."""
+"""What routes ask the application for. Coroutines all: FastAPI would send plain functions to a thread each time."""
 
 from typing import Annotated
 
@@ -8,12 +8,12 @@ from shared.cache import Cache
 from shared.database import Sessions
 
 
-def _sessions(request: Request) -> Sessions:
+async def _sessions(request: Request) -> Sessions:
     sessions: Sessions = request.app.state.sessions
     return sessions
 
 
-def _cache(request: Request) -> Cache:
+async def _cache(request: Request) -> Cache:
     cache: Cache = request.app.state.cache
     return cache
 

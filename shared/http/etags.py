@@ -14,7 +14,7 @@ def etag_of(version: int) -> str:
     return f'"{version}"'
 
 
-def expected_version(
+async def expected_version(
     if_match: Annotated[
         str | None,
         Header(description="The ETag of the version that this request changes.", examples=['"3"']),

@@ -39,7 +39,7 @@ class PageRequest:
     cursor: str | None
 
 
-def page_request(
+async def page_request(
     limit: Annotated[int, Query(ge=1, le=100, description="How many items a page holds.")] = 20,
     cursor: Annotated[str | None, Query(max_length=500, description="The `next_cursor` of the page before.")] = None,
 ) -> PageRequest:

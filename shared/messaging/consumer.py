@@ -45,14 +45,15 @@ class Consumer:
         self.subscription = subscription
         self._sessions = sessions
         self._stopping = asyncio.Event()
-        self.busy_since: float | None = None
-        """Monotonic time at which the batch in hand was taken; None between batches."""
-        self.backing_off = False
-        """True while the trouble is known and waited for; liveness must not end the process for it."""
+        self._waiting_slices = 0
+
+    @property
+    def backing_off(self) -> bool:
+        """True while trouble is known and waited for; liveness must not end the process for it."""
+        return self._waiting_slices > 0
 
     async def handle(self, message: KafkaMessage) -> None:
         """Apply one batch, then commit its offsets. Never raises but for cancellation."""
-        self.busy_since = time.monotonic()
         try:
             failpoint("consumer.received")
             await self._apply(read_records(_records_of(message)))
@@ -68,21 +69,30 @@ class Consumer:
         else:
             await self._commit(message)
             failpoint("consumer.acked")
-        finally:
-            self.busy_since = None
-            self.backing_off = False
 
     def stop(self) -> None:
         """Cut short whatever wait is on; the batch in hand is given back."""
         self._stopping.set()
 
     async def _apply(self, received: Sequence[Received]) -> None:
-        for _, slice_ in groupby(received, key=lambda event: event.partition):
-            events = list(slice_)
-            with metrics.HANDLER_SECONDS.labels(self.name).time():
-                if not await self._apply_at_once(events):
-                    for event in events:
-                        await self._apply_alone(event)
+        slices = [list(slice_) for _, slice_ in groupby(received, key=lambda event: event.partition)]
+        places = asyncio.Semaphore(self.subscription.partitions_at_once)
+
+        async def apply_in_turn(events: Sequence[Received]) -> None:
+            async with places:
+                await self._apply_partition(events)
+
+        # All of them end before a fault is told: the batch must not be given back while a part is still at work.
+        outcomes = await asyncio.gather(*map(apply_in_turn, slices), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _apply_partition(self, events: Sequence[Received]) -> None:
+        with metrics.HANDLER_SECONDS.labels(self.name).time():
+            if not await self._apply_at_once(events):
+                for event in events:
+                    await self._apply_alone(event)
 
     async def _apply_at_once(self, events: Sequence[Received]) -> bool:
         """One transaction for all; False when one of them must be found and set aside."""
@@ -154,13 +164,15 @@ class Consumer:
     async def _wait_for_better(self, pauses: "_Pauses", fault: Exception) -> None:
         """Raises: ServiceUnavailable when the patience is used up, or the process stops."""
         metrics.RETRIES.labels(self.name).inc()
-        self.backing_off = True
         pause = pauses.next()
         if pause is None or self._stopping.is_set():
             raise ServiceUnavailable from fault
         logger.warning("slice_retried", consumer=self.name, fault=repr(fault), pause_seconds=round(pause, 3))
-        await self._pause(pause)
-        self.backing_off = False
+        self._waiting_slices += 1
+        try:
+            await self._pause(pause)
+        finally:
+            self._waiting_slices -= 1
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -19,8 +19,10 @@ class Subscription:
     else: it may be run again after a rollback. It raises a Refusal for what can never be applied.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, *, partitions_at_once: int = 1) -> None:
+        """More than one partition at once only where the handlers of two keys lock no row in common."""
         self.topic = topic
+        self.partitions_at_once = partitions_at_once
         self._handlers: dict[str, tuple[type[Event], Handler[Any]]] = {}
 
     def on(self, event_type: type[E]) -> Callable[[Handler[E]], Handler[E]]:
