@@ -4,6 +4,7 @@ Nothing leaves `handle`: FastStream would take an exception as a reason to go on
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ PATIENCE_SECONDS = 60.0
 HANDLER_TRIES = 4
 """How often an event may fail for a reason of its own before it is parked."""
 COMMIT_TIMEOUT_SECONDS = 10.0
+TROUBLE_SECONDS = 30.0
+"""So long a fault explains that no batch ends: longer than one try, with its time-outs, may take."""
 
 
 class ServiceUnavailable(Exception):
@@ -45,12 +48,12 @@ class Consumer:
         self.subscription = subscription
         self._sessions = sessions
         self._stopping = asyncio.Event()
-        self._waiting_slices = 0
+        self._troubled_at = -math.inf
 
     @property
     def backing_off(self) -> bool:
         """True while trouble is known and waited for; liveness must not end the process for it."""
-        return self._waiting_slices > 0
+        return time.monotonic() - self._troubled_at < TROUBLE_SECONDS
 
     async def handle(self, message: KafkaMessage) -> None:
         """Apply one batch, then commit its offsets. Never raises but for cancellation."""
@@ -164,15 +167,12 @@ class Consumer:
     async def _wait_for_better(self, pauses: "_Pauses", fault: Exception) -> None:
         """Raises: ServiceUnavailable when the patience is used up, or the process stops."""
         metrics.RETRIES.labels(self.name).inc()
+        self._troubled_at = time.monotonic()
         pause = pauses.next()
         if pause is None or self._stopping.is_set():
             raise ServiceUnavailable from fault
         logger.warning("slice_retried", consumer=self.name, fault=repr(fault), pause_seconds=round(pause, 3))
-        self._waiting_slices += 1
-        try:
-            await self._pause(pause)
-        finally:
-            self._waiting_slices -= 1
+        await self._pause(pause)
 
     async def _pause(self, seconds: float) -> None:
         try:
