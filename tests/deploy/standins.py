@@ -38,6 +38,13 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(os.environ[name.upper() + "_HT
 """
 
 
+SET_UP = """
+import os, pathlib, sys
+with pathlib.Path(os.environ["NOTES"]).open("a") as file:
+    file.write(f"all {sys.argv[1]}\\n")
+"""
+
+
 def write_services(folder: Path) -> None:
     """A package `services`, found before the real one by who works in `folder`."""
     for service in ("users", "orders", "notifications"):
@@ -46,3 +53,4 @@ def write_services(folder: Path) -> None:
         (package / "__init__.py").touch()
         (package / "__main__.py").write_text(SERVICE)
     (folder / "services" / "__init__.py").touch()
+    (folder / "services" / "__main__.py").write_text(SET_UP)

@@ -1,0 +1,56 @@
+"""`python -m services set-up`, twice: the second time finds everything and changes nothing."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+
+from deploy.local.settings import CHECKOUT
+from tests.databases import DatabaseFactory, for_asyncpg
+
+PRODUCT = {"sku": "85123A", "name": "Lantern", "description": "", "price_cents": 255, "currency": "GBP", "stock": 100}
+
+
+async def test_a_second_set_up_leaves_prices_and_passwords_as_they_are(
+    database_factory: DatabaseFactory,
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+    valkey_url: str,
+    tmp_path: Path,
+) -> None:
+    urls = {service: await database_factory() for service in ("users", "orders", "notifications")}
+    for name, content in {"catalogue": json.dumps(PRODUCT), "password": "a first password"}.items():
+        (tmp_path / name).write_text(content)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(CHECKOUT),
+        "USERS_SIGNING_KEYS_FILE": "unused",
+        "ORDERS_JWKS_URL": "http://127.0.0.1:1/",
+        "ORDERS_HTTP_PORT": "0",
+    }
+    for service, url in urls.items():
+        prefix = service.upper()
+        environment |= {
+            f"{prefix}_DATABASE_URL": url,
+            f"{prefix}_VALKEY_URL": valkey_url,
+            f"{prefix}_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+            f"{prefix}_KAFKA_TOPIC_PREFIX": topic_prefix,
+        }
+    command = [sys.executable, "-m", "services", "set-up", "--admin-email", "admin@orderly.example"]
+    command += ["--admin-password-file", str(tmp_path / "password"), "--catalogue", str(tmp_path / "catalogue")]
+
+    await asyncio.to_thread(subprocess.run, command, env=environment, check=True, timeout=120)
+    orders, users = [await asyncpg.connect(for_asyncpg(urls[service])) for service in ("orders", "users")]
+    password_hash = await users.fetchval("SELECT password_hash FROM user_account")
+    await orders.execute("UPDATE product SET price_cents = 300")
+    await asyncio.to_thread(subprocess.run, command, env=environment, check=True, timeout=120)
+
+    products = [tuple(row) for row in await orders.fetch("SELECT sku, price_cents FROM product")]
+    accounts = [tuple(row) for row in await users.fetch("SELECT email, password_hash FROM user_account")]
+    assert (products, accounts) == ([("85123A", 300)], [("admin@orderly.example", password_hash)])
+    await orders.close()
+    await users.close()
