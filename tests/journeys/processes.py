@@ -1,0 +1,140 @@
+"""The three services as processes of their own, as production runs them, on the test run's servers."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from deploy.local.ports import free_port
+from deploy.local.settings import CHECKOUT
+
+SERVICES = ("users", "orders", "notifications")
+READY_SECONDS = 60
+STOP_SECONDS = 30
+
+
+@dataclass
+class RunningServices:
+    """Starts, kills, stops and asks them."""
+
+    urls: Mapping[str, str]
+    environment: Mapping[str, str]
+    logs: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    async def start(self, *services: str) -> None:
+        """Start services, all three unless named, and wait until each is ready."""
+        for service in services or SERVICES:
+            self._begin(service)
+        async with asyncio.timeout(READY_SECONDS), httpx2.AsyncClient() as client:
+            for service in services or SERVICES:
+                await self._ready(client, service)
+
+    def kill(self, service: str) -> None:
+        """kill -9, and nothing else."""
+        self.processes[service].kill()
+        self.processes[service].wait()
+
+    async def stop(self) -> dict[str, int]:
+        """SIGTERM; the exit status of each service that still ran."""
+        running = {name: process for name, process in self.processes.items() if process.poll() is None}
+        for process in running.values():
+            process.send_signal(signal.SIGTERM)
+        return {name: await asyncio.to_thread(process.wait, timeout=STOP_SECONDS) for name, process in running.items()}
+
+    def _begin(self, service: str) -> None:
+        with (self.logs / f"{service}.log").open("ab") as log:
+            self.processes[service] = subprocess.Popen(
+                [sys.executable, "-m", f"services.{service}"],
+                env={**os.environ, **self.environment},
+                cwd=CHECKOUT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    async def _ready(self, client: httpx2.AsyncClient, service: str) -> None:
+        process = self.processes[service]
+        while True:
+            assert process.poll() is None, (self.logs / f"{service}.log").read_text()[-3000:]
+            try:
+                answer = await client.get(f"{self.urls[service]}/health/ready")
+            except httpx2.TransportError:
+                await asyncio.sleep(0.1)
+            else:
+                if answer.status_code == 200:
+                    return
+
+
+@dataclass
+class Customer:
+    """Somebody who signed up, and speaks to the services directly."""
+
+    email: str
+    user_id: str
+    urls: Mapping[str, str]
+    headers: Mapping[str, str]
+
+    async def request(self, method: str, service: str, path: str, **arguments: Any) -> Any:
+        """The answer's JSON. Raises: httpx2.HTTPStatusError for any error status."""
+        async with httpx2.AsyncClient(base_url=self.urls[service], timeout=20) as client:
+            answer = await client.request(method, path, headers=dict(self.headers), **arguments)
+        answer.raise_for_status()
+        return answer.json()
+
+    async def order(self, sku: str, quantity: int) -> str:
+        """Place an order; its id."""
+        placed = await self.request(
+            "POST", "orders", "/v1/orders", json={"items": [{"sku": sku, "quantity": quantity}]}
+        )
+        return str(placed["id"])
+
+    async def status_once_decided(self, order_id: str, *, seconds: float = 40) -> str:
+        """What became of a pending order."""
+        async with asyncio.timeout(seconds):
+            while True:
+                order = await self.request("GET", "orders", f"/v1/orders/{order_id}")
+                if order["status"] != "pending":
+                    return str(order["status"])
+                await asyncio.sleep(0.1)
+
+    async def credit(self) -> tuple[int, int]:
+        """(reserved, used) in cents."""
+        credit = await self.request("GET", "users", "/v1/users/me/credit")
+        return credit["reserved_cents"], credit["used_cents"]
+
+
+def environment_of(
+    databases: Mapping[str, str],
+    *,
+    kafka: str,
+    topic_prefix: str,
+    valkey_url: str,
+    smtp_url: str,
+    signing_keys_file: Path,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What the three are told, and where each will answer."""
+    ports = {service: free_port() for service in SERVICES}
+    urls = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
+    environment: dict[str, str] = {}
+    for service in SERVICES:
+        own = {
+            "DATABASE_URL": databases[service],
+            "VALKEY_URL": valkey_url,
+            "KAFKA_BOOTSTRAP_SERVERS": kafka,
+            "KAFKA_TOPIC_PREFIX": topic_prefix,
+            "HTTP_PORT": str(ports[service]),
+            "JWKS_URL": f"{urls['users']}/.well-known/jwks.json",
+            "SIGNING_KEYS_FILE": str(signing_keys_file),
+            "SMTP_URL": smtp_url,
+            "MAIL_FROM": "Orderly <no-reply@orderly.example>",
+            "PUBLIC_URL": "http://127.0.0.1:8080",
+        }
+        environment |= {f"{service.upper()}_{name}": value for name, value in own.items()}
+    return environment, urls
