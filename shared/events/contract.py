@@ -14,7 +14,7 @@ class Event(BaseModel):
     Readers ignore fields they do not know, so that a schema can grow; writers are checked strictly.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
 
     type: ClassVar[str]
     topic: ClassVar[str]

@@ -15,8 +15,10 @@ class NotificationEvent(Event):
     notification_id: UUID
     user_id: UUID
     category: str
+    """What the message was about, as people choose it in their preferences."""
     channel: str
     source_event_id: UUID
+    """The `ce_id` of the event that the message told of."""
 
 
 class NotificationSent(NotificationEvent):
@@ -31,3 +33,4 @@ class NotificationFailed(NotificationEvent):
     type: ClassVar[str] = "notification.failed"
 
     reason: str
+    """A code: why the last try failed."""

@@ -12,7 +12,7 @@ from shared.events.contract import Event
 class OrderLine(BaseModel):
     """One position of an order, at the price of the day it was placed."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
 
     sku: str
     name: str
@@ -28,6 +28,7 @@ class OrderEvent(Event):
 
     order_id: UUID
     number: str
+    """The order's number for people."""
     user_id: UUID
     total_cents: int
     currency: str
@@ -39,6 +40,7 @@ class OrderCreated(OrderEvent):
     type: ClassVar[str] = "order.created"
 
     deadline: datetime
+    """An order that is not confirmed by then is cancelled."""
 
 
 class OrderConfirmed(OrderEvent):
@@ -55,6 +57,7 @@ class OrderRejected(OrderEvent):
     type: ClassVar[str] = "order.rejected"
 
     reason: str
+    """A code; mostly that of the refused credit."""
 
 
 CancelReason = Literal["customer", "support", "deadline"]
@@ -86,7 +89,26 @@ class OrderRefunded(OrderEvent):
     type: ClassVar[str] = "order.refunded"
 
     amount_cents: int
+    """What goes back now."""
     refunded_cents: int
+    """What went back in all, this time included."""
+
+
+OrderState = Literal["pending", "confirmed", "rejected", "cancelled", "shipped", "delivered", "refunded"]
+
+
+class OrderRestated(OrderEvent):
+    """The order as it is now; nothing has happened to it. A reader replaces what it kept."""
+
+    type: ClassVar[str] = "order.restated"
+
+    status: OrderState
+    placed_at: datetime
+    deadline: datetime
+    """An order that is still pending then is cancelled."""
+    refunded_cents: int
+    """What went back in all."""
+    lines: tuple[OrderLine, ...]
 
 
 class ProductEvent(Event):
@@ -107,6 +129,7 @@ class ProductCreated(ProductEvent):
     price_cents: int
     currency: str
     active: bool
+    """Whether it can be ordered."""
 
 
 class ProductUpdated(ProductEvent):
@@ -118,3 +141,4 @@ class ProductUpdated(ProductEvent):
     price_cents: int
     currency: str
     active: bool
+    """Whether it can be ordered."""

@@ -24,7 +24,9 @@ class UserCreated(UserEvent):
     name: str
     phone: str | None
     locale: str
+    """A BCP 47 tag: the language of messages."""
     time_zone: str
+    """A name of the IANA database."""
 
 
 class UserUpdated(UserEvent):
@@ -36,7 +38,9 @@ class UserUpdated(UserEvent):
     name: str
     phone: str | None
     locale: str
+    """A BCP 47 tag: the language of messages."""
     time_zone: str
+    """A name of the IANA database."""
 
 
 class CreditEvent(UserEvent):

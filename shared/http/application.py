@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 
 from shared.http import gateway_errors
 from shared.http.body_limit import BodyLimitMiddleware
+from shared.http.documentation import openapi_router
 from shared.http.metrics import metrics_router
 from shared.http.openapi import complete_openapi
 from shared.http.problems import (
@@ -46,6 +47,7 @@ def create_application(
         description=description,
         version="1",
         lifespan=lifespan,
+        docs_url=None,  # its page loads from a CDN: openapi_router has one that does not
         redoc_url=None,
         redirect_slashes=False,  # the redirect would name this host, which the gateway hides
         dependencies=[Depends(default_rate_limit)],
@@ -56,7 +58,7 @@ def create_application(
     app.state.rate_limiter = RateLimiter(app.state.cache)
     install_problems(app)
     complete_openapi(app)
-    for router in (*routers, gateway_errors.router, metrics_router):
+    for router in (*routers, gateway_errors.router, metrics_router, openapi_router(app)):
         app.include_router(router)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestContextMiddleware)  # added last, so outermost: it sees every answer

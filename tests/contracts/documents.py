@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from tests.architecture.source import CHECKOUT
 from tests.contracts.access import access_table
+from tests.contracts.event_pages import event_pages
 from tests.contracts.events import event_table
 
 
@@ -15,6 +16,7 @@ def generated(apps: Mapping[str, FastAPI]) -> dict[tuple[Path, str], str]:
     return {
         (CHECKOUT / "docs" / "architecture.md", "events"): event_table(),
         (CHECKOUT / "docs" / "access.md", "access"): access_table(apps),
+        (CHECKOUT / "docs" / "events.md", "catalogue"): event_pages(),
     }
 
 

@@ -61,16 +61,21 @@ def handled() -> list[Handled]:
     return found
 
 
+def readers() -> dict[str, list[str]]:
+    """Event type -> "service: `handler`" of each that reads it."""
+    found: dict[str, list[str]] = {event_type: [] for event_type in CONTRACTS}
+    for line in handled():
+        found[line.event_class.type].append(f"{line.service}: `{line.handler}`")
+    return found
+
+
 def event_table() -> str:
     """Markdown: event x sender x readers."""
-    readers: dict[str, list[str]] = {event_type: [] for event_type in CONTRACTS}
-    for line in handled():
-        readers[line.event_class.type].append(f"{line.service}: `{line.handler}`")
-    sent = senders()
+    sent, read_by = senders(), readers()
     rows = ["| event | topic | key | sent by | read by |", "|---|---|---|---|---|"]
     for event_type, event in sorted(CONTRACTS.items(), key=lambda item: (item[1].__module__, item[1].topic, item[0])):
         rows.append(
             f"| `{event_type}` | {event.topic} | {event.key_field} | {', '.join(sorted(sent[event_type]))} "
-            f"| {'<br>'.join(readers[event_type]) or 'subscribers outside'} |"
+            f"| {'<br>'.join(read_by[event_type]) or 'subscribers outside'} |"
         )
     return "\n".join(rows)

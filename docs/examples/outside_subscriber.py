@@ -1,0 +1,37 @@
+# /// script
+# dependencies = ["aiokafka"]
+# ///
+"""A subscriber outside of the system keeps the confirmed orders in a database of its own, each of them once.
+
+Usage: python outside_subscriber.py 127.0.0.1:19092 confirmed.sqlite3 [TOPIC]
+"""
+
+import asyncio
+import json
+import sqlite3
+import sys
+
+from aiokafka import AIOKafkaConsumer
+
+
+async def follow(servers: str, path: str, topic: str = "orders") -> None:
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE IF NOT EXISTS confirmed (event_id PRIMARY KEY, number, total_cents)")
+    options = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "isolation_level": "read_committed"}
+    group = f"outside-subscriber.{topic}"
+    async with AIOKafkaConsumer(topic, bootstrap_servers=servers, group_id=group, **options) as consumer:
+        async for record in consumer:
+            headers = {name: value.decode() for name, value in record.headers}
+            if headers["ce_type"] == "order.confirmed":
+                order = json.loads(record.value)
+                row = (headers["ce_id"], order["number"], order["total_cents"])
+                with database:  # one transaction: the effect, and the memory of it that a repetition runs into
+                    is_new = database.execute("INSERT OR IGNORE INTO confirmed VALUES (?, ?, ?)", row).rowcount == 1
+                if is_new:
+                    print(
+                        f"{order['number']} confirmed: {order['total_cents'] / 100:.2f} {order['currency']}", flush=True
+                    )
+            await consumer.commit()  # only now: after a crash before this line the event comes again
+
+
+asyncio.run(follow(*sys.argv[1:]))

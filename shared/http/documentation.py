@@ -1,0 +1,61 @@
+"""What a service says of itself: `/docs` for its HTTP side, `/asyncapi` for its events; all of it works offline."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import FileResponse, HTMLResponse, Response
+
+from shared.errors import NotFound
+from shared.http.asyncapi_page import asyncapi_page
+from shared.http.auth import public
+
+# Only the files of this wheel are used, not its code: FastAPI's own page loads them from a CDN.
+_ASSETS = Path(str(files("fastapi_offline"))) / "static"
+_SERVED = {"swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"}
+_DAY = "public, max-age=86400"
+
+
+def openapi_router(app: FastAPI) -> APIRouter:
+    """`/docs`: Swagger UI on the application's OpenAPI document."""
+    router = APIRouter(prefix="/docs", include_in_schema=False, dependencies=[Depends(public)])
+
+    @router.get("")
+    async def page() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=app.title,
+            swagger_js_url="docs/swagger-ui-bundle.js",
+            swagger_css_url="docs/swagger-ui.css",
+            swagger_favicon_url="docs/favicon.png",
+            swagger_ui_parameters={"validatorUrl": None},  # by default it sends the document to swagger.io
+        )
+
+    @router.get("/{name}")
+    async def asset(name: str) -> FileResponse:
+        if name not in _SERVED:
+            raise NotFound
+        return FileResponse(_ASSETS / name, headers={"Cache-Control": _DAY})
+
+    return router
+
+
+def asyncapi_router(make_document: Callable[[], dict[str, Any]]) -> APIRouter:
+    """`/asyncapi.json` and `/asyncapi`. The document is made when it is first asked for: few processes ever are."""
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(public)])
+    document = cache(make_document)
+
+    @router.get("/asyncapi.json")
+    async def for_programs() -> Response:
+        return Response(json.dumps(document()), media_type="application/json")
+
+    @router.get("/asyncapi")
+    async def for_people() -> HTMLResponse:
+        return HTMLResponse(asyncapi_page(document()))
+
+    return router
