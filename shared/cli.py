@@ -1,4 +1,4 @@
-"""The command line that every service has: serve, migrate, and what its migrations need.
+"""The command line that every service has: serve, migrate, what its migrations need, and the operators' tool.
 
 A command imports what it needs when it runs: the whole application costs two seconds of a processor, and `make run`
 starts eight of these processes at once.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shared.logging import configure_logging
+from shared.operations.cli import Tool, add_operations
 from shared.settings import Role, ServiceSettings, StorageSettings, load
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ RoleOption = Annotated[
 def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer.Typer:
     """The Typer application of one service; without a command it serves.
 
-    `package` is the service's own; it has `app.create_app`, `models.Base` and the folder `migrations`.
+    `package` is the service's own; it has `app.create_app`, `models.Base`, `subscribers.SUBSCRIPTIONS`, `jobs`
+    and the folder `migrations`.
     """
     name = package.rpartition(".")[2]
     cli = typer.Typer(help=f"The {name} service of Orderly.", no_args_is_help=False, pretty_exceptions_enable=False)
@@ -95,6 +97,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         """Write migration REVISION (four digits) from the difference between the models and the database."""
         asyncio.run(migrations_of(package, storage()).revise(message, revision=revision))
 
+    add_operations(cli, Tool(package, lambda: load(StorageSettings, prefix=prefix)))
     return cli
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import orjson
 import structlog
@@ -27,8 +27,9 @@ def configure_logging(
     *,
     level: str = "info",
     format: Literal["json", "console"] = "json",  # noqa: A002 - the settings' own word
+    stream: TextIO | None = None,
 ) -> None:
-    """Everything this process logs goes to stdout from now on; calling it again starts over."""
+    """Everything this process logs goes to `stream`, or stdout, from now on; calling it again starts over."""
 
     def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
@@ -54,7 +55,7 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=enriched, processors=_rendering(format)))
     root = logging.getLogger()
     root.handlers = [handler]

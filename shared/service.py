@@ -5,23 +5,31 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
 from fastapi import APIRouter, FastAPI
 
+from shared.asyncapi import asyncapi_document
 from shared.cache import Cache, open_cache
 from shared.database import Database, Sessions, dsn_of, open_database
 from shared.health import Check, Health, Unhealthy, health_router
 from shared.http.application import create_application
+from shared.http.documentation import asyncapi_router
 from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
 from shared.messaging.consumer import Consumer
 from shared.messaging.consumers import Consumers
 from shared.messaging.publisher import Publisher
 from shared.messaging.relay import Relay
-from shared.messaging.subscription import Subscription
+from shared.messaging.republish import Republishable
+from shared.messaging.subscription import Subscription, by_consumer
 from shared.messaging.wakeup import Notifier
+from shared.operations.access import Operations
+from shared.operations.parked import ParkedOperations
+from shared.operations.routes import operations_router
+from shared.operations.sending import Sending, with_operations
 from shared.settings import Role, ServiceSettings
 from shared.upkeep import with_upkeep
 
@@ -45,6 +53,7 @@ class _Parts:
     notifier: Notifier
     consumers: Consumers
     jobs: JobRunner
+    operations: Operations
 
 
 def create_service(
@@ -56,6 +65,7 @@ def create_service(
     subscriptions: Sequence[Subscription],
     jobs: Jobs,
     token_verifier: TokenVerifier,
+    republished: Sequence[Republishable] = (),
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -66,8 +76,17 @@ def create_service(
     failing one of them degrades the service without making it unready. `closing` is called once the loops, which
     may use what it closes, have ended.
     """
-    parts = _open_parts(name=name, settings=settings, subscriptions=subscriptions, jobs=jobs)
+    parts = _open_parts(name=name, settings=settings, subscriptions=subscriptions, jobs=jobs, republished=republished)
     health = _health_of(name, parts, checks or {})
+
+    def describe_events() -> dict[str, Any]:
+        return asyncapi_document(
+            service=name,
+            description=description,
+            subscriptions=subscriptions,
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            topic_prefix=settings.kafka_topic_prefix,
+        )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -83,18 +102,34 @@ def create_service(
         name=name,
         description=description,
         settings=settings,
-        routers=[*(routers if Role.API in parts.roles else ()), health_router(health)],
+        routers=[
+            *(_api(name, routers, republished) if Role.API in parts.roles else ()),
+            health_router(health),
+            asyncapi_router(describe_events),
+        ],
         lifespan=lifespan,
         state={
             "sessions": parts.database.sessions,
             "cache": parts.cache,
             "token_verifier": token_verifier,
+            "operations": parts.operations,
             **(state or {}),
         },
     )
 
 
-def _open_parts(*, name: str, settings: ServiceSettings, subscriptions: Sequence[Subscription], jobs: Jobs) -> _Parts:
+def _api(name: str, routers: Sequence[APIRouter], republished: Sequence[Republishable]) -> list[APIRouter]:
+    return [*routers, operations_router(name, republishes=bool(republished))]
+
+
+def _open_parts(
+    *,
+    name: str,
+    settings: ServiceSettings,
+    subscriptions: Sequence[Subscription],
+    jobs: Jobs,
+    republished: Sequence[Republishable],
+) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
     publisher = Publisher(
@@ -111,15 +146,18 @@ def _open_parts(*, name: str, settings: ServiceSettings, subscriptions: Sequence
         pool_size=settings.database_pool_size,
         on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )
+    subscribed = by_consumer(name, subscriptions)
     consumers = Consumers(
         [
-            Consumer(name=f"{name}.{subscription.topic}", subscription=subscription, sessions=database.sessions)
-            for subscription in (subscriptions if Role.CONSUMER in settings.roles else ())
+            Consumer(name=consumer, subscription=subscription, sessions=database.sessions)
+            for consumer, subscription in (subscribed.items() if Role.CONSUMER in settings.roles else ())
         ],
         bootstrap_servers=settings.kafka_bootstrap_servers,
         client_id=client_id,
         topic_prefix=settings.kafka_topic_prefix,
     )
+    sending = Sending(republished)
+    all_jobs = with_operations(with_upkeep(jobs, consumers=subscribed), sending)
     return _Parts(
         roles=settings.roles,
         database=database,
@@ -127,7 +165,8 @@ def _open_parts(*, name: str, settings: ServiceSettings, subscriptions: Sequence
         relay=relay,
         notifier=notifier,
         consumers=consumers,
-        jobs=JobRunner(with_upkeep(jobs), dsn=dsn, sessions=database.sessions),
+        jobs=JobRunner(all_jobs, dsn=dsn, sessions=database.sessions),
+        operations=Operations(parked=ParkedOperations(database.sessions, subscribed), sending=sending),
     )
 
 

@@ -8,7 +8,7 @@ from services.notifications.mail import address_of, mail_channel
 from services.notifications.routes import router
 from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
-from services.notifications.subscribers import orders, users
+from services.notifications.subscribers import SUBSCRIPTIONS
 from shared.http.tokens import KeySource, TokenVerifier, remote_keys
 from shared.service import create_service
 
@@ -22,7 +22,7 @@ def create_app(settings: Settings, *, keys: KeySource | None = None) -> FastAPI:
         description="Tells people what happened to their account and their orders: by e-mail and in the app.",
         settings=settings,
         routers=[router],
-        subscriptions=[users, orders],
+        subscriptions=SUBSCRIPTIONS,
         jobs=delivery_jobs(channels, max_attempts=settings.delivery_attempts),
         token_verifier=TokenVerifier(keys or remote_keys(settings.jwks_url), issuer=settings.token_issuer),
         checks={"smtp": smtp.ping},

@@ -23,6 +23,7 @@ from services.notifications.deliveries import (
 from services.notifications.models import Channel
 from shared.database import Sessions
 from shared.jobs import Jobs
+from shared.messaging.failpoints import failpoint
 
 logger = structlog.get_logger(__name__)
 
@@ -70,6 +71,7 @@ async def deliver(sessions: Sessions, delivery_id: UUID, *, channel: Channel, se
         async with sessions.begin() as session:
             begun = await begin_attempt(session, delivery_id=delivery_id, max_attempts=max_attempts)
         if isinstance(begun, Outgoing):
+            failpoint("job.taken")
             ended = await _attempt(sessions, begun, channel=channel, send=send, max_attempts=max_attempts)
         else:
             ended = begun
@@ -85,8 +87,10 @@ async def _attempt(
 ) -> NotYet | GivenUp | None:
     outcome = await _outcome_of(send, outgoing)
     if isinstance(outcome, Receipt):
+        failpoint("job.sent")
         async with sessions.begin() as session:
             is_news = await complete_attempt(session, outgoing, receipt=outcome)
+        failpoint("job.marked")
         if is_news:
             ATTEMPTS.labels(channel, "sent").inc()
             logger.info("delivery_sent", attempt=outgoing.attempt)

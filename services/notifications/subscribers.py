@@ -22,6 +22,7 @@ LINES_SHOWN = 20
 
 users = Subscription("users", partitions_at_once=3)
 orders = Subscription("orders", partitions_at_once=3)
+SUBSCRIPTIONS = (users, orders)
 
 
 @users.on(UserCreated)

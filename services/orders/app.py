@@ -3,9 +3,9 @@
 from fastapi import FastAPI
 
 from services.orders import catalogue_routes, routes
-from services.orders.jobs import jobs
+from services.orders.jobs import REPUBLISHED, jobs
 from services.orders.settings import Settings
-from services.orders.subscribers import users
+from services.orders.subscribers import SUBSCRIPTIONS
 from shared.http.tokens import TokenVerifier, remote_keys
 from shared.service import create_service
 
@@ -17,8 +17,9 @@ def create_app(settings: Settings) -> FastAPI:
         description="The catalogue, its stock, and the orders placed against it.",
         settings=settings,
         routers=[catalogue_routes.router, routes.router],
-        subscriptions=[users],
+        subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
+        republished=REPUBLISHED,
         token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
         state={"settings": settings},
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -86,14 +87,21 @@ async def import_products(session: AsyncSession, products: Sequence[NewProduct])
     return batch
 
 
+def product_updated(product: Product) -> ProductUpdated:
+    """The product as its readers keep it."""
+    return ProductUpdated(**_facts(product))
+
+
 def _record(session: AsyncSession, product: Product, event_type: type[ProductCreated] | type[ProductUpdated]) -> None:
-    record(
-        session,
-        event_type(
-            sku=product.sku,
-            name=product.name,
-            price_cents=product.price_cents,
-            currency=product.currency,
-            active=product.active,
-        ),
-    )
+    record(session, event_type(**_facts(product)))
+
+
+def _facts(product: Product) -> dict[str, Any]:
+    """What every event of a product tells."""
+    return {
+        "sku": product.sku,
+        "name": product.name,
+        "price_cents": product.price_cents,
+        "currency": product.currency,
+        "active": product.active,
+    }

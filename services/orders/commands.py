@@ -33,6 +33,7 @@ from shared.events.orders import (
     OrderLine,
     OrderRefunded,
     OrderRejected,
+    OrderRestated,
     OrderShipped,
 )
 from shared.messaging.outbox import record
@@ -109,11 +110,7 @@ async def confirm_order(session: AsyncSession, *, order_id: UUID) -> None:
         return
     order.move_to(OrderStatus.CONFIRMED)
     _note(session, order)
-    lines = tuple(
-        OrderLine(sku=item.sku, name=item.name, quantity=item.quantity, unit_price_cents=item.unit_price_cents)
-        for item in order.items
-    )
-    record(session, OrderConfirmed(**_facts(order), lines=lines))
+    record(session, OrderConfirmed(**_facts(order), lines=_lines(order)))
 
 
 async def reject_order(session: AsyncSession, *, order_id: UUID, reason: str) -> None:
@@ -208,6 +205,18 @@ async def remember_customer(session: AsyncSession, *, user_id: UUID, email: str,
     )
 
 
+def restated(order: Order) -> OrderRestated:
+    """The order, its items loaded, for readers who know nothing of it yet."""
+    return OrderRestated(
+        **_facts(order),
+        status=order.status.value,
+        placed_at=order.created_at,
+        deadline=order.deadline,
+        refunded_cents=order.refunded_cents,
+        lines=_lines(order),
+    )
+
+
 async def _order_for(session: AsyncSession, order_id: UUID, *, actor: Actor, expected_version: int | None) -> Order:
     """The order, locked, with its items. What the actor may not see is not there."""
     order = await _locked_order(session, order_id)
@@ -259,6 +268,13 @@ def _facts(order: Order) -> dict[str, Any]:
         "total_cents": order.total_cents,
         "currency": order.currency,
     }
+
+
+def _lines(order: Order) -> tuple[OrderLine, ...]:
+    return tuple(
+        OrderLine(sku=item.sku, name=item.name, quantity=item.quantity, unit_price_cents=item.unit_price_cents)
+        for item in order.items
+    )
 
 
 def _database_time() -> sa.Function[Any]:

@@ -1,16 +1,31 @@
-"""Timed work: orders whose credit was never answered are cancelled."""
+"""Work of the job queue: orders whose credit was never answered are cancelled, states are republished."""
 
+import sqlalchemy as sa
 import structlog
+from sqlalchemy.orm import selectinload
 
-from services.orders import commands
+from services.orders import catalogue, commands
+from services.orders.models import Order, Product
 from shared.database import Sessions
 from shared.jobs import Jobs
+from shared.messaging.republish import Republishable
 
 logger = structlog.get_logger(__name__)
 
 BATCH = 100
 
 jobs = Jobs()
+
+REPUBLISHED = (
+    Republishable("products", sa.select(Product), key=Product.sku, event_of=catalogue.product_updated),
+    Republishable(
+        "orders",
+        sa.select(Order).options(selectinload(Order.items)),
+        key=Order.id,
+        event_of=commands.restated,
+        changed_at=Order.updated_at,
+    ),
+)
 
 
 # Seconds are cron's sixth field, the last: in the first place */5 would mean minutes.

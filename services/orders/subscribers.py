@@ -9,6 +9,7 @@ from shared.messaging.subscription import Subscription
 
 # Stock is settled once per slice, as it commits and in the order of the skus: slices can't deadlock on it.
 users = Subscription("users", partitions_at_once=3)
+SUBSCRIPTIONS = (users,)
 
 
 @users.on(UserCreated)

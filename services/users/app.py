@@ -4,12 +4,13 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from services.users import credit_routes, routes, session_routes, subscribers
+from services.users import credit_routes, routes, session_routes
 from services.users.access_tokens import AccessTokens, load_signing_keys
 from services.users.attempts import SignInAttempts
-from services.users.jobs import jobs
+from services.users.jobs import REPUBLISHED, jobs
 from services.users.passwords import Passwords
 from services.users.settings import Settings
+from services.users.subscribers import SUBSCRIPTIONS
 from shared.http.tokens import TokenVerifier
 from shared.service import create_service
 
@@ -26,8 +27,9 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accounts, sessions and credit.",
         settings=settings,
         routers=[routes.router, credit_routes.router, session_routes.router, routes.keys_router],
-        subscriptions=[subscribers.orders],
+        subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
+        republished=REPUBLISHED,
         token_verifier=TokenVerifier(access_tokens.keys, issuer=settings.token_issuer),
         state={
             "settings": settings,

@@ -96,18 +96,20 @@ async def update_profile(
         setattr(account, field, value)
     account.updated_at = datetime.now(UTC)
     await session.flush()  # for the version that the answer shows
-    record(
-        session,
-        UserUpdated(
-            user_id=account.id,
-            email=account.email,
-            name=account.name,
-            phone=account.phone,
-            locale=account.locale,
-            time_zone=account.time_zone,
-        ),
-    )
+    record(session, user_updated(account))
     return account
+
+
+def user_updated(account: UserAccount) -> UserUpdated:
+    """The account as its readers keep it."""
+    return UserUpdated(
+        user_id=account.id,
+        email=account.email,
+        name=account.name,
+        phone=account.phone,
+        locale=account.locale,
+        time_zone=account.time_zone,
+    )
 
 
 async def replace_password_hash(session: AsyncSession, *, user_id: UUID, old_hash: str, new_hash: str) -> None:

@@ -1,17 +1,32 @@
-"""Timed work of the users service: sessions and refresh tokens that have expired."""
+"""Work of the job queue: sessions and refresh tokens that have expired, and users that are republished."""
 
 from collections.abc import Awaitable
 from typing import Protocol
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.users.commands import user_updated
+from services.users.models import UserAccount
 from services.users.session_commands import forget_expired_sessions, forget_expired_tokens
 from shared.database import Sessions
 from shared.jobs import Jobs
+from shared.messaging.republish import Republishable
 
 BATCH = 1_000
 
 jobs = Jobs()
+
+REPUBLISHED = (
+    Republishable(
+        "users",
+        # Whoever is being erased must not come back.
+        sa.select(UserAccount).where(UserAccount.status.in_(["active", "suspended"])),
+        key=UserAccount.id,
+        event_of=user_updated,
+        changed_at=UserAccount.updated_at,
+    ),
+)
 
 
 class _Forget(Protocol):

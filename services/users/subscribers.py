@@ -8,6 +8,7 @@ from shared.messaging.envelope import EventContext
 from shared.messaging.subscription import Subscription
 
 orders = Subscription("orders")
+SUBSCRIPTIONS = (orders,)
 
 
 @orders.on(OrderCreated)

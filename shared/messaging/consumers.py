@@ -37,7 +37,8 @@ class Consumers:
         self._topic_prefix = topic_prefix
         self._running = False
         self._broker = KafkaBroker(
-            bootstrap_servers,
+            # FastStream takes a string for one server, where aiokafka would split it.
+            bootstrap_servers.split(","),
             client_id=client_id,
             consumer_only=True,
             allow_auto_create_topics=False,

@@ -115,3 +115,25 @@ CREATE INDEX ix_parked_event_action_parked_event_id ON parked_event_action (park
 V1_DOWN = """
 DROP TABLE parked_event_action, parked_event, inbox_sequence, inbox, relay_lease, outbox_sent, outbox, event_stream;
 """
+
+V2_UP = """
+CREATE TABLE operation (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    actor text NOT NULL,
+    parameters jsonb NOT NULL,
+    status text NOT NULL,
+    total bigint NOT NULL,
+    done bigint NOT NULL DEFAULT 0,
+    position jsonb,
+    error text,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    moved_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pk_operation PRIMARY KEY (id),
+    CONSTRAINT ck_operation_status CHECK (status IN ('running', 'done', 'stopped'))
+);
+"""
+
+V2_DOWN = """
+DROP TABLE operation;
+"""

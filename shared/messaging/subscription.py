@@ -1,6 +1,6 @@
 """What a service does with the events of one topic: a table from type to handler."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -46,3 +46,8 @@ class Subscription:
     def event_types(self) -> list[type[Event]]:
         """The classes that have a handler."""
         return [event_class for event_class, _ in self._handlers.values()]
+
+
+def by_consumer(service: str, subscriptions: Iterable[Subscription]) -> dict[str, Subscription]:
+    """A service's subscriptions by the names under which they consume: of the Kafka group and in the inbox."""
+    return {f"{service}.{subscription.topic}": subscription for subscription in subscriptions}

@@ -77,6 +77,7 @@ def add_messaging_tables(metadata: sa.MetaData) -> None:
         sa.Column("parked", sa.Integer, nullable=False, server_default="0"),
     )
     _add_parked_events(metadata)
+    _add_operations(metadata)
 
 
 def _add_parked_events(metadata: sa.MetaData) -> None:
@@ -119,4 +120,23 @@ def _add_parked_events(metadata: sa.MetaData) -> None:
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("detail", sa.Text),
         sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
+
+
+def _add_operations(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "operation",
+        metadata,
+        sa.Column("id", UUID, primary_key=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("parameters", JSONB, nullable=False),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("done", sa.BigInteger, nullable=False, server_default="0"),
+        sa.Column("position", JSONB),
+        sa.Column("error", sa.Text),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.CheckConstraint("status IN ('running', 'done', 'stopped')", name="status"),
     )

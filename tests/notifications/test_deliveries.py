@@ -113,7 +113,7 @@ async def _when_done(tasks: list[asyncio.Task[timedelta | None]], *, count: int)
     ("step", "reply", "code"),
     [("RCPT", "451 Try later", "recipient_refused"), ("DATA", "452 Full", "message_refused")],
 )
-async def test_a_4xx_is_tried_again(  # noqa: PLR0917 - fixtures
+async def test_a_4xx_is_tried_again(
     sessions: Sessions, delivery_id: UUID, send: Send, postbox: Postbox, step: str, reply: str, code: str
 ) -> None:
     postbox.replies[step].append(reply)
@@ -132,7 +132,7 @@ async def test_a_4xx_is_tried_again(  # noqa: PLR0917 - fixtures
     ("step", "reply", "code"),
     [("RCPT", "550 Unknown", "recipient_refused"), ("DATA", "554 Spam", "message_refused")],
 )
-async def test_a_5xx_fails_at_once_and_is_told(  # noqa: PLR0917 - fixtures
+async def test_a_5xx_fails_at_once_and_is_told(
     sessions: Sessions, delivery_id: UUID, send: Send, postbox: Postbox, step: str, reply: str, code: str
 ) -> None:
     postbox.replies[step].append(reply)

@@ -8,15 +8,8 @@ import pytest
 from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.dead_letter import ParkReason
-from shared.messaging.parked_events import (
-    ParkedFilter,
-    discard,
-    keys_to_drain,
-    list_parked,
-    replay_key,
-    show_parked,
-    waiting_keys,
-)
+from shared.messaging.parked_events import ParkedFilter, list_parked, show_parked, waiting_keys
+from shared.messaging.replay import discard, keys_to_drain, replay_key
 from shared.messaging.slices import apply_slice, park_event
 from shared.messaging.subscription import Subscription
 from tests.builders import received

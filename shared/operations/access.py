@@ -1,0 +1,33 @@
+"""What the admin routes ask of the application and of their caller."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from shared.http.auth import RoleRequired, TokenMissing, require_role
+from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid
+from shared.operations.parked import ParkedOperations
+from shared.operations.sending import Sending
+
+ADMIN_REFUSALS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable, RoleRequired)
+LONGEST_ANSWER_SECONDS = 20.0
+"""Less than the gateway waits."""
+
+AdminCaller = Annotated[Principal, Depends(require_role("admin"))]
+
+
+@dataclass(frozen=True)
+class Operations:
+    """One service's, as `app.state.operations` holds them."""
+
+    parked: ParkedOperations
+    sending: Sending
+
+
+def _operations(request: Request) -> Operations:
+    operations: Operations = request.app.state.operations
+    return operations
+
+
+OperationsDep = Annotated[Operations, Depends(_operations)]

@@ -1,0 +1,155 @@
+"""What the operators' tool prints: tables for people, one JSON document for programs, a bar while it works."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from shared.messaging.outbox_resend import OutboxStatus
+from shared.messaging.parked_events import ParkedDetail, ParkedEvent
+from shared.operations.parked import KeyOutcome
+from shared.operations.runs import Operation
+from shared.operations.schemas import OperationView, OutboxStatusView
+
+WIDE = 200
+"""Where the output is no terminal: nothing is cut off."""
+
+_KEY_HEADINGS = ("consumer", "key", "waiting")
+
+MoveTo = Callable[[int], None]
+
+
+def print_json(document: Any) -> None:
+    """One document, and nothing else."""
+    sys.stdout.buffer.write(orjson.dumps(document, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def print_line(text: str) -> None:
+    """A sentence for people."""
+    _console().print(Text(_printable(text)))
+
+
+@contextmanager
+def progress(doing: str, *, total: int) -> Iterator[MoveTo]:
+    """Call what this gives with how many of `total` are done. The bar is drawn on stderr, and on a terminal only."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _done: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(doing, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def print_parked(events: Sequence[ParkedEvent]) -> None:
+    """One line an event."""
+    rows = [
+        (
+            str(event.id),
+            event.consumer,
+            event.key,
+            event.type or "?",
+            str(event.sequence or "?"),
+            event.reason,
+            _moment(event.parked_at),
+            event.error or "",
+        )
+        for event in events
+    ]
+    _print_table(("id", "consumer", "key", "type", "sequence", "reason", "parked at", "error"), rows)
+
+
+def print_detail(parked: ParkedDetail) -> None:
+    """Everything there is about one event."""
+    facts = {name: _text(value) for name, value in asdict(parked.event).items()}
+    _print_table(("", "value"), [*facts.items(), *parked.headers.items()])
+    print_line(parked.payload.decode("utf-8", "backslashreplace"))
+    if parked.actions:
+        names = ("acted_at", "actor", "action", "outcome", "detail")
+        _print_table(names, [[_text(action[name]) for name in names] for action in parked.actions])
+
+
+def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
+    """One line a key."""
+    if is_dry_run:
+        firsts = [(o.key.first.id, o.key.first.type, o.key.first.reason) for o in outcomes]
+        rows = [
+            [*_key_cells(o), str(first_id), type_ or "?", reason]
+            for o, (first_id, type_, reason) in zip(outcomes, firsts, strict=True)
+        ]
+        _print_table((*_KEY_HEADINGS, "first", "its type", "its reason"), rows)
+        return
+    rows = [
+        [*_key_cells(o), str(o.applied), str(o.stopped_by.id) if o.stopped_by else "", o.why or ""] for o in outcomes
+    ]
+    _print_table((*_KEY_HEADINGS, "applied", "stopped by", "why"), rows)
+
+
+def _key_cells(outcome: KeyOutcome) -> list[str]:
+    return [outcome.key.consumer, outcome.key.key, str(outcome.key.waiting)]
+
+
+def print_status(status: OutboxStatus) -> None:
+    """The outbox, and a line for each shard's sender."""
+    oldest = f"{status.oldest_age.total_seconds():.1f} s" if status.oldest_age is not None else "-"
+    _print_table(("waiting", "oldest", "sent, kept (about)"), [[str(status.waiting), oldest, str(status.sent_kept)]])
+    rows = [
+        [str(lease.shard), lease.owner if lease.is_held else "nobody", str(lease.epoch), _moment(lease.expires_at)]
+        for lease in status.leases
+    ]
+    _print_table(("shard", "leader", "epoch", "lease expires at"), rows)
+
+
+def status_document(status: OutboxStatus) -> dict[str, Any]:
+    """As the admin routes show it."""
+    return OutboxStatusView.of(status).model_dump(mode="json")
+
+
+def print_operation(operation: Operation) -> None:
+    """How it went."""
+    print_line(f"{operation.kind} {operation.id}: {operation.status}, {operation.done} of {operation.total} sent")
+
+
+def operation_document(operation: Operation) -> dict[str, Any]:
+    """As the admin routes show it."""
+    return OperationView.of(operation).model_dump(mode="json")
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_printable(cell)) for cell in row))
+    _console().print(table)
+
+
+def _printable(text: str) -> str:
+    """What came from elsewhere must not steer the terminal."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def _moment(time: datetime) -> str:
+    return time.isoformat(sep=" ", timespec="seconds")
+
+
+def _text(value: object) -> str:
+    return _moment(value) if isinstance(value, datetime) else "" if value is None else str(value)
+
+
+def _plain(value: object) -> Any:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

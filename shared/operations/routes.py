@@ -1,0 +1,20 @@
+"""The admin routes of one service, under /v1/operations/<service>."""
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+
+from shared.operations import parked_routes, sending_routes
+
+
+def operations_router(service: str, *, republishes: bool) -> APIRouter:
+    """Behind the gateway the services share one space of names, so the operations' names end in the service's."""
+
+    def name_of(route: APIRoute) -> str:
+        return f"{route.name}_of_{service}"
+
+    router = APIRouter(prefix=f"/v1/operations/{service}", tags=["operations"], generate_unique_id_function=name_of)
+    router.include_router(parked_routes.router)
+    router.include_router(sending_routes.outbox_router)
+    if republishes:
+        router.include_router(sending_routes.republication_router)
+    return router

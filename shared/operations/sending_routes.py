@@ -1,0 +1,134 @@
+"""The outbox and republications over HTTP, for admins."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import Sessions
+from shared.errors import NotFound
+from shared.http.dependencies import SessionsDep
+from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused, run_idempotently
+from shared.http.problems import responses
+from shared.messaging.outbox_resend import outbox_status, plan_resend
+from shared.operations import runs
+from shared.operations.access import ADMIN_REFUSALS, AdminCaller, OperationsDep
+from shared.operations.schemas import (
+    OperationView,
+    OutboxStatusView,
+    RepublicationRequest,
+    ResendReport,
+    ResendRequest,
+)
+from shared.operations.sending import REPUBLICATION, RESEND, NotRepublished, begin_resend, enqueue_operation
+
+outbox_router = APIRouter(prefix="/outbox")
+republication_router = APIRouter(prefix="/republications")
+"""For a service that has states to send."""
+
+_IDEMPOTENT = (IdempotencyKeyInUse, IdempotencyKeyReused)
+
+
+class OperationNotFound(NotFound):
+    """There is no such operation."""
+
+    code = "operation_not_found"
+
+
+@outbox_router.get("", summary="Read the state of the outbox", responses=responses(*ADMIN_REFUSALS))
+async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxStatusView:
+    """What waits to be sent and for how long, what can be sent again, and who sends."""
+    async with sessions() as session:
+        status = await outbox_status(session)
+    return OutboxStatusView.of(status)
+
+
+@outbox_router.post(
+    "/resends",
+    status_code=202,
+    response_model=ResendReport,
+    summary="Send events again",
+    responses={
+        200: {"description": "A dry run: nothing is sent.", "model": ResendReport},
+        **responses(*_IDEMPOTENT, *ADMIN_REFUSALS),
+    },
+)
+async def resend_events(
+    body: ResendRequest, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None
+) -> Response:
+    """With the ids and sequences they had. Readers that have applied them know them again."""
+
+    async def begin(session: AsyncSession) -> Response:
+        plan = await plan_resend(session, since=body.since, topic=body.topic, key=body.key, limit=body.limit)
+        if body.dry_run:
+            return _json(ResendReport(events=plan.events, operation=None), status=200)
+        operation = await begin_resend(session, plan, actor=str(caller.user_id))
+        await enqueue_operation(session, operation)
+        report = ResendReport(events=plan.events, operation=OperationView.of(operation))
+        return _json(report, location=_address_of(request, operation.id))
+
+    return await run_idempotently(sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=begin)
+
+
+@outbox_router.get(
+    "/resends/{operation_id}", summary="Read a resend", responses=responses(OperationNotFound, *ADMIN_REFUSALS)
+)
+async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
+    """How far it is."""
+    return await _found(sessions, operation_id, kind=RESEND)
+
+
+@republication_router.post(
+    "",
+    status_code=202,
+    response_model=OperationView,
+    summary="Send present states again",
+    responses=responses(NotRepublished, *_IDEMPOTENT, *ADMIN_REFUSALS),
+)
+async def republish(
+    body: RepublicationRequest,
+    *,
+    request: Request,
+    caller: AdminCaller,
+    sessions: SessionsDep,
+    operations: OperationsDep,
+    key: IdempotencyKey = None,
+) -> Response:
+    """For a reader that is new, or has lost what it kept: every aggregate as it is now, while work goes on."""
+
+    async def begin(session: AsyncSession) -> Response:
+        operation = await operations.sending.begin_republication(
+            session, types=body.types, since=body.since, actor=str(caller.user_id)
+        )
+        await enqueue_operation(session, operation)
+        return _json(OperationView.of(operation), location=_address_of(request, operation.id))
+
+    return await run_idempotently(sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=begin)
+
+
+@republication_router.get(
+    "/{operation_id}",
+    summary="Read a republication",
+    responses=responses(OperationNotFound, *ADMIN_REFUSALS),
+)
+async def read_republication(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
+    """How far it is."""
+    return await _found(sessions, operation_id, kind=REPUBLICATION)
+
+
+async def _found(sessions: Sessions, operation_id: UUID, *, kind: str) -> OperationView:
+    async with sessions() as session:
+        operation = await runs.find(session, operation_id)
+    if operation is None or operation.kind != kind:
+        raise OperationNotFound
+    return OperationView.of(operation)
+
+
+def _json(body: BaseModel, *, status: int = 202, location: str | None = None) -> Response:
+    headers = {"Location": location} if location else None
+    return Response(body.model_dump_json(), status, headers=headers, media_type="application/json")
+
+
+def _address_of(request: Request, operation_id: UUID) -> str:
+    return f"{request.url.path}/{operation_id}"

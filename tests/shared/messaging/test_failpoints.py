@@ -1,0 +1,54 @@
+"""Failpoints say what they mean, act when they should, and are nothing when the environment names none.
+
+That a process dies at each of them, and nothing is lost by it, is seen in tests/chaos.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from shared.messaging.failpoints import VARIABLE, Failpoint, FailpointRaised, parse
+
+RAISES_AT_THE_SECOND_PASS = """
+from shared.messaging.failpoints import failpoint
+failpoint("relay.acked")
+failpoint("relay.moved")
+failpoint("relay.acked")
+"""
+
+
+def test_a_specification_names_the_place_the_action_and_its_time() -> None:
+    assert parse("relay.acked=kill@3; consumer.db_committed=kill%0.01;job.sent=sleep:2;relay.moved=raise;") == {
+        "relay.acked": Failpoint("kill", nth=3),
+        "consumer.db_committed": Failpoint("kill", chance=0.01),
+        "job.sent": Failpoint("sleep", seconds=2),
+        "relay.moved": Failpoint("raise"),
+    }
+    assert parse("") == {}
+
+
+@pytest.mark.parametrize("wrong", ["relay.elsewhere=kill", "relay.acked=explode", "relay.acked", "relay.acked=kill@x"])
+def test_a_place_or_an_action_that_does_not_exist_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="is no failpoint"):
+        parse(wrong)
+
+
+def test_it_acts_at_the_pass_that_was_named_and_at_no_other() -> None:
+    point = Failpoint("raise", nth=2)
+    point.passed("relay.acked")
+    with pytest.raises(FailpointRaised, match=r"relay\.acked"):
+        point.passed("relay.acked")
+    point.passed("relay.acked")
+
+
+@pytest.mark.parametrize(("specification", "status"), [("relay.acked=raise@2", 1), ("relay.acked=kill@2", -9), ("", 0)])
+def test_a_process_reads_them_from_its_environment(specification: str, status: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", RAISES_AT_THE_SECOND_PASS],
+        env={**os.environ, VARIABLE: specification},
+        stderr=subprocess.DEVNULL,
+        check=False,
+    )
+    assert ended.returncode == status

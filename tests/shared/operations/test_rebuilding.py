@@ -1,0 +1,189 @@
+"""A replica that is lost is made again from what the owner republishes, while people sign up, change and order."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from joserfc.jwk import OKPKey
+
+import services.notifications.app
+import services.notifications.settings
+import services.orders.app
+import services.orders.settings
+import services.users.app
+import services.users.settings
+from services.orders.catalogue import create_product
+from services.orders.commands import place_order
+from services.orders.schemas import NewProduct
+from services.users.commands import Profile, create_account, update_profile
+from shared.database import Sessions
+from shared.ids import new_id
+from shared.messaging.kafka_topics import create_topics
+from shared.operations.sending import enqueue_operation
+from tests.databases import DatabaseFactory
+from tests.mail import MailCatcher
+from tests.shared.messaging.scenario import Rows, until
+
+REPLICAS = {"orders": "customer", "notifications": "recipient"}
+PEOPLE = 20
+
+
+@dataclass
+class System:
+    """The three services, running, and what the outside does to them."""
+
+    apps: dict[str, FastAPI]
+    people: list[UUID]
+
+    def sessions(self, service: str) -> Sessions:
+        sessions: Sessions = self.apps[service].state.sessions
+        return sessions
+
+    async def rows(self, service: str, query: str) -> list[tuple[Any, ...]]:
+        return await Rows(self.sessions(service)).of(query)
+
+    async def sign_up(self) -> None:
+        async with self.sessions("users").begin() as session:
+            account = await create_account(
+                session,
+                profile=Profile(f"{new_id()}@orderly.example", "Ada", None, "en", "UTC"),
+                password_hash="none",
+                credit_limit_cents=10**9,
+                credit_currency="GBP",
+            )
+        self.people.append(account.id)
+
+    async def rename(self, user_id: UUID, name: str) -> None:
+        async with self.sessions("users").begin() as session:
+            version = await session.scalar(sa.text("SELECT version FROM user_account WHERE id = :id"), {"id": user_id})
+            await update_profile(session, user_id=user_id, expected_version=version, changes={"name": name})
+
+    async def order(self, user_id: UUID) -> None:
+        async with self.sessions("orders").begin() as session:
+            await place_order(
+                session,
+                order_id=new_id(),
+                user_id=user_id,
+                quantities={"A": 1},
+                pending_at_most=timedelta(minutes=5),
+            )
+
+    async def traffic(self, enough: asyncio.Event) -> int:
+        """Orders, changes and sign-ups in turn, until it is enough; how many orders."""
+        turn = 0
+        while not enough.is_set():
+            person = self.people[turn % PEOPLE]
+            await self.order(person)
+            await self.rename(person, f"Ada {turn}")
+            if turn % 5 == 0:
+                await self.sign_up()
+            turn += 1
+            await asyncio.sleep(0.02)
+        return turn
+
+    async def replicas_are_right(self) -> bool:
+        """Whether each replica is the source, row by row."""
+        source = await self.rows("users", "SELECT id, email, name FROM user_account ORDER BY id")
+        replicas = [
+            await self.rows(service, f"SELECT user_id, email, name FROM {table} ORDER BY user_id")  # noqa: S608 - ours
+            for service, table in REPLICAS.items()
+        ]
+        return all(replica == source for replica in replicas)
+
+
+@pytest.fixture
+async def system(
+    *,
+    database_factory: DatabaseFactory,
+    valkey_url: str,
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+    smtp_catcher: MailCatcher,
+    tmp_path: Path,
+) -> AsyncIterator[System]:
+    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    keys_file = tmp_path / "keys.json"
+    keys_file.write_text(json.dumps({"keys": [OKPKey.generate_key("Ed25519", {"kid": "one"}).as_dict(private=True)]}))
+
+    async def common(service: str) -> dict[str, Any]:
+        return {
+            "database_url": await database_factory(service),
+            "valkey_url": valkey_url,
+            "kafka_bootstrap_servers": kafka_bootstrap_servers,
+            "kafka_topic_prefix": topic_prefix,
+            "http_port": 0,
+            "jwks_url": "http://127.0.0.1:1/jwks.json",
+        }
+
+    users_settings = services.users.settings.Settings.model_validate(
+        {**await common("users"), "signing_keys_file": keys_file}
+    )
+    orders_settings = services.orders.settings.Settings.model_validate(await common("orders"))
+    notifications_settings = services.notifications.settings.Settings.model_validate(
+        {
+            **await common("notifications"),
+            "smtp_url": smtp_catcher.smtp_url,
+            "mail_from": "Orderly <no-reply@orderly.example>",
+            "public_url": "http://127.0.0.1:1",
+        }
+    )
+    apps = {
+        "users": services.users.app.create_app(users_settings),
+        "orders": services.orders.app.create_app(orders_settings),
+        "notifications": services.notifications.app.create_app(notifications_settings),
+    }
+    async with AsyncExitStack() as stack:
+        for app in apps.values():
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        running = System(apps, [])
+        product = {"sku": "A", "name": "Tea", "price_cents": 1, "currency": "GBP", "stock": 10**6}
+        async with running.sessions("orders").begin() as session:
+            await create_product(session, NewProduct.model_validate(product))
+        for _ in range(PEOPLE):
+            await running.sign_up()
+        yield running
+
+
+async def test_a_replica_that_is_lost_is_made_again_while_orders_flow(system: System) -> None:
+    await until(system.replicas_are_right, seconds=90, what="the replicas were filled")
+    enough = asyncio.Event()
+    traffic = asyncio.create_task(system.traffic(enough))
+    for service, table in REPLICAS.items():
+        async with system.sessions(service).begin() as session:
+            await session.execute(sa.text(f"TRUNCATE {table}"))
+    async with system.sessions("users").begin() as session:
+        operation = await system.apps["users"].state.operations.sending.begin_republication(
+            session, types=[], since=None, actor="operator"
+        )
+        await enqueue_operation(session, operation)
+
+    async def republished() -> bool:
+        return await system.rows("users", "SELECT status FROM operation") == [("done",)]
+
+    await until(republished, seconds=60, what="the users were republished")
+    enough.set()
+    orders = await traffic
+    await until(system.replicas_are_right, seconds=60, what="the replicas were whole again")
+
+    async def all_told() -> bool:
+        told = await system.rows(
+            "notifications",
+            "SELECT event_type, count(*) FROM notification JOIN delivery ON delivery.notification_id = notification.id"
+            " WHERE channel = 'email' AND status = 'sent' GROUP BY event_type",
+        )
+        return dict(told) == {"user.created": len(system.people), "order.confirmed": orders}
+
+    # Nobody was welcomed twice, and what was deferred while an address was unknown is sent.
+    await until(all_told, seconds=120, what="everybody was told of everything once")
+    assert await system.rows("orders", "SELECT DISTINCT status FROM customer_order") == [("confirmed",)]
+    for service in system.apps:
+        assert await system.rows(service, "SELECT * FROM parked_event") == []
