@@ -26,9 +26,6 @@ from tests.deploy.standins import write_services
 DEADLINE_SECONDS = 90
 ALREADY = "The system runs already (pid {}): see `make status`, or `make stop` it."
 
-# Each takes up what the one before it left.
-pytestmark = pytest.mark.xdist_group("run")
-
 
 class Run:
     """A folder of its own, with ports of its own."""
@@ -80,7 +77,7 @@ class Run:
                 process.communicate(timeout=DEADLINE_SECONDS)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run(kafka_bootstrap_servers: str) -> Iterator[Run]:
     # Not pytest's folder, whose parents are closed to the user that PostgreSQL runs as.
     with TemporaryDirectory() as folder:
@@ -98,7 +95,7 @@ def test_a_taken_port_is_named_before_anything_is_started(run: Run) -> None:
     assert not (run.folder / "logs").exists()
 
 
-async def test_a_run_serves_restarts_refuses_a_second_and_stops_in_order(run: Run) -> None:
+async def test_a_run_serves_restarts_refuses_a_second_stops_in_order_and_finds_its_data_again(run: Run) -> None:
     with run.started() as (process, state):
         await _execute(state["databases"]["orders"], "CREATE TABLE kept (id int)")
         async with httpx2.AsyncClient(base_url=state["urls"]["gateway"]) as client:
@@ -119,9 +116,7 @@ async def test_a_run_serves_restarts_refuses_a_second_and_stops_in_order(run: Ru
     assert sorted(notes[-3:]) == ["notifications drained", "orders drained", "users drained"]
     assert notes[0] == "all set-up"
 
-
-async def test_the_next_run_finds_its_data(run: Run) -> None:
-    with run.started() as (_process, state):
+    with run.started() as (_again, state):
         await _execute(state["databases"]["orders"], "SELECT FROM kept")
 
 
