@@ -14,10 +14,10 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run demo status stop test check lint format migrate up down logs clean reset
+.PHONY: help venv run demo status stop test check chaos chaos-quick lint format migrate up down logs clean reset
 
 help: ## Print this
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-9s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
 
 venv: .venv/.complete ## Make the virtual environment of the locked packages
 
@@ -36,7 +36,14 @@ stop: .venv/.complete ## Stop what `make run` started
 test: .venv/.complete ## Run the tests on real servers
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
-check: lint test ## Everything that CI checks
+check: lint test ## Everything that CI checks but the chaos
+
+chaos: .venv/.complete ## Break everything on purpose, over and over: CHAOS="--seeds 60 --seconds 60"
+	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+chaos-quick: .venv/.complete ## The failpoint list, the mutants and three short campaigns: under 10 minutes
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/chaos
+	@$(BIN)/python -m tests.chaos --seeds 3 --seconds 30 --workload hot-keys,poison,orders $(CHAOS)
 
 lint: .venv/.complete ## Style, types and layers
 	@$(BIN)/ruff check

@@ -1,0 +1,41 @@
+"""One process of the notifications service's job role: it takes deliveries from the queue and sends mails."""
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.notifications.jobs import delivery_jobs
+from services.notifications.mail import mail_channel
+from services.notifications.smtp import Smtp
+from shared.database import dsn_of, open_database
+from shared.jobs import JobRunner
+from tests.chaos.worker import begin
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailPlan:
+    """What a mailer is to do, and with what."""
+
+    database_url: str
+    smtp_url: str
+    folder: Path
+    failpoints: str = ""
+
+
+def main(plan: MailPlan) -> None:
+    """Send until SIGTERM."""
+    begin(log=plan.folder / "mailer.log", seed=0, points=plan.failpoints)
+    asyncio.run(_send(plan))
+
+
+async def _send(plan: MailPlan) -> None:
+    database = open_database(plan.database_url, service="notifications", pool_size=5)
+    smtp = Smtp(plan.smtp_url, local_hostname="orderly.example")
+    channel = mail_channel(smtp, mail_from="Orderly <no-reply@orderly.example>", public_url="http://127.0.0.1")
+    jobs = delivery_jobs({"email": channel}, max_attempts=8)
+    runner = JobRunner(jobs, dsn=dsn_of(plan.database_url), sessions=database.sessions)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.stop)
+    await runner.run()
+    await smtp.close()
+    await database.close()

@@ -1,0 +1,80 @@
+"""A TCP proxy that can cut a connection at its worst moment: after COMMIT was sent, and before its reply."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+CHUNK_BYTES = 64 * 1024
+
+
+class CuttingProxy:
+    """Forwards to one server. Armed, it lets the next chunk with `word` through, and swallows what answers it."""
+
+    def __init__(self, *, target_port: int, word: bytes = b"COMMIT") -> None:
+        self.port = 0
+        self.cuts = 0
+        self._target_port = target_port
+        self._word = word
+        self._armed = 0
+        self._refuses_until = 0.0
+        self._server: asyncio.Server | None = None
+
+    def arm(self, times: int = 1) -> None:
+        """Cut that many of the next connections that say the word."""
+        self._armed += times
+
+    def disarm(self) -> None:
+        """What was not cut yet is spared."""
+        self._armed = 0
+
+    def refuse(self, seconds: float) -> None:
+        """Take no new connection for a while."""
+        self._refuses_until = max(self._refuses_until, time.monotonic() + seconds)
+
+    async def open(self) -> None:
+        """Listen on a port of its own."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Listen no more; what is connected ends by itself."""
+        if self._server is not None:
+            self._server.close()
+
+    async def _connect(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
+        if time.monotonic() < self._refuses_until:
+            client_out.close()
+            return
+        try:
+            server_in, server_out = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            client_out.close()
+            return
+        doomed = asyncio.Event()
+        pumps = {
+            asyncio.create_task(self._pump_in(client_in, server_out, doomed)),
+            asyncio.create_task(self._pump_out(server_in, client_out, doomed)),
+        }
+        _, pending = await asyncio.wait(pumps, return_when="FIRST_COMPLETED")
+        for task in pending:
+            task.cancel()
+        for writer in (client_out, server_out):
+            writer.close()
+
+    async def _pump_in(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+        with suppress(OSError):
+            while chunk := await source.read(CHUNK_BYTES):
+                if self._armed and self._word in chunk:
+                    self._armed -= 1
+                    self.cuts += 1
+                    doomed.set()
+                sink.write(chunk)
+                await sink.drain()
+
+    async def _pump_out(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+        with suppress(OSError):
+            while chunk := await source.read(CHUNK_BYTES):
+                if doomed.is_set():
+                    return
+                sink.write(chunk)
+                await sink.drain()

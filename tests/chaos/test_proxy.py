@@ -1,0 +1,27 @@
+"""The proxy cuts where it says: the server has committed, and the client does not know."""
+
+import asyncpg
+import pytest
+
+from tests.chaos.proxy import CuttingProxy
+from tests.databases import DatabaseFactory, for_asyncpg
+
+
+async def test_a_commit_whose_reply_is_cut_has_happened(database_factory: DatabaseFactory) -> None:
+    url = for_asyncpg(await database_factory())
+    direct = await asyncpg.connect(url)
+    await direct.execute("CREATE TABLE note (text text)")
+    port = int(url.rsplit(":", 1)[1].split("/")[0])
+    proxy = CuttingProxy(target_port=port)
+    await proxy.open()
+    connection = await asyncpg.connect(url.replace(f":{port}/", f":{proxy.port}/"))
+    async with connection.transaction():
+        await connection.execute("INSERT INTO note VALUES ('calm')")
+    proxy.arm()
+    with pytest.raises((asyncpg.PostgresConnectionError, asyncpg.InterfaceError, ConnectionError)):
+        async with connection.transaction():
+            await connection.execute("INSERT INTO note VALUES ('cut')")
+    assert [row["text"] for row in await direct.fetch("SELECT text FROM note")] == ["calm", "cut"]
+    assert proxy.cuts == 1
+    await direct.close()
+    await proxy.close()
