@@ -1,8 +1,8 @@
 """An event on the wire: CloudEvents 1.0 in Kafka's binary binding, both ways."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
@@ -10,11 +10,12 @@ from aiokafka import ConsumerRecord
 Headers = list[tuple[str, bytes]]
 
 
-@dataclass(frozen=True)
-class EventContext:
+class EventContext(NamedTuple):
     """What the envelope says of an event; handlers get it beside the data."""
 
     event_id: UUID
+    day: date
+    """The UTC day in the UUIDv7: the partition of the inbox that the id belongs to."""
     type: str
     source: str
     time: datetime
@@ -24,14 +25,8 @@ class EventContext:
     traceparent: str | None
     tracestate: str | None
 
-    @property
-    def day(self) -> date:
-        """The UTC day in the UUIDv7: the partition of the inbox that the id belongs to."""
-        return day_of(self.event_id)
 
-
-@dataclass(frozen=True)
-class Received:
+class Received(NamedTuple):
     """One Kafka record as it came: `context` is None when the envelope could not be read, and `error` says why."""
 
     topic: str
@@ -41,7 +36,7 @@ class Received:
     value: bytes
     headers: Mapping[str, str]
     context: EventContext | None
-    error: str | None = field(default=None)
+    error: str | None = None
 
 
 def day_of(event_id: UUID) -> date:
@@ -64,20 +59,22 @@ def encode_headers(
     tracestate: str | None,
 ) -> Headers:
     """The record's headers; the value is the data alone."""
-    attributes = {
-        "ce_specversion": "1.0",
-        "ce_id": str(event_id),
-        "ce_source": source,
-        "ce_type": event_type,
-        "ce_time": occurred_at.isoformat(),
-        "ce_subject": key,
-        "ce_dataschema": dataschema,
-        "ce_sequence": str(sequence),
-        "content-type": "application/json",
-        "traceparent": traceparent,
-        "tracestate": tracestate,
-    }
-    return [(name, value.encode()) for name, value in attributes.items() if value is not None]
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", str(event_id).encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_time", occurred_at.isoformat().encode()),
+        ("ce_subject", key.encode()),
+        ("ce_dataschema", dataschema.encode()),
+        ("ce_sequence", b"%d" % sequence),
+        ("content-type", b"application/json"),
+    ]
+    if traceparent is not None:
+        headers.append(("traceparent", traceparent.encode()))
+    if tracestate is not None:
+        headers.append(("tracestate", tracestate.encode()))
+    return headers
 
 
 def read_record(record: "ConsumerRecord[bytes | None, bytes | None]") -> Received:
@@ -88,7 +85,7 @@ def read_record(record: "ConsumerRecord[bytes | None, bytes | None]") -> Receive
         offset=record.offset,
         key=_text(record.key or b""),
         value=record.value or b"",
-        headers={_text(name.encode()): _text(value) for name, value in record.headers},
+        headers=_headers_of(record.headers),
     )
 
 
@@ -120,16 +117,32 @@ def read_records(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]"
     return [read_record(record) for record in records]
 
 
+def _headers_of(raw: "Sequence[tuple[str, bytes | None]]") -> dict[str, str]:
+    """Never raises. Nearly all are plain, and reading them is most of what reading a record takes."""
+    try:
+        headers = {name: value.decode() for name, value in raw}  # type: ignore[union-attr]  # see the except
+    except (UnicodeDecodeError, AttributeError):  # a header may also be null
+        return {_escaped(name): _text(value or b"") for name, value in raw}
+    if "\x00" in "".join(headers) or "\x00" in "".join(headers.values()):
+        return {_escaped(name): _escaped(value) for name, value in headers.items()}
+    return headers
+
+
 def _text(raw: bytes) -> str:
-    """Never raises; NUL is escaped too, since PostgreSQL's text can't hold it."""
-    return raw.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+    """Never raises."""
+    return _escaped(raw.decode("utf-8", "backslashreplace"))
+
+
+def _escaped(text: str) -> str:
+    """Without NUL, which PostgreSQL's text can't hold."""
+    return text.replace("\x00", "\\x00")
 
 
 def _context(headers: Mapping[str, str], *, topic: str, key: str) -> EventContext:
     if headers["ce_specversion"] != "1.0":
         raise ValueError(f"CloudEvents {headers['ce_specversion']} is not understood")
     event_id = UUID(headers["ce_id"])
-    day_of(event_id)
+    day = day_of(event_id)
     sequence = int(headers["ce_sequence"])
     if sequence < 1:
         raise ValueError(f"the sequence {sequence} is not positive")
@@ -138,6 +151,7 @@ def _context(headers: Mapping[str, str], *, topic: str, key: str) -> EventContex
         raise ValueError(f"the time {headers['ce_time']} has no zone")
     return EventContext(
         event_id=event_id,
+        day=day,
         type=headers["ce_type"],
         source=headers["ce_source"],
         time=time,
