@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -195,13 +195,22 @@ async def refund_order(
     return order
 
 
-async def remember_customer(session: AsyncSession, *, user_id: UUID, email: str, name: str) -> None:
-    """Replace what is known of a user; repeatable."""
-    data = {"email": email, "name": name}
+async def remember_customers(session: AsyncSession, customers: Mapping[UUID, tuple[str, str]]) -> None:
+    """Replace what is known of users: (e-mail, name) by id. Repeatable; locks the rows in the order of the ids."""
+    user_ids = sorted(customers)
+    columns = {
+        Customer.user_id: (user_ids, sa.Uuid),
+        Customer.email: ([customers[user_id][0] for user_id in user_ids], sa.Text),
+        Customer.name: ([customers[user_id][1] for user_id in user_ids], sa.Text),
+    }
+    # One row a customer, however many there are: one statement, always the same text.
+    told = sa.func.unnest(*(sa.cast(values, ARRAY(type_)) for values, type_ in columns.values()))
+    rows = told.table_valued(*(sa.column(column.key, type_) for column, (_, type_) in columns.items()))
+    added = insert(Customer).from_select(list(columns), sa.select(rows.render_derived(name="told")))
     await session.execute(
-        insert(Customer)
-        .values(user_id=user_id, **data)
-        .on_conflict_do_update(index_elements=[Customer.user_id], set_=data)
+        added.on_conflict_do_update(
+            index_elements=[Customer.user_id], set_={"email": added.excluded.email, "name": added.excluded.name}
+        )
     )
 
 

@@ -1,5 +1,7 @@
 """What happens to users, and what their credit answers: topic `users` -> command."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands
@@ -12,14 +14,12 @@ users = Subscription("users", partitions_at_once=3)
 SUBSCRIPTIONS = (users,)
 
 
-@users.on(UserCreated)
-async def remember_new_customer(session: AsyncSession, event: UserCreated, _context: EventContext) -> None:
-    await commands.remember_customer(session, user_id=event.user_id, email=event.email, name=event.name)
-
-
-@users.on(UserUpdated)
-async def remember_changed_customer(session: AsyncSession, event: UserUpdated, _context: EventContext) -> None:
-    await commands.remember_customer(session, user_id=event.user_id, email=event.email, name=event.name)
+@users.on_many(UserCreated, UserUpdated)
+async def remember_customers(
+    session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
+) -> None:
+    # Of a user that is there more than once the last word counts.
+    await commands.remember_customers(session, {event.user_id: (event.email, event.name) for event, _ in events})
 
 
 @users.on(CreditReserved)

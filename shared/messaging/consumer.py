@@ -7,20 +7,23 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import groupby
+from typing import Any
 
 import structlog
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaMessage
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
+from shared.faults import is_passing
 from shared.messaging import metrics
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.envelope import Received, read_records
 from shared.messaging.failpoints import failpoint
-from shared.messaging.faults import is_passing
-from shared.messaging.slices import PoisonError, apply_slice, park_event, report
+from shared.messaging.handling import HandlerFailed, verdict_on
+from shared.messaging.slices import SliceResult, apply_slice, park_event, report
 from shared.messaging.subscription import Subscription
 
 logger = structlog.get_logger(__name__)
@@ -29,8 +32,13 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a batch is retried in place before it is given back, so that the group sees this member poll."""
-HANDLER_TRIES = 4
-"""How often an event may fail for a reason of its own before it is parked."""
+MOST_SLICE_EVENTS = 500
+"""In one transaction, if they are quick."""
+SLICE_SECONDS = 1.0
+"""So long may one transaction take: what is killed on the way has to be done again."""
+FIRST_SLICE_EVENTS = 100
+SUSPICIONS = 4
+"""How often a slice is tried with savepoints for those alone that failed: one failing event costs one more try."""
 COMMIT_TIMEOUT_SECONDS = 10.0
 TROUBLE_SECONDS = 30.0
 """So long a fault explains that no batch ends: longer than one try, with its time-outs, may take."""
@@ -49,6 +57,13 @@ class Consumer:
         self._sessions = sessions
         self._stopping = asyncio.Event()
         self._troubled_at = -math.inf
+        self._worked_at = -math.inf
+        self._slice_events = FIRST_SLICE_EVENTS
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since a transaction of it ended, whichever way."""
+        return time.monotonic() - self._worked_at
 
     @property
     def backing_off(self) -> bool:
@@ -93,69 +108,50 @@ class Consumer:
 
     async def _apply_partition(self, events: Sequence[Received]) -> None:
         with metrics.HANDLER_SECONDS.labels(self.name).time():
-            if not await self._apply_at_once(events):
-                for event in events:
-                    await self._apply_alone(event)
+            while events:
+                some, events = events[: self._slice_events], events[self._slice_events :]
+                began_at = time.monotonic()
+                await self._apply_some(some)
+                self._slice_events = _events_within_a_slice(len(some), time.monotonic() - began_at)
 
-    async def _apply_at_once(self, events: Sequence[Received]) -> bool:
-        """One transaction for all; False when one of them must be found and set aside."""
-        pauses = _Pauses()
-        while True:
-            try:
-                async with self._sessions.begin() as session:
-                    result = await apply_slice(
-                        session, consumer=self.name, subscription=self.subscription, events=events
-                    )
-            except Exception as fault:  # noqa: BLE001 - sorted into what passes and what must be found
-                if not is_passing(fault):
-                    logger.warning("slice_failed", consumer=self.name, events=len(events), fault=repr(fault))
-                    return False
-                await self._wait_for_better(pauses, fault)
-            else:
-                report(result, consumer=self.name)
-                return True
+    async def _apply_some(self, events: Sequence[Received]) -> None:
+        """As a whole; what fails is found, guarded and parked; when even the commit fails, one by one."""
+        suspects: set[int] = set()
+        try:
+            for _ in range(SUSPICIONS):
+                try:
+                    await self._in_transaction(self._apply_slice, events, guarded=suspects)
+                except HandlerFailed as failed:
+                    suspects |= failed.offsets
+                    metrics.RETRIES.labels(self.name).inc()
+                else:
+                    return
+            await self._in_transaction(self._apply_slice, events, guarded={event.offset for event in events})
+        except ServiceUnavailable:
+            raise
+        except Exception as fault:  # noqa: BLE001 - whatever it was, the next tries find whose it is
+            logger.warning("slice_failed", consumer=self.name, events=len(events), fault=repr(fault))
+            for event in events:
+                await self._apply_alone(event)
 
     async def _apply_alone(self, event: Received) -> None:
         """One transaction for one event; parks it when it can't be applied."""
-        pauses = _Pauses()
-        failures = 0
-        while True:
-            try:
-                async with self._sessions.begin() as session:
-                    result = await apply_slice(
-                        session, consumer=self.name, subscription=self.subscription, events=[event]
-                    )
-            except PoisonError as poison:
-                await self._park(event, poison.reason, poison.error)
-                return
-            except Exception as fault:
-                if is_passing(fault):
-                    await self._wait_for_better(pauses, fault)
-                    continue
-                failures += 1
-                if failures >= HANDLER_TRIES:
-                    logger.exception("event_handler_failed", consumer=self.name, offset=event.offset)
-                    await self._park(event, ParkReason.TRIES_USED_UP, repr(fault))
-                    return
-                metrics.RETRIES.labels(self.name).inc()
-                await self._pause(FIRST_PAUSE_SECONDS * 2**failures)
-            else:
-                report(result, consumer=self.name)
-                return
+        try:
+            await self._in_transaction(self._apply_slice, [event], guarded={event.offset})
+        except ServiceUnavailable:
+            raise
+        except Exception as fault:
+            logger.exception("event_commit_failed", consumer=self.name, offset=event.offset)
+            reason, error = verdict_on(fault)
+            await self._in_transaction(self._park, event, reason=reason, error=error)
 
-    async def _park(self, event: Received, reason: ParkReason, error: str) -> None:
+    async def _in_transaction(self, work: Callable[..., Awaitable[SliceResult]], *what: Any, **how: Any) -> None:
+        """Trouble that passes is waited out. Raises: ServiceUnavailable, and what is not going to pass."""
         pauses = _Pauses()
         while True:
             try:
                 async with self._sessions.begin() as session:
-                    result = await park_event(
-                        session,
-                        consumer=self.name,
-                        topic=self.subscription.topic,
-                        event=event,
-                        reason=reason,
-                        error=error,
-                    )
+                    result = await work(session, *what, **how)
             except Exception as fault:
                 if not is_passing(fault):
                     raise
@@ -163,6 +159,20 @@ class Consumer:
             else:
                 report(result, consumer=self.name)
                 return
+            finally:
+                self._worked_at = time.monotonic()
+
+    async def _apply_slice(
+        self, session: AsyncSession, events: Sequence[Received], *, guarded: Collection[int]
+    ) -> SliceResult:
+        return await apply_slice(
+            session, consumer=self.name, subscription=self.subscription, events=events, guarded=guarded
+        )
+
+    async def _park(self, session: AsyncSession, event: Received, *, reason: ParkReason, error: str) -> SliceResult:
+        return await park_event(
+            session, consumer=self.name, topic=self.subscription.topic, event=event, reason=reason, error=error
+        )
 
     async def _wait_for_better(self, pauses: "_Pauses", fault: Exception) -> None:
         """Raises: ServiceUnavailable when the patience is used up, or the process stops."""
@@ -188,6 +198,11 @@ class Consumer:
         except (KafkaError, TimeoutError) as fault:
             # The effects are committed; if the batch comes again, the inbox knows it.
             logger.warning("offsets_not_committed", consumer=self.name, fault=repr(fault))
+
+
+def _events_within_a_slice(events: int, seconds: float) -> int:
+    """How many fit into SLICE_SECONDS, at the pace of the last ones."""
+    return max(1, min(MOST_SLICE_EVENTS, int(events * SLICE_SECONDS / max(seconds, 0.001))))
 
 
 class _Pauses:

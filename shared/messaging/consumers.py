@@ -20,11 +20,16 @@ from shared.messaging.consumer import Consumer
 
 logger = structlog.get_logger(__name__)
 
-BATCH_RECORDS = 200
+BATCH_RECORDS = 1_000
+PARTITION_BYTES = 192 * 1024
+"""So little is fetched of one partition that a batch has events of several, which can be applied side by side."""
+BATCH_TIMEOUT_MS = 10
+"""FastStream waits so long for records, and then sleeps as long again, deaf to what arrives."""
 START_PAUSE_SECONDS = 2.0
 STOP_TIMEOUT_SECONDS = 10.0
+WATCH_SECONDS = 1.0
 LONGEST_TURN_SECONDS = 30.0
-"""A consumer that has not asked for more for so long, and does not say why, is stuck."""
+"""A consumer that has neither asked for more nor ended a transaction for so long, and does not say why, is stuck."""
 
 
 class Consumers:
@@ -36,6 +41,7 @@ class Consumers:
         self._consumers = consumers
         self._topic_prefix = topic_prefix
         self._running = False
+        self._watching: asyncio.Task[None] | None = None
         self._broker = KafkaBroker(
             # FastStream takes a string for one server, where aiokafka would split it.
             bootstrap_servers.split(","),
@@ -49,11 +55,12 @@ class Consumers:
         self._subscribers = {consumer.name: self._subscribe(consumer) for consumer in consumers}
 
     async def run(self) -> None:
-        """Start, and try again until it works; consuming itself goes on in FastStream's tasks."""
+        """Start, and try again until it works; consuming goes on in FastStream's tasks, watched by one of ours."""
         while self._consumers and not self._running:
             try:
                 await self._broker.start()
                 self._running = True
+                self._watching = asyncio.create_task(self._watch())
             except (KafkaError, OSError, TimeoutError) as fault:
                 logger.warning("consumers_not_started", fault=repr(fault))
                 await self._stop_broker()
@@ -61,6 +68,8 @@ class Consumers:
 
     async def stop(self) -> None:
         """Let the batches in hand finish, leave the groups; bounded in time."""
+        if self._watching is not None:
+            self._watching.cancel()
         for consumer in self._consumers:
             consumer.stop()
         await self._stop_broker()
@@ -78,11 +87,31 @@ class Consumers:
         if stalled := self.stalled():
             raise Unhealthy(", ".join(stalled))
 
+    async def _watch(self) -> None:
+        """Replace what has died: a socket's error can end aiokafka's coordination, and FastStream goes on asking it."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for name, subscriber in self._subscribers.items():
+                if _has_died(subscriber):
+                    logger.error("consumer_replaced", consumer=name)
+                    await self._start_again(subscriber)
+
+    async def _start_again(self, subscriber: BatchSubscriber) -> None:
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
+                await subscriber.stop()
+        except Exception as fault:  # noqa: BLE001 - it is given up; its successor is what counts
+            logger.warning("consumer_not_stopped", fault=repr(fault))
+        try:
+            await subscriber.start()
+        except Exception as fault:  # noqa: BLE001 - it is tried again at the next look
+            logger.warning("consumer_not_started", fault=repr(fault))
+
     def _is_stalled(self, consumer: Consumer) -> bool:
         subscriber = self._subscribers[consumer.name]
-        if not subscriber.tasks or all(task.done() for task in subscriber.tasks) or subscriber.consumer is None:
+        if _has_died(subscriber) or subscriber.consumer is None:
             return True
-        idle_seconds = _idle_seconds(subscriber.consumer)
+        idle_seconds = min(_idle_seconds(subscriber.consumer), consumer.idle_seconds)
         metrics.LAST_TURN.labels(consumer.name).set(time.time() - idle_seconds)
         return idle_seconds > LONGEST_TURN_SECONDS and not consumer.backing_off
 
@@ -95,6 +124,8 @@ class Consumers:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_records=BATCH_RECORDS,
+            batch_timeout_ms=BATCH_TIMEOUT_MS,
+            max_partition_fetch_bytes=PARTITION_BYTES,
             no_reply=True,
         )
 
@@ -126,6 +157,15 @@ class Consumers:
                 await self._broker.stop()
         except (KafkaError, OSError, TimeoutError) as fault:
             logger.warning("consumers_not_stopped", fault=repr(fault))
+
+
+def _has_died(subscriber: BatchSubscriber) -> bool:
+    """Whether it will never get another record, however long it is left alone."""
+    consumer = subscriber.consumer
+    if consumer is None or not subscriber.tasks or all(task.done() for task in subscriber.tasks):
+        return True
+    coordinating: asyncio.Task[None] = consumer._coordinator._coordination_task  # noqa: SLF001 - nothing public tells it
+    return coordinating.done()
 
 
 def _idle_seconds(consumer: AIOKafkaConsumer) -> float:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 import sqlalchemy as sa
@@ -19,6 +20,19 @@ _PARK = sa.text("""
     RETURNING id
 """)
 
+_FORGET = sa.text("""
+    WITH old AS (
+        SELECT id FROM parked_event
+        WHERE resolution IS NOT NULL AND resolved_at < now() - CAST(:older_than AS interval)
+        ORDER BY resolved_at LIMIT :limit
+    ), actions AS (
+        DELETE FROM parked_event_action WHERE parked_event_id IN (SELECT id FROM old)
+    ), events AS (
+        DELETE FROM parked_event WHERE id IN (SELECT id FROM old) RETURNING id
+    )
+    SELECT count(*) FROM events
+""")
+
 
 class ParkReason(StrEnum):
     """Why an event was not applied."""
@@ -26,6 +40,8 @@ class ParkReason(StrEnum):
     UNDECODABLE = "undecodable"
     INVALID = "invalid"
     REFUSED = "refused"
+    RETRYING = "retrying"
+    """The handler failed for a reason of its own; the drain tries it again, later each time."""
     TRIES_USED_UP = "tries_used_up"
     TOO_OLD = "too_old"
     OUT_OF_ORDER = "out_of_order"
@@ -65,3 +81,11 @@ async def park(session: AsyncSession, *, consumer: str, topic: str, parked: Park
         },
     )
     return row.first() is not None
+
+
+async def forget_resolved(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
+    """Delete one batch of resolved events with the record of what was done; repeat, a transaction each, until 0.
+
+    A record of Kafka that comes again after that is taken for a new one.
+    """
+    return await session.scalar(_FORGET, {"older_than": older_than, "limit": limit}) or 0

@@ -1,8 +1,8 @@
 """The inbox: which events a consumer has applied, kept in the transaction of their effects."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,13 +13,18 @@ from shared.messaging.envelope import EventContext
 RETENTION = timedelta(days=21)
 """How long an id is remembered: the topics' 7 days and a replay window twice as long."""
 
+# Nearly all are new, so those that are not are told: fewer rows to read.
 _CLAIM = sa.text("""
-    INSERT INTO inbox (consumer, day, event_id)
-    SELECT :consumer, day, event_id
-    FROM unnest(CAST(:days AS date[]), CAST(:event_ids AS uuid[])) AS i (day, event_id)
-    ORDER BY day, event_id
-    ON CONFLICT DO NOTHING
-    RETURNING event_id
+    WITH claimed AS (
+        INSERT INTO inbox (consumer, day, event_id)
+        SELECT :consumer, day, event_id
+        FROM unnest(CAST(:days AS date[]), CAST(:event_ids AS uuid[])) AS i (day, event_id)
+        ORDER BY day, event_id
+        ON CONFLICT DO NOTHING
+        RETURNING event_id
+    )
+    SELECT event_id FROM unnest(CAST(:event_ids AS uuid[])) AS i (event_id)
+    EXCEPT SELECT event_id FROM claimed
 """)
 
 _LOCK = sa.text("""
@@ -41,8 +46,7 @@ _ADVANCE = sa.text("""
 """)
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """How far a consumer is in one key: the last sequence it saw, and how many events of the key are parked."""
 
     sequence: int = 0
@@ -50,7 +54,7 @@ class Position:
 
 
 async def claim(session: AsyncSession, *, consumer: str, contexts: Collection[EventContext]) -> set[UUID]:
-    """Remember these events as applied; returns the ids that were not known before.
+    """Remember these events as applied; returns the ids that were known before.
 
     Another transaction that has claimed one of them and not ended is waited for. Days without a partition raise,
     so the caller parks what lies outside of RETENTION first.

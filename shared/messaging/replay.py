@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
+from shared.faults import is_passing
 from shared.messaging import inbox
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.envelope import Received, received_of
-from shared.messaging.faults import is_passing
+from shared.messaging.handling import PoisonError, apply_event, verdict_on
 from shared.messaging.parked_events import ParkedDetail, ParkedEvent, show_parked
-from shared.messaging.slices import PoisonError, apply_event
 from shared.messaging.subscription import Subscription
 
 logger = structlog.get_logger(__name__)
@@ -22,11 +23,36 @@ DRAIN = "drain"
 """The actor of what happens by itself."""
 HANDLER_TRIES = 3
 """How often one replay tries an event whose handler fails for a reason of its own, such as a lost race."""
+DRAIN_TRIES = 6
+"""How often such an event is taken up by itself, before somebody has to look."""
+FIRST_DRAIN_PAUSE = timedelta(seconds=5)
+"""From the failure to the first time; doubled from each to the next."""
 
 _HEAD = sa.text("""
     SELECT id FROM parked_event
     WHERE consumer = :consumer AND topic = :topic AND key = :key AND resolution IS NULL
     ORDER BY id LIMIT 1
+""")
+
+# The drain's own failures, which are on record, say how often an event was tried, and when it was last.
+_TO_DRAIN = sa.text("""
+    SELECT consumer, topic, key FROM (
+        SELECT DISTINCT ON (consumer, topic, key) id, consumer, topic, key, reason, parked_at
+        FROM parked_event
+        WHERE resolution IS NULL
+        AND (CAST(:consumers AS text[]) IS NULL OR consumer = ANY(CAST(:consumers AS text[])))
+        ORDER BY consumer, topic, key, id
+    ) AS head
+    WHERE reason = 'behind' OR reason = 'retrying' AND clock_timestamp() >= (
+        SELECT coalesce(max(acted_at), head.parked_at) + CAST(:first_pause AS interval) * 2 ^ count(*)
+        FROM parked_event_action
+        WHERE parked_event_id = head.id AND actor = :drain AND outcome = 'failed'
+    )
+    LIMIT :limit
+""")
+_TRIES = sa.text("""
+    SELECT count(*) FROM parked_event_action
+    WHERE parked_event_id = :id AND actor = :drain AND outcome = 'failed'
 """)
 
 
@@ -92,21 +118,18 @@ async def discard(sessions: Sessions, *, parked_ids: Sequence[int], actor: str, 
 async def keys_to_drain(
     session: AsyncSession, *, consumers: Collection[str] | None = None, limit: int = 100
 ) -> list[tuple[str, str, str]]:
-    """Keys whose first waiting event only stood behind one that is resolved: nothing holds them back any more.
+    """Keys whose first waiting event only stood behind another one, or is to be tried again by now.
 
     `consumers` are those that can apply something; None means all.
     """
     rows = await session.execute(
-        sa.text("""
-            SELECT consumer, topic, key FROM (
-                SELECT DISTINCT ON (consumer, topic, key) consumer, topic, key, reason
-                FROM parked_event
-                WHERE resolution IS NULL
-                AND (CAST(:consumers AS text[]) IS NULL OR consumer = ANY(CAST(:consumers AS text[])))
-                ORDER BY consumer, topic, key, id
-            ) AS head WHERE reason = 'behind' LIMIT :limit
-        """),
-        {"consumers": None if consumers is None else list(consumers), "limit": limit},
+        _TO_DRAIN,
+        {
+            "consumers": None if consumers is None else list(consumers),
+            "limit": limit,
+            "drain": DRAIN,
+            "first_pause": FIRST_DRAIN_PAUSE,
+        },
     )
     return [(consumer, topic, key) for consumer, topic, key in rows]
 
@@ -121,12 +144,11 @@ async def _apply_again(session: AsyncSession, *, subscription: Subscription, par
     received = _received_of(parked)
     if received.context is None:
         raise PoisonError(ParkReason.UNDECODABLE, received.error or "unreadable")
-    if parked.event.event_id is None:
-        # It could not be read when it came, so nobody has claimed it yet; it may have come again since.
-        fresh = await inbox.claim(session, consumer=parked.event.consumer, contexts=[received.context])
-        if received.context.event_id not in fresh:
-            return
-    await apply_event(session, subscription=subscription, event=received, context=received.context)
+    # What could not be read when it came was claimed by nobody yet; it may have come again since.
+    if parked.event.event_id is not None or not await inbox.claim(
+        session, consumer=parked.event.consumer, contexts=[received.context]
+    ):
+        await apply_event(session, subscription=subscription, event=received, context=received.context)
 
 
 def _received_of(parked: ParkedDetail) -> Received:
@@ -163,19 +185,20 @@ async def _resolve(
 
 async def _note_failure(sessions: Sessions, parked: ParkedEvent, *, actor: str, fault: Exception) -> str:
     """Put the failure on record; returns it in words."""
-    reason, why = (
-        (fault.reason, fault.error) if isinstance(fault, PoisonError) else (ParkReason.TRIES_USED_UP, repr(fault))
-    )
+    reason, why = verdict_on(fault)
     async with sessions.begin() as session:
-        # It is no longer only behind another one: left as it was, the drain would try it for ever.
+        await _note(session, parked, actor=actor, action="replay", outcome="failed", detail=why)
+        tries = await session.scalar(_TRIES, {"id": parked.id, "drain": DRAIN})
+        if reason is ParkReason.RETRYING and tries >= DRAIN_TRIES:
+            reason = ParkReason.TRIES_USED_UP
+        # What the drain takes up must change with a failure: left as it was, it would be tried for ever.
         await session.execute(
             sa.text(
                 "UPDATE parked_event SET reason = :reason, error = :error"
-                " WHERE id = :id AND resolution IS NULL AND reason = 'behind'"
+                " WHERE id = :id AND resolution IS NULL AND reason IN ('behind', 'retrying')"
             ),
             {"id": parked.id, "reason": reason.value, "error": why},
         )
-        await _note(session, parked, actor=actor, action="replay", outcome="failed", detail=why)
     logger.warning("parked_event_replay_failed", parked_event_id=parked.id, consumer=parked.consumer, reason=why)
     return why
 

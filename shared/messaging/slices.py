@@ -1,33 +1,25 @@
 """Applying one partition's slice of events in one transaction with its effects."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.errors import Refusal
+from shared.faults import is_passing
 from shared.messaging import dead_letter, inbox, metrics
 from shared.messaging.dead_letter import Parked, ParkReason
 from shared.messaging.envelope import EventContext, Received
 from shared.messaging.failpoints import failpoint
+from shared.messaging.handling import HandlerFailed, PoisonError, apply_events, verdict_on
 from shared.messaging.inbox import Position
-from shared.messaging.subscription import Subscription
-from shared.telemetry import continued_trace
+from shared.messaging.subscription import Handling, Subscription
 
 logger = structlog.get_logger(__name__)
-
-
-class PoisonError(Exception):
-    """One event of the slice can never be applied; the slice must be run again event by event."""
-
-    def __init__(self, reason: ParkReason, error: str) -> None:
-        super().__init__(error)
-        self.reason = reason
-        self.error = error
 
 
 @dataclass
@@ -40,6 +32,21 @@ class SliceResult:
     parked: list[Parked] = field(default_factory=list)
 
 
+class _Window(NamedTuple):
+    """The days for which the inbox has partitions."""
+
+    oldest: date
+    newest: date
+
+    @classmethod
+    def now(cls) -> "_Window":
+        today = datetime.now(UTC).date()
+        return cls(today - inbox.RETENTION + timedelta(days=1), today + timedelta(days=1))
+
+    def __contains__(self, day: object) -> bool:
+        return isinstance(day, date) and self.oldest <= day <= self.newest
+
+
 @dataclass
 class _Slice:
     """A slice half way: where its keys are, and what was done so far."""
@@ -47,14 +54,22 @@ class _Slice:
     session: AsyncSession
     consumer: str
     subscription: Subscription
-    oldest: date
-    fresh: set[UUID]
-    positions: dict[str, Position]
-    steps: dict[str, Position] = field(default_factory=dict)
+    guarded: Collection[int]
+    window: _Window
+    known: set[UUID]
+    """Events that were applied or parked before, or are by now."""
+    before: dict[str, Position]
+    """Where the keys were when their rows were locked."""
+    now: dict[str, Position] = field(default_factory=dict)
+    """Where those of them are that this slice has moved."""
+    run: list[tuple[Received, EventContext]] = field(default_factory=list)
+    """Neighbours that one handler is going to get together."""
+    handling: Handling | None = None
+    """Of the run."""
     result: SliceResult = field(default_factory=SliceResult)
 
     async def take(self, event: Received) -> None:
-        """Apply one event, or see why not."""
+        """Apply one event, or see why not; the last ones wait for `end`."""
         context = event.context
         if context is None:
             await self._park(event, ParkReason.UNDECODABLE, event.error)
@@ -63,22 +78,74 @@ class _Slice:
         is_late = context.sequence <= last.sequence
         if last.sequence and context.sequence > last.sequence + 1:
             self.result.gaps.append(context)
-        if self.subscription.handler_of(context.type) is None:
+        handling = self.subscription.handling_of(context.type)
+        if handling is None:
             self._move(event)
-        elif not _is_in_window(context, self.oldest):
+        elif context.day not in self.window:
             await self._take_old(event, context, is_late=is_late)
-        elif context.event_id not in self.fresh:
+        elif context.event_id in self.known:
             self.result.duplicates += 1
-        elif is_late:
+        else:
+            self.known.add(context.event_id)
+            await self._take_new(event, context, handling, last=last)
+
+    async def end(self) -> None:
+        """Apply what is left, and move the keys on."""
+        await self._end_run()
+        steps = {
+            key: Position(position.sequence, position.parked - self.before.get(key, Position()).parked)
+            for key, position in self.now.items()
+        }
+        await inbox.advance(self.session, consumer=self.consumer, topic=self.subscription.topic, steps=steps)
+
+    async def _apply(self, event: Received, context: EventContext, handling: Handling) -> None:
+        if event.offset in self.guarded:
+            await self._end_run()
+            await self._apply_guarded(event, context, handling)
+            return
+        if handling is not self.handling or not handling.takes_many:
+            await self._end_run()
+            self.handling = handling
+        self.run.append((event, context))
+        self._count(event, context)
+
+    async def _end_run(self) -> None:
+        run, self.run = self.run, []
+        if not run or self.handling is None:
+            return
+        try:
+            await apply_events(self.session, handling=self.handling, events=run)
+        except Exception as fault:
+            if is_passing(fault):
+                raise
+            raise HandlerFailed({event.offset for event, _ in run}) from fault
+
+    async def _apply_guarded(self, event: Received, context: EventContext, handling: Handling) -> None:
+        """In a savepoint: what fails leaves nothing behind but itself, parked."""
+        try:
+            async with self.session.begin_nested():
+                await apply_events(self.session, handling=handling, events=[(event, context)])
+        except Exception as fault:
+            if is_passing(fault):
+                raise
+            if not isinstance(fault, PoisonError):
+                logger.exception("event_handler_failed", consumer=self.consumer, offset=event.offset)
+            await self._park(event, *verdict_on(fault))
+        else:
+            self._count(event, context)
+
+    def _count(self, event: Received, context: EventContext) -> None:
+        self._move(event)
+        self.result.applied.append(context)
+
+    async def _take_new(self, event: Received, context: EventContext, handling: Handling, *, last: Position) -> None:
+        if context.sequence <= last.sequence:
             # It was never applied, and its successors were: somebody must decide.
             await self._park(event, ParkReason.OUT_OF_ORDER, f"sequence {last.sequence} was here before")
         elif last.parked:
             await self._park(event, ParkReason.BEHIND)
         else:
-            await apply_event(self.session, subscription=self.subscription, event=event, context=context)
-            self.fresh.discard(context.event_id)
-            self._move(event)
-            self.result.applied.append(context)
+            await self._apply(event, context, handling)
 
     async def _take_old(self, event: Received, context: EventContext, *, is_late: bool) -> None:
         """The inbox knows nothing of the event's day any more; the key's position still tells a repetition."""
@@ -88,13 +155,12 @@ class _Slice:
             await self._park(event, ParkReason.TOO_OLD, f"the event is of {context.day}")
 
     def _position(self, key: str) -> Position:
-        before, step = self.positions.get(key, Position()), self.steps.get(key, Position())
-        return Position(sequence=max(before.sequence, step.sequence), parked=before.parked + step.parked)
+        return self.now.get(key) or self.before.get(key) or Position()
 
     def _move(self, event: Received, *, parked: int = 0) -> None:
-        step = self.steps.get(event.key, Position())
+        last = self._position(event.key)
         sequence = event.context.sequence if event.context else 0
-        self.steps[event.key] = Position(sequence=max(step.sequence, sequence), parked=step.parked + parked)
+        self.now[event.key] = Position(max(last.sequence, sequence), last.parked + parked)
 
     async def _park(self, event: Received, reason: ParkReason, error: str | None = None) -> None:
         parked = Parked(event, reason, error)
@@ -107,31 +173,40 @@ class _Slice:
 
 
 async def apply_slice(
-    session: AsyncSession, *, consumer: str, subscription: Subscription, events: Sequence[Received]
+    session: AsyncSession,
+    *,
+    consumer: str,
+    subscription: Subscription,
+    events: Sequence[Received],
+    guarded: Collection[int] = (),
 ) -> SliceResult:
     """Apply events of one partition, in order, each at most once; the caller commits.
 
-    Raises: PoisonError when a handled event can't be applied, and whatever a handler raises besides.
+    Those at the offsets `guarded` get a savepoint, which costs two round trips: if one of them fails, it is parked, and
+    the later ones of its key behind it.
+
+    Raises: HandlerFailed when any other can't be applied, and trouble that passes.
     """
-    oldest = _oldest_day()
+    window = _Window.now()
     claimable = [
         event.context
         for event in events
-        if event.context and subscription.handler_of(event.context.type) and _is_in_window(event.context, oldest)
+        if event.context and subscription.handling_of(event.context.type) and event.context.day in window
     ]
     applying = _Slice(
         session=session,
         consumer=consumer,
         subscription=subscription,
-        oldest=oldest,
-        fresh=await inbox.claim(session, consumer=consumer, contexts=claimable),
-        positions=await inbox.lock_positions(
+        guarded=guarded,
+        window=window,
+        known=await inbox.claim(session, consumer=consumer, contexts=claimable),
+        before=await inbox.lock_positions(
             session, consumer=consumer, topic=subscription.topic, keys=(event.key for event in events)
         ),
     )
     for event in events:
         await applying.take(event)
-    await inbox.advance(session, consumer=consumer, topic=subscription.topic, steps=applying.steps)
+    await applying.end()
     failpoint("consumer.handled")
     return applying.result
 
@@ -140,7 +215,7 @@ async def park_event(
     session: AsyncSession, *, consumer: str, topic: str, event: Received, reason: ParkReason, error: str
 ) -> SliceResult:
     """Put one event aside and move its key on; the caller commits."""
-    if event.context and _is_in_window(event.context, _oldest_day()):
+    if event.context and event.context.day in _Window.now():
         await inbox.claim(session, consumer=consumer, contexts=[event.context])
     await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[event.key])
     parked = Parked(event, reason, error)
@@ -153,9 +228,11 @@ async def park_event(
 def report(result: SliceResult, *, consumer: str) -> None:
     """Count and log what a committed slice did."""
     now = datetime.now(UTC)
+    end_to_end = metrics.END_TO_END.labels(consumer)
     for context in result.applied:
-        metrics.APPLIED.labels(consumer, context.type).inc()
-        metrics.END_TO_END.labels(consumer).observe(max(0.0, (now - context.time).total_seconds()))
+        end_to_end.observe(max(0.0, (now - context.time).total_seconds()))
+    for event_type, count in Counter(context.type for context in result.applied).items():
+        metrics.APPLIED.labels(consumer, event_type).inc(count)
     if result.duplicates:
         metrics.DUPLICATES.labels(consumer).inc(result.duplicates)
     for context in result.gaps:
@@ -177,38 +254,3 @@ def report(result: SliceResult, *, consumer: str) -> None:
             partition=parked.received.partition,
             offset=parked.received.offset,
         )
-
-
-async def apply_event(
-    session: AsyncSession, *, subscription: Subscription, event: Received, context: EventContext
-) -> None:
-    """Run the handler of one event. Raises: PoisonError, and what the handler raises besides refusals."""
-    found = subscription.handler_of(context.type)
-    if found is None:
-        return
-    event_class, handler = found
-    try:
-        data = event_class.model_validate_json(event.value)
-    except ValidationError as invalid:
-        raise PoisonError(ParkReason.INVALID, _summary(invalid)) from invalid
-    if data.key != event.key:
-        raise PoisonError(ParkReason.INVALID, "the record's key is not the event's key")
-    try:
-        with continued_trace(context.traceparent, tracestate=context.tracestate):
-            await handler(session, data, context)
-    except Refusal as refusal:
-        raise PoisonError(ParkReason.REFUSED, f"{refusal.code}: {refusal.detail or refusal.title}") from refusal
-
-
-def _oldest_day() -> date:
-    return datetime.now(UTC).date() - inbox.RETENTION + timedelta(days=1)
-
-
-def _is_in_window(context: EventContext, oldest: date) -> bool:
-    """Whether the inbox has a partition for the event's id."""
-    return oldest <= context.day <= datetime.now(UTC).date() + timedelta(days=1)
-
-
-def _summary(invalid: ValidationError) -> str:
-    """Where and why, without the values: they may be personal."""
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['type']}" for e in invalid.errors())

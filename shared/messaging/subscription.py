@@ -1,6 +1,7 @@
 """What a service does with the events of one topic: a table from type to handler."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,6 +11,16 @@ from shared.messaging.envelope import EventContext
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[AsyncSession, E, EventContext], Awaitable[None]]
+BatchHandler = Callable[[AsyncSession, Sequence[tuple[Any, EventContext]]], Awaitable[None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Handling:
+    """A handler, and the types it handles by their names."""
+
+    handler: Callable[..., Awaitable[None]]
+    event_classes: dict[str, type[Event]]
+    takes_many: bool = False
 
 
 class Subscription:
@@ -23,29 +34,46 @@ class Subscription:
         """More than one partition at once only where the handlers of two keys lock no row in common."""
         self.topic = topic
         self.partitions_at_once = partitions_at_once
-        self._handlers: dict[str, tuple[type[Event], Handler[Any]]] = {}
+        self._handlings: dict[str, Handling] = {}
 
     def on(self, event_type: type[E]) -> Callable[[Handler[E]], Handler[E]]:
         """Register the handler of one type. Raises: ValueError for another topic's type or a second handler."""
-        if event_type.topic != self.topic:
-            raise ValueError(f"{event_type.type} is sent on {event_type.topic}, not on {self.topic}")
-        if event_type.type in self._handlers:
-            raise ValueError(f"{event_type.type} has a handler already")
 
         def register(handler: Handler[E]) -> Handler[E]:
-            self._handlers[event_type.type] = (event_type, handler)
+            self._add(Handling(handler, {event_type.type: event_type}))
             return handler
 
         return register
 
-    def handler_of(self, event_type: str) -> tuple[type[Event], Handler[Any]] | None:
-        """The class and the handler of a type; None when this service ignores it."""
-        return self._handlers.get(event_type)
+    def on_many(self, *event_types: type[Event]) -> Callable[[BatchHandler], BatchHandler]:
+        """Register a handler that gets neighbouring events of these types together, in their order.
+
+        A key may be there more than once. It runs outside of the events' traces, so what records events takes them
+        one by one. Raises: as `on`.
+        """
+
+        def register(handler: BatchHandler) -> BatchHandler:
+            self._add(Handling(handler, {each.type: each for each in event_types}, takes_many=True))
+            return handler
+
+        return register
+
+    def handling_of(self, event_type: str) -> Handling | None:
+        """Who handles a type; None when this service ignores it."""
+        return self._handlings.get(event_type)
 
     @property
     def event_types(self) -> list[type[Event]]:
         """The classes that have a handler."""
-        return [event_class for event_class, _ in self._handlers.values()]
+        return [handling.event_classes[name] for name, handling in self._handlings.items()]
+
+    def _add(self, handling: Handling) -> None:
+        for name, event_class in handling.event_classes.items():
+            if event_class.topic != self.topic:
+                raise ValueError(f"{name} is sent on {event_class.topic}, not on {self.topic}")
+            if name in self._handlings:
+                raise ValueError(f"{name} has a handler already")
+            self._handlings[name] = handling
 
 
 def by_consumer(service: str, subscriptions: Iterable[Subscription]) -> dict[str, Subscription]:

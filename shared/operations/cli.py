@@ -52,7 +52,7 @@ class Tool:
 
     def run(self, work: "Callable[[Sessions], Awaitable[bool]]") -> None:
         """Work on the service's database; exit status 1 when `work` says that something stopped, 2 for a refusal."""
-        from shared.messaging.faults import is_passing
+        from shared.faults import is_passing
 
         settings = self.load_settings()
         # Beside the output, which may be read by a program; everybody's acts are on record in the database.

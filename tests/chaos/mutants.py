@@ -45,8 +45,8 @@ def no_inbox() -> None:
     """The consumer remembers neither events nor positions."""
 
     async def claim(session: AsyncSession, *, consumer: str, contexts: Collection[EventContext]) -> set[UUID]:
-        del session, consumer
-        return {context.event_id for context in contexts}
+        del session, consumer, contexts
+        return set()
 
     async def lock_positions(
         session: AsyncSession, *, consumer: str, topic: str, keys: Iterable[str]

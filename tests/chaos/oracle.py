@@ -10,7 +10,7 @@ from deploy.demo.invariants import Finding
 from shared.messaging.dead_letter import ParkReason
 from tests.chaos.accounts import LIMIT_CENTS
 
-POISON = frozenset({ParkReason.REFUSED, ParkReason.TRIES_USED_UP})
+POISON = frozenset({ParkReason.REFUSED, ParkReason.RETRYING})
 """Why the first parked event of a key may be parked. Everything else would be ours."""
 
 

@@ -55,9 +55,9 @@ def handled() -> list[Handled]:
     for service, its_subscriptions in subscriptions().items():
         for subscription in its_subscriptions:
             for event_class in subscription.event_types:
-                entry = subscription.handler_of(event_class.type)
-                if entry is not None:
-                    found.append(Handled(service, event_class, entry[1].__name__))
+                handling = subscription.handling_of(event_class.type)
+                if handling is not None:
+                    found.append(Handled(service, event_class, handling.handler.__name__))
     return found
 
 

@@ -25,7 +25,7 @@ REFUSED_CENTS = 666
 BROKEN_CENTS = 667
 
 
-class OutOfOrders(Refusal):
+class NotWanted(Refusal):
     """The test's handler does not want this one."""
 
     status = 409
@@ -53,7 +53,7 @@ def subscription() -> Subscription:
             {"event_id": context.event_id, "key": context.key, "sequence": context.sequence},
         )
         if event.amount_cents == REFUSED_CENTS:
-            raise OutOfOrders
+            raise NotWanted
         if event.amount_cents == BROKEN_CENTS:
             raise ZeroDivisionError("the handler has a bug")
 

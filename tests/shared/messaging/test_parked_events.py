@@ -144,7 +144,7 @@ async def test_an_unreadable_event_can_only_be_discarded(database: Database) -> 
             session,
             consumer=CONSUMER,
             topic="users",
-            event=type(event)(**{**event.__dict__, "context": None, "headers": {}}),
+            event=event._replace(context=None, headers={}),
             reason=ParkReason.UNDECODABLE,
             error="the header ce_specversion is missing",
         )

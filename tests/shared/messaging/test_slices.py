@@ -10,9 +10,11 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.envelope import Received
-from shared.messaging.slices import PoisonError, SliceResult, apply_slice, park_event
+from shared.messaging.handling import HandlerFailed, PoisonError, verdict_on
+from shared.messaging.slices import SliceResult, apply_slice, park_event
 from tests.builders import received
 from tests.shared.messaging.scenario import (
+    BROKEN_CENTS,
     CONSUMER,
     REFUSED_CENTS,
     Rows,
@@ -28,10 +30,16 @@ def old_id() -> UUID:
     return UUID(int=(int(then.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | 1)
 
 
-async def applied(database: Database, *events: Received) -> SliceResult:
+async def applied(database: Database, *events: Received, guarded: bool = False) -> SliceResult:
     """One committed slice."""
     async with database.sessions.begin() as session:
-        return await apply_slice(session, consumer=CONSUMER, subscription=subscription(), events=events)
+        return await apply_slice(
+            session,
+            consumer=CONSUMER,
+            subscription=subscription(),
+            events=events,
+            guarded=[event.offset for event in events] if guarded else [],
+        )
 
 
 async def parked(database: Database, event: Received) -> None:
@@ -56,6 +64,17 @@ async def test_an_event_twice_in_one_slice_is_applied_once(database: Database) -
     event = received(credit_reserved(user_id), sequence=1, event_id=event_id)
     await applied(database, event, event)
     assert await Rows(database.sessions).effects() == [(str(user_id), 1)]
+
+
+async def test_an_event_twice_in_one_slice_is_parked_once(database: Database) -> None:
+    """Seed 3002 of the workload `poison`: a relay's successor had sent again what a key's poison held back."""
+    blocked = new_id()
+    await parked(database, received(credit_reserved(blocked), sequence=1))
+    once = received(credit_reserved(blocked), sequence=2, event_id=new_id())
+    again = once._replace(offset=once.offset + 1_000_000)
+    result = await applied(database, once, again)
+    assert (result.duplicates, len(result.parked)) == (1, 1)
+    assert await Rows(database.sessions).parked() == [(str(blocked), 1, "refused"), (str(blocked), 2, "behind")]
 
 
 async def test_an_event_of_before_the_inbox_remembers_is_a_repetition_if_its_key_is_past_it(
@@ -98,14 +117,36 @@ async def test_a_missing_predecessor_is_noticed_and_the_event_applied(database: 
 
 
 async def test_a_refused_event_rolls_the_slice_back(database: Database) -> None:
-    with pytest.raises(PoisonError, match="not_wanted"):
-        await applied(
-            database,
-            received(credit_reserved(), sequence=1),
-            received(credit_reserved(cents=REFUSED_CENTS), sequence=1),
-        )
+    refused = received(credit_reserved(cents=REFUSED_CENTS), sequence=1)
+    with pytest.raises(HandlerFailed) as failed:
+        await applied(database, received(credit_reserved(), sequence=1), refused)
+    assert failed.value.offsets == {refused.offset}
     rows = Rows(database.sessions)
     assert (await rows.effects(), await rows.count("inbox"), await rows.count("inbox_sequence")) == ([], 0, 0)
+
+
+async def test_a_guarded_slice_parks_what_fails_and_applies_the_rest(database: Database) -> None:
+    good, refused, broken = new_id(), new_id(), new_id()
+    result = await applied(
+        database,
+        received(credit_reserved(good), sequence=1),
+        received(credit_reserved(refused, cents=REFUSED_CENTS), sequence=1),
+        received(credit_reserved(broken, cents=BROKEN_CENTS), sequence=1),
+        received(credit_reserved(refused), sequence=2),
+        received(credit_reserved(good), sequence=2),
+        received(credit_reserved(broken), sequence=2),
+        guarded=True,
+    )
+    rows = Rows(database.sessions)
+    assert [context.key for context in result.applied] == [str(good), str(good)]
+    assert await rows.effects() == [(str(good), 1), (str(good), 2)]
+    assert await rows.parked() == [
+        (str(refused), 1, "refused"),
+        (str(broken), 1, "retrying"),
+        (str(refused), 2, "behind"),
+        (str(broken), 2, "behind"),
+    ]
+    assert sorted(await rows.of("SELECT sequence, parked FROM inbox_sequence")) == [(2, 0), (2, 2), (2, 2)]
 
 
 async def test_later_events_of_a_parked_key_wait_behind_it_and_other_keys_flow(database: Database) -> None:
@@ -159,10 +200,13 @@ async def test_an_event_older_than_the_inbox_remembers_is_parked_not_applied(dat
 )
 async def test_data_that_does_not_fit_its_type_is_poison(database: Database, value: bytes, error: str) -> None:
     event = received(credit_reserved(), sequence=1)
-    broken = Received(**{**event.__dict__, "value": value})
-    with pytest.raises(PoisonError, match=error) as caught:
+    broken = event._replace(value=value)
+    with pytest.raises(HandlerFailed) as failed:
         await applied(database, broken)
-    assert caught.value.reason is ParkReason.INVALID
+    assert isinstance(failed.value.__cause__, PoisonError)
+    reason, said = verdict_on(failed.value.__cause__)
+    assert reason is ParkReason.INVALID
+    assert error in said
 
 
 async def test_two_members_with_one_event_apply_it_once(database: Database) -> None:

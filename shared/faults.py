@@ -1,10 +1,13 @@
-"""Telling trouble with the infrastructure, which passes, from trouble with an event, which does not."""
+"""Telling trouble with the infrastructure, which passes, from trouble with the work itself, which does not."""
+
+from traceback import walk_tb
 
 import asyncpg
 from sqlalchemy import exc
 
 _OF_THE_STATEMENT = ("0A", "21", "22", "23", "42", "P0")
 """SQLSTATE classes that the same statement meets again: its data, a constraint, its syntax, a raised exception."""
+_DRIVERS = frozenset({"asyncpg", "sqlalchemy"})
 
 
 def is_passing(fault: BaseException) -> bool:
@@ -19,3 +22,14 @@ def is_passing(fault: BaseException) -> bool:
     if isinstance(fault, asyncpg.PostgresError):
         return not (fault.sqlstate or "").startswith(_OF_THE_STATEMENT)
     return isinstance(fault, (OSError, TimeoutError, exc.TimeoutError, asyncpg.InterfaceError))
+
+
+def is_database_trouble(fault: BaseException) -> bool:
+    """Whether it passes, and is the database's: it is away, locked or full, or no connection to it is free.
+
+    The drivers hand on what a socket raises, and their time-outs, as they are: only the way that such a fault came
+    tells a database that is away from a file that is missing.
+    """
+    return is_passing(fault) and any(
+        frame.f_globals.get("__name__", "").partition(".")[0] in _DRIVERS for frame, _ in walk_tb(fault.__traceback__)
+    )
