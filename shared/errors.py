@@ -9,7 +9,8 @@
     ├── PreconditionRequired  428
     └── TooManyRequests       429
 
-A service subclasses beside the rule that refuses. Anything raised that is not a Refusal is a fault: status 500, logged.
+A service subclasses beside the rule that refuses. Anything raised that is not a Refusal is a fault: logged, and status
+500, or 503 where the database is what keeps the request from being answered.
 """
 
 from collections.abc import Mapping

@@ -81,7 +81,7 @@ def access_matrix(app: FastAPI) -> dict[str, str]:
 
 
 def _access_of(dependant: Dependant) -> str:
-    calls = list(_calls_of(dependant))
+    calls = list(calls_of(dependant))
     roles = ["|".join(sorted(call.roles)) for call in calls if isinstance(call, RoleGuard)]
     if roles:
         return " and ".join(sorted(set(roles)))
@@ -90,7 +90,8 @@ def _access_of(dependant: Dependant) -> str:
     return "public" if public in calls else UNDECLARED
 
 
-def _calls_of(dependant: Dependant) -> Iterator[object]:
+def calls_of(dependant: Dependant) -> Iterator[object]:
+    """Every dependency of a route, those of its dependencies too."""
     for dependency in dependant.dependencies:
         yield dependency.call
-        yield from _calls_of(dependency)
+        yield from calls_of(dependency)

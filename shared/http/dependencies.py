@@ -8,7 +8,7 @@ from shared.cache import Cache
 from shared.database import Sessions
 
 
-async def _sessions(request: Request) -> Sessions:
+async def database_sessions(request: Request) -> Sessions:
     sessions: Sessions = request.app.state.sessions
     return sessions
 
@@ -18,6 +18,6 @@ async def _cache(request: Request) -> Cache:
     return cache
 
 
-SessionsDep = Annotated[Sessions, Depends(_sessions)]
+SessionsDep = Annotated[Sessions, Depends(database_sessions)]
 """The route opens its transaction itself, `async with sessions.begin()`, and answers after the commit."""
 CacheDep = Annotated[Cache, Depends(_cache)]

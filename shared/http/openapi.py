@@ -1,35 +1,64 @@
-"""The OpenAPI document, completed by what routes need not say themselves: problem schemas and refused callers."""
+"""The OpenAPI document, completed by what routes need not say: problem schemas, refused callers, a database away."""
 
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
-from shared.http.auth import UNDECLARED, RoleRequired, TokenMissing, access_matrix
-from shared.http.problems import Problem, responses
+from shared.errors import Refusal
+from shared.http.auth import UNDECLARED, RoleRequired, TokenMissing, access_matrix, calls_of
+from shared.http.dependencies import database_sessions
+from shared.http.problems import MEDIA_TYPE, DatabaseUnavailable, Problem, responses
 from shared.http.tokens import KeysUnavailable, TokenExpired, TokenInvalid
+
+Json = dict[str, Any]
+
+_OF_CALLERS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
+_OF_ROLES = (*_OF_CALLERS, RoleRequired)
+_OF_ACCESS: dict[str, tuple[type[Refusal], ...]] = {"public": (), UNDECLARED: (), "caller": _OF_CALLERS}
 
 
 def complete_openapi(app: FastAPI) -> None:
     generate = app.openapi
 
-    def openapi() -> dict[str, Any]:
+    def openapi() -> Json:
         document = generate()
         _, schemas = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-        _document_refused_callers(app, document)
+        _document_common_refusals(app, document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
 
 
-def _document_refused_callers(app: FastAPI, document: dict[str, Any]) -> None:
-    of_callers = responses(TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
-    of_roles = of_callers | responses(RoleRequired)
-    access = access_matrix(app)
+def _document_common_refusals(app: FastAPI, document: Json) -> None:
+    access, on_database = access_matrix(app), _routes_on_the_database(app)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            asked = access.get(f"{method.upper()} {path}", "public")
-            added = {"public": {}, UNDECLARED: {}, "caller": of_callers}.get(asked, of_roles)
-            for status, response in added.items():
-                operation["responses"].setdefault(str(status), response)
+            route = f"{method.upper()} {path}"
+            refusals = _OF_ACCESS.get(access.get(route, "public"), _OF_ROLES)
+            if route in on_database:
+                refusals = (*refusals, DatabaseUnavailable)
+            for status, response in responses(*refusals).items():
+                documented = operation["responses"].get(str(status))
+                operation["responses"][str(status)] = _merged(documented, response) if documented else response
+
+
+def _routes_on_the_database(app: FastAPI) -> set[str]:
+    return {
+        f"{method} {route.path}"
+        for route in iter_route_contexts(app.routes)
+        if (dependant := getattr(route, "dependant", None)) and database_sessions in calls_of(dependant)
+        for method in route.methods or ()
+    }
+
+
+def _merged(documented: Json, added: Json) -> Json:
+    """The route's own words, and the examples that are missing there; what is no problem stays as it is."""
+    content = documented.get("content", {}).get(MEDIA_TYPE)
+    if content is None:
+        return documented
+    examples = added["content"][MEDIA_TYPE]["examples"] | content.get("examples", {})
+    # A new one: FastAPI lets operations share what they have in common.
+    return documented | {"content": documented["content"] | {MEDIA_TYPE: content | {"examples": examples}}}

@@ -64,6 +64,20 @@ class InternalError(Refusal):
     code = "internal_error"
 
 
+class DatabaseUnavailable(Refusal):
+    """The database is not available at the moment."""
+
+    status = 503
+    code = "database_unavailable"
+
+    def __init__(self) -> None:
+        # The connection may have been cut between the commit and its confirmation.
+        super().__init__(
+            "The request may or may not have been carried out. Send it again, with its Idempotency-Key if it has one.",
+            headers={"Retry-After": "2"},
+        )
+
+
 class FieldProblem(BaseModel):
     """One thing wrong with the request."""
 

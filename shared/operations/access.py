@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from shared.http.auth import RoleRequired, TokenMissing, require_role
+from shared.http.dependencies import SessionsDep
 from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid
 from shared.operations.parked import ParkedOperations
 from shared.operations.sending import Sending
@@ -25,7 +26,8 @@ class Operations:
     sending: Sending
 
 
-def _operations(request: Request) -> Operations:
+async def _operations(request: Request, _sessions: SessionsDep) -> Operations:
+    # Their sessions are the service's own: asked for here, so that the routes are seen to need the database.
     operations: Operations = request.app.state.operations
     return operations
 

@@ -1,17 +1,26 @@
 """The OpenAPI documents are complete: whoever reads them can write a client without asking."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi import FastAPI
+from joserfc.jwk import KeySet, OKPKey
 
+from shared.ids import new_id
 from tests.architecture.source import SERVICES
 from tests.contracts.access import routes_of
+from tests.contracts.applications import applications
+from tests.shared.http.token_issuer import TokenIssuer
 
 Operations = dict[str, dict[str, Any]]
 NEEDS_NO_EXAMPLE = {"const", "enum", "default", "$ref", "allOf"}
 """Of a property: what already shows its values."""
+NEEDS_NO_DATABASE = {"GET /.well-known/jwks.json"}
+PARAMETER = re.compile(r"{(\w+)}")
 
 
 @pytest.fixture(params=SERVICES)
@@ -84,6 +93,25 @@ def test_an_operation_with_a_bearer_token_documents_its_refusals(
     assert [name for name, statuses in expected.items() if not statuses <= set(operations[name]["responses"])] == []
 
 
+def test_every_operation_on_the_database_documents_that_it_may_be_away(operations: Operations) -> None:
+    silent = {name for name, operation in operations.items() if not _may_lack_its_database(operation)}
+    assert silent <= NEEDS_NO_DATABASE
+
+
+async def test_every_reading_operation_answers_as_documented_while_database_and_cache_are_away(tmp_path: Path) -> None:
+    issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first"})]))
+    wrong = []
+    for app in applications(tmp_path).values():
+        app.state.token_verifier = issuer.verifier()
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as client:
+            for path, operation in _reading(app.openapi()).items():
+                answer = await client.get(PARAMETER.sub(_example, path), headers=issuer.header("admin"))
+                expected = (503, "database_unavailable") if _may_lack_its_database(operation) else (200, None)
+                if (answer.status_code, answer.json().get("code")) != expected:
+                    wrong.append((path, answer.text))
+    assert wrong == []
+
+
 def test_every_success_says_what_comes_back(operations: Operations) -> None:
     silent = [
         (name, status)
@@ -109,6 +137,21 @@ def test_every_body_has_examples(document: dict[str, Any]) -> None:
 def _tail(name: str) -> str:
     method, path = name.split(" ")
     return "_".join([*path.replace("{", "").replace("}", "").replace("-", "_").split("/"), method.lower()])
+
+
+def _reading(document: dict[str, Any]) -> Operations:
+    paths = document["paths"].items()
+    return {path: methods["get"] for path, methods in paths if "get" in methods and not path.startswith("/health")}
+
+
+def _example(parameter: re.Match[str]) -> str:
+    return "17" if parameter[1] == "parked_id" else str(new_id())
+
+
+def _may_lack_its_database(operation: dict[str, Any]) -> bool:
+    unavailable = operation["responses"].get("503", {"content": {}})
+    examples = unavailable["content"].get("application/problem+json", {}).get("examples", {})
+    return "database_unavailable" in examples
 
 
 def _refusals(access: str) -> set[str]:
