@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
@@ -25,6 +26,10 @@ Timed = Callable[[Sessions], Awaitable[None]]
 POLL = timedelta(seconds=5)
 """The longest a job waits when its wake-up was lost."""
 RESTART_PAUSE_SECONDS = 2.0
+
+_JOB_LOG = tuple(
+    sa.table(name, sa.column("id"), sa.column("created")) for name in ("pgqueuer_log", "pgqueuer_statistics")
+)
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,24 @@ async def enqueue(
         dedupe_key=dedupe_key,
         headers={"traceparent": trace} if trace else None,
     )
+
+
+async def forget_job_log(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
+    """Delete one batch of what PgQueuer logged of ended jobs, and of its sums; returns how many rows there were.
+
+    PgQueuer itself never does. Repeat, a transaction each, until it returns 0.
+    """
+    deleted = 0
+    ctid: sa.ColumnElement[Any] = sa.literal_column("ctid")
+    for table in _JOB_LOG:
+        # By id, which rises with time: the sums have no index on their time.
+        oldest = sa.select(ctid, table.c.created).select_from(table).order_by(table.c.id).limit(limit).subquery()
+        old = sa.select(ctid).select_from(oldest).where(oldest.c.created < sa.func.now() - older_than)
+        # Found again by where they lie: by their ids, so many would have the planner read the whole table.
+        of_batch = ctid == sa.func.any(sa.func.array(old.scalar_subquery()))
+        gone = await session.scalars(sa.delete(table).where(of_batch).returning(sa.literal(1)))
+        deleted += len(gone.all())
+    return deleted
 
 
 def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _TaskOptions) -> None:

@@ -137,3 +137,11 @@ CREATE TABLE operation (
 V2_DOWN = """
 DROP TABLE operation;
 """
+
+V3_UP = """
+CREATE INDEX ix_parked_event_resolved ON parked_event (resolved_at) WHERE resolution IS NOT NULL;
+"""
+
+V3_DOWN = """
+DROP INDEX ix_parked_event_resolved;
+"""

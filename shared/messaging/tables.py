@@ -109,6 +109,7 @@ def _add_parked_events(metadata: sa.MetaData) -> None:
             "id",
             postgresql_where=sa.text("resolution IS NULL"),
         ),
+        sa.Index("ix_parked_event_resolved", "resolved_at", postgresql_where=sa.text("resolution IS NOT NULL")),
     )
     sa.Table(
         "parked_event_action",

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,17 @@ RESTS_TOLD = 25
 
 _COLUMNS = "id, kind, actor, parameters, status, total, done, position, error, started_at, moved_at"
 _BACKLOG = sa.text("SELECT count(*) > :most FROM (SELECT FROM outbox LIMIT :most + 1) AS waiting")
+# Without an index of its own: people begin operations, so there are few, and each page would have to keep it up.
+_FORGET = sa.text("""
+    WITH forgotten AS (
+        DELETE FROM operation WHERE id IN (
+            SELECT id FROM operation
+            WHERE status <> 'running' AND moved_at < now() - CAST(:older_than AS interval)
+            LIMIT :limit
+        ) RETURNING id
+    )
+    SELECT count(*) FROM forgotten
+""")
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,11 @@ async def note_error(session: AsyncSession, operation_id: UUID, error: str) -> N
     await session.execute(
         sa.text("UPDATE operation SET error = :error WHERE id = :id"), {"id": operation_id, "error": error}
     )
+
+
+async def forget_ended(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
+    """Delete one batch of ended operations that have not moved since; repeat, a transaction each, until 0."""
+    return await session.scalar(_FORGET, {"older_than": older_than, "limit": limit}) or 0
 
 
 async def _move(sessions: Sessions, operation_id: UUID, *, take_step: TakeStep) -> Operation | None:

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
 import sqlalchemy as sa
 
 from shared.database import Database, Sessions, dsn_of, open_database
-from shared.jobs import JobRunner, Jobs, enqueue
+from shared.jobs import JobRunner, Jobs, enqueue, forget_job_log
 from shared.telemetry import continued_trace, current_traceparent
 from tests.databases import DatabaseFactory
 from tests.shared.messaging.scenario import until
@@ -135,3 +135,32 @@ async def test_a_job_goes_on_in_the_trace_that_enqueued_it(database: Database, d
     async with running(jobs, database, database_url):
         await until(has_run, what="the job ran")
     assert traces == ["0af7651916cd43dd8448eb211c80319c"]
+
+
+async def test_the_log_of_jobs_does_not_grow_for_ever(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        for days in (9, 8, 1):
+            at = {"at": datetime.now(UTC) - timedelta(days=days)}
+            await session.execute(
+                sa.text(
+                    "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint)"
+                    " VALUES (:at, 1, 'successful', 0, 'note')"
+                ),
+                at,
+            )
+            await session.execute(
+                sa.text(
+                    "INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)"
+                    " VALUES (:at, 1, 0, 'successful', 'note')"
+                ),
+                at,
+            )
+    deleted: list[int] = []
+    while not deleted or deleted[-1]:
+        async with database.sessions.begin() as session:
+            deleted.append(await forget_job_log(session, older_than=timedelta(days=7), limit=1))
+    assert deleted == [2, 2, 0]
+    async with database.sessions() as session:
+        for table in ("pgqueuer_log", "pgqueuer_statistics"):
+            left = await session.scalars(sa.text(f"SELECT now() - created < interval '7 days' FROM {table}"))  # noqa: S608
+            assert left.all() == [True]
