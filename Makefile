@@ -14,7 +14,7 @@ WORKERS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run demo status stop test check chaos chaos-quick lint format migrate up down logs clean reset
+.PHONY: help venv run demo status stop test check chaos chaos-quick bench lint format migrate up down logs clean reset
 
 help: ## Print this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ chaos: .venv/.complete ## Break everything on purpose, over and over: CHAOS="--s
 chaos-quick: .venv/.complete ## The failpoint list, the mutants and three short campaigns: under 10 minutes
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/chaos
 	@$(BIN)/python -m tests.chaos --seeds 3 --seconds 30 --seed 255871 --workload hot-keys,poison,orders $(CHAOS)
+
+bench: .venv/.complete ## Measure against bare baselines: BENCH="--only relay --rows 0"
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 lint: .venv/.complete ## Style, types and layers
 	@$(BIN)/ruff check

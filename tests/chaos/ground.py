@@ -66,10 +66,10 @@ class Ground:
         finally:
             await connection.close()
 
-    async def new_database(self, name: str) -> str:
+    async def new_database(self, name: str, *, template: str = TEMPLATE) -> str:
         """A migrated one; its URL leads through the proxy."""
         connection = await asyncpg.connect(self.postgres.admin_url)
-        await create_owned_database(connection, name=name, owner="chaos", template=TEMPLATE)
+        await create_owned_database(connection, name=name, owner="chaos", template=template)
         await connection.close()
         return self.database_url(name, port=self.proxy.port)
 
@@ -98,11 +98,14 @@ class Ground:
 
 
 @asynccontextmanager
-async def prepared_ground(folder: Path, *, brokers: int) -> AsyncIterator[Ground]:
-    """Start everything, and make the template of the databases; stop it all in the end."""
+async def prepared_ground(folder: Path, *, brokers: int, durable: bool = False) -> AsyncIterator[Ground]:
+    """Start everything, and make the template of the databases; stop it all in the end.
+
+    `durable`: PostgreSQL as it runs in production, which a crash of the machine would not hurt.
+    """
     logs = folder / "logs"
     logs.mkdir(parents=True)
-    postgres = Postgres(folder=folder / "postgres", port=free_port(), password=PASSWORD, durable=False)
+    postgres = Postgres(folder=folder / "postgres", port=free_port(), password=PASSWORD, durable=durable)
     nodes = _nodes(folder, brokers)
     supervisor = Supervisor(
         logs=logs,

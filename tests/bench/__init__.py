@@ -1,0 +1,1 @@
+"""Benchmarks: each figure beside its baseline, from one run on one machine."""

@@ -1,0 +1,133 @@
+"""Poison: whether events that can't be applied hold up those of other keys."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from statistics import median
+
+import sqlalchemy as sa
+from aiokafka import AIOKafkaProducer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import open_database
+from shared.errors import Refusal
+from shared.events.users import UserUpdated
+from shared.ids import new_id
+from shared.messaging.consumer import Consumer
+from shared.messaging.consumers import Consumers
+from shared.messaging.envelope import EventContext
+from shared.messaging.subscription import Subscription
+from tests.bench.backlog import TOPIC, Message, message_of, messages, user_event
+from tests.bench.consuming_rivals import UPSERT_ONE
+from tests.bench.delay import Delay, percentiles
+from tests.bench.figures import Figure
+from tests.bench.replica import create_replica
+from tests.bench.setting import Setting
+
+RATE = 500
+SECONDS = 8
+WARM_SECONDS = 2
+POISON_EVERY = 200
+"""Of 200 events one is poison: refused, or a fault of the handler's own, in turn; each has a key of its own."""
+LOCALES = {"refused": "x-refused", "broken": "x-broken"}
+REST_SECONDS = 10.0
+LIMIT = 1.1
+
+
+class EventNotWanted(Refusal):
+    """The reader refuses this one for good."""
+
+    status = 409
+    code = "not_wanted"
+
+
+async def measure(setting: Setting) -> list[Figure]:
+    """From sending to applied, of the good events: with poison among them, and without."""
+    found: dict[bool, list[Delay]] = {False: [], True: []}
+    for _ in range(setting.rounds):
+        for is_poisoned, delays in found.items():
+            delays.append(await _delay(setting, is_poisoned=is_poisoned))
+    return [
+        Figure(
+            bench="poison",
+            what=f"sent to applied, {percentile}, other keys than the poison's, {RATE} events/s",
+            value=median(getattr(delay, percentile) for delay in found[True]),
+            unit="ms",
+            better="less",
+            baseline="the same without poison",
+            baseline_value=median(getattr(delay, percentile) for delay in found[False]),
+            goal=LIMIT,
+        )
+        for percentile in ("p50", "p99")
+    ]
+
+
+async def _delay(setting: Setting, *, is_poisoned: bool) -> Delay:
+    database_url, prefix = await setting.new_database("poison"), await setting.new_topics("poison")
+    await create_replica(database_url)
+    applied: dict[str, float] = {}
+    async with _reader(database_url, kafka=setting.ground.kafka, topic_prefix=prefix, applied=applied):
+        sent = await _send(setting.ground.kafka, prefix + TOPIC, is_poisoned=is_poisoned)
+        async with asyncio.timeout(REST_SECONDS):
+            while not sent.keys() <= applied.keys():  # noqa: ASYNC110 - handlers tell nobody
+                await asyncio.sleep(0.05)
+    return percentiles([1000 * (applied[event_id] - at) for event_id, at in sent.items()])
+
+
+@asynccontextmanager
+async def _reader(
+    database_url: str, *, kafka: str, topic_prefix: str, applied: dict[str, float]
+) -> AsyncIterator[None]:
+    """Notes in `applied` when the handler of an event was done, the last time that it ran."""
+    users = Subscription(TOPIC, partitions_at_once=3)
+
+    @users.on(UserUpdated)
+    async def remember(session: AsyncSession, user: UserUpdated, context: EventContext) -> None:
+        await session.execute(UPSERT_ONE, {"user_id": user.user_id, "email": user.email, "name": user.name})
+        if user.locale == LOCALES["refused"]:
+            raise EventNotWanted
+        if user.locale == LOCALES["broken"]:
+            await session.execute(sa.text("SELECT 1 / 0"))
+        applied[str(context.event_id)] = time.monotonic()
+
+    database = open_database(database_url, service="reader", pool_size=4)
+    consumers = Consumers(
+        [Consumer(name=f"reader.{TOPIC}", subscription=users, sessions=database.sessions)],
+        bootstrap_servers=kafka,
+        client_id="bench",
+        topic_prefix=topic_prefix,
+    )
+    await consumers.run()
+    try:
+        yield
+    finally:
+        await consumers.stop()
+        await database.close()
+
+
+async def _send(kafka: str, topic: str, *, is_poisoned: bool) -> dict[str, float]:
+    """At a steady rate; when each good event was sent, without those of the warm-up."""
+    good = messages(RATE * (WARM_SECONDS + SECONDS))
+    poison = [_poison(number) for number in range(len(good) // POISON_EVERY)] if is_poisoned else []
+    sent: dict[str, float] = {}
+    async with AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True) as producer:
+        started = time.monotonic()
+        for number, message in enumerate(good):
+            await asyncio.sleep(max(0.0, started + number / RATE - time.monotonic()))
+            if number >= RATE * WARM_SECONDS:
+                sent[_id_of(message)] = time.monotonic()
+            await producer.send(topic, key=message.key, value=message.value, headers=message.headers)
+            if poison and number % POISON_EVERY == 0:
+                bad = poison[number // POISON_EVERY]
+                await producer.send(topic, key=bad.key, value=bad.value, headers=bad.headers)
+    return sent
+
+
+def _poison(number: int) -> Message:
+    locale = LOCALES["refused" if number % 2 else "broken"]
+    return message_of(user_event(new_id(), number).model_copy(update={"locale": locale}), sequence=1)
+
+
+def _id_of(message: Message) -> str:
+    return dict(message.headers)["ce_id"].decode()

@@ -1,0 +1,113 @@
+"""A past for the tables that every service has: what months of events, parked events and jobs leave behind."""
+
+from collections.abc import Mapping
+
+import asyncpg
+
+from shared.database import dsn_of
+
+# `$1` is the number of rows, `n` counts them from the oldest on; ids are as old as what they name.
+MESSAGING_FILLS = {
+    # Row ids from the outbox itself: those of the events to come go on from there.
+    "outbox_sent": """
+        INSERT INTO outbox_sent (
+            day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, payload,
+            shard, partition, "offset", sent_at
+        )
+        SELECT (at AT TIME ZONE 'UTC')::date, nextval(pg_get_serial_sequence('outbox', 'id')), uuidv7(at - now()),
+               topic, uuidv7(at - now() - interval '1 day')::text, 1, type, 'urn:orderly:filled',
+               'urn:orderly:event:' || type, at, '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+               convert_to(repeat('{"filled":true}', 20), 'UTF8'), 0, n % 3, n / 3, at + interval '5 ms'
+        FROM (
+            SELECT n, now() - interval '7 days' * (1 - n::float8 / $1) AS at,
+                   CASE n % 2 WHEN 0 THEN 'orders' ELSE 'users' END AS topic,
+                   CASE n % 2 WHEN 0 THEN 'order.created' ELSE 'user.updated' END AS type
+            FROM generate_series(1, $1::bigint) AS n
+        ) AS past
+    """,
+    "event_stream": """
+        INSERT INTO event_stream (topic, key, sequence) SELECT topic, key, sequence FROM outbox_sent
+        ON CONFLICT DO NOTHING
+    """,
+    "inbox": """
+        INSERT INTO inbox (consumer, day, event_id)
+        SELECT consumer, (uuid_extract_timestamp(event_id) AT TIME ZONE 'UTC')::date, event_id
+        FROM (
+            SELECT (ARRAY['notifications.orders', 'notifications.users', 'orders.users', 'users.orders'])[1 + n % 4]
+                   AS consumer,
+                   uuidv7(interval '-21 days' * (1 - n::float8 / $1)) AS event_id
+            FROM generate_series(1, $1::bigint) AS n
+        ) AS past
+    """,
+    "inbox_sequence": """
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence)
+        SELECT 'notifications.' || topic, topic, key, sequence FROM event_stream
+    """,
+    # Offsets that no topic reaches: a record that was parked before is not parked again.
+    "parked_event": """
+        INSERT INTO parked_event (
+            consumer, topic, partition, "offset", key, event_id, type, sequence, headers, payload, reason, error,
+            parked_at, resolution, resolved_at
+        )
+        SELECT 'notifications.orders', 'orders', n % 3, 1000000000000 + n / 3, uuidv7(at - now())::text,
+               uuidv7(at - now()), 'order.confirmed', 2, '{"ce_type": "order.confirmed", "ce_sequence": "2"}',
+               convert_to(repeat('{"filled":true}', 20), 'UTF8'), 'refused', 'filled', at,
+               CASE n % 2 WHEN 0 THEN 'replayed' ELSE 'discarded' END, at + interval '1 hour'
+        FROM (
+            SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
+        ) AS past
+    """,
+    "parked_event_action": """
+        INSERT INTO parked_event_action (parked_event_id, actor, action, outcome, acted_at)
+        SELECT id, 'filled', CASE resolution WHEN 'replayed' THEN 'replay' ELSE 'discard' END, 'done', resolved_at
+        FROM parked_event WHERE resolution IS NOT NULL ORDER BY id LIMIT $1
+    """,
+    "operation": """
+        INSERT INTO operation (id, kind, actor, parameters, status, total, done, started_at, moved_at)
+        SELECT uuidv7(at - now()), 'republish', 'filled', '{}', 'done', 1000, 1000, at, at + interval '1 minute'
+        FROM (
+            SELECT now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
+        ) AS past
+    """,
+    # Younger than a day: older ones are what the upkeep deletes.
+    "idempotency_key": """
+        INSERT INTO idempotency_key (caller, route, key_hash, fingerprint, status, headers, body, created_at)
+        SELECT uuidv7(interval '-90 days' * random()), 'POST /v1/orders', sha256(int8send(n)), sha256(int8send(-n)),
+               201, '{"content-type": "application/json", "location": "/v1/orders/filled"}',
+               convert_to(repeat('{"filled":true}', 30), 'UTF8'), now() - interval '20 hours' * (1 - n::float8 / $1)
+        FROM generate_series(1, $1::bigint) AS n
+    """,
+    # The job queue's own record of what became of each job, and its sums by the second: younger than a week.
+    "pgqueuer_log": """
+        INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint, aggregated)
+        SELECT now() - interval '6 days' * (1 - n::float8 / $1), nextval(pg_get_serial_sequence('pgqueuer', 'id')),
+               (ARRAY['queued', 'picked', 'successful'])[1 + n % 3]::pgqueuer_status, 0, 'deliver_email', true
+        FROM generate_series(1, $1::bigint) AS n
+    """,
+    "pgqueuer_statistics": """
+        INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)
+        SELECT date_trunc('sec', now()) - interval '1 second' * (($1 - n) / 3), 3, 0,
+               (ARRAY['queued', 'picked', 'successful'])[1 + n % 3]::pgqueuer_status, 'deliver_email'
+        FROM generate_series(1, $1::bigint) AS n
+    """,
+}
+
+
+async def fill_messaging_tables(url: str, *, rows: int) -> None:
+    """Put `rows` rows into every messaging table, as if long since done with; the outbox stays as it is.
+
+    `url`: SQLAlchemy's, of a migrated database's owner. Indexes and constraints are at work all the while.
+    """
+    await fill(url, MESSAGING_FILLS, rows=rows)
+
+
+async def fill(url: str, fills: Mapping[str, str], *, rows: int) -> None:
+    """Run a statement for each table, in their order, then bring planner and vacuum up to date."""
+    connection = await asyncpg.connect(dsn_of(url))
+    try:
+        for statement in fills.values():
+            await connection.execute(statement, *([rows] if "$1" in statement else []))
+        for table in fills:
+            await connection.execute(f"VACUUM (ANALYZE) {table}")
+    finally:
+        await connection.close()

@@ -1,0 +1,133 @@
+"""A past for each service's own tables: people, orders that have ended, and what was told of them."""
+
+from tests.bench.rows import fill
+
+# As in `rows`. Every invariant holds: what would hold stock or reserved credit is in an end state.
+USERS_FILLS = {
+    "user_account": """
+        INSERT INTO user_account (
+            id, email, name, locale, time_zone, roles, status, password_hash, created_at, updated_at, version
+        )
+        SELECT uuidv7(at - now()), 'filled-' || n || '@example.com', 'Filled Person ' || n, 'en', 'UTC',
+               ARRAY['customer'], 'active',
+               '$argon2id$v=19$m=65536,t=3,p=4$ZmlsbGVkZmlsbGVkZmls$ZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmk',
+               at, at, 1
+        FROM (
+            SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
+        ) AS past
+    """,
+    # Sessions and tokens that still hold: expired ones are what the clean-up deletes.
+    "user_session": """
+        INSERT INTO user_session (id, user_id, user_agent, created_at, last_used_at, expires_at)
+        SELECT uuidv7(-age), id, 'filled/1.0', now() - age, now() - age, now() - age + interval '30 days'
+        FROM (SELECT id, interval '25 days' * random() AS age FROM user_account WHERE email LIKE 'filled-%') AS people
+    """,
+    "refresh_token": """
+        INSERT INTO refresh_token (token_hash, session_id, expires_at)
+        SELECT sha256(uuid_send(id)), id, expires_at FROM user_session WHERE user_agent = 'filled/1.0'
+    """,
+    "credit_reservation": """
+        INSERT INTO credit_reservation (
+            order_id, user_id, amount_cents, refunded_cents, currency, status, reason, created_at, updated_at
+        )
+        SELECT uuidv7(created_at - now()), id, 5000, 0, 'GBP', status,
+               CASE status WHEN 'refused' THEN 'limit_exceeded' END, created_at, created_at
+        FROM (
+            SELECT id, created_at,
+                   (ARRAY['used', 'released', 'refused'])[1 + row_number() OVER (ORDER BY id) % 3] AS status
+            FROM user_account WHERE email LIKE 'filled-%'
+        ) AS people
+    """,
+    "credit_account": """
+        INSERT INTO credit_account (user_id, limit_cents, reserved_cents, used_cents, currency)
+        SELECT a.id, 100000, 0, CASE r.status WHEN 'used' THEN r.amount_cents ELSE 0 END, 'GBP'
+        FROM user_account a JOIN credit_reservation r ON r.user_id = a.id WHERE a.email LIKE 'filled-%'
+    """,
+}
+
+ORDERS_FILLS = {
+    "product": """
+        INSERT INTO product (sku, name, description, price_cents, currency, stock, reserved, active, version)
+        SELECT 'FILLED-' || lpad(n::text, 9, '0'),
+               (ARRAY['Red', 'Blue', 'Green', 'Small', 'Large'])[1 + n % 5] || ' filled ' ||
+               (ARRAY['lantern', 'cake stand', 'jigsaw', 'bunting', 'mug', 'wrap', 'sign'])[1 + n % 7] || ' ' || n,
+               'Something to have been sold.', 100 + n % 4900, 'GBP', 1000000, 0, true, 1
+        FROM generate_series(1, $1::bigint) AS n
+    """,
+    "customer": """
+        INSERT INTO customer (user_id, email, name)
+        SELECT uuidv7(interval '-365 days' * (1 - n::float8 / $1)), 'filled-' || n || '@example.com',
+               'Filled Person ' || n
+        FROM generate_series(1, $1::bigint) AS n
+    """,
+    # No number that is given out holds a zero, and they are scattered like those that are.
+    "customer_order": """
+        INSERT INTO customer_order (
+            id, number, user_id, status, currency, total_cents, refunded_cents, deadline, version,
+            created_at, updated_at
+        )
+        SELECT uuidv7(at - now()), 'O-0' || upper(to_hex(n * 10661009860 % 17249876309)), user_id, status, 'GBP', 5000,
+               CASE status WHEN 'refunded' THEN 5000 ELSE 0 END, at + interval '2 minutes', 2, at, at
+        FROM (
+            SELECT n, user_id, now() - interval '365 days' * (1 - n::float8 / $1) AS at,
+                   (ARRAY['delivered', 'shipped', 'rejected', 'cancelled', 'refunded'])[1 + n % 5] AS status
+            FROM (SELECT user_id, row_number() OVER (ORDER BY md5(user_id::text)) AS n FROM customer) AS people
+            WHERE n <= $1
+        ) AS past
+    """,
+    "order_item": """
+        INSERT INTO order_item (order_id, sku, position, name, unit_price_cents, quantity)
+        SELECT o.id, p.sku, 1, p.name, 2500, 2
+        FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM customer_order WHERE number LIKE 'O-0%') AS o
+        JOIN (SELECT sku, name, row_number() OVER (ORDER BY md5(sku)) AS n FROM product WHERE sku LIKE 'FILLED-%') AS p
+        USING (n)
+    """,
+    "order_timeline": """
+        INSERT INTO order_timeline (order_id, at, status, actor, actor_id)
+        SELECT id, created_at, 'pending', 'customer', user_id FROM customer_order WHERE number LIKE 'O-0%'
+        UNION ALL
+        SELECT id, created_at + interval '1 second', status, 'system', NULL FROM customer_order WHERE number LIKE 'O-0%'
+    """,
+}
+
+NOTIFICATIONS_FILLS = {
+    "recipient": """
+        INSERT INTO recipient (user_id, email, name, locale, time_zone)
+        SELECT uuidv7(interval '-365 days' * (1 - n::float8 / $1)), 'filled-' || n || '@example.com',
+               'Filled Person ' || n, 'en', 'UTC'
+        FROM generate_series(1, $1::bigint) AS n
+    """,
+    "notification": """
+        INSERT INTO notification (id, user_id, event_id, event_type, category, title, data, created_at, read_at)
+        SELECT uuidv7(at - now()), user_id, uuidv7(at - now()), 'order.confirmed', 'orders', 'Your order is confirmed',
+               '{"order_id": "019ab0f2-31b4-7e0d-8a6c-5b9d0f7e2a13", "number": "O-ZZEAKPZ4", "total_cents": 10710}',
+               at, CASE n % 2 WHEN 0 THEN at + interval '1 hour' END
+        FROM (
+            SELECT user_id, n, now() - interval '365 days' * (1 - n::float8 / $1) AS at
+            FROM (SELECT user_id, row_number() OVER (ORDER BY md5(user_id::text)) AS n FROM recipient) AS people
+            WHERE n <= $1
+        ) AS past
+    """,
+    "delivery": """
+        INSERT INTO delivery (
+            id, notification_id, channel, status, attempts, provider, provider_message_id, sent_at
+        )
+        SELECT uuidv7(created_at - now()), id, channel, 'sent', attempts, provider, message_id,
+               created_at + interval '1 second'
+        FROM notification
+        CROSS JOIN (
+            VALUES ('in_app', 0, NULL, NULL), ('email', 1, 'smtp', 'filled')
+        ) AS channels (channel, attempts, provider, message_id)
+        WHERE title = 'Your order is confirmed'
+    """,
+}
+
+SERVICE_FILLS = {"users": USERS_FILLS, "orders": ORDERS_FILLS, "notifications": NOTIFICATIONS_FILLS}
+
+
+async def fill_service_tables(service: str, url: str, *, rows: int) -> None:
+    """Put at least `rows` rows into each of the service's own tables, besides what is there.
+
+    `url`: SQLAlchemy's, of the migrated database's owner.
+    """
+    await fill(url, SERVICE_FILLS[service], rows=rows)

@@ -1,0 +1,52 @@
+"""What every benchmark is given: servers as they run in production, and how much of everything."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+
+from shared.messaging.kafka_topics import create_topics
+from tests.bench.rows import fill_messaging_tables
+from tests.chaos.ground import TEMPLATE, Ground
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """The servers and the size of one run."""
+
+    ground: Ground
+    rounds: int
+    """How often each contender runs; they take turns, and their medians count."""
+    events: int
+    """In one round."""
+    rows: int
+    """In every table of every database, before anything is measured."""
+    template: str
+    """The migrated database, with those rows, that others are copied from."""
+
+    async def new_database(self, purpose: str) -> str:
+        """A migrated database with `rows` rows in every table; its URL, straight to the server."""
+        name = f"bench_{purpose}_{next(_numbers)}"
+        await self.ground.new_database(name, template=self.template)
+        return self.ground.database_url(name)
+
+    async def new_topics(self, purpose: str) -> str:
+        """All declared topics, empty; the prefix of their names."""
+        prefix = f"bench-{purpose}-{next(_numbers)}."
+        await create_topics(self.ground.kafka, prefix=prefix)
+        return prefix
+
+
+@asynccontextmanager
+async def prepared_setting(ground: Ground, *, rounds: int, events: int, rows: int) -> AsyncIterator[Setting]:
+    """Make the template, filled where rows are wanted; drop it in the end."""
+    if not rows:
+        yield Setting(ground=ground, rounds=rounds, events=events, rows=rows, template=TEMPLATE)
+        return
+    template = f"template_{rows}_rows"
+    await ground.new_database(template)
+    await fill_messaging_tables(ground.database_url(template), rows=rows)
+    yield Setting(ground=ground, rounds=rounds, events=events, rows=rows, template=template)
+    await ground.execute(f'DROP DATABASE "{template}"')
