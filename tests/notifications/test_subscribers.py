@@ -185,7 +185,9 @@ async def _until_done_or_waiting(sessions: Sessions, task: asyncio.Task[None]) -
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     async with asyncio.timeout(10), sessions() as session:
-        while not task.done() and not await session.scalar(waiting):  # noqa: ASYNC110 - a lock wait has no event
+        while not task.done() and not await session.scalar(waiting):
+            # A transaction sees the activity as it was when it first looked.
+            await session.rollback()
             await asyncio.sleep(0.01)
 
 
