@@ -65,17 +65,18 @@ class Relay:
         self._shard = shard
         self._lease = Lease(shard=shard, owner=str(uuid.uuid4()))
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stop = asyncio.Event()
         self._breaks: dict[str, tuple[float, float]] = {}
         self._last_turn = time.monotonic()
 
     def wake(self) -> None:
-        """Something was committed; don't wait for the next poll."""
-        self._wake.set()
+        """Something was committed; don't wait for the next poll. Nothing to a relay that stands by."""
+        if self._lease.is_held:
+            self._wake.set()
 
     def stop(self) -> None:
         """End after the page in hand."""
-        self._stopping = True
+        self._stop.set()
         self._wake.set()
 
     async def check(self) -> None:
@@ -95,7 +96,7 @@ class Relay:
     async def run(self) -> None:
         """Work until `stop`; whatever goes wrong is tried again for ever."""
         pause = FIRST_BREAK_SECONDS
-        while not self._stopping:
+        while not self._stop.is_set():
             try:
                 connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=15)
                 try:
@@ -106,7 +107,7 @@ class Relay:
             except (LeaseLost, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
                 logger.warning("relay_interrupted", shard=self._shard, fault=repr(fault))
                 self._lease.lose()
-                await self._rest(pause)
+                await self._rest(pause, until=self._stop)
                 pause = min(pause * 2, LONGEST_BREAK_SECONDS)
 
     async def close(self) -> None:
@@ -115,13 +116,13 @@ class Relay:
 
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         poll = SHORTEST_POLL_SECONDS
-        await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-        while not self._stopping:
+        await connection.add_listener(CHANNEL, lambda *_: self.wake())
+        while not self._stop.is_set():
             self._last_turn = time.monotonic()
-            if not await self._lease.hold(connection):
-                await self._rest(LONGEST_POLL_SECONDS)
-                continue
             self._wake.clear()
+            if not await self._lease.hold(connection):
+                await self._rest(LONGEST_POLL_SECONDS, until=self._stop)
+                continue
             broken = [topic for topic, (until, _) in self._breaks.items() if until > time.monotonic()]
             rows = await connection.fetch(_PAGE, self._shard, broken, PAGE_ROWS)
             if rows:
@@ -129,7 +130,7 @@ class Relay:
                 await self._send(connection, rows)
                 poll = SHORTEST_POLL_SECONDS
             if len(rows) < PAGE_ROWS:
-                await self._rest(poll)
+                await self._rest(poll, until=self._wake)
                 poll = min(poll * 2, LONGEST_POLL_SECONDS)
         await self._lease.release(connection)
 
@@ -168,10 +169,10 @@ class Relay:
         self._breaks[topic] = (time.monotonic() + seconds, seconds)
         logger.warning("publish_failed", topic=topic, fault=repr(fault), retry_in_seconds=seconds)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self, seconds: float, *, until: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                await until.wait()
         except TimeoutError:
             return
 

@@ -63,7 +63,7 @@ def skip_locked() -> None:
     page = _PAGE.replace("LIMIT $3", f"LIMIT least($3, {SKIP_LOCKED_ROWS}) FOR UPDATE SKIP LOCKED")
 
     async def work(self: Relay, connection: Any) -> None:
-        while not self._stopping:
+        while not self._stop.is_set():
             async with connection.transaction():
                 rows = await connection.fetch(page, self._shard, [], SKIP_LOCKED_ROWS)
                 sent, _ = await self._publisher.publish(rows)
@@ -72,7 +72,7 @@ def skip_locked() -> None:
                     "DELETE FROM outbox WHERE id = ANY($1::bigint[])", [one.row_id for one in sent]
                 )
             if not rows:
-                await self._rest(0.05)
+                await self._rest(0.05, until=self._wake)
 
     Relay._work = work  # type: ignore[method-assign]
 

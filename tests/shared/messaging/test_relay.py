@@ -17,6 +17,7 @@ from shared.messaging.lease import Lease
 from shared.messaging.outbox import record
 from shared.messaging.publisher import Publisher, partition_of
 from shared.messaging.relay import Relay
+from shared.messaging.wakeup import CHANNEL
 from tests.shared.messaging.scenario import Rows, credit_reserved, until
 
 UNREACHABLE = "127.0.0.1:1"
@@ -147,6 +148,22 @@ async def test_a_leader_that_was_stopped_for_too_long_moves_nothing(
         await asyncio.sleep(1)
         assert not relay.is_leader
     assert await Rows(database.sessions).count("outbox") == 1
+    await connection.close()
+
+
+async def test_wake_ups_do_not_keep_a_relay_busy_that_stands_by(
+    database_url: str, relay_of: Callable[..., Relay]
+) -> None:
+    connection = await asyncpg.connect(dsn_of(database_url))
+    assert await Lease(shard=0, owner="usurper").hold(connection)
+    relay, turns = relay_of(), set()
+    async with running(relay):
+        for _ in range(80):
+            relay.wake()
+            await connection.execute(f"NOTIFY {CHANNEL}")
+            turns.add(relay._last_turn)
+            await asyncio.sleep(0.01)
+    assert len(turns) <= 3
     await connection.close()
 
 
