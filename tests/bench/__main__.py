@@ -17,7 +17,7 @@ import structlog
 import typer
 
 from deploy.local.screen import Screen
-from tests.bench import consuming, memory, poison, relaying, saga
+from tests.bench import consuming, delay, memory, poison, relaying, saga
 from tests.bench.figures import Change, Figure, changes_of
 from tests.bench.machine import machine
 from tests.bench.report import as_markdown, changes_table, figures_table, write_between_markers
@@ -26,6 +26,7 @@ from tests.chaos.ground import Ground, prepared_ground
 
 BENCHES: dict[str, Callable[[Setting], Awaitable[list[Figure]]]] = {
     "relay": relaying.measure,
+    "delay": delay.measure,
     "consumer": consuming.measure,
     "poison": poison.measure,
     "memory": memory.measure,

@@ -1,4 +1,4 @@
-"""The relay: how many events a second it takes out of a full outbox, and how soon one is in Kafka after its commit."""
+"""The relay: how many events a second it takes out of a full outbox."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import asyncpg
 from shared.database import dsn_of
 from shared.messaging.publisher import Publisher
 from shared.messaging.relay import Relay
-from tests.bench import delay, rivals
+from tests.bench import rivals
 from tests.bench.backlog import TOPIC, count_messages, expect_messages, fill_outbox, messages
 from tests.bench.figures import Figure, compared
 from tests.bench.setting import Setting
@@ -22,11 +22,7 @@ DRAINED_SECONDS = 120.0
 
 
 async def measure(setting: Setting) -> list[Figure]:
-    """The rate against both rivals, and the delay of both arrangements."""
-    return [*await _rates(setting), *await delay.measure(setting)]
-
-
-async def _rates(setting: Setting) -> list[Figure]:
+    """The rate against both rivals."""
     field = await _prepared_field(setting)
     contenders: dict[str, Callable[[], Awaitable[float]]] = {
         "relay": field.relay,
