@@ -46,12 +46,12 @@ def with_upkeep(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jobs:
         old = partial(forget_old_keys, older_than=IDEMPOTENCY_KEYS_KEPT, limit=IDEMPOTENCY_KEYS_BATCH)
         await _delete_in_batches(sessions, old)
 
-    jobs.every("23 * * * *")(upkeep_of_parked_events)
-    jobs.every("33 * * * *")(upkeep_of_operations)
-
     @jobs.every("37 * * * *")
     async def upkeep_of_job_log(sessions: Sessions) -> None:
         await _delete_in_batches(sessions, partial(forget_job_log, older_than=JOB_LOG_KEPT))
+
+    jobs.every("23 * * * *")(upkeep_of_parked_events)
+    jobs.every("33 * * * *")(upkeep_of_operations)
 
     # Seconds are cron's sixth field, the last.
     @jobs.every("* * * * * */5")
