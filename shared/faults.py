@@ -7,6 +7,9 @@ from sqlalchemy import exc
 
 _OF_THE_STATEMENT = ("0A", "21", "22", "23", "42", "P0")
 """SQLSTATE classes that the same statement meets again: its data, a constraint, its syntax, a raised exception."""
+CONNECTION_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+"""What asyncpg itself raises when a connection can't be had or goes: an InternalClientError too, if it goes while a
+statement begins."""
 _DRIVERS = frozenset({"asyncpg", "sqlalchemy"})
 
 
@@ -21,7 +24,7 @@ def is_passing(fault: BaseException) -> bool:
         return state is None or not state.startswith(_OF_THE_STATEMENT)
     if isinstance(fault, asyncpg.PostgresError):
         return not (fault.sqlstate or "").startswith(_OF_THE_STATEMENT)
-    return isinstance(fault, (OSError, TimeoutError, exc.TimeoutError, asyncpg.InterfaceError))
+    return isinstance(fault, (*CONNECTION_FAULTS, exc.TimeoutError))
 
 
 def is_database_trouble(fault: BaseException) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import asyncpg
 import structlog
 
+from shared.faults import CONNECTION_FAULTS
 from shared.messaging import metrics
 from shared.messaging.failpoints import failpoint
 from shared.messaging.lease import Lease
@@ -104,7 +105,7 @@ class Relay:
                     pause = FIRST_BREAK_SECONDS
                 finally:
                     connection.terminate()
-            except (LeaseLost, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+            except (LeaseLost, *CONNECTION_FAULTS) as fault:
                 logger.warning("relay_interrupted", shard=self._shard, fault=repr(fault))
                 self._lease.lose()
                 await self._rest(pause, until=self._stop)

@@ -9,6 +9,8 @@ import asyncio
 import asyncpg
 import structlog
 
+from shared.faults import CONNECTION_FAULTS
+
 logger = structlog.get_logger(__name__)
 
 CHANNEL = "orderly_outbox"
@@ -42,7 +44,7 @@ class Notifier:
                     await self._notify(connection)
                 finally:
                     connection.terminate()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+            except CONNECTION_FAULTS as fault:
                 logger.warning("notifier_interrupted", fault=repr(fault))
                 await asyncio.sleep(RECONNECT_PAUSE_SECONDS)
 
