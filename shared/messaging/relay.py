@@ -19,11 +19,17 @@ from shared.messaging.wakeup import CHANNEL
 logger = structlog.get_logger(__name__)
 
 PAGE_ROWS = 1_000
-SHORTEST_POLL_SECONDS = 0.004
+SHORTEST_POLL_SECONDS = 0.002
 """While events flow, a relay in another process than the writers' meets them by this: wake-ups are too few for it."""
+POLL_SHARE = 0.25
+"""Of the time for which nothing came: the next poll is so much later."""
 LONGEST_POLL_SECONDS = 1.0
 FIRST_BREAK_SECONDS = 0.2
 LONGEST_BREAK_SECONDS = 5.0
+
+_NOTHING_WAITS_FOR_DISK = {"synchronous_commit": "off"}
+"""For the relay's own statements: a server that crashes undoes the last of them, and those rows are sent again, as when
+a relay dies before it moves them."""
 
 _PAGE = """
     SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
@@ -99,7 +105,9 @@ class Relay:
         pause = FIRST_BREAK_SECONDS
         while not self._stop.is_set():
             try:
-                connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=15)
+                connection = await asyncpg.connect(
+                    self._dsn, timeout=5, command_timeout=15, server_settings=_NOTHING_WAITS_FOR_DISK
+                )
                 try:
                     await self._work(connection)
                     pause = FIRST_BREAK_SECONDS
@@ -116,7 +124,7 @@ class Relay:
         await self._publisher.close()
 
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        poll = SHORTEST_POLL_SECONDS
+        last_page = time.monotonic()
         await connection.add_listener(CHANNEL, lambda *_: self.wake())
         while not self._stop.is_set():
             self._last_turn = time.monotonic()
@@ -129,10 +137,11 @@ class Relay:
             if rows:
                 failpoint("relay.fetched")
                 await self._send(connection, rows)
-                poll = SHORTEST_POLL_SECONDS
+                last_page = time.monotonic()
             if len(rows) < PAGE_ROWS:
+                quiet = time.monotonic() - last_page
+                poll = max(SHORTEST_POLL_SECONDS, min(quiet * POLL_SHARE, LONGEST_POLL_SECONDS))
                 await self._rest(poll, until=self._wake)
-                poll = min(poll * 2, LONGEST_POLL_SECONDS)
         await self._lease.release(connection)
 
     async def _send(self, connection: "asyncpg.Connection[asyncpg.Record]", rows: Sequence[asyncpg.Record]) -> None:
