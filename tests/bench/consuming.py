@@ -2,22 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import dsn_of, open_database
+from shared.database import dsn_of
 from shared.events.users import UserUpdated
-from shared.messaging.consumer import Consumer
-from shared.messaging.consumers import Consumers
 from shared.messaging.envelope import EventContext
 from shared.messaging.subscription import Subscription
 from tests.bench.backlog import TOPIC, messages
 from tests.bench.consuming_rivals import UPSERT_ONE, bare_loop, faststream_handler
 from tests.bench.figures import Figure, compared
+from tests.bench.reading import consuming
 from tests.bench.replica import UPSERT, columns_of, create_replica
 from tests.bench.rivals import send_bare
 from tests.bench.setting import Setting
@@ -39,7 +38,7 @@ _UPSERT_MANY = sa.text(
 )
 
 Loop = Callable[..., AbstractAsyncContextManager[None]]
-"""`loop(database_url, kafka=..., topic_prefix=...)`: consumes while it is entered."""
+"""`loop(database_url, kafka=..., topic_prefix=..., group=...)`: consumes while it is entered."""
 
 
 async def measure(setting: Setting) -> list[Figure]:
@@ -119,22 +118,9 @@ async def _applied(connection: "asyncpg.Connection[asyncpg.Record]", *, at_least
 
 
 def _consumer_of(subscription: Subscription) -> Loop:
-    @asynccontextmanager
-    async def loop(database_url: str, *, kafka: str, topic_prefix: str, group: str) -> AsyncIterator[None]:
-        database = open_database(database_url, service="reader", pool_size=4)
+    def loop(database_url: str, *, kafka: str, topic_prefix: str, group: str) -> AbstractAsyncContextManager[None]:
         name = f"reader{group}.{TOPIC}"
-        consumers = Consumers(
-            [Consumer(name=name, subscription=subscription, sessions=database.sessions)],
-            bootstrap_servers=kafka,
-            client_id="bench",
-            topic_prefix=topic_prefix,
-        )
-        await consumers.run()
-        try:
-            yield
-        finally:
-            await consumers.stop()
-            await database.close()
+        return consuming(subscription, database_url=database_url, kafka=kafka, topic_prefix=topic_prefix, name=name)
 
     return loop
 

@@ -2,26 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from statistics import median
 
 import sqlalchemy as sa
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import open_database
 from shared.errors import Refusal
 from shared.events.users import UserUpdated
 from shared.ids import new_id
-from shared.messaging.consumer import Consumer
-from shared.messaging.consumers import Consumers
 from shared.messaging.envelope import EventContext
 from shared.messaging.subscription import Subscription
 from tests.bench.backlog import TOPIC, Message, message_of, messages, user_event
 from tests.bench.consuming_rivals import UPSERT_ONE
 from tests.bench.delay import Delay, percentiles
 from tests.bench.figures import Figure
+from tests.bench.reading import consuming
 from tests.bench.replica import create_replica
 from tests.bench.setting import Setting
 
@@ -67,19 +63,20 @@ async def _delay(setting: Setting, *, is_poisoned: bool) -> Delay:
     database_url, prefix = await setting.new_database("poison"), await setting.new_topics("poison")
     await create_replica(database_url)
     applied: dict[str, float] = {}
-    async with _reader(database_url, kafka=setting.ground.kafka, topic_prefix=prefix, applied=applied):
-        sent = await _send(setting.ground.kafka, prefix + TOPIC, is_poisoned=is_poisoned)
+    kafka = setting.ground.kafka
+    reading = consuming(
+        _noting(applied), database_url=database_url, kafka=kafka, topic_prefix=prefix, name=f"reader.{TOPIC}"
+    )
+    async with reading:
+        sent = await _send(kafka, prefix + TOPIC, is_poisoned=is_poisoned)
         async with asyncio.timeout(REST_SECONDS):
             while not sent.keys() <= applied.keys():  # noqa: ASYNC110 - handlers tell nobody
                 await asyncio.sleep(0.05)
     return percentiles([1000 * (applied[event_id] - at) for event_id, at in sent.items()])
 
 
-@asynccontextmanager
-async def _reader(
-    database_url: str, *, kafka: str, topic_prefix: str, applied: dict[str, float]
-) -> AsyncIterator[None]:
-    """Notes in `applied` when the handler of an event was done, the last time that it ran."""
+def _noting(applied: dict[str, float]) -> Subscription:
+    """Notes when the handler of an event was done, the last time that it ran."""
     users = Subscription(TOPIC, partitions_at_once=3)
 
     @users.on(UserUpdated)
@@ -91,19 +88,7 @@ async def _reader(
             await session.execute(sa.text("SELECT 1 / 0"))
         applied[str(context.event_id)] = time.monotonic()
 
-    database = open_database(database_url, service="reader", pool_size=4)
-    consumers = Consumers(
-        [Consumer(name=f"reader.{TOPIC}", subscription=users, sessions=database.sessions)],
-        bootstrap_servers=kafka,
-        client_id="bench",
-        topic_prefix=topic_prefix,
-    )
-    await consumers.run()
-    try:
-        yield
-    finally:
-        await consumers.stop()
-        await database.close()
+    return users
 
 
 async def _send(kafka: str, topic: str, *, is_poisoned: bool) -> dict[str, float]:
