@@ -14,6 +14,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from deploy.demo.invariants import Finding
 from deploy.local.screen import Screen
 from tests.chaos.accounts import WORKLOADS
 from tests.chaos.campaign import Outcome, run_campaign
@@ -91,12 +92,15 @@ class Campaigns:
             whole: Whole | None = None
             for number, seed in enumerate(self.seeds):
                 name = self.workloads[number % len(self.workloads)]
-                if name in WORKLOADS:
-                    outcome = await self._campaign(ground, name, seed=seed)
-                else:
-                    if whole is None:
-                        whole = await stack.enter_async_context(whole_system(ground))
-                    outcome = await self._saga(whole, name, seed=seed)
+                if name in SAGA_WORKLOADS and whole is None:
+                    whole = await stack.enter_async_context(whole_system(ground))
+                try:
+                    if name in SAGA_WORKLOADS and whole is not None:
+                        outcome = await self._saga(whole, name, seed=seed)
+                    else:
+                        outcome = await self._campaign(ground, name, seed=seed)
+                except Exception as fault:  # noqa: BLE001 - one that can't be judged is not whole; the others still run
+                    outcome = Outcome(seed=seed, workload=name, findings=[Finding("can be judged", [repr(fault)])])
                 outcomes.append(outcome)
                 self.screen.console.print(line_of(outcome))
 
