@@ -20,6 +20,7 @@ from tests.chaos.accounts import WORKLOADS
 from tests.chaos.campaign import Outcome, run_campaign
 from tests.chaos.faults import FAULTS
 from tests.chaos.ground import Ground, prepared_ground
+from tests.chaos.oracle import broken
 from tests.chaos.report import faults_table, invariants_table, line_of
 from tests.chaos.saga import Whole, run_saga, whole_system
 from tests.chaos.saga_faults import SAGA_FAULTS, SAGA_WORKLOADS
@@ -103,6 +104,8 @@ class Campaigns:
                     outcome = Outcome(seed=seed, workload=name, findings=[Finding("can be judged", [repr(fault)])])
                 outcomes.append(outcome)
                 self.screen.console.print(line_of(outcome))
+                for name, violations in broken(outcome.findings).items():
+                    self.screen.console.print(f"      {name}: {violations[0]}", style="red", markup=False)
 
     async def _campaign(self, ground: Ground, workload: str, *, seed: int) -> Outcome:
         return await run_campaign(
