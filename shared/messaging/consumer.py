@@ -7,7 +7,8 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -32,11 +33,15 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a batch is retried in place before it is given back, so that the group sees this member poll."""
+MOST_BATCH_EVENTS = 1_000
+BATCH_SECONDS = 3.0
+"""So long may one batch take: a partition that is given to another member is still worked on to its end, and both then
+wait for each other at every transaction."""
 MOST_SLICE_EVENTS = 500
 """In one transaction, if they are quick."""
 SLICE_SECONDS = 1.0
 """So long may one transaction take: what is killed on the way has to be done again."""
-FIRST_SLICE_EVENTS = 100
+FIRST_EVENTS = 100
 SUSPICIONS = 4
 """How often a slice is tried with savepoints for those alone that failed: one failing event costs one more try."""
 COMMIT_TIMEOUT_SECONDS = 10.0
@@ -58,12 +63,18 @@ class Consumer:
         self._stopping = asyncio.Event()
         self._troubled_at = -math.inf
         self._worked_at = -math.inf
-        self._slice_events = FIRST_SLICE_EVENTS
+        self._batch = _Pace(seconds=BATCH_SECONDS, most=MOST_BATCH_EVENTS)
+        self._slice = _Pace(seconds=SLICE_SECONDS, most=MOST_SLICE_EVENTS)
 
     @property
     def idle_seconds(self) -> float:
         """Since a transaction of it ended, whichever way."""
         return time.monotonic() - self._worked_at
+
+    @property
+    def batch_events(self) -> int:
+        """How many the next batch should have."""
+        return self._batch.events
 
     @property
     def backing_off(self) -> bool:
@@ -74,7 +85,9 @@ class Consumer:
         """Apply one batch, then commit its offsets. Never raises but for cancellation."""
         try:
             failpoint("consumer.received")
-            await self._apply(read_records(_records_of(message)))
+            events = read_records(_records_of(message))
+            with self._batch.measuring(len(events)):
+                await self._apply(events)
             failpoint("consumer.db_committed")
         except ServiceUnavailable:
             logger.warning("batch_given_back", consumer=self.name)
@@ -109,10 +122,9 @@ class Consumer:
     async def _apply_partition(self, events: Sequence[Received]) -> None:
         with metrics.HANDLER_SECONDS.labels(self.name).time():
             while events:
-                some, events = events[: self._slice_events], events[self._slice_events :]
-                began_at = time.monotonic()
-                await self._apply_some(some)
-                self._slice_events = _events_within_a_slice(len(some), time.monotonic() - began_at)
+                some, events = events[: self._slice.events], events[self._slice.events :]
+                with self._slice.measuring(len(some)):
+                    await self._apply_some(some)
 
     async def _apply_some(self, events: Sequence[Received]) -> None:
         """As a whole; what fails is found, guarded and parked; when even the commit fails, one by one."""
@@ -200,9 +212,21 @@ class Consumer:
             logger.warning("offsets_not_committed", consumer=self.name, fault=repr(fault))
 
 
-def _events_within_a_slice(events: int, seconds: float) -> int:
-    """How many fit into SLICE_SECONDS, at the pace of the last ones."""
-    return max(1, min(MOST_SLICE_EVENTS, int(events * SLICE_SECONDS / max(seconds, 0.001))))
+class _Pace:
+    """How many events fit into some seconds, at the pace of the last ones; repeated ones are quick, so not at once."""
+
+    def __init__(self, *, seconds: float, most: int) -> None:
+        self.events = FIRST_EVENTS
+        self._seconds = seconds
+        self._most = most
+
+    @contextmanager
+    def measuring(self, events: int) -> Iterator[None]:
+        """While these are at work."""
+        began_at = time.monotonic()
+        yield
+        fitting = int(events * self._seconds / max(time.monotonic() - began_at, 0.001))
+        self.events = max(1, min(fitting, self.events * 2, self._most))
 
 
 class _Pauses:

@@ -20,7 +20,6 @@ from shared.messaging.consumer import Consumer
 
 logger = structlog.get_logger(__name__)
 
-BATCH_RECORDS = 1_000
 PARTITION_BYTES = 192 * 1024
 """So little is fetched of one partition that a batch has events of several, which can be applied side by side."""
 BATCH_TIMEOUT_MS = 10
@@ -123,7 +122,7 @@ class Consumers:
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
             isolation_level="read_committed",
-            max_records=BATCH_RECORDS,
+            max_records=consumer.batch_events,
             batch_timeout_ms=BATCH_TIMEOUT_MS,
             max_partition_fetch_bytes=PARTITION_BYTES,
             no_reply=True,
@@ -147,6 +146,7 @@ class Consumers:
         @subscriber(parser=parse, decoder=decode)
         async def handle(message: KafkaMessage) -> None:
             await consumer.handle(message)
+            subscriber.max_records = consumer.batch_events
 
         return subscriber
 

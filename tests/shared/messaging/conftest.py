@@ -4,10 +4,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import sqlalchemy as sa
+from aiokafka import AIOKafkaProducer
 
 from shared.database import Database, open_database
+from shared.messaging.consumer import Consumer
+from shared.messaging.consumers import Consumers
+from shared.messaging.kafka_topics import create_topics
+from shared.messaging.subscription import Subscription
 from tests.databases import DatabaseFactory
-from tests.shared.messaging.scenario import EFFECT_TABLE
+from tests.shared.messaging.consuming import Topic
+from tests.shared.messaging.scenario import CONSUMER, EFFECT_TABLE, subscription
 
 
 @pytest.fixture
@@ -38,3 +44,27 @@ async def database(open_service: Callable[..., Database]) -> Database:
     async with database.sessions.begin() as session:
         await session.execute(sa.text(EFFECT_TABLE))
     return database
+
+
+@pytest.fixture
+async def topic(kafka_bootstrap_servers: str, topic_prefix: str) -> AsyncIterator[Topic]:
+    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap_servers)
+    await producer.start()
+    yield Topic(producer, f"{topic_prefix}users")
+    await producer.stop()
+
+
+@pytest.fixture
+def consumers_of(kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[..., Consumers]:
+    """`consumers_of(database, handlers=...)`: one more member of the test's group."""
+
+    def make(database: Database, *, handlers: Subscription | None = None) -> Consumers:
+        return Consumers(
+            [Consumer(name=CONSUMER, subscription=handlers or subscription(), sessions=database.sessions)],
+            bootstrap_servers=kafka_bootstrap_servers,
+            client_id="test",
+            topic_prefix=topic_prefix,
+        )
+
+    return make

@@ -1,107 +1,33 @@
 """From a real topic to effects: poison stops its own key, trouble is waited out, offsets follow the effects."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from uuid import UUID
+from collections.abc import Callable
 
 import pytest
 import sqlalchemy as sa
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from sqlalchemy.ext.asyncio import create_async_engine
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from shared.database import Database
+from shared.events.users import CreditReserved
 from shared.ids import new_id
-from shared.messaging.consumer import Consumer
 from shared.messaging.consumers import Consumers
-from shared.messaging.envelope import Headers, encode_headers
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.envelope import EventContext, Headers
 from shared.messaging.publisher import partition_of
-from tests.builders import received
+from shared.messaging.subscription import Subscription
+from tests.shared.messaging.consuming import Topic, effects_are, running
 from tests.shared.messaging.scenario import (
     BROKEN_CENTS,
     CONSUMER,
     REFUSED_CENTS,
     Rows,
-    credit_reserved,
     sequences_by_key,
-    subscription,
     until,
 )
 
 
-class Topic:
-    """The test's own topic, written to as another service's relay would."""
-
-    def __init__(self, producer: AIOKafkaProducer, name: str) -> None:
-        self._producer = producer
-        self.name = name
-
-    async def send(self, user_id: UUID, sequence: int, *, cents: int = 100, times: int = 1) -> None:
-        """Publish one event, `times` times with one id."""
-        event = received(credit_reserved(user_id, cents=cents), sequence=sequence)
-        assert event.context is not None
-        headers = encode_headers(
-            event_id=event.context.event_id,
-            event_type=event.context.type,
-            source="urn:orderly:test",
-            dataschema="urn:orderly:event:user.credit_reserved",
-            occurred_at=event.context.time,
-            key=event.key,
-            sequence=sequence,
-            traceparent=None,
-            tracestate=None,
-        )
-        for _ in range(times):
-            await self.send_raw(event.key.encode(), event.value, headers)
-
-    async def send_raw(self, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Publish what no service would."""
-        await self._producer.send_and_wait(self.name, value=value, key=key, headers=headers)
-
-
-@pytest.fixture
-async def topic(kafka_bootstrap_servers: str, topic_prefix: str) -> AsyncIterator[Topic]:
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
-    producer = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap_servers)
-    await producer.start()
-    yield Topic(producer, f"{topic_prefix}users")
-    await producer.stop()
-
-
-@pytest.fixture
-def consumers_of(kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[[Database], Consumers]:
-    """`consumers_of(database)`: one more member of the test's group."""
-
-    def make(database: Database) -> Consumers:
-        return Consumers(
-            [Consumer(name=CONSUMER, subscription=subscription(), sessions=database.sessions)],
-            bootstrap_servers=kafka_bootstrap_servers,
-            client_id="test",
-            topic_prefix=topic_prefix,
-        )
-
-    return make
-
-
-@asynccontextmanager
-async def running(consumers: Consumers) -> AsyncIterator[None]:
-    await consumers.run()
-    try:
-        yield
-    finally:
-        await consumers.stop()
-
-
-def effects_are(database: Database, count: int) -> Callable[[], Awaitable[bool]]:
-    async def reached() -> bool:
-        return await Rows(database.sessions).count("effect") >= count
-
-    return reached
-
-
 async def test_a_poison_event_stops_its_own_key_only(
-    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
 ) -> None:
     good, refused, broken = new_id(), new_id(), new_id()
     for sequence in range(1, 6):
@@ -148,7 +74,7 @@ async def test_a_poison_event_stops_its_own_key_only(
 async def test_a_record_that_is_no_event_is_parked_and_the_next_ones_flow(
     database: Database,
     topic: Topic,
-    consumers_of: Callable[[Database], Consumers],
+    consumers_of: Callable[..., Consumers],
     value: bytes | None,
     headers: Headers,
 ) -> None:
@@ -161,7 +87,7 @@ async def test_a_record_that_is_no_event_is_parked_and_the_next_ones_flow(
 
 
 async def test_repeated_records_are_applied_once(
-    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
 ) -> None:
     user_id = new_id()
     for sequence in range(1, 4):
@@ -174,7 +100,7 @@ async def test_repeated_records_are_applied_once(
 async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
     database: Database,
     topic: Topic,
-    consumers_of: Callable[[Database], Consumers],
+    consumers_of: Callable[..., Consumers],
     kafka_bootstrap_servers: str,
     topic_prefix: str,
 ) -> None:
@@ -194,7 +120,7 @@ async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
 
 
 async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
-    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers], postgres_admin_url: str
+    database: Database, topic: Topic, consumers_of: Callable[..., Consumers], postgres_admin_url: str
 ) -> None:
     user_id = new_id()
     name = database.engine.url.database
@@ -221,7 +147,7 @@ async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
 async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
     database: Database,
     topic: Topic,
-    consumers_of: Callable[[Database], Consumers],
+    consumers_of: Callable[..., Consumers],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("shared.messaging.consumers.LONGEST_TURN_SECONDS", 1.0)
@@ -245,7 +171,7 @@ async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
 
 
 async def test_a_consumer_whose_coordination_died_is_replaced(
-    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
 ) -> None:
     """Seed 1010 of the workload `orders`: a socket's error, which aiokafka does not foresee, ended it for good."""
     user_id = new_id()
@@ -269,7 +195,7 @@ async def _closed() -> None:
 
 
 async def test_members_share_the_work_and_keep_each_key_in_order(
-    database: Database, topic: Topic, consumers_of: Callable[[Database], Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
 ) -> None:
     users = [new_id() for _ in range(4)]
     async with running(consumers_of(database)):
@@ -283,3 +209,36 @@ async def test_members_share_the_work_and_keep_each_key_in_order(
             await until(effects_are(database, 80), what="all are applied")
     by_key = sequences_by_key(await Rows(database.sessions).effects())
     assert by_key == {str(user_id): list(range(1, 21)) for user_id in users}
+
+
+async def test_a_slow_backlog_is_taken_in_short_batches(
+    database: Database,
+    topic: Topic,
+    consumers_of: Callable[..., Consumers],
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+) -> None:
+    """Seed 5004 of the workload `slow-consumer`: a member worked on at 1,000 records whose partitions it had lost."""
+    events, handled = 400, 0
+    users = Subscription("users")
+
+    @users.on(CreditReserved)
+    async def dawdle(_session: AsyncSession, _event: CreditReserved, _context: EventContext) -> None:
+        nonlocal handled
+        handled += 1
+        await asyncio.sleep(0.02)
+
+    user_id = new_id()
+    for sequence in range(1, events + 1):
+        await topic.send(user_id, sequence)
+    probe = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}{CONSUMER}")
+    await probe.start()
+    partition = TopicPartition(topic.name, partition_of(str(user_id).encode(), 6))
+
+    async def some_are_committed() -> bool:
+        return await probe.committed(partition) is not None
+
+    async with running(consumers_of(database, handlers=users)):
+        await until(some_are_committed, what="the first batch is over")
+        assert handled < events / 2
+    await probe.stop()
