@@ -80,7 +80,8 @@ WORKLOADS = {
         Workload(name="accounts"),
         Workload(name="hot-keys", accounts=6, hot_share=0.8),
         Workload(name="poison", accounts=2_000, poison_share=0.006, garbage_share=0.01),
-        Workload(name="slow-consumer", handler_seconds=0.02, pause_seconds=0.05),
+        # 50 events a second are all that one reader takes, so that the other may be away; fewer come.
+        Workload(name="slow-consumer", handler_seconds=0.02, pause_seconds=0.1),
     )
 }
 
