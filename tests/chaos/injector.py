@@ -43,9 +43,10 @@ class Injector(Generic[T]):
         """SIGSTOP, and SIGCONT when the time is over."""
 
         async def stop() -> None:
-            os.kill(pid, signal.SIGSTOP)
-            await asyncio.sleep(seconds)
+            # Another fault may have ended it, before or meanwhile.
             with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                await asyncio.sleep(seconds)
                 os.kill(pid, signal.SIGCONT)
 
         task = asyncio.create_task(stop())
