@@ -1,15 +1,17 @@
 """A database with the messaging tables and one table of effects, and a small service made of real parts."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from shared.database import Database, open_database
 from shared.messaging.consumer import Consumer
 from shared.messaging.consumers import Consumers
 from shared.messaging.kafka_topics import create_topics
+from shared.messaging.publisher import partition_of
 from shared.messaging.subscription import Subscription
 from tests.databases import DatabaseFactory
 from tests.shared.messaging.consuming import Topic
@@ -68,3 +70,20 @@ def consumers_of(kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[..
         )
 
     return make
+
+
+@pytest.fixture
+async def committed(
+    kafka_bootstrap_servers: str, topic_prefix: str, topic: Topic
+) -> AsyncIterator[Callable[[UUID], Awaitable[int | None]]]:
+    """`await committed(user_id)`: the offset that the test's group has committed in the partition of that key."""
+    probe = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}{CONSUMER}")
+    await probe.start()
+
+    async def offset(user_id: UUID) -> int | None:
+        partition = partition_of(str(user_id).encode(), 6)
+        found: int | None = await probe.committed(TopicPartition(topic.name, partition))
+        return found
+
+    yield offset
+    await probe.stop()

@@ -1,11 +1,11 @@
 """From a real topic to effects: poison stops its own key, trouble is waited out, offsets follow the effects."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from shared.database import Database
@@ -13,7 +13,6 @@ from shared.events.users import CreditReserved
 from shared.ids import new_id
 from shared.messaging.consumers import Consumers
 from shared.messaging.envelope import EventContext, Headers
-from shared.messaging.publisher import partition_of
 from shared.messaging.subscription import Subscription
 from tests.shared.messaging.consuming import Topic, effects_are, running
 from tests.shared.messaging.scenario import (
@@ -101,18 +100,13 @@ async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
     database: Database,
     topic: Topic,
     consumers_of: Callable[..., Consumers],
-    kafka_bootstrap_servers: str,
-    topic_prefix: str,
+    committed: Callable[[UUID], Awaitable[int | None]],
 ) -> None:
     user_id = new_id()
     await topic.send(user_id, 1)
     async with running(consumers_of(database)):
         await until(effects_are(database, 1), what="the first is applied")
-    probe = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}{CONSUMER}")
-    await probe.start()
-    partition = partition_of(str(user_id).encode(), 6)
-    assert await probe.committed(TopicPartition(topic.name, partition)) == 1
-    await probe.stop()
+    assert await committed(user_id) == 1
     await topic.send(user_id, 2)
     async with running(consumers_of(database)):
         await until(effects_are(database, 2), what="the second is applied")
@@ -215,8 +209,7 @@ async def test_a_slow_backlog_is_taken_in_short_batches(
     database: Database,
     topic: Topic,
     consumers_of: Callable[..., Consumers],
-    kafka_bootstrap_servers: str,
-    topic_prefix: str,
+    committed: Callable[[UUID], Awaitable[int | None]],
 ) -> None:
     """Seed 5004 of the workload `slow-consumer`: a member worked on at 1,000 records whose partitions it had lost."""
     events, handled = 400, 0
@@ -231,14 +224,10 @@ async def test_a_slow_backlog_is_taken_in_short_batches(
     user_id = new_id()
     for sequence in range(1, events + 1):
         await topic.send(user_id, sequence)
-    probe = AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}{CONSUMER}")
-    await probe.start()
-    partition = TopicPartition(topic.name, partition_of(str(user_id).encode(), 6))
 
     async def some_are_committed() -> bool:
-        return await probe.committed(partition) is not None
+        return await committed(user_id) is not None
 
     async with running(consumers_of(database, handlers=users)):
         await until(some_are_committed, what="the first batch is over")
         assert handled < events / 2
-    await probe.stop()
