@@ -42,6 +42,7 @@ MOST_SLICE_EVENTS = 500
 SLICE_SECONDS = 1.0
 """So long may one transaction take: what is killed on the way has to be done again."""
 FIRST_EVENTS = 100
+"""In a process's first batch, and in its first transaction: its pace is not known yet."""
 SUSPICIONS = 4
 """How often a slice is tried with savepoints for those alone that failed: one failing event costs one more try."""
 COMMIT_TIMEOUT_SECONDS = 10.0
