@@ -93,10 +93,10 @@ class Campaigns:
             whole: Whole | None = None
             for number, seed in enumerate(self.seeds):
                 name = self.workloads[number % len(self.workloads)]
-                if name in SAGA_WORKLOADS and whole is None:
-                    whole = await stack.enter_async_context(whole_system(ground))
                 try:
-                    if name in SAGA_WORKLOADS and whole is not None:
+                    if name in SAGA_WORKLOADS:
+                        if whole is None:
+                            whole = await stack.enter_async_context(whole_system(ground))
                         outcome = await self._saga(whole, name, seed=seed)
                     else:
                         outcome = await self._campaign(ground, name, seed=seed)
