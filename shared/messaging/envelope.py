@@ -1,13 +1,17 @@
 """An event on the wire: CloudEvents 1.0 in Kafka's binary binding, both ways."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
+from asyncpg.pgproto import pgproto
 
 Headers = list[tuple[str, bytes]]
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_DAY_MILLISECONDS = 86_400_000
 
 
 class EventContext(NamedTuple):
@@ -41,9 +45,11 @@ class Received(NamedTuple):
 
 def day_of(event_id: UUID) -> date:
     """The UTC day on which a UUIDv7 was made. Raises: ValueError for any other version."""
-    if event_id.version != 7:
+    bits = event_id.int
+    # Its version and its variant; the properties of those names take five times as long, for each event that comes.
+    if bits >> 76 & 0xF != 7 or bits >> 62 & 0b11 != 0b10:
         raise ValueError(f"{event_id} is not a UUIDv7")
-    return datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC).date()
+    return date.fromordinal(_EPOCH + (bits >> 80) // _DAY_MILLISECONDS)
 
 
 def encode_headers(
@@ -123,7 +129,7 @@ def _headers_of(raw: "Sequence[tuple[str, bytes | None]]") -> dict[str, str]:
         headers = {name: value.decode() for name, value in raw}  # type: ignore[union-attr]  # see the except
     except (UnicodeDecodeError, AttributeError):  # a header may also be null
         return {_escaped(name): _text(value or b"") for name, value in raw}
-    if "\x00" in "".join(headers) or "\x00" in "".join(headers.values()):
+    if "\x00" in "".join([*headers, *headers.values()]):
         return {_escaped(name): _escaped(value) for name, value in headers.items()}
     return headers
 
@@ -141,7 +147,8 @@ def _escaped(text: str) -> str:
 def _context(headers: Mapping[str, str], *, topic: str, key: str) -> EventContext:
     if headers["ce_specversion"] != "1.0":
         raise ValueError(f"CloudEvents {headers['ce_specversion']} is not understood")
-    event_id = UUID(headers["ce_id"])
+    # A uuid.UUID, but read, hashed and sent to the database in C.
+    event_id = pgproto.UUID(headers["ce_id"])
     day = day_of(event_id)
     sequence = int(headers["ce_sequence"])
     if sequence < 1:

@@ -40,19 +40,17 @@ async def apply_event(
     """
     handling = subscription.handling_of(context.type)
     if handling is not None:
-        await apply_events(session, handling=handling, events=[(event, context)])
+        data = data_of(event, handling.event_classes[context.type])
+        await hand_over(session, handling=handling, events=[(data, context)])
 
 
-async def apply_events(
-    session: AsyncSession, *, handling: Handling, events: Sequence[tuple[Received, EventContext]]
-) -> None:
+async def hand_over(session: AsyncSession, *, handling: Handling, events: Sequence[tuple[Any, EventContext]]) -> None:
     """Run one handler for events in their order. Raises: as `apply_event`."""
-    batch = [(_data_of(event, handling.event_classes[context.type]), context) for event, context in events]
     try:
         if handling.takes_many:
-            await handling.handler(session, batch)
+            await handling.handler(session, events)
             return
-        for data, context in batch:
+        for data, context in events:
             with continued_trace(context.traceparent, tracestate=context.tracestate):
                 await handling.handler(session, data, context)
     except Refusal as refusal:
@@ -66,7 +64,8 @@ def verdict_on(fault: Exception) -> tuple[ParkReason, str]:
     return ParkReason.RETRYING, repr(fault)
 
 
-def _data_of(event: Received, event_class: type[Event]) -> Any:
+def data_of(event: Received, event_class: type[Event]) -> Any:
+    """An `event_class` of what the record holds. Raises: PoisonError."""
     try:
         data = event_class.model_validate_json(event.value)
     except ValidationError as invalid:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import NamedTuple
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,7 +15,7 @@ from shared.messaging import dead_letter, inbox, metrics
 from shared.messaging.dead_letter import Parked, ParkReason
 from shared.messaging.envelope import EventContext, Received
 from shared.messaging.failpoints import failpoint
-from shared.messaging.handling import HandlerFailed, PoisonError, apply_events, verdict_on
+from shared.messaging.handling import HandlerFailed, PoisonError, data_of, hand_over, verdict_on
 from shared.messaging.inbox import Position
 from shared.messaging.subscription import Handling, Subscription
 
@@ -32,19 +32,10 @@ class SliceResult:
     parked: list[Parked] = field(default_factory=list)
 
 
-class _Window(NamedTuple):
-    """The days for which the inbox has partitions."""
-
-    oldest: date
-    newest: date
-
-    @classmethod
-    def now(cls) -> "_Window":
-        today = datetime.now(UTC).date()
-        return cls(today - inbox.RETENTION + timedelta(days=1), today + timedelta(days=1))
-
-    def __contains__(self, day: object) -> bool:
-        return isinstance(day, date) and self.oldest <= day <= self.newest
+def _days_remembered() -> frozenset[date]:
+    """The days for which the inbox has partitions, up to tomorrow: clocks differ."""
+    tomorrow = datetime.now(UTC).date() + timedelta(days=1)
+    return frozenset(tomorrow - timedelta(days=n) for n in range(inbox.RETENTION.days + 1))
 
 
 @dataclass
@@ -55,15 +46,16 @@ class _Slice:
     consumer: str
     subscription: Subscription
     guarded: Collection[int]
-    window: _Window
+    days: frozenset[date]
+    """Of which the inbox remembers events."""
     known: set[UUID]
     """Events that were applied or parked before, or are by now."""
     before: dict[str, Position]
     """Where the keys were when their rows were locked."""
     now: dict[str, Position] = field(default_factory=dict)
     """Where those of them are that this slice has moved."""
-    run: list[tuple[Received, EventContext]] = field(default_factory=list)
-    """Neighbours that one handler is going to get together."""
+    run: dict[int, tuple[Any, EventContext]] = field(default_factory=dict)
+    """Neighbours that one handler is going to get together: their data, by the offset."""
     handling: Handling | None = None
     """Of the run."""
     result: SliceResult = field(default_factory=SliceResult)
@@ -81,7 +73,7 @@ class _Slice:
         handling = self.subscription.handling_of(context.type)
         if handling is None:
             self._move(event)
-        elif context.day not in self.window:
+        elif context.day not in self.days:
             await self._take_old(event, context, is_late=is_late)
         elif context.event_id in self.known:
             self.result.duplicates += 1
@@ -99,32 +91,38 @@ class _Slice:
         await inbox.advance(self.session, consumer=self.consumer, topic=self.subscription.topic, steps=steps)
 
     async def _apply(self, event: Received, context: EventContext, handling: Handling) -> None:
+        try:
+            data = data_of(event, handling.event_classes[context.type])
+        except PoisonError as poison:
+            # No handler has seen it, so there is nothing to undo.
+            await self._park(event, poison.reason, poison.error)
+            return
         if event.offset in self.guarded:
             await self._end_run()
-            await self._apply_guarded(event, context, handling)
+            await self._apply_guarded(event, context, handling, data=data)
             return
         if handling is not self.handling or not handling.takes_many:
             await self._end_run()
             self.handling = handling
-        self.run.append((event, context))
+        self.run[event.offset] = data, context
         self._count(event, context)
 
     async def _end_run(self) -> None:
-        run, self.run = self.run, []
+        run, self.run = self.run, {}
         if not run or self.handling is None:
             return
         try:
-            await apply_events(self.session, handling=self.handling, events=run)
+            await hand_over(self.session, handling=self.handling, events=list(run.values()))
         except Exception as fault:
             if is_passing(fault):
                 raise
-            raise HandlerFailed({event.offset for event, _ in run}) from fault
+            raise HandlerFailed(set(run)) from fault
 
-    async def _apply_guarded(self, event: Received, context: EventContext, handling: Handling) -> None:
+    async def _apply_guarded(self, event: Received, context: EventContext, handling: Handling, *, data: Any) -> None:
         """In a savepoint: what fails leaves nothing behind but itself, parked."""
         try:
             async with self.session.begin_nested():
-                await apply_events(self.session, handling=handling, events=[(event, context)])
+                await hand_over(self.session, handling=handling, events=[(data, context)])
         except Exception as fault:
             if is_passing(fault):
                 raise
@@ -187,18 +185,18 @@ async def apply_slice(
 
     Raises: HandlerFailed when any other can't be applied, and trouble that passes.
     """
-    window = _Window.now()
+    days = _days_remembered()
     claimable = [
         event.context
         for event in events
-        if event.context and subscription.handling_of(event.context.type) and event.context.day in window
+        if event.context and subscription.handling_of(event.context.type) and event.context.day in days
     ]
     applying = _Slice(
         session=session,
         consumer=consumer,
         subscription=subscription,
         guarded=guarded,
-        window=window,
+        days=days,
         known=await inbox.claim(session, consumer=consumer, contexts=claimable),
         before=await inbox.lock_positions(
             session, consumer=consumer, topic=subscription.topic, keys=(event.key for event in events)
@@ -215,7 +213,7 @@ async def park_event(
     session: AsyncSession, *, consumer: str, topic: str, event: Received, reason: ParkReason, error: str
 ) -> SliceResult:
     """Put one event aside and move its key on; the caller commits."""
-    if event.context and event.context.day in _Window.now():
+    if event.context and event.context.day in _days_remembered():
         await inbox.claim(session, consumer=consumer, contexts=[event.context])
     await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[event.key])
     parked = Parked(event, reason, error)

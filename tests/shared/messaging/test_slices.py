@@ -10,7 +10,7 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.envelope import Received
-from shared.messaging.handling import HandlerFailed, PoisonError, verdict_on
+from shared.messaging.handling import HandlerFailed
 from shared.messaging.slices import SliceResult, apply_slice, park_event
 from tests.builders import received
 from tests.shared.messaging.scenario import (
@@ -199,14 +199,18 @@ async def test_an_event_older_than_the_inbox_remembers_is_parked_not_applied(dat
     [(b"{}", "user_id: missing"), (b"not json", "json_invalid"), (b"", "json_invalid")],
 )
 async def test_data_that_does_not_fit_its_type_is_poison(database: Database, value: bytes, error: str) -> None:
-    event = received(credit_reserved(), sequence=1)
-    broken = event._replace(value=value)
-    with pytest.raises(HandlerFailed) as failed:
-        await applied(database, broken)
-    assert isinstance(failed.value.__cause__, PoisonError)
-    reason, said = verdict_on(failed.value.__cause__)
-    assert reason is ParkReason.INVALID
-    assert error in said
+    good, bad = new_id(), new_id()
+    result = await applied(
+        database,
+        received(credit_reserved(good), sequence=1),
+        received(credit_reserved(bad), sequence=1)._replace(value=value),
+        received(credit_reserved(bad), sequence=2),
+        received(credit_reserved(good), sequence=2),
+    )
+    rows = Rows(database.sessions)
+    assert await rows.effects() == [(str(good), 1), (str(good), 2)]
+    assert await rows.parked() == [(str(bad), 1, "invalid"), (str(bad), 2, "behind")]
+    assert error in (result.parked[0].error or "")
 
 
 async def test_two_members_with_one_event_apply_it_once(database: Database) -> None:
