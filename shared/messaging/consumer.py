@@ -33,11 +33,11 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a batch is retried in place before it is given back, so that the group sees this member poll."""
-MOST_BATCH_EVENTS = 1_000
+MOST_BATCH_EVENTS = 8_000
 BATCH_SECONDS = 3.0
 """So long may one batch take: a partition that is given to another member is still worked on to its end, and both then
 wait for each other at every transaction."""
-MOST_SLICE_EVENTS = 500
+MOST_SLICE_EVENTS = 2_000
 """In one transaction, if they are quick."""
 SLICE_SECONDS = 1.0
 """So long may one transaction take: what is killed on the way has to be done again."""

@@ -20,8 +20,6 @@ from shared.messaging.consumer import Consumer
 
 logger = structlog.get_logger(__name__)
 
-PARTITION_BYTES = 192 * 1024
-"""So little is fetched of one partition that a batch has events of several, which can be applied side by side."""
 BATCH_TIMEOUT_MS = 10
 """FastStream waits so long for records, and then sleeps as long again, deaf to what arrives."""
 START_PAUSE_SECONDS = 2.0
@@ -124,7 +122,6 @@ class Consumers:
             isolation_level="read_committed",
             max_records=consumer.batch_events,
             batch_timeout_ms=BATCH_TIMEOUT_MS,
-            max_partition_fetch_bytes=PARTITION_BYTES,
             no_reply=True,
         )
 
