@@ -9,6 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -22,7 +23,7 @@ from tests.bench.figures import Change, Figure, changes_of
 from tests.bench.machine import machine
 from tests.bench.report import as_markdown, changes_table, figures_table, write_between_markers
 from tests.bench.setting import Setting, prepared_setting
-from tests.chaos.ground import Ground, prepared_ground
+from tests.chaos.ground import prepared_ground
 
 BENCHES: dict[str, Callable[[Setting], Awaitable[list[Figure]]]] = {
     "relay": relaying.measure,
@@ -112,25 +113,32 @@ class Benchmarks:
         return not self.failed and all(one.is_met is not False for one in judged)
 
     async def run(self, folder: Path) -> None:
-        """All benchmarks with empty tables, then with full ones."""
+        """Each benchmark with empty tables and at once again with full ones: the machine has its moods."""
         self.screen.note(f"logs in {folder}")
-        with self.screen.working():
-            async with prepared_ground(folder, brokers=1, durable=True) as ground:
-                self.machine = await machine(ground.postgres.admin_url)
-                await self._measure(ground, rows=0, figures=self.figures)
-                if self.rows:
-                    await self._measure(ground, rows=self.rows, figures=self.figures_with_rows)
-
-    async def _measure(self, ground: Ground, *, rows: int, figures: list[Figure]) -> None:
-        size = f", {rows:,} rows in every table" if rows else ""
-        async with prepared_setting(ground, rounds=self.rounds, events=self.events, rows=rows) as setting:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self.screen.working())
+            ground = await stack.enter_async_context(prepared_ground(folder, brokers=1, durable=True))
+            self.machine = await machine(ground.postgres.admin_url)
+            sizes = {0: self.figures, self.rows: self.figures_with_rows} if self.rows else {0: self.figures}
+            settings = [
+                await stack.enter_async_context(
+                    prepared_setting(ground, rounds=self.rounds, events=self.events, rows=rows)
+                )
+                for rows in sizes
+            ]
             for name in self.names:
-                try:
-                    with self.screen.step(f"measuring: {name}{size}", f"{name}{size}"):
-                        figures += await BENCHES[name](setting)
-                except Exception:  # noqa: BLE001 - one that fails is shown, and the others still run
-                    self.failed.append(name)
-                    self.screen.error(f"{name}{size}\n{traceback.format_exc()}")
+                for setting in settings:
+                    sizes[setting.rows] += await self._measured(name, setting)
+
+    async def _measured(self, name: str, setting: Setting) -> list[Figure]:
+        size = f", {setting.rows:,} rows in every table" if setting.rows else ""
+        try:
+            with self.screen.step(f"measuring: {name}{size}", f"{name}{size}"):
+                return await BENCHES[name](setting)
+        except Exception:  # noqa: BLE001 - one that fails is shown, and the others still run
+            self.failed.append(name)
+            self.screen.error(f"{name}{size}\n{traceback.format_exc()}")
+            return []
 
     def show(self) -> None:
         """Print the tables."""

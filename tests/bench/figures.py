@@ -20,6 +20,8 @@ class Figure:
     baseline: str | None = None
     """What it is measured against, in the same run."""
     baseline_value: float | None = None
+    baseline_has_rows: bool = False
+    """Whether it works on the same tables, and so tells nothing of the machine."""
     goal: float | None = None
     """For the ratio where there is a baseline, else for the value: at least, or, where less is better, at most."""
     limit: float | None = None
@@ -77,9 +79,16 @@ class Change:
     after: Figure
 
     @property
+    def ratios(self) -> tuple[float, float] | None:
+        """Before and after, to a baseline that has no such rows: what changes there is the machine's own pace."""
+        before, after = self.before.ratio, self.after.ratio
+        return None if before is None or after is None or self.before.baseline_has_rows else (before, after)
+
+    @property
     def percent(self) -> float:
-        """By how much the value rose; negative where it fell."""
-        return 100 * (self.after.value / self.before.value - 1)
+        """By how much the ratio, or without one the value, rose; negative where it fell."""
+        before, after = self.ratios or (self.before.value, self.after.value)
+        return 100 * (after / before - 1)
 
     @property
     def is_met(self) -> bool:

@@ -92,11 +92,11 @@ def _goal(figure: Figure) -> str:
 
 
 def _change_row(change: Change) -> tuple[str, ...]:
-    unit = change.before.unit
+    unit, values = change.before.unit, (change.before.value, change.after.value)
+    ratios = [f" ({_number(ratio)})" for ratio in change.ratios] if change.ratios else ["", ""]
     return (
         f"{change.before.bench}: {change.before.what}",
-        _quantity(change.before.value, unit),
-        _quantity(change.after.value, unit),
+        *(f"{_quantity(value, unit)}{ratio}" for value, ratio in zip(values, ratios, strict=True)),
         f"{change.percent:+.1f} %",
         f"no worse by more than {TOLERATED_CHANGE:.0%}".replace("%", " %"),
         MARKS[change.is_met],

@@ -148,6 +148,7 @@ def _figures(what: str, latency: Latency, *, baseline: str, baseline_latency: La
             better="less",
             baseline=baseline,
             baseline_value=1000 * getattr(baseline_latency, name),
+            baseline_has_rows=True,
         )
         for name in ("p50", "p99")
     ]

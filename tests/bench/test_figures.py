@@ -62,6 +62,9 @@ def test_what_has_two_baselines_changes_once() -> None:
         (Change(delay(value=10), delay(value=10.9)), True),
         (Change(delay(value=10), delay(value=11.1)), False),
         (Change(delay(value=10), delay(value=1)), True),
+        (Change(delay(value=10), delay(value=20, baseline_value=4)), True),
+        (Change(delay(value=10), delay(value=10, baseline_value=1.8)), False),
+        (Change(delay(value=10, baseline_has_rows=True), delay(value=11.1, baseline_value=4)), False),
     ],
 )
 def test_a_change_for_the_worse_may_be_a_tenth(change: Change, is_met: bool) -> None:
@@ -88,7 +91,7 @@ def test_the_markdown_names_the_machine_and_the_command() -> None:
         "With 1,000,000 rows in every table:\n\n"
         "| what | before | after | change | goal | met |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
-        "| relay: delay | 4.32 ms | 4.00 ms | -7.4 % | no worse by more than 10 % | yes |"
+        "| relay: delay | 4.32 ms (2.16) | 4.00 ms (2.00) | -7.4 % | no worse by more than 10 % | yes |"
     )
 
 
