@@ -126,10 +126,12 @@ async def ensure_role(connection: asyncpg.Connection, *, name: str, password: st
 
 
 async def create_owned_database(
-    connection: asyncpg.Connection, *, name: str, owner: str, template: str | None = None
+    connection: asyncpg.Connection, *, name: str, owner: str, template: str | None = None, strategy: str = "wal_log"
 ) -> None:
-    """Make a database that only its owner and the superuser can connect to."""
-    await connection.execute(f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE "{template or "template1"}"')
+    """Make a database that only its owner and the superuser can connect to; `file_copy` is for large templates."""
+    await connection.execute(
+        f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE "{template or "template1"}" STRATEGY {strategy}'
+    )
     await connection.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
 
 

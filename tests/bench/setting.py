@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 from shared.messaging.kafka_topics import create_topics
@@ -25,11 +25,19 @@ class Setting:
     """In every table of every database, before anything is measured."""
     template: str
     """The migrated database, with those rows, that others are copied from."""
+    _databases: dict[str, str] = field(default_factory=dict)
 
     async def new_database(self, purpose: str) -> str:
-        """A migrated database with `rows` rows in every table; its URL, straight to the server."""
+        """A migrated database with `rows` rows in every table; its URL, straight to the server.
+
+        The last one of the same purpose is dropped: with a million rows each takes gigabytes.
+        """
         name = f"bench_{purpose}_{next(_numbers)}"
-        await self.ground.new_database(name, template=self.template)
+        if last := self._databases.get(purpose):
+            await self.ground.execute(f'DROP DATABASE "{last}" WITH (FORCE)')
+        self._databases[purpose] = name
+        strategy = "file_copy" if self.rows else "wal_log"
+        await self.ground.new_database(name, template=self.template, strategy=strategy)
         return self.ground.database_url(name)
 
     async def new_topics(self, purpose: str) -> str:

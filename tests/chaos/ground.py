@@ -66,10 +66,10 @@ class Ground:
         finally:
             await connection.close()
 
-    async def new_database(self, name: str, *, template: str = TEMPLATE) -> str:
+    async def new_database(self, name: str, *, template: str = TEMPLATE, strategy: str = "wal_log") -> str:
         """A migrated one; its URL leads through the proxy."""
         connection = await asyncpg.connect(self.postgres.admin_url)
-        await create_owned_database(connection, name=name, owner="chaos", template=template)
+        await create_owned_database(connection, name=name, owner="chaos", template=template, strategy=strategy)
         await connection.close()
         return self.database_url(name, port=self.proxy.port)
 
