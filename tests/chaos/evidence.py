@@ -17,6 +17,8 @@ from tests.chaos.consumer_groups import lag_of, read_topic
 from tests.chaos.oracle import Evidence, Occurrence
 
 POLL_SECONDS = 0.25
+LATE_SECONDS = 120.0
+"""So much longer is waited for what is not at rest in time: nothing else tells the late from the lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,10 @@ class Scene:
         return unsent, lag.records
 
     async def evidence(self, *, within_seconds: float = 60) -> Evidence:
-        """Wait for quiet, then gather all there is."""
+        """Wait for quiet, then gather all there is, with what was left when the time was over."""
         unsent, lag = await self.settled(within_seconds=within_seconds)
+        if unsent or lag:
+            await self.settled(within_seconds=LATE_SECONDS)
         sender = await asyncpg.connect(dsn_of(self.sender_url))
         reader = await asyncpg.connect(dsn_of(self.reader_url))
         committed: dict[str, list[UUID]] = defaultdict(list)
