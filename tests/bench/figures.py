@@ -98,7 +98,8 @@ class Change:
 
 
 def changes_of(before: Sequence[Figure], after: Sequence[Figure]) -> list[Change]:
-    """Of all that was measured both times, each once however many baselines it has."""
-    first = {(figure.bench, figure.what): figure for figure in before}
-    second = {(figure.bench, figure.what): figure for figure in after}
-    return [Change(figure, second[name]) for name, figure in first.items() if name in second]
+    """Of all that was measured both times, in its order; what has several baselines counts once, with its first."""
+    first, second = (
+        {(figure.bench, figure.what): figure for figure in reversed(figures)} for figures in (before, after)
+    )
+    return [Change(first[name], second[name]) for name in reversed(first) if name in second]
