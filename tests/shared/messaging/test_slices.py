@@ -11,6 +11,7 @@ from shared.ids import new_id
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.envelope import Received
 from shared.messaging.handling import HandlerFailed
+from shared.messaging.inbox import RETENTION
 from shared.messaging.slices import SliceResult, apply_slice, park_event
 from tests.builders import received
 from tests.shared.messaging.scenario import (
@@ -24,9 +25,9 @@ from tests.shared.messaging.scenario import (
 )
 
 
-def old_id() -> UUID:
-    """The id of an event that happened forty days ago."""
-    then = datetime.now(UTC) - timedelta(days=40)
+def old_id(days: int = 40) -> UUID:
+    """The id of an event that happened so many days ago."""
+    then = datetime.now(UTC) - timedelta(days=days)
     return UUID(int=(int(then.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | 1)
 
 
@@ -192,6 +193,14 @@ async def test_an_event_older_than_the_inbox_remembers_is_parked_not_applied(dat
     result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id()))
     assert [one.reason for one in result.parked] == [ParkReason.TOO_OLD]
     assert await Rows(database.sessions).effects() == []
+
+
+@pytest.mark.parametrize(
+    ("days", "is_applied"), [(-1, True), (0, True), (RETENTION.days - 1, True), (RETENTION.days, False), (-3, False)]
+)
+async def test_the_inbox_knows_the_days_that_it_keeps(database: Database, days: int, is_applied: bool) -> None:
+    result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id(days)))
+    assert bool(result.applied) is is_applied
 
 
 @pytest.mark.parametrize(

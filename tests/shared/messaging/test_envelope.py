@@ -1,0 +1,58 @@
+"""What an event's id says, and which ids are none."""
+
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from shared.ids import new_id
+from shared.messaging.envelope import day_of, received_of
+
+NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def id_of(milliseconds: int, *, version: int = 7, variant: int = 0b10) -> UUID:
+    return UUID(int=(milliseconds << 80) | (version << 76) | (variant << 62) | 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "day"), [(timedelta(), date(2026, 1, 1)), (timedelta(milliseconds=1), date(2025, 12, 31))]
+)
+def test_an_id_belongs_to_the_utc_day_in_which_it_was_made(before: timedelta, day: date) -> None:
+    assert day_of(id_of(round((NEW_YEAR - before).timestamp() * 1000))) == day
+
+
+def test_an_id_of_now_belongs_to_today() -> None:
+    before = datetime.now(UTC).date()
+    assert before <= day_of(new_id()) <= datetime.now(UTC).date()
+
+
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        id_of(1, version=4),
+        id_of(1, version=8),
+        id_of(1, variant=0b00),
+        id_of(1, variant=0b11),
+        id_of(2**48 - 1),
+    ],
+)
+def test_other_ids_have_no_day(event_id: UUID) -> None:
+    with pytest.raises(ValueError, match=r"UUIDv7|ordinal|year"):
+        day_of(event_id)
+
+
+@pytest.mark.parametrize("form", ["{{{}}}", "urn:uuid:{}", "{}0", " {}"])
+def test_an_id_in_another_form_is_no_id(form: str) -> None:
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": form.format(new_id()),
+        "ce_source": "urn:orderly:test",
+        "ce_type": "user.created",
+        "ce_time": "2026-01-01T00:00:00+00:00",
+        "ce_sequence": "1",
+    }
+    received = received_of(topic="users", partition=0, offset=0, key="key", value=b"{}", headers=headers)
+    assert received.context is None
+    assert received.error is not None
+    assert "UUID" in received.error
