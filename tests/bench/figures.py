@@ -80,14 +80,19 @@ class Change:
 
     @property
     def ratios(self) -> tuple[float, float] | None:
-        """Before and after, to a baseline that has no such rows: what changes there is the machine's own pace."""
+        """Before and after, to a baseline."""
         before, after = self.before.ratio, self.after.ratio
-        return None if before is None or after is None or self.before.baseline_has_rows else (before, after)
+        return None if before is None or after is None else (before, after)
 
     @property
     def percent(self) -> float:
-        """By how much the ratio, or without one the value, rose; negative where it fell."""
-        before, after = self.ratios or (self.before.value, self.after.value)
+        """By how much it rose; negative where it fell.
+
+        By the ratio to a baseline that has no such rows, since what changes there is the machine's own pace; else by
+        the value.
+        """
+        values = self.before.value, self.after.value
+        before, after = values if self.ratios is None or self.before.baseline_has_rows else self.ratios
         return 100 * (after / before - 1)
 
     @property

@@ -127,6 +127,7 @@ async def _latencies(load: Load, databases: _Databases, *, share: float) -> list
     read = _latency(read_seconds)
     level = f"at {share:.0%} of capacity"
     return [
+        *_figures(f"GET of a product {level}", read),
         *_figures(f"POST to answered {level}", answered, baseline="GET of a product", baseline_latency=read),
         *_figures(f"POST to confirmed {level}", confirmed, baseline="POST to answered", baseline_latency=answered),
     ]
@@ -138,7 +139,9 @@ def _latency(seconds: Sequence[float]) -> Latency:
     return latency
 
 
-def _figures(what: str, latency: Latency, *, baseline: str, baseline_latency: Latency) -> list[Figure]:
+def _figures(
+    what: str, latency: Latency, *, baseline: str | None = None, baseline_latency: Latency | None = None
+) -> list[Figure]:
     return [
         Figure(
             bench="saga",
@@ -147,7 +150,7 @@ def _figures(what: str, latency: Latency, *, baseline: str, baseline_latency: La
             unit="ms",
             better="less",
             baseline=baseline,
-            baseline_value=1000 * getattr(baseline_latency, name),
+            baseline_value=1000 * getattr(baseline_latency, name) if baseline_latency else None,
             baseline_has_rows=True,
         )
         for name in ("p50", "p99")
