@@ -7,6 +7,7 @@ starts eight of these processes at once.
 import asyncio
 import gc
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +71,12 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
 
+    _add_migrations(cli, package, storage)
+    add_operations(cli, Tool(package, lambda: load(StorageSettings, prefix=prefix)))
+    return cli
+
+
+def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], StorageSettings]) -> None:
     @cli.command()
     def migrate(
         topics: Annotated[bool, typer.Option(help="Create the Kafka topics that are not there yet, too.")] = True,
@@ -100,9 +107,6 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
     def make_migration(message: str, revision: str) -> None:
         """Write migration REVISION (four digits) from the difference between the models and the database."""
         asyncio.run(migrations_of(package, storage()).revise(message, revision=revision))
-
-    add_operations(cli, Tool(package, lambda: load(StorageSettings, prefix=prefix)))
-    return cli
 
 
 def migrations_of(package: str, storage: StorageSettings) -> "Migrations":

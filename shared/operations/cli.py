@@ -167,6 +167,11 @@ def _outbox_cli(tool: Tool) -> typer.Typer:
 
         tool.run(work)
 
+    _add_resend(cli, tool)
+    return cli
+
+
+def _add_resend(cli: typer.Typer, tool: Tool) -> None:
     @cli.command()
     def resend(
         *,
@@ -197,8 +202,6 @@ def _outbox_cli(tool: Tool) -> typer.Typer:
             return True
 
         tool.run(work)
-
-    return cli
 
 
 async def _follow(sessions: "Sessions", sending: "Sending", operation: "Operation", *, as_json: bool) -> bool:
