@@ -104,7 +104,12 @@ class Change:
 
 def changes_of(before: Sequence[Figure], after: Sequence[Figure]) -> list[Change]:
     """Of all that was measured both times, in its order; what has several baselines counts once, with its first."""
-    first, second = (
-        {(figure.bench, figure.what): figure for figure in reversed(figures)} for figures in (before, after)
-    )
-    return [Change(first[name], second[name]) for name in reversed(first) if name in second]
+    first, second = _by_name(before), _by_name(after)
+    return [Change(figure, second[name]) for name, figure in first.items() if name in second]
+
+
+def _by_name(figures: Sequence[Figure]) -> dict[tuple[str, str], Figure]:
+    found: dict[tuple[str, str], Figure] = {}
+    for figure in figures:
+        found.setdefault((figure.bench, figure.what), figure)
+    return found
