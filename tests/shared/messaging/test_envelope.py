@@ -7,12 +7,9 @@ import pytest
 
 from shared.ids import new_id
 from shared.messaging.envelope import day_of, received_of
+from tests.builders import id_of
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def id_of(milliseconds: int, *, version: int = 7, variant: int = 0b10) -> UUID:
-    return UUID(int=(milliseconds << 80) | (version << 76) | (variant << 62) | 1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from shared.messaging.envelope import Received
 from shared.messaging.handling import HandlerFailed
 from shared.messaging.inbox import RETENTION
 from shared.messaging.slices import SliceResult, apply_slice, park_event
-from tests.builders import received
+from tests.builders import id_of, received
 from tests.shared.messaging.scenario import (
     BROKEN_CENTS,
     CONSUMER,
@@ -28,7 +28,7 @@ from tests.shared.messaging.scenario import (
 def old_id(days: int = 40) -> UUID:
     """The id of an event that happened so many days ago."""
     then = datetime.now(UTC) - timedelta(days=days)
-    return UUID(int=(int(then.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | 1)
+    return id_of(int(then.timestamp() * 1000))
 
 
 async def applied(database: Database, *events: Received, guarded: bool = False) -> SliceResult:
