@@ -30,8 +30,12 @@ NAMES = (
 )
 """Every place there is: before and after each step on which a guarantee rests."""
 
+Action = Literal["kill", "stop", "raise", "sleep"]
+"""A stopped process goes on at SIGCONT."""
+
 _SPECIFICATION = re.compile(
-    r"(?P<name>[a-z_.]+)=(?P<action>kill|raise|sleep)(:(?P<seconds>[0-9.]+))?(@(?P<nth>\d+)|%(?P<chance>[0-9.]+))?"
+    r"(?P<name>[a-z_.]+)=(?P<action>kill|stop|raise|sleep)(:(?P<seconds>[0-9.]+))?"
+    r"(@(?P<nth>\d+)|%(?P<chance>[0-9.]+))?"
 )
 
 
@@ -43,7 +47,7 @@ class FailpointRaised(Exception):
 class Failpoint:
     """What happens at one place."""
 
-    action: Literal["kill", "raise", "sleep"]
+    action: Action
     seconds: float = 0.0
     nth: int | None = None
     chance: float | None = None
@@ -58,6 +62,8 @@ class Failpoint:
             return
         if self.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.action == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         if self.action == "sleep":
             time.sleep(self.seconds)
         if self.action == "raise":
@@ -71,7 +77,7 @@ def parse(specification: str) -> dict[str, Failpoint]:
         match = _SPECIFICATION.fullmatch(part)
         if match is None or match["name"] not in NAMES:
             raise ValueError(f"{part!r} is no failpoint")
-        action: Literal["kill", "raise", "sleep"] = match["action"]  # type: ignore[assignment]  # the pattern has just these
+        action: Action = match["action"]  # type: ignore[assignment]  # the pattern has just these
         points[match["name"]] = Failpoint(
             action=action,
             seconds=float(match["seconds"] or 0),

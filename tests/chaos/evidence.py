@@ -56,6 +56,14 @@ class Scene:
                 return left
             await asyncio.sleep(POLL_SECONDS)
 
+    async def sent(self, *, all_but: int, within_seconds: float) -> None:
+        """Wait until no more than these are left in the outbox. Raises: TimeoutError."""
+        sender = await asyncpg.connect(dsn_of(self.sender_url))
+        async with asyncio.timeout(within_seconds):
+            while await sender.fetchval("SELECT count(*) FROM outbox") > all_but:  # noqa: ASYNC110 - rows tell nobody
+                await asyncio.sleep(POLL_SECONDS)
+        await sender.close()
+
     async def _left(self) -> tuple[int, int]:
         """Servers that are only coming back count as something left."""
         try:

@@ -66,6 +66,7 @@ def skip_locked() -> None:
         while not self._stop.is_set():
             async with connection.transaction():
                 rows = await connection.fetch(page, self._shard, [], SKIP_LOCKED_ROWS)
+                failpoint("relay.fetched")
                 sent, _ = await self._publisher.publish(rows)
                 failpoint("relay.acked")
                 await connection.execute(

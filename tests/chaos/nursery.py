@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
+
 from tests.chaos import worker
 from tests.chaos.worker import Plan
 
@@ -45,6 +47,14 @@ class Forked:
     async def ended(self, *, within_seconds: float) -> bool:
         """Wait for its end."""
         return await _until(lambda: not self.is_alive, within_seconds)
+
+    async def suspended(self, *, within_seconds: float) -> bool:
+        """Wait until SIGSTOP, its own or another's, has reached it."""
+        return await _until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED, within_seconds)
+
+    def resume(self) -> None:
+        """Let a suspended one go on."""
+        os.kill(self.pid, signal.SIGCONT)
 
     async def stop(self) -> None:
         """Ask it to end; kill it if it does not."""

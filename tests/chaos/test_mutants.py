@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.consumer_groups import forget_members
 from tests.chaos.evidence import Scene
-from tests.chaos.mutants import MUTANTS
+from tests.chaos.mutants import MUTANTS, SKIP_LOCKED_ROWS
 from tests.chaos.nursery import Worker
 from tests.chaos.oracle import NOT_APPLIED, NOT_SENT, SENT_ORDER, TWICE, broken, judge
 
@@ -32,13 +32,16 @@ async def test_a_mutant_that_is_killed_at_its_weak_spot_is_caught(
 
 
 @pytest.mark.parametrize("mutant", ["skip_locked", None])
-async def test_two_relays_at_once_are_caught_and_two_with_a_lease_are_not(
+async def test_a_relay_that_others_overtake_is_caught_and_one_with_a_lease_is_not(
     scene: Scene, start: Callable[..., Worker], mutant: str | None
 ) -> None:
     writer = start("writer", seed=1, operations=OPERATIONS)
     assert await writer.rested(within_seconds=30)
-    start("relay", seed=2, mutant=mutant)
+    overtaken = start("relay", seed=2, failpoints="relay.fetched=stop@1", mutant=mutant)
+    assert await overtaken.suspended(within_seconds=30)
     start("relay", seed=3, mutant=mutant)
+    await scene.sent(all_but=SKIP_LOCKED_ROWS, within_seconds=30)
+    overtaken.resume()
     start("consumer", seed=4)
     found = broken(judge(await scene.evidence()))
     assert SENT_ORDER in found if mutant else found == {}

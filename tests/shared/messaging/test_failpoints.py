@@ -4,6 +4,7 @@ That a process dies at each of them, and nothing is lost by it, is seen in tests
 """
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -33,6 +34,18 @@ def test_a_specification_names_the_place_the_action_and_its_time() -> None:
 def test_a_place_or_an_action_that_does_not_exist_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="is no failpoint"):
         parse(wrong)
+
+
+def test_a_process_that_is_stopped_goes_on_where_it_was() -> None:
+    script = "from shared.messaging.failpoints import failpoint; failpoint('relay.acked'); print('went on')"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, VARIABLE: "relay.acked=stop"}, stdout=subprocess.PIPE
+    )
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate(timeout=30)
+    assert output == b"went on\n"
 
 
 def test_it_acts_at_the_pass_that_was_named_and_at_no_other() -> None:
