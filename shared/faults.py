@@ -13,6 +13,10 @@ statement begins."""
 _DRIVERS = frozenset({"asyncpg", "sqlalchemy"})
 
 
+class PassingFault(Exception):
+    """Our own code could not do something just now, and may well on another try."""
+
+
 def is_passing(fault: BaseException) -> bool:
     """Whether the same work may well succeed on another try, with nothing changed but time.
 
@@ -24,7 +28,7 @@ def is_passing(fault: BaseException) -> bool:
         return state is None or not state.startswith(_OF_THE_STATEMENT)
     if isinstance(fault, asyncpg.PostgresError):
         return not (fault.sqlstate or "").startswith(_OF_THE_STATEMENT)
-    return isinstance(fault, (*CONNECTION_FAULTS, exc.TimeoutError))
+    return isinstance(fault, (*CONNECTION_FAULTS, exc.TimeoutError, PassingFault))
 
 
 def is_database_trouble(fault: BaseException) -> bool:

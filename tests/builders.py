@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
 
+from aiokafka import ConsumerRecord
+
 from shared.events.contract import Event
 from shared.ids import new_id
-from shared.messaging.envelope import Received, encode_headers, received_of
+from shared.messaging.envelope import Received, Record, encode_headers, received_of
 from shared.messaging.outbox import dataschema_of
 
 _offsets = count()
@@ -33,7 +35,24 @@ def received(
         offset=next(_offsets) if offset is None else offset,
         key=event.key,
         value=event.model_dump_json().encode(),
-        headers={name: value.decode() for name, value in headers},
+        headers=dict(headers),
+    )
+
+
+def record_of(event: Received) -> Record:
+    """The Kafka record that an event came in."""
+    return ConsumerRecord(
+        topic=event.topic,
+        partition=event.partition,
+        offset=event.offset,
+        timestamp=0,
+        timestamp_type=0,
+        key=event.key.encode(),
+        value=event.value,
+        checksum=None,
+        serialized_key_size=len(event.key),
+        serialized_value_size=len(event.value),
+        headers=list(event.headers.items()),
     )
 
 

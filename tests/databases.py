@@ -8,13 +8,34 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
+import sqlalchemy as sa
 
 from deploy.local.postgres import create_owned_database, ensure_role
 from deploy.local.process import run_to_end
+from shared.database import Sessions
 from tests import servers
 
 # Of throw-away databases on the loopback address.
 PASSWORD = "orderly"
+
+
+_WAITING = sa.text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+async def count_waiting(sessions: Sessions) -> int:
+    """How many transactions of this database wait for another one's row or id."""
+    # In a transaction each: one transaction sees one state of the activity.
+    async with sessions() as session:
+        return await session.scalar(_WAITING) or 0
+
+
+async def until_waiting(sessions: Sessions, *, transactions: int) -> None:
+    """Until so many of them wait at once. Raises: TimeoutError."""
+    async with asyncio.timeout(10):
+        while await count_waiting(sessions) < transactions:  # noqa: ASYNC110 - locks tell nobody
+            await asyncio.sleep(0.01)
 
 
 class DatabaseFactory:

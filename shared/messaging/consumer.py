@@ -21,7 +21,7 @@ from shared.database import Sessions
 from shared.faults import is_passing
 from shared.messaging import metrics
 from shared.messaging.dead_letter import ParkReason
-from shared.messaging.envelope import Received, read_records
+from shared.messaging.envelope import Received, Record, read_records
 from shared.messaging.failpoints import failpoint
 from shared.messaging.handling import HandlerFailed, verdict_on
 from shared.messaging.slices import SliceResult, apply_slice, park_event, report
@@ -86,9 +86,9 @@ class Consumer:
         """Apply one batch, then commit its offsets. Never raises but for cancellation."""
         try:
             failpoint("consumer.received")
-            events = read_records(_records_of(message))
-            with self._batch.measuring(len(events)):
-                await self._apply(events)
+            records = _records_of(message)
+            with self._batch.measuring(len(records)):
+                await self._apply(records)
             failpoint("consumer.db_committed")
         except ServiceUnavailable:
             logger.warning("batch_given_back", consumer=self.name)
@@ -106,26 +106,29 @@ class Consumer:
         """Cut short whatever wait is on; the batch in hand is given back."""
         self._stopping.set()
 
-    async def _apply(self, received: Sequence[Received]) -> None:
-        slices = [list(slice_) for _, slice_ in groupby(received, key=lambda event: event.partition)]
+    async def _apply(self, records: Sequence[Record]) -> None:
+        partitions = [
+            list(records_of_one) for _, records_of_one in groupby(records, key=lambda record: record.partition)
+        ]
         places = asyncio.Semaphore(self.subscription.partitions_at_once)
 
-        async def apply_in_turn(events: Sequence[Received]) -> None:
+        async def apply_in_turn(of_one: Sequence[Record]) -> None:
             async with places:
-                await self._apply_partition(events)
+                await self._apply_partition(of_one)
 
         # All of them end before a fault is told: the batch must not be given back while a part is still at work.
-        outcomes = await asyncio.gather(*map(apply_in_turn, slices), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(apply_in_turn, partitions), return_exceptions=True)
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
 
-    async def _apply_partition(self, events: Sequence[Received]) -> None:
+    async def _apply_partition(self, records: Sequence[Record]) -> None:
         with metrics.HANDLER_SECONDS.labels(self.name).time():
-            while events:
-                some, events = events[: self._slice.events], events[self._slice.events :]
+            while records:
+                some, records = records[: self._slice.events], records[self._slice.events :]
                 with self._slice.measuring(len(some)):
-                    await self._apply_some(some)
+                    # No earlier: while these are read, the database works on another partition's.
+                    await self._apply_some(read_records(some))
 
     async def _apply_some(self, events: Sequence[Received]) -> None:
         """As a whole; what fails is found, guarded and parked; when even the commit fails, one by one."""
@@ -246,6 +249,6 @@ class _Pauses:
         return seconds
 
 
-def _records_of(message: KafkaMessage) -> "tuple[object, ...]":
+def _records_of(message: KafkaMessage) -> tuple[Record, ...]:
     raw = message.raw_message
     return raw if isinstance(raw, tuple) else (raw,)

@@ -8,7 +8,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.messaging.envelope import Received
+from shared.messaging.envelope import Received, headers_as_text
 
 _PARK = sa.text("""
     INSERT INTO parked_event (
@@ -75,7 +75,7 @@ async def park(session: AsyncSession, *, consumer: str, topic: str, parked: Park
             "event_id": context.event_id if context else None,
             "type": context.type if context else None,
             "sequence": context.sequence if context else None,
-            "headers": json.dumps(dict(received.headers)),
+            "headers": json.dumps(headers_as_text(received.headers)),
             "payload": received.value,
             "reason": parked.reason.value,
             "error": parked.error,

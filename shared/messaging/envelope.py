@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
 from asyncpg.pgproto import pgproto
 
 Headers = list[tuple[str, bytes]]
+Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+RawHeaders = Mapping[str, bytes | None]
+"""As they came; of a name that is there more than once, the last."""
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_MILLISECONDS = 86_400_000
@@ -38,7 +41,7 @@ class Received(NamedTuple):
     offset: int
     key: str
     value: bytes
-    headers: Mapping[str, str]
+    headers: RawHeaders
     context: EventContext | None
     error: str | None = None
 
@@ -83,21 +86,7 @@ def encode_headers(
     return headers
 
 
-def read_record(record: "ConsumerRecord[bytes | None, bytes | None]") -> Received:
-    """Read one record; whatever is wrong with it is said in the result, never raised."""
-    return received_of(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        key=_text(record.key or b""),
-        value=record.value or b"",
-        headers=_headers_of(record.headers),
-    )
-
-
-def received_of(
-    *, topic: str, partition: int, offset: int, key: str, value: bytes, headers: Mapping[str, str]
-) -> Received:
+def received_of(*, topic: str, partition: int, offset: int, key: str, value: bytes, headers: RawHeaders) -> Received:
     """Read the envelope of what came, or was parked; never raises."""
     context, error = None, None
     try:
@@ -106,37 +95,39 @@ def received_of(
         error = f"the header {missing.args[0]} is missing"
     except ValueError as invalid:
         error = str(invalid)
-    return Received(
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        key=key,
-        value=value,
-        headers=headers,
-        context=context,
-        error=error,
+    # By place: it is made for each event that comes.
+    return Received(topic, partition, offset, key, value, headers, context, error)
+
+
+def read_records(records: Sequence[Record]) -> list[Received]:
+    """Read a batch, in its order; whatever is wrong with a record is said in the result, never raised."""
+    return [_received(record) for record in records]
+
+
+def _received(record: Record) -> Received:
+    return received_of(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=_text(record.key),
+        value=record.value or b"",
+        headers=dict(record.headers),
     )
 
 
-def read_records(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]") -> list[Received]:
-    """Read a batch, in its order."""
-    return [read_record(record) for record in records]
+def headers_as_text(headers: RawHeaders) -> dict[str, str]:
+    """For people and for PostgreSQL; never raises. What is no plain text is escaped."""
+    return {_escaped(name): _text(value) for name, value in headers.items()}
 
 
-def _headers_of(raw: "Sequence[tuple[str, bytes | None]]") -> dict[str, str]:
-    """Never raises. Nearly all are plain, and reading them is most of what reading a record takes."""
-    try:
-        headers = {name: value.decode() for name, value in raw}  # type: ignore[union-attr]  # see the except
-    except (UnicodeDecodeError, AttributeError):  # a header may also be null
-        return {_escaped(name): _text(value or b"") for name, value in raw}
-    if "\x00" in "".join([*headers, *headers.values()]):
-        return {_escaped(name): _escaped(value) for name, value in headers.items()}
-    return headers
+def headers_from_text(headers: Mapping[str, str]) -> RawHeaders:
+    """As `headers_as_text` gave them."""
+    return {name: value.encode() for name, value in headers.items()}
 
 
-def _text(raw: bytes) -> str:
+def _text(raw: bytes | None) -> str:
     """Never raises."""
-    return _escaped(raw.decode("utf-8", "backslashreplace"))
+    return _escaped((raw or b"").decode("utf-8", "backslashreplace"))
 
 
 def _escaped(text: str) -> str:
@@ -144,27 +135,27 @@ def _escaped(text: str) -> str:
     return text.replace("\x00", "\\x00")
 
 
-def _context(headers: Mapping[str, str], *, topic: str, key: str) -> EventContext:
-    if headers["ce_specversion"] != "1.0":
-        raise ValueError(f"CloudEvents {headers['ce_specversion']} is not understood")
+def _context(headers: RawHeaders, *, topic: str, key: str) -> EventContext:
+    if headers["ce_specversion"] != b"1.0":
+        raise ValueError(f"CloudEvents {_text(headers['ce_specversion'])} is not understood")
     # A uuid.UUID, but read, hashed and sent to the database in C.
-    event_id = pgproto.UUID(headers["ce_id"])
-    day = day_of(event_id)
-    sequence = int(headers["ce_sequence"])
+    event_id = pgproto.UUID(_text(headers["ce_id"]))
+    sequence = int(_text(headers["ce_sequence"]))
     if sequence < 1:
         raise ValueError(f"the sequence {sequence} is not positive")
-    time = datetime.fromisoformat(headers["ce_time"])
+    time = datetime.fromisoformat(_text(headers["ce_time"]))
     if time.tzinfo is None:
-        raise ValueError(f"the time {headers['ce_time']} has no zone")
+        raise ValueError(f"the time {time} has no zone")
+    traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
     return EventContext(
-        event_id=event_id,
-        day=day,
-        type=headers["ce_type"],
-        source=headers["ce_source"],
-        time=time,
-        topic=topic,
-        key=key,
-        sequence=sequence,
-        traceparent=headers.get("traceparent"),
-        tracestate=headers.get("tracestate"),
+        event_id,
+        day_of(event_id),
+        _text(headers["ce_type"]),
+        _text(headers["ce_source"]),
+        time,
+        topic,
+        key,
+        sequence,
+        _text(traceparent) if traceparent else None,
+        _text(tracestate) if tracestate else None,
     )

@@ -12,7 +12,7 @@ from shared.database import Sessions
 from shared.faults import is_passing
 from shared.messaging import inbox
 from shared.messaging.dead_letter import ParkReason
-from shared.messaging.envelope import Received, received_of
+from shared.messaging.envelope import Received, headers_from_text, received_of
 from shared.messaging.handling import PoisonError, apply_event, verdict_on
 from shared.messaging.parked_events import ParkedDetail, ParkedEvent, show_parked
 from shared.messaging.subscription import Subscription
@@ -159,7 +159,7 @@ def _received_of(parked: ParkedDetail) -> Received:
         offset=event.offset,
         key=event.key,
         value=parked.payload,
-        headers=parked.headers,
+        headers=headers_from_text(parked.headers),
     )
 
 

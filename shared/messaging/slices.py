@@ -186,6 +186,10 @@ async def apply_slice(
     Raises: HandlerFailed when any other can't be applied, and trouble that passes.
     """
     days = _days_remembered()
+    # Before the events are claimed: a process that has lost the partition, and is still at work on them, is waited for.
+    before = await inbox.lock_positions(
+        session, consumer=consumer, topic=subscription.topic, keys=(event.key for event in events)
+    )
     claimable = [
         event.context
         for event in events
@@ -198,9 +202,7 @@ async def apply_slice(
         guarded=guarded,
         days=days,
         known=await inbox.claim(session, consumer=consumer, contexts=claimable),
-        before=await inbox.lock_positions(
-            session, consumer=consumer, topic=subscription.topic, keys=(event.key for event in events)
-        ),
+        before=before,
     )
     for event in events:
         await applying.take(event)
@@ -213,9 +215,9 @@ async def park_event(
     session: AsyncSession, *, consumer: str, topic: str, event: Received, reason: ParkReason, error: str
 ) -> SliceResult:
     """Put one event aside and move its key on; the caller commits."""
+    await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[event.key])
     if event.context and event.context.day in _days_remembered():
         await inbox.claim(session, consumer=consumer, contexts=[event.context])
-    await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[event.key])
     parked = Parked(event, reason, error)
     is_new = await dead_letter.park(session, consumer=consumer, topic=topic, parked=parked)
     step = Position(sequence=event.context.sequence if event.context else 0, parked=int(is_new))

@@ -3,7 +3,7 @@
 Loaded in worker processes only, and only when their plan names a mutant.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.messaging import inbox
 from shared.messaging.consumer import Consumer
-from shared.messaging.envelope import EventContext, read_records
+from shared.messaging.envelope import EventContext
 from shared.messaging.failpoints import failpoint
 from shared.messaging.inbox import Position
 from shared.messaging.publisher import Acknowledged
@@ -36,7 +36,7 @@ def offsets_before_commit() -> None:
 
     async def handle(self: Consumer, message: Any) -> None:
         await self._commit(message)
-        await self._apply(read_records(message.raw_message))
+        await self._apply(message.raw_message)
 
     Consumer.handle = handle  # type: ignore[method-assign]
 
@@ -44,7 +44,7 @@ def offsets_before_commit() -> None:
 def no_inbox() -> None:
     """The consumer remembers neither events nor positions."""
 
-    async def claim(session: AsyncSession, *, consumer: str, contexts: Collection[EventContext]) -> set[UUID]:
+    async def claim(session: AsyncSession, *, consumer: str, contexts: Iterable[EventContext]) -> set[UUID]:
         del session, consumer, contexts
         return set()
 

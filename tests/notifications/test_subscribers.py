@@ -20,6 +20,7 @@ from shared.events.orders import (
 )
 from shared.events.users import UserUpdated
 from shared.ids import new_id
+from tests.databases import count_waiting
 from tests.notifications.events import apply, order_confirmed, user_created
 
 ORDER: dict[str, Any] = {"number": "O-7", "total_cents": 4990, "currency": "GBP"}
@@ -181,13 +182,8 @@ async def test_a_recipient_who_arrives_while_a_mail_is_being_deferred_gets_it(se
 
 
 async def _until_done_or_waiting(sessions: Sessions, task: asyncio.Task[None]) -> None:
-    waiting = sa.text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    async with asyncio.timeout(10), sessions() as session:
-        while not task.done() and not await session.scalar(waiting):
-            # A transaction sees the activity as it was when it first looked.
-            await session.rollback()
+    async with asyncio.timeout(10):
+        while not task.done() and not await count_waiting(sessions):  # noqa: ASYNC110 - locks tell nobody
             await asyncio.sleep(0.01)
 
 

@@ -1,18 +1,15 @@
 """Accounts: reading and changing one's own, and what support and admin see."""
 
 import asyncio
-import time
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 
 from services.users.models import UserAccount
+from tests.databases import until_waiting
 from tests.users.front_door import ADA, FrontDoor, problem
 
-WAITING = sa.text(
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
 MATCHING = {"If-Match": '"1"'}
 
 
@@ -70,20 +67,10 @@ async def test_of_changes_at_once_to_one_version_one_is_made(users: FrontDoor) -
         changes = asyncio.gather(
             *(users.client.patch("/v1/users/me", json={"name": f"Ada {n}"}, headers=header) for n in range(5))
         )
-        await all_wait_for_locks(users, number=5)
+        await until_waiting(users.sessions, transactions=5)
 
     assert sorted(answer.status_code for answer in await changes) == [200, 412, 412, 412, 412]
     assert len(await users.events()) == 1
-
-
-async def all_wait_for_locks(users: FrontDoor, *, number: int) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        # In a transaction each: one transaction sees one state of the activity.
-        async with users.sessions() as session:
-            if await session.scalar(WAITING) == number:
-                return
-        assert time.monotonic() < deadline, "the requests did not get as far as the row"
 
 
 async def test_a_wrong_change_is_refused(users: FrontDoor) -> None:

@@ -15,14 +15,14 @@ from shared.messaging.envelope import EventContext, Received
 from shared.messaging.outbox import record
 from shared.messaging.subscription import Subscription
 from shared.operations.parked import ParkedOperations
-from tests.builders import received
+from tests.builders import received, record_of
 from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, Rows, credit_reserved, subscription
 
 
 async def consumed(database: Database, *events: Received, handlers: Subscription | None = None) -> None:
     """As the consumer does with a partition's slice."""
     consumer = Consumer(name=CONSUMER, subscription=handlers or subscription(), sessions=database.sessions)
-    await consumer._apply(events)
+    await consumer._apply([record_of(event) for event in events])
 
 
 async def drained(database: Database, handlers: Subscription) -> int:

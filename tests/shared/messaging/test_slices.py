@@ -8,12 +8,14 @@ import pytest
 
 from shared.database import Database
 from shared.ids import new_id
+from shared.messaging.consumer import Consumer
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.envelope import Received
 from shared.messaging.handling import HandlerFailed
-from shared.messaging.inbox import RETENTION
+from shared.messaging.inbox import RETENTION, ClaimedMeanwhile
 from shared.messaging.slices import SliceResult, apply_slice, park_event
-from tests.builders import id_of, received
+from tests.builders import id_of, received, record_of
+from tests.databases import until_waiting
 from tests.shared.messaging.scenario import (
     BROKEN_CENTS,
     CONSUMER,
@@ -222,9 +224,26 @@ async def test_data_that_does_not_fit_its_type_is_poison(database: Database, val
     assert error in (result.parked[0].error or "")
 
 
-async def test_two_members_with_one_event_apply_it_once(database: Database) -> None:
+async def test_members_with_one_event_wait_for_each_other_and_apply_it_once(database: Database) -> None:
     user_id = new_id()
-    events = [received(credit_reserved(user_id), sequence=n) for n in range(1, 6)]
+    await applied(database, received(credit_reserved(user_id), sequence=1))
+    events = [received(credit_reserved(user_id), sequence=n) for n in range(2, 6)]
     results = await asyncio.gather(*(applied(database, *events) for _ in range(6)))
-    assert sorted(len(result.applied) for result in results) == [0, 0, 0, 0, 0, 5]
+    assert sorted((len(result.applied), result.duplicates) for result in results) == [(0, 4)] * 5 + [(4, 0)]
     assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in range(1, 6)]
+
+
+async def test_a_member_that_meets_another_at_a_new_keys_first_event_tries_again(database: Database) -> None:
+    event = received(credit_reserved(), sequence=1)
+    consumer = Consumer(name=CONSUMER, subscription=subscription(), sessions=database.sessions)
+    async with database.sessions.begin() as session:
+        await apply_slice(session, consumer=CONSUMER, subscription=subscription(), events=[event])
+        # Both look for the event before either has committed it, and no position's row is there to be locked.
+        direct = asyncio.create_task(applied(database, event))
+        consuming = asyncio.create_task(consumer._apply([record_of(event)]))
+        await until_waiting(database.sessions, transactions=2)
+    with pytest.raises(ClaimedMeanwhile):
+        await direct
+    await consuming
+    assert await Rows(database.sessions).effects() == [(event.key, 1)]
+    assert await Rows(database.sessions).parked() == []
