@@ -21,6 +21,8 @@ from shared.messaging.subscription import Handling, Subscription
 
 logger = structlog.get_logger(__name__)
 
+_NOWHERE = Position()
+
 
 @dataclass
 class SliceResult:
@@ -52,13 +54,18 @@ class _Slice:
     """Events that were applied or parked before, or are by now."""
     before: dict[str, Position]
     """Where the keys were when their rows were locked."""
-    now: dict[str, Position] = field(default_factory=dict)
-    """Where those of them are that this slice has moved."""
+    sequences: dict[str, int] = field(init=False)
+    """The last sequence seen of each key."""
+    parked: Counter[str] = field(default_factory=Counter)
+    """How many events of each key this slice has parked."""
     run: dict[int, tuple[Any, EventContext]] = field(default_factory=dict)
     """Neighbours that one handler is going to get together: their data, by the offset."""
     handling: Handling | None = None
     """Of the run."""
     result: SliceResult = field(default_factory=SliceResult)
+
+    def __post_init__(self) -> None:
+        self.sequences = {key: position.sequence for key, position in self.before.items()}
 
     async def take(self, event: Received) -> None:
         """Apply one event, or see why not; the last ones wait for `end`."""
@@ -66,27 +73,27 @@ class _Slice:
         if context is None:
             await self._park(event, ParkReason.UNDECODABLE, event.error)
             return
-        last = self._position(event.key)
-        is_late = context.sequence <= last.sequence
-        if last.sequence and context.sequence > last.sequence + 1:
+        last = self.sequences.get(event.key, 0)
+        if last and context.sequence > last + 1:
             self.result.gaps.append(context)
         handling = self.subscription.handling_of(context.type)
         if handling is None:
             self._move(event)
         elif context.day not in self.days:
-            await self._take_old(event, context, is_late=is_late)
+            await self._take_old(event, context, is_late=context.sequence <= last)
         elif context.event_id in self.known:
             self.result.duplicates += 1
         else:
             self.known.add(context.event_id)
-            await self._take_new(event, context, handling, last=last)
+            await self._take_new(event, context, handling, is_late=context.sequence <= last)
 
     async def end(self) -> None:
         """Apply what is left, and move the keys on."""
         await self._end_run()
         steps = {
-            key: Position(position.sequence, position.parked - self.before.get(key, Position()).parked)
-            for key, position in self.now.items()
+            key: Position(sequence, self.parked.get(key, 0))
+            for key, sequence in self.sequences.items()
+            if key in self.parked or sequence != self._before(key).sequence
         }
         await inbox.advance(self.session, consumer=self.consumer, topic=self.subscription.topic, steps=steps)
 
@@ -136,11 +143,11 @@ class _Slice:
         self._move(event)
         self.result.applied.append(context)
 
-    async def _take_new(self, event: Received, context: EventContext, handling: Handling, *, last: Position) -> None:
-        if context.sequence <= last.sequence:
+    async def _take_new(self, event: Received, context: EventContext, handling: Handling, *, is_late: bool) -> None:
+        if is_late:
             # It was never applied, and its successors were: somebody must decide.
-            await self._park(event, ParkReason.OUT_OF_ORDER, f"sequence {last.sequence} was here before")
-        elif last.parked:
+            await self._park(event, ParkReason.OUT_OF_ORDER, f"sequence {self.sequences[event.key]} was here before")
+        elif event.key in self.parked or self._before(event.key).parked:
             await self._park(event, ParkReason.BEHIND)
         else:
             await self._apply(event, context, handling)
@@ -152,21 +159,21 @@ class _Slice:
         else:
             await self._park(event, ParkReason.TOO_OLD, f"the event is of {context.day}")
 
-    def _position(self, key: str) -> Position:
-        return self.now.get(key) or self.before.get(key) or Position()
+    def _before(self, key: str) -> Position:
+        return self.before.get(key, _NOWHERE)
 
-    def _move(self, event: Received, *, parked: int = 0) -> None:
-        last = self._position(event.key)
+    def _move(self, event: Received) -> None:
         sequence = event.context.sequence if event.context else 0
-        self.now[event.key] = Position(max(last.sequence, sequence), last.parked + parked)
+        self.sequences[event.key] = max(self.sequences.get(event.key, 0), sequence)
 
     async def _park(self, event: Received, reason: ParkReason, error: str | None = None) -> None:
         parked = Parked(event, reason, error)
         is_new = await dead_letter.park(
             self.session, consumer=self.consumer, topic=self.subscription.topic, parked=parked
         )
-        self._move(event, parked=int(is_new))
+        self._move(event)
         if is_new:
+            self.parked[event.key] += 1
             self.result.parked.append(parked)
 
 
