@@ -15,6 +15,8 @@ from shared.messaging.envelope import EventContext
 RETENTION = timedelta(days=21)
 """How long an id is remembered: the topics' 7 days and a replay window twice as long."""
 
+_UNIQUE_VIOLATION = "23505"
+
 # Nearly all are new, so those that are not are told. An insert that would do nothing on a conflict takes twice as long.
 _CLAIM = sa.text("""
     WITH known AS (
@@ -84,6 +86,8 @@ async def claim(session: AsyncSession, *, consumer: str, contexts: Iterable[Even
                 await session.scalars(_CLAIM, {"consumer": consumer, "day": day, "event_ids": list(event_ids)})
             )
         except exc.IntegrityError as fault:
+            if getattr(fault.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+                raise
             raise ClaimedMeanwhile from fault
     return known
 

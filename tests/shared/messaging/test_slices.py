@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from shared.database import Database
 from shared.ids import new_id
@@ -247,3 +248,14 @@ async def test_a_member_that_meets_another_at_a_new_keys_first_event_tries_again
     await consuming
     assert await Rows(database.sessions).effects() == [(event.key, 1)]
     assert await Rows(database.sessions).parked() == []
+
+
+async def test_a_day_whose_partition_is_missing_is_told_as_what_it_is(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await session.execute(sa.text("TRUNCATE inbox"))
+        for (partition,) in await session.execute(
+            sa.text("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'inbox'::regclass")
+        ):
+            await session.execute(sa.text(f"DROP TABLE {partition}"))
+    with pytest.raises(sa.exc.IntegrityError, match="no partition"):
+        await applied(database, received(credit_reserved(), sequence=1))
