@@ -8,8 +8,8 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -18,20 +18,25 @@ import structlog
 import typer
 
 from deploy.local.screen import Screen
-from tests.bench import consuming, delay, memory, poison, relaying, saga
-from tests.bench.figures import Change, Figure, changes_of
+from tests.bench.consuming import consuming
+from tests.bench.delay import delay
+from tests.bench.figures import Change, Figure, changes_of, joined
 from tests.bench.machine import machine
+from tests.bench.memory import memory
+from tests.bench.poison import poison
+from tests.bench.relaying import relaying
 from tests.bench.report import as_markdown, changes_table, figures_table, write_between_markers
-from tests.bench.setting import Setting, prepared_setting
+from tests.bench.saga import saga
+from tests.bench.setting import OneRound, Setting, prepared_setting
 from tests.chaos.ground import prepared_ground
 
-BENCHES: dict[str, Callable[[Setting], Awaitable[list[Figure]]]] = {
-    "relay": relaying.measure,
-    "delay": delay.measure,
-    "consumer": consuming.measure,
-    "poison": poison.measure,
-    "memory": memory.measure,
-    "saga": saga.measure,
+BENCHES: dict[str, Callable[[Setting], AbstractAsyncContextManager[OneRound]]] = {
+    "relay": relaying,
+    "delay": delay,
+    "consumer": consuming,
+    "poison": poison,
+    "memory": memory,
+    "saga": saga,
 }
 
 cli = typer.Typer(
@@ -43,7 +48,7 @@ cli = typer.Typer(
 def run(
     *,
     only: Annotated[str, typer.Option(help=f"Of {', '.join(BENCHES)}.")] = ",".join(BENCHES),
-    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs; the median counts.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender runs; the median counts.")] = 3,
     events: Annotated[int, typer.Option(min=1_000, help="In each round.")] = 20_000,
     rows: Annotated[
         int, typer.Option(min=0, help="Measure again with so many rows in every table; 0: don't.")
@@ -113,32 +118,43 @@ class Benchmarks:
         return not self.failed and all(one.is_met is not False for one in judged)
 
     async def run(self, folder: Path) -> None:
-        """Each benchmark with empty tables and at once again with full ones: the machine has its moods."""
+        """Each benchmark with empty tables and with full ones."""
         self.screen.note(f"logs in {folder}")
         async with AsyncExitStack() as stack:
             stack.enter_context(self.screen.working())
             ground = await stack.enter_async_context(prepared_ground(folder, brokers=1, durable=True))
             self.machine = await machine(ground.postgres.admin_url)
-            sizes = {0: self.figures, self.rows: self.figures_with_rows} if self.rows else {0: self.figures}
             settings = [
-                await stack.enter_async_context(
-                    prepared_setting(ground, rounds=self.rounds, events=self.events, rows=rows)
-                )
-                for rows in sizes
+                await stack.enter_async_context(prepared_setting(ground, events=self.events, rows=rows))
+                for rows in ([0, self.rows] if self.rows else [0])
             ]
             for name in self.names:
-                for setting in settings:
-                    sizes[setting.rows] += await self._measured(name, setting)
+                await self._measure(name, settings)
 
-    async def _measured(self, name: str, setting: Setting) -> list[Figure]:
-        size = f", {setting.rows:,} rows in every table" if setting.rows else ""
+    async def _measure(self, name: str, settings: Sequence[Setting]) -> None:
+        """The rounds with and without rows stand side by side: the machine's pace changes within minutes."""
+        found: dict[int, list[list[Figure]]] = {setting.rows: [] for setting in settings}
         try:
-            with self.screen.step(f"measuring: {name}{size}", f"{name}{size}"):
-                return await BENCHES[name](setting)
+            async with AsyncExitStack() as stack:
+                rounds: dict[int, OneRound] = {}
+                for setting in settings:
+                    with self._step(name, setting.rows, "prepared"):
+                        rounds[setting.rows] = await stack.enter_async_context(BENCHES[name](setting))
+                for number in range(self.rounds):
+                    # In every other round the other way round, so that neither is always the first.
+                    for rows in sorted(rounds, reverse=number % 2 == 1):
+                        with self._step(name, rows, f"round {number + 1} of {self.rounds}"):
+                            found[rows].append(await rounds[rows]())
         except Exception:  # noqa: BLE001 - one that fails is shown, and the others still run
             self.failed.append(name)
-            self.screen.error(f"{name}{size}\n{traceback.format_exc()}")
-            return []
+            self.screen.error(f"{name}\n{traceback.format_exc()}")
+        self.figures += joined(found.pop(0))
+        for with_rows in found.values():
+            self.figures_with_rows += joined(with_rows)
+
+    def _step(self, name: str, rows: int, what: str) -> AbstractContextManager[object]:
+        text = f"{name}{f', {rows:,} rows in every table' if rows else ''}: {what}"
+        return self.screen.step(text, text)
 
     def show(self) -> None:
         """Print the tables."""

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
 
 import asyncpg
 import sqlalchemy as sa
@@ -15,11 +16,11 @@ from shared.messaging.envelope import EventContext
 from shared.messaging.subscription import Subscription
 from tests.bench.backlog import TOPIC, messages
 from tests.bench.consuming_rivals import UPSERT_ONE, bare_loop, faststream_handler
-from tests.bench.figures import Figure, compared
-from tests.bench.reading import consuming
+from tests.bench.figures import Figure
+from tests.bench.reading import reading
 from tests.bench.replica import UPSERT, columns_of, create_replica
 from tests.bench.rivals import send_bare
-from tests.bench.setting import Setting
+from tests.bench.setting import OneRound, Setting
 
 SINGLE_SHARE = 5
 """The rival with a transaction for each message gets a fifth of the events: it is slow, and its rate steady."""
@@ -41,34 +42,40 @@ Loop = Callable[..., AbstractAsyncContextManager[None]]
 """`loop(database_url, kafka=..., topic_prefix=..., group=...)`: consumes while it is entered."""
 
 
-async def measure(setting: Setting) -> list[Figure]:
+@asynccontextmanager
+async def consuming(setting: Setting) -> AsyncIterator[OneRound]:
     """The handlers that take many events and those that take one, against both rivals."""
     prefix = await setting.new_topics("consuming")
     await send_bare(setting.ground.kafka, prefix + TOPIC, messages(setting.events))
     contenders: dict[str, tuple[Loop, int]] = {
         "many": (_consumer_of(batching()), setting.events),
-        "one": (_consumer_of(one_by_one()), setting.events // 2),
         BARE: (_of_topic(bare_loop), setting.events),
+        "one": (_consumer_of(one_by_one()), setting.events // 2),
         SINGLE: (_of_topic(faststream_handler), setting.events // SINGLE_SHARE),
     }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(setting.rounds):
-        for place, (name, (loop, events)) in enumerate(contenders.items()):
-            group = f"{number}{place}"
-            rates[name].append(await _rate(setting, loop, topic_prefix=prefix, group=group, events=events))
-    return [
-        compared(
-            "consumer",
-            f"applied by a handler that takes {takes}",
-            rates[takes],
-            unit="events/s",
-            against=rival,
-            baseline_values=rates[rival],
-            goal=goal if takes == "many" else None,
-        )
-        for rival, goal in ((BARE, 0.5), (SINGLE, 5))
-        for takes in ("many", "one")
-    ]
+    numbers = count()
+
+    async def one_round() -> list[Figure]:
+        rates = {
+            name: await _rate(setting, loop, topic_prefix=prefix, group=str(next(numbers)), events=events)
+            for name, (loop, events) in contenders.items()
+        }
+        return [
+            Figure(
+                bench="consumer",
+                what=f"applied by a handler that takes {takes}",
+                values=(rates[takes],),
+                unit="events/s",
+                better="more",
+                baseline=rival,
+                baseline_values=(rates[rival],),
+                goal=goal if takes == "many" else None,
+            )
+            for rival, goal in ((BARE, 0.5), (SINGLE, 5))
+            for takes in ("many", "one")
+        ]
+
+    yield one_round
 
 
 def batching() -> Subscription:
@@ -120,7 +127,7 @@ async def _applied(connection: "asyncpg.Connection[asyncpg.Record]", *, at_least
 def _consumer_of(subscription: Subscription) -> Loop:
     def loop(database_url: str, *, kafka: str, topic_prefix: str, group: str) -> AbstractAsyncContextManager[None]:
         name = f"reader{group}.{TOPIC}"
-        return consuming(subscription, database_url=database_url, kafka=kafka, topic_prefix=topic_prefix, name=name)
+        return reading(subscription, database_url=database_url, kafka=kafka, topic_prefix=topic_prefix, name=name)
 
     return loop
 

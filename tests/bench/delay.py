@@ -1,17 +1,19 @@
 """How soon an event is in Kafka after its commit, at a steady rate: with the relay beside the writer, and apart."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import quantiles
 
 import asyncpg
 
 from shared.database import dsn_of
 from tests.bench.figures import Figure
 from tests.bench.pacing import RATE, SECONDS, Plan, main
-from tests.bench.setting import Setting
+from tests.bench.setting import OneRound, Setting
 from tests.bench.waiting import OUTBOX_IS_EMPTY, RELAY_LEADS, until
 from tests.chaos.nursery import Forked
 
@@ -38,7 +40,8 @@ class Delay:
     p99: float
 
 
-async def measure(setting: Setting) -> list[Figure]:
+@asynccontextmanager
+async def delay(setting: Setting) -> AsyncIterator[OneRound]:
     """Both arrangements, with a producer that has no outbox beside them."""
     plan = Plan(
         roles=frozenset(),
@@ -48,24 +51,30 @@ async def measure(setting: Setting) -> list[Figure]:
         folder=setting.ground.folder,
         name="",
     )
-    delays: dict[str, list[Delay]] = {BESIDE: [], APART: [], BARE: []}
-    for number in range(setting.rounds):
-        for arrangement, found in delays.items():
-            found.append(await _delay(arrangement, replace(plan, name=f"{plan.topic_prefix}{arrangement}-{number}")))
-    return [
-        Figure(
-            bench="relay",
-            what=f"commit to Kafka, {percentile}, {RATE} events/s, {NAMES[arrangement]}",
-            value=median(getattr(delay, percentile) for delay in delays[arrangement]),
-            unit="ms",
-            better="less",
-            baseline="bare send to acknowledgement",
-            baseline_value=median(getattr(delay, percentile) for delay in delays[BARE]),
-            limit=limit,
-        )
-        for arrangement in NAMES
-        for percentile, limit in (("p50", P50_LIMIT_MS), ("p99", P99_LIMIT_MS))
-    ]
+    numbers = count()
+
+    async def one_round() -> list[Figure]:
+        number = next(numbers)
+        delays = {
+            arrangement: await _delay(arrangement, replace(plan, name=f"{plan.topic_prefix}{arrangement}-{number}"))
+            for arrangement in (BESIDE, APART, BARE)
+        }
+        return [
+            Figure(
+                bench="relay",
+                what=f"commit to Kafka, {percentile}, {RATE} events/s, {NAMES[arrangement]}",
+                values=(getattr(delays[arrangement], percentile),),
+                unit="ms",
+                better="less",
+                baseline="bare send to acknowledgement",
+                baseline_values=(getattr(delays[BARE], percentile),),
+                limit=limit,
+            )
+            for arrangement in NAMES
+            for percentile, limit in (("p50", P50_LIMIT_MS), ("p99", P99_LIMIT_MS))
+        ]
+
+    yield one_round
 
 
 async def _delay(arrangement: str, plan: Plan) -> Delay:

@@ -1,7 +1,7 @@
 """What a benchmark found: a figure, what it is measured against, and its goal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -10,22 +10,33 @@ Better = Literal["more", "less"]
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One line of the table. `value` and `baseline_value` are medians over the rounds, in `unit`."""
+    """One line of the table: what each round found, in `unit`; the medians count."""
 
     bench: str
     what: str
-    value: float
+    values: tuple[float, ...]
     unit: str
     better: Better
     baseline: str | None = None
     """What it is measured against, in the same run."""
-    baseline_value: float | None = None
+    baseline_values: tuple[float, ...] = ()
+    """In the same rounds."""
     baseline_has_rows: bool = False
     """Whether it works on the same tables, and so tells nothing of the machine."""
     goal: float | None = None
     """For the ratio where there is a baseline, else for the value: at least, or, where less is better, at most."""
     limit: float | None = None
     """For the value itself, whatever the baseline's is."""
+
+    @property
+    def value(self) -> float:
+        """In the middle of the rounds."""
+        return median(self.values)
+
+    @property
+    def baseline_value(self) -> float | None:
+        """In the middle of the rounds."""
+        return median(self.baseline_values) if self.baseline_values else None
 
     @property
     def ratio(self) -> float | None:
@@ -44,28 +55,16 @@ class Figure:
         return all(got >= wanted if self.better == "more" else got <= wanted for got, wanted in asked)
 
 
-def compared(
-    bench: str,
-    what: str,
-    values: Sequence[float],
-    *,
-    unit: str,
-    against: str,
-    baseline_values: Sequence[float],
-    goal: float | None = None,
-    better: Better = "more",
-) -> Figure:
-    """The medians of the rounds of both sides."""
-    return Figure(
-        bench=bench,
-        what=what,
-        value=median(values),
-        unit=unit,
-        better=better,
-        baseline=against,
-        baseline_value=median(baseline_values),
-        goal=goal,
-    )
+def joined(rounds: Sequence[Sequence[Figure]]) -> list[Figure]:
+    """The lines of several rounds, which are the same in each, as one."""
+    return [
+        replace(
+            lines[0],
+            values=tuple(value for line in lines for value in line.values),
+            baseline_values=tuple(value for line in lines for value in line.baseline_values),
+        )
+        for lines in zip(*rounds, strict=True)
+    ]
 
 
 TOLERATED_CHANGE = 0.1
@@ -73,7 +72,7 @@ TOLERATED_CHANGE = 0.1
 
 @dataclass(frozen=True)
 class Change:
-    """One figure, measured with empty tables and again with full ones."""
+    """One figure, measured with empty tables and with full ones, in turns."""
 
     before: Figure
     after: Figure
@@ -86,14 +85,14 @@ class Change:
 
     @property
     def percent(self) -> float:
-        """By how much it rose; negative where it fell.
+        """By how much it rose, in the middle of the rounds; negative where it fell.
 
-        By the ratio to a baseline that has no such rows, since what changes there is the machine's own pace; else by
-        the value.
+        Each round with rows is set against the one without that ran right beside it: by the ratio to a baseline that
+        has no such rows, since what changes there is the machine's own pace; else by the value.
         """
-        values = self.before.value, self.after.value
-        before, after = values if self.ratios is None or self.before.baseline_has_rows else self.ratios
-        return 100 * (after / before - 1)
+        # A round that failed leaves the one beside it alone.
+        rounds = zip(_judged(self.before), _judged(self.after), strict=False)
+        return 100 * (median(after / before for before, after in rounds) - 1)
 
     @property
     def is_met(self) -> bool:
@@ -106,6 +105,13 @@ def changes_of(before: Sequence[Figure], after: Sequence[Figure]) -> list[Change
     """Of all that was measured both times, in its order; what has several baselines counts once, with its first."""
     first, second = _by_name(before), _by_name(after)
     return [Change(figure, second[name]) for name, figure in first.items() if name in second]
+
+
+def _judged(figure: Figure) -> Sequence[float]:
+    """By round."""
+    if not figure.baseline_values or figure.baseline_has_rows:
+        return figure.values
+    return [value / baseline for value, baseline in zip(figure.values, figure.baseline_values, strict=True)]
 
 
 def _by_name(figures: Sequence[Figure]) -> dict[tuple[str, str], Figure]:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +18,7 @@ from shared.messaging.relay import Relay
 from shared.telemetry import continued_trace
 from tests.bench.backlog import fill_outbox, messages, user_events
 from tests.bench.figures import Figure
-from tests.bench.setting import Setting
+from tests.bench.setting import OneRound, Setting
 from tests.bench.waiting import OUTBOX_IS_EMPTY, until
 from tests.chaos.nursery import Forked
 from tests.chaos.worker import begin
@@ -43,8 +45,13 @@ class Plan:
     peak: Path
 
 
-async def measure(setting: Setting) -> list[Figure]:
+@asynccontextmanager
+async def memory(setting: Setting) -> AsyncIterator[OneRound]:
     """Bytes for 1,000 events, beside what these are as Kafka gets them."""
+    yield lambda: _measured(setting)
+
+
+async def _measured(setting: Setting) -> list[Figure]:
     database_url = await setting.new_database("memory")
     topic_prefix = await setting.new_topics("memory")
     backlog = BACKLOG_ROUNDS * setting.events
@@ -69,11 +76,11 @@ def _figure(what: str, value: float) -> Figure:
     return Figure(
         bench="memory",
         what=f"1,000 events: {what}",
-        value=value,
+        values=(value,),
         unit="bytes",
         better="less",
         baseline="keys, values, headers",
-        baseline_value=1_000 * sum(own) / SAMPLE,
+        baseline_values=(1_000 * sum(own) / SAMPLE,),
     )
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from statistics import median
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import sqlalchemy as sa
 from aiokafka import AIOKafkaProducer
@@ -17,9 +18,9 @@ from tests.bench.backlog import TOPIC, Message, message_of, messages, user_event
 from tests.bench.consuming_rivals import UPSERT_ONE
 from tests.bench.delay import Delay, percentiles
 from tests.bench.figures import Figure
-from tests.bench.reading import consuming
+from tests.bench.reading import reading
 from tests.bench.replica import create_replica
-from tests.bench.setting import Setting
+from tests.bench.setting import OneRound, Setting
 
 RATE = 500
 SECONDS = 8
@@ -38,26 +39,28 @@ class EventNotWanted(Refusal):
     code = "not_wanted"
 
 
-async def measure(setting: Setting) -> list[Figure]:
+@asynccontextmanager
+async def poison(setting: Setting) -> AsyncIterator[OneRound]:
     """From sending to applied, of the good events: with poison among them, and without."""
-    found: dict[bool, list[Delay]] = {False: [], True: []}
-    for _ in range(setting.rounds):
-        for is_poisoned, delays in found.items():
-            delays.append(await _delay(setting, is_poisoned=is_poisoned))
-    return [
-        Figure(
-            bench="poison",
-            what=f"sent to applied, {percentile}, other keys than the poison's, {RATE} events/s",
-            value=median(getattr(delay, percentile) for delay in found[True]),
-            unit="ms",
-            better="less",
-            baseline="the same without poison",
-            baseline_value=median(getattr(delay, percentile) for delay in found[False]),
-            baseline_has_rows=True,
-            goal=LIMIT,
-        )
-        for percentile in ("p50", "p99")
-    ]
+
+    async def one_round() -> list[Figure]:
+        without, with_poison = [await _delay(setting, is_poisoned=is_poisoned) for is_poisoned in (False, True)]
+        return [
+            Figure(
+                bench="poison",
+                what=f"sent to applied, {percentile}, other keys than the poison's, {RATE} events/s",
+                values=(getattr(with_poison, percentile),),
+                unit="ms",
+                better="less",
+                baseline="the same without poison",
+                baseline_values=(getattr(without, percentile),),
+                baseline_has_rows=True,
+                goal=LIMIT,
+            )
+            for percentile in ("p50", "p99")
+        ]
+
+    yield one_round
 
 
 async def _delay(setting: Setting, *, is_poisoned: bool) -> Delay:
@@ -65,10 +68,10 @@ async def _delay(setting: Setting, *, is_poisoned: bool) -> Delay:
     await create_replica(database_url)
     applied: dict[str, float] = {}
     kafka = setting.ground.kafka
-    reading = consuming(
+    consumer = reading(
         _noting(applied), database_url=database_url, kafka=kafka, topic_prefix=prefix, name=f"reader.{TOPIC}"
     )
-    async with reading:
+    async with consumer:
         sent = await _send(kafka, prefix + TOPIC, is_poisoned=is_poisoned)
         async with asyncio.timeout(REST_SECONDS):
             while not sent.keys() <= applied.keys():  # noqa: ASYNC110 - handlers tell nobody
@@ -95,7 +98,7 @@ def _noting(applied: dict[str, float]) -> Subscription:
 async def _send(kafka: str, topic: str, *, is_poisoned: bool) -> dict[str, float]:
     """At a steady rate; when each good event was sent, without those of the warm-up."""
     good = messages(RATE * (WARM_SECONDS + SECONDS))
-    poison = [_poison(number) for number in range(len(good) // POISON_EVERY)] if is_poisoned else []
+    poisonous = [_poison(number) for number in range(len(good) // POISON_EVERY)] if is_poisoned else []
     sent: dict[str, float] = {}
     async with AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True) as producer:
         started = time.monotonic()
@@ -104,8 +107,8 @@ async def _send(kafka: str, topic: str, *, is_poisoned: bool) -> dict[str, float
             if number >= RATE * WARM_SECONDS:
                 sent[_id_of(message)] = time.monotonic()
             await producer.send(topic, key=message.key, value=message.value, headers=message.headers)
-            if poison and number % POISON_EVERY == 0:
-                bad = poison[number // POISON_EVERY]
+            if poisonous and number % POISON_EVERY == 0:
+                bad = poisonous[number // POISON_EVERY]
                 await producer.send(topic, key=bad.key, value=bad.value, headers=bad.headers)
     return sent
 

@@ -12,7 +12,7 @@ POOL_SIZE = 4
 
 
 @asynccontextmanager
-async def consuming(
+async def reading(
     subscription: Subscription, *, database_url: str, kafka: str, topic_prefix: str, name: str
 ) -> AsyncIterator[None]:
     """`name` is the group's and the inbox's: a new one begins with the first record of the topic."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
@@ -12,8 +13,8 @@ from shared.messaging.publisher import Publisher
 from shared.messaging.relay import Relay
 from tests.bench import rivals
 from tests.bench.backlog import TOPIC, count_messages, expect_messages, fill_outbox, messages
-from tests.bench.figures import Figure, compared
-from tests.bench.setting import Setting
+from tests.bench.figures import Figure
+from tests.bench.setting import OneRound, Setting
 from tests.bench.waiting import OUTBOX_IS_EMPTY, until
 
 FASTSTREAM_SHARE = 10
@@ -21,39 +22,11 @@ FASTSTREAM_SHARE = 10
 DRAINED_SECONDS = 120.0
 
 
-async def measure(setting: Setting) -> list[Figure]:
+@asynccontextmanager
+async def relaying(setting: Setting) -> AsyncIterator[OneRound]:
     """The rate against both rivals."""
     field = await _prepared_field(setting)
-    contenders: dict[str, Callable[[], Awaitable[float]]] = {
-        "relay": field.relay,
-        "bare": field.bare,
-        "faststream": field.faststream_outbox,
-    }
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(setting.rounds):
-        for name, contend in contenders.items():
-            rates[name].append(await contend())
-    what = "from a full outbox into Kafka"
-    return [
-        compared(
-            "relay",
-            what,
-            rates["relay"],
-            unit="events/s",
-            against="bare aiokafka producer",
-            baseline_values=rates["bare"],
-            goal=0.5,
-        ),
-        compared(
-            "relay",
-            what,
-            rates["relay"],
-            unit="events/s",
-            against="faststream-outbox 0.19",
-            baseline_values=rates["faststream"],
-            goal=5,
-        ),
-    ]
+    yield field.one_round
 
 
 async def _prepared_field(setting: Setting) -> "_Field":
@@ -75,6 +48,26 @@ class _Field:
     events: int
     database_url: str
     topic_prefix: str
+
+    async def one_round(self) -> list[Figure]:
+        rate = await self.relay()
+        rivals_rates = {
+            "bare aiokafka producer": (await self.bare(), 0.5),
+            "faststream-outbox 0.19": (await self.faststream_outbox(), 5),
+        }
+        return [
+            Figure(
+                bench="relay",
+                what="from a full outbox into Kafka",
+                values=(rate,),
+                unit="events/s",
+                better="more",
+                baseline=rival,
+                baseline_values=(rivals_rate,),
+                goal=goal,
+            )
+            for rival, (rivals_rate, goal) in rivals_rates.items()
+        ]
 
     async def relay(self) -> float:
         await fill_outbox(self.database_url, events=self.events)

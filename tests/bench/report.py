@@ -30,7 +30,7 @@ def figures_table(figures: Sequence[Figure]) -> Table:
 
 
 def changes_table(changes: Sequence[Change], *, rows: int) -> Table:
-    """A line for each figure that was measured twice."""
+    """A line for each figure that was measured both ways."""
     table = _table(CHANGE_COLUMNS, [_change_row(change) for change in changes])
     table.title, table.title_justify = f"with {rows:,} rows in every table", "left"
     return table
@@ -69,7 +69,7 @@ def write_between_markers(document: Path, markdown: str) -> None:
 
 def _figure_row(figure: Figure) -> tuple[str, ...]:
     against = ""
-    if figure.baseline is not None and figure.baseline_value is not None:
+    if figure.baseline_value is not None:
         against = f"{figure.baseline}: {_quantity(figure.baseline_value, figure.unit)}"
     return (
         f"{figure.bench}: {figure.what}",

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from statistics import mean
+from itertools import count
 from typing import Any
 
 import asyncpg
@@ -16,22 +16,17 @@ from shared.database import dsn_of
 from tests.bench.figures import Figure
 from tests.bench.filled_system import filled_system
 from tests.bench.orders_load import Load, Placed, prepared_load
-from tests.bench.setting import Setting
+from tests.bench.setting import OneRound, Setting
 
 CLIENTS = (8, 16)
 """Both keep two cores busy; far more than a service has connections to its database would only queue for those."""
 WARM_UP_SECONDS = 5.0
 CLOSED_SECONDS = 15.0
-CLOSED_ROUNDS = 2
 OPEN_SECONDS = 30.0
 SHARES = (0.25, 0.75)
 REST_SECONDS = 60.0
 POLL_SECONDS = 0.1
 SEED = 20110
-
-_capacity: dict[str, float] = {}
-"""As the first measurement found it, under "first": those with more rows get orders at the same rates."""
-
 
 _TOLD = "SELECT count(*) FROM inbox WHERE consumer = 'notifications.orders' AND day >= current_date"
 
@@ -82,29 +77,44 @@ class _Databases:
         return await self.of[service].fetchval(query)
 
 
-async def measure(setting: Setting) -> list[Figure]:
-    """Raises: OrderRefused, NotConfirmed, TimeoutError when the system does not keep up."""
+class _Capacities:
+    """Orders a second, round by round: what runs second in a round gets orders at the same rates as what ran first."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, float] = {}
+
+    def of(self, number: int, *, found: float) -> float:
+        return self._found.setdefault(number, found)
+
+
+_capacities = _Capacities()
+
+
+@asynccontextmanager
+async def saga(setting: Setting) -> AsyncIterator[OneRound]:
+    """A system of its own, which stands idle while another is measured.
+
+    A round raises OrderRefused, NotConfirmed or TimeoutError when the system does not keep up.
+    """
+    numbers = count()
     async with (
         filled_system(setting) as system,
         prepared_load(system, seed=SEED) as load,
         _connected(system) as databases,
     ):
-        await _loaded(load, databases, clients=CLIENTS[0], seconds=WARM_UP_SECONDS)
-        capacity = await _sustained(load, databases)
-        _capacity.setdefault("first", capacity)
-        figures = [Figure(bench="saga", what="orders confirmed", value=capacity, unit="1/s", better="more")]
-        for share in SHARES:
-            figures += await _latencies(load, databases, share=share)
-    return figures
 
+        async def one_round() -> list[Figure]:
+            await _loaded(load, databases, clients=CLIENTS[0], seconds=WARM_UP_SECONDS)
+            capacity = max(
+                [await _loaded(load, databases, clients=clients, seconds=CLOSED_SECONDS) for clients in CLIENTS]
+            )
+            rate = _capacities.of(next(numbers), found=capacity)
+            figures = [Figure(bench="saga", what="orders confirmed", values=(capacity,), unit="1/s", better="more")]
+            for share in SHARES:
+                figures += await _latencies(load, databases, share=share, capacity=rate)
+            return figures
 
-async def _sustained(load: Load, databases: _Databases) -> float:
-    """Orders a second, by the number of clients that gets most done; the rounds take turns and their mean counts."""
-    rates: dict[int, list[float]] = {clients: [] for clients in CLIENTS}
-    for _ in range(CLOSED_ROUNDS):
-        for clients, found in rates.items():
-            found.append(await _loaded(load, databases, clients=clients, seconds=CLOSED_SECONDS))
-    return max(mean(found) for found in rates.values())
+        yield one_round
 
 
 async def _loaded(load: Load, databases: _Databases, *, clients: int, seconds: float) -> float:
@@ -117,9 +127,9 @@ async def _loaded(load: Load, databases: _Databases, *, clients: int, seconds: f
     return len(placed) / (rested_at - began_at)
 
 
-async def _latencies(load: Load, databases: _Databases, *, share: float) -> list[Figure]:
+async def _latencies(load: Load, databases: _Databases, *, share: float, capacity: float) -> list[Figure]:
     told = await databases.told()
-    placed, read_seconds = await load.open_loop(per_second=share * _capacity["first"], seconds=OPEN_SECONDS)
+    placed, read_seconds = await load.open_loop(per_second=share * capacity, seconds=OPEN_SECONDS)
     await databases.come_to_rest(told=told + len(placed))
     confirmed_at = await databases.confirmed_at(placed)
     confirmed = _latency([at - order.sent_at for at, order in zip(confirmed_at, placed, strict=True)])
@@ -146,11 +156,11 @@ def _figures(
         Figure(
             bench="saga",
             what=f"{what}, {name}",
-            value=1000 * getattr(latency, name),
+            values=(1000 * getattr(latency, name),),
             unit="ms",
             better="less",
             baseline=baseline,
-            baseline_value=1000 * getattr(baseline_latency, name) if baseline_latency else None,
+            baseline_values=(1000 * getattr(baseline_latency, name),) if baseline_latency else (),
             baseline_has_rows=True,
         )
         for name in ("p50", "p99")

@@ -1,15 +1,20 @@
 """What every benchmark is given: servers as they run in production, and how much of everything."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeAlias
 
 from shared.messaging.kafka_topics import create_topics
+from tests.bench.figures import Figure
 from tests.bench.rows import fill_messaging_tables
 from tests.chaos.ground import TEMPLATE, Ground
 
 _numbers = count(1)
+
+OneRound: TypeAlias = Callable[[], Awaitable[list[Figure]]]
+"""Lets each contender run once; the lines are the same in every round."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +22,6 @@ class Setting:
     """The servers and the size of one run."""
 
     ground: Ground
-    rounds: int
-    """How often each contender runs; they take turns, and their medians count."""
     events: int
     """In one round."""
     rows: int
@@ -48,13 +51,13 @@ class Setting:
 
 
 @asynccontextmanager
-async def prepared_setting(ground: Ground, *, rounds: int, events: int, rows: int) -> AsyncIterator[Setting]:
+async def prepared_setting(ground: Ground, *, events: int, rows: int) -> AsyncIterator[Setting]:
     """Make the template, filled where rows are wanted; drop it in the end."""
     if not rows:
-        yield Setting(ground=ground, rounds=rounds, events=events, rows=rows, template=TEMPLATE)
+        yield Setting(ground=ground, events=events, rows=rows, template=TEMPLATE)
         return
     template = f"template_{rows}_rows"
     await ground.new_database(template)
     await fill_messaging_tables(ground.database_url(template), rows=rows)
-    yield Setting(ground=ground, rounds=rounds, events=events, rows=rows, template=template)
+    yield Setting(ground=ground, events=events, rows=rows, template=template)
     await ground.execute(f'DROP DATABASE "{template}"')
