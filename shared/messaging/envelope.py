@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -12,6 +13,11 @@ Headers = list[tuple[str, bytes]]
 Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 RawHeaders = Mapping[str, bytes | None]
 """As they came; of a name that is there more than once, the last."""
+
+LONGEST_KEY = 250
+"""In characters. A longer one is cut, and its digest added: an index of PostgreSQL's holds 2,700 bytes a row."""
+_LONGEST_ERROR = 500
+_GREATEST_SEQUENCE = 2**63 - 1
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_MILLISECONDS = 86_400_000
@@ -94,7 +100,7 @@ def received_of(*, topic: str, partition: int, offset: int, key: str, value: byt
     except KeyError as missing:
         error = f"the header {missing.args[0]} is missing"
     except ValueError as invalid:
-        error = str(invalid)
+        error = str(invalid)[:_LONGEST_ERROR]
     # By place: it is made for each event that comes.
     return Received(topic, partition, offset, key, value, headers, context, error)
 
@@ -109,10 +115,18 @@ def _received(record: Record) -> Received:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        key=_text(record.key),
+        key=_key(record.key),
         value=record.value or b"",
         headers=dict(record.headers),
     )
+
+
+def _key(raw: bytes | None) -> str:
+    text = _text(raw)
+    if len(text) <= LONGEST_KEY:
+        return text
+    ending = f"...sha256:{sha256(raw or b'').hexdigest()}"
+    return text[: LONGEST_KEY - len(ending)] + ending
 
 
 def headers_as_text(headers: RawHeaders) -> dict[str, str]:
@@ -141,8 +155,8 @@ def _context(headers: RawHeaders, *, topic: str, key: str) -> EventContext:
     # A uuid.UUID, but read, hashed and sent to the database in C.
     event_id = pgproto.UUID(_text(headers["ce_id"]))
     sequence = int(_text(headers["ce_sequence"]))
-    if sequence < 1:
-        raise ValueError(f"the sequence {sequence} is not positive")
+    if not 1 <= sequence <= _GREATEST_SEQUENCE:
+        raise ValueError(f"the sequence {sequence} is not from 1 to 2**63 - 1")
     time = datetime.fromisoformat(_text(headers["ce_time"]))
     if time.tzinfo is None:
         raise ValueError(f"the time {time} has no zone")
