@@ -15,8 +15,10 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.health import Unhealthy
-from shared.messaging import metrics
+from shared.messaging import metrics, tolerant_records
 from shared.messaging.consumer import Consumer
+
+tolerant_records.install()
 
 logger = structlog.get_logger(__name__)
 
