@@ -55,6 +55,10 @@ class _TolerantBatch:
             again._buffer = _EscapedNames(again._buffer)  # noqa: SLF001 - decompressed by now; nothing public is
             yield from again
 
+    def __next__(self) -> Any:
+        """So the fetcher reads the end of a transaction, which has no headers."""
+        return next(self._batch)
+
 
 class _EscapedNames(bytearray):
     """Decodes whatever it is: of a batch, only the headers' names are decoded."""
