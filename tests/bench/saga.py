@@ -28,6 +28,9 @@ REST_SECONDS = 60.0
 POLL_SECONDS = 0.1
 SEED = 20110
 
+_capacities: dict[int, float] = {}
+"""Orders a second, round by round: what runs second in a round gets orders at the same rates as what ran first."""
+
 _TOLD = "SELECT count(*) FROM inbox WHERE consumer = 'notifications.orders' AND day >= current_date"
 
 
@@ -77,19 +80,6 @@ class _Databases:
         return await self.of[service].fetchval(query)
 
 
-class _Capacities:
-    """Orders a second, round by round: what runs second in a round gets orders at the same rates as what ran first."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, float] = {}
-
-    def of(self, number: int, *, found: float) -> float:
-        return self._found.setdefault(number, found)
-
-
-_capacities = _Capacities()
-
-
 @asynccontextmanager
 async def saga(setting: Setting) -> AsyncIterator[OneRound]:
     """A system of its own, which stands idle while another is measured.
@@ -108,7 +98,7 @@ async def saga(setting: Setting) -> AsyncIterator[OneRound]:
             capacity = max(
                 [await _loaded(load, databases, clients=clients, seconds=CLOSED_SECONDS) for clients in CLIENTS]
             )
-            rate = _capacities.of(next(numbers), found=capacity)
+            rate = _capacities.setdefault(next(numbers), capacity)
             figures = [Figure(bench="saga", what="orders confirmed", values=(capacity,), unit="1/s", better="more")]
             for share in SHARES:
                 figures += await _latencies(load, databases, share=share, capacity=rate)
