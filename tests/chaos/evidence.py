@@ -59,10 +59,12 @@ class Scene:
     async def sent(self, *, all_but: int, within_seconds: float) -> None:
         """Wait until no more than these are left in the outbox. Raises: TimeoutError."""
         sender = await asyncpg.connect(dsn_of(self.sender_url))
-        async with asyncio.timeout(within_seconds):
-            while await sender.fetchval("SELECT count(*) FROM outbox") > all_but:  # noqa: ASYNC110 - rows tell nobody
-                await asyncio.sleep(POLL_SECONDS)
-        await sender.close()
+        try:
+            async with asyncio.timeout(within_seconds):
+                while await sender.fetchval("SELECT count(*) FROM outbox") > all_but:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(POLL_SECONDS)
+        finally:
+            await sender.close()
 
     async def _left(self) -> tuple[int, int]:
         """Servers that are only coming back count as something left."""
