@@ -5,7 +5,6 @@ starts eight of these processes at once.
 """
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable
 from importlib import import_module
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.collector import settle_collector
 from shared.logging import configure_logging
 from shared.operations.cli import Tool, add_operations
 from shared.settings import Role, ServiceSettings, StorageSettings, load
@@ -58,8 +58,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         loaded = load(settings_class)
         configure_logging(name, level=loaded.log_level, format=loaded.log_format)
         app = import_module(f"{package}.app").create_app(loaded)
-        # What is there by now lives as long as the process: the collector need not walk it again at every turn.
-        gc.freeze()
+        settle_collector()
         uvicorn.run(
             app,
             host=loaded.http_host,

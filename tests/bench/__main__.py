@@ -1,7 +1,6 @@
 """`python -m tests.bench`: every figure beside its baseline, as a table; exit status 1 if a goal is missed."""
 
 import asyncio
-import gc
 import logging
 import shlex
 import shutil
@@ -18,6 +17,7 @@ import structlog
 import typer
 
 from deploy.local.screen import Screen
+from shared.collector import settle_collector
 from tests.bench.consuming import consuming
 from tests.bench.delay import delay
 from tests.bench.figures import Change, Figure, changes_of, joined
@@ -66,7 +66,7 @@ def run(
 
 def _run(benchmarks: "Benchmarks", folder: Path, document: Path | None) -> None:
     # As a service does at its start.
-    gc.freeze()
+    settle_collector()
     try:
         asyncio.run(benchmarks.run(folder))
     finally:
