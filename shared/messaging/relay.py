@@ -193,5 +193,4 @@ def _count(rows: Sequence[asyncpg.Record], sent: Sequence[Acknowledged]) -> None
     counted = [row for row in rows if row["id"] in acknowledged]
     for topic, events in Counter(row["topic"] for row in counted).items():
         metrics.PUBLISHED.labels(topic).inc(events)
-    for row in counted:
-        metrics.COMMIT_TO_KAFKA.observe(max(0.0, now - row["occurred_at"].timestamp()))
+    metrics.COMMIT_TO_KAFKA.observe_all([max(0.0, now - row["occurred_at"].timestamp()) for row in counted])

@@ -140,7 +140,8 @@ class _Slice:
             self._count(event, context)
 
     def _count(self, event: Received, context: EventContext) -> None:
-        self._move(event)
+        # None that is late gets here, so this is further than the key was.
+        self.sequences[event.key] = context.sequence
         self.result.applied.append(context)
 
     async def _take_new(self, event: Received, context: EventContext, handling: Handling, *, is_late: bool) -> None:
@@ -235,9 +236,9 @@ async def park_event(
 def report(result: SliceResult, *, consumer: str) -> None:
     """Count and log what a committed slice did."""
     now = datetime.now(UTC)
-    end_to_end = metrics.END_TO_END.labels(consumer)
-    for context in result.applied:
-        end_to_end.observe(max(0.0, (now - context.time).total_seconds()))
+    metrics.END_TO_END.labels(consumer).observe_all(
+        [max(0.0, (now - context.time).total_seconds()) for context in result.applied]
+    )
     for event_type, count in Counter(context.type for context in result.applied).items():
         metrics.APPLIED.labels(consumer, event_type).inc(count)
     if result.duplicates:

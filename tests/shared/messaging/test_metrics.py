@@ -1,0 +1,37 @@
+"""Counting many values at once."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from shared.messaging.metrics import BatchHistogram
+
+BOUNDS = (0.25, 1, 30)
+# Halves of halves, so that their sum is exact in whatever order; some are just a bucket's bound.
+VALUES = [0.0, 0.25, 0.375, 1.0, 1.5, 1.5, 30.0, 4_000.0]
+
+
+@pytest.mark.parametrize("values", [VALUES, VALUES[:1], []])
+def test_many_values_are_counted_as_each_alone(values: list[float]) -> None:
+    at_once, alone = _histogram(), _histogram()
+
+    at_once.labels("orders.users").observe_all(values)
+    for value in values:
+        alone.labels("orders.users").observe(value)
+
+    assert _samples(at_once) == _samples(alone)
+    assert _samples(at_once)["delay_seconds_count", None] == len(values)
+
+
+def _histogram() -> BatchHistogram:
+    histogram = BatchHistogram("delay_seconds", "Of events", ["consumer"], buckets=BOUNDS, registry=CollectorRegistry())
+    histogram.labels("orders.users")
+    return histogram
+
+
+def _samples(histogram: BatchHistogram) -> dict[tuple[str, str | None], float]:
+    (metric,) = histogram.collect()
+    return {
+        (sample.name, sample.labels.get("le")): sample.value
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    }
