@@ -1,5 +1,7 @@
 """What every benchmark is given: servers as they run in production, and how much of everything."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +43,9 @@ class Setting:
         self._databases[purpose] = name
         strategy = "file_copy" if self.rows else "wal_log"
         await self.ground.new_database(name, template=self.template, strategy=strategy)
+        # What the copy has left to be written is written now, and not while something is measured.
+        await self.ground.execute("CHECKPOINT")
+        await asyncio.to_thread(os.sync)
         return self.ground.database_url(name)
 
     async def new_topics(self, purpose: str) -> str:
