@@ -21,6 +21,8 @@ from tests.bench.service_rows import fill_service_tables
 from tests.bench.setting import Setting
 
 RATE_LIMIT = "100000/minute"
+TOKEN_MINUTES = "60"
+"""Customers sign in once, and the other system may take ten minutes to fill before they are heard of again."""
 GATEWAY_REQUESTS_PER_SECOND = 10_000
 """All that is sent comes from one address, and from few people."""
 
@@ -48,6 +50,8 @@ class FilledServices(Services):
     def environment(self, service: str) -> dict[str, str]:
         """As it is, but for limits that a benchmark would meet, and the topics."""
         changed = {"RATE_LIMIT": RATE_LIMIT, "KAFKA_TOPIC_PREFIX": self.topic_prefix}
+        if service == "users":
+            changed["ACCESS_TOKEN_MINUTES"] = TOKEN_MINUTES
         return super().environment(service) | {f"{service.upper()}_{name}": value for name, value in changed.items()}
 
 
