@@ -141,13 +141,7 @@ def headers_from_text(headers: Mapping[str, str]) -> RawHeaders:
 
 def _text(raw: bytes | None) -> str:
     """Never raises."""
-    if not raw:
-        return ""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = raw.decode("utf-8", "backslashreplace")
-    return _escaped(text)
+    return _escaped((raw or b"").decode("utf-8", "backslashreplace"))
 
 
 def _escaped(text: str) -> str:
