@@ -31,6 +31,17 @@ def test_what_was_there_is_not_walked_again() -> None:
 
 
 @pytest.mark.usefixtures("settled")
+def test_few_new_objects_are_not_looked_at() -> None:
+    gc.collect()
+    before = gc.get_stats()[0]["collections"]
+
+    kept = [Cyclic() for _ in range(YOUNG_OBJECTS // 4)]
+
+    assert kept
+    assert gc.get_stats()[0]["collections"] == before
+
+
+@pytest.mark.usefixtures("settled")
 def test_cycles_are_freed_all_the_same() -> None:
     lost = ref(Cyclic())
 
