@@ -3,8 +3,8 @@
 import gc
 
 YOUNG_OBJECTS = 10_000
-"""At so many new ones it looks for cycles among them. A batch of events makes ten times as many, nearly all without a
-cycle; at Python's own 700 the looking took a sixth of a consumer's time."""
+"""At so many new ones it looks for cycles among them. An event makes some twenty, nearly all without a cycle; at
+Python's own 700 the looking took a sixth of a consumer's time."""
 
 
 def settle_collector() -> None:

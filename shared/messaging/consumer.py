@@ -34,7 +34,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 PATIENCE_SECONDS = 60.0
 """How long a batch is retried in place before it is given back, so that the group sees this member poll."""
 MOST_BATCH_EVENTS = 12_000
-"""More than one fetch brings of small events, of six partitions 1 MiB each: to cut it leaves a small batch behind."""
+"""More than a fetch brings of events of 700 bytes, 1 MiB from each of six partitions; cut, it leaves a small batch."""
 BATCH_SECONDS = 3.0
 """So long may one batch take: a partition that is given to another member is still worked on to its end, and both then
 wait for each other at every transaction."""

@@ -48,7 +48,7 @@ class FilledServices(Services):
         await fill_service_tables(service, url, rows=self.rows)
 
     def environment(self, service: str) -> dict[str, str]:
-        """As it is, but for limits that a benchmark would meet, and the topics."""
+        """As it is, but for limits that a benchmark would meet, a token's life among them, and the topics."""
         changed = {"RATE_LIMIT": RATE_LIMIT, "KAFKA_TOPIC_PREFIX": self.topic_prefix}
         if service == "users":
             changed["ACCESS_TOKEN_MINUTES"] = TOKEN_MINUTES
