@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +27,10 @@ from tests.bench.poison import poison
 from tests.bench.relaying import relaying
 from tests.bench.report import as_markdown, changes_table, figures_table, write_between_markers
 from tests.bench.saga import saga
-from tests.bench.setting import OneRound, Setting, prepared_setting
+from tests.bench.setting import Round, Setting, prepared_setting
 from tests.chaos.ground import prepared_ground
 
-BENCHES: dict[str, Callable[[Setting], AbstractAsyncContextManager[OneRound]]] = {
+BENCHES: dict[str, Callable[[Setting], AbstractAsyncContextManager[Round]]] = {
     "relay": relaying,
     "delay": delay,
     "consumer": consuming,
@@ -136,21 +136,32 @@ class Benchmarks:
         found: dict[int, list[list[Figure]]] = {setting.rows: [] for setting in settings}
         try:
             async with AsyncExitStack() as stack:
-                rounds: dict[int, OneRound] = {}
+                rounds: dict[int, Round] = {}
                 for setting in settings:
                     with self._step(name, setting.rows, "prepared"):
                         rounds[setting.rows] = await stack.enter_async_context(BENCHES[name](setting))
                 for number in range(self.rounds):
                     # In every other round the other way round, so that neither is always the first.
-                    for rows in sorted(rounds, reverse=number % 2 == 1):
-                        with self._step(name, rows, f"round {number + 1} of {self.rounds}"):
-                            found[rows].append(await rounds[rows]())
+                    order = sorted(rounds, reverse=number % 2 == 1)
+                    for rows, figures in (await self._one_round(name, number + 1, rounds, order)).items():
+                        found[rows].append(figures)
         except Exception:  # noqa: BLE001 - one that fails is shown, and the others still run
             self.failed.append(name)
             self.screen.error(f"{name}\n{traceback.format_exc()}")
         self.figures += joined(found.pop(0))
         for with_rows in found.values():
             self.figures_with_rows += joined(with_rows)
+
+    async def _one_round(
+        self, name: str, number: int, rounds: Mapping[int, Round], order: Sequence[int]
+    ) -> dict[int, list[Figure]]:
+        found: dict[int, list[Figure]] = {rows: [] for rows in order}
+        for position, parts in enumerate(zip(*(rounds[rows] for rows in order), strict=True), start=1):
+            for rows, part in zip(order, parts, strict=True):
+                of_several = f", part {position} of {len(rounds[rows])}" if len(rounds[rows]) > 1 else ""
+                with self._step(name, rows, f"round {number} of {self.rounds}{of_several}"):
+                    found[rows] += await part()
+        return found
 
     def _step(self, name: str, rows: int, what: str) -> AbstractContextManager[object]:
         text = f"{name}{f', {rows:,} rows in every table' if rows else ''}: {what}"

@@ -20,7 +20,7 @@ from tests.bench.figures import Figure
 from tests.bench.reading import reading
 from tests.bench.replica import UPSERT, columns_of, create_replica
 from tests.bench.rivals import send_bare
-from tests.bench.setting import OneRound, Setting
+from tests.bench.setting import Round, Setting
 
 SINGLE_SHARE = 5
 """The rival with a transaction for each message gets a fifth of the events: it is slow, and its rate steady."""
@@ -43,7 +43,7 @@ Loop = Callable[..., AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def consuming(setting: Setting) -> AsyncIterator[OneRound]:
+async def consuming(setting: Setting) -> AsyncIterator[Round]:
     """The handlers that take many events and those that take one, against both rivals."""
     prefix = await setting.new_topics("consuming")
     await send_bare(setting.ground.kafka, prefix + TOPIC, messages(setting.events))
@@ -55,7 +55,7 @@ async def consuming(setting: Setting) -> AsyncIterator[OneRound]:
     }
     numbers = count()
 
-    async def one_round() -> list[Figure]:
+    async def once() -> list[Figure]:
         rates = {
             name: await _rate(setting, loop, topic_prefix=prefix, group=str(next(numbers)), events=events)
             for name, (loop, events) in contenders.items()
@@ -75,7 +75,7 @@ async def consuming(setting: Setting) -> AsyncIterator[OneRound]:
             for takes in ("many", "one")
         ]
 
-    yield one_round
+    yield [once]
 
 
 def batching() -> Subscription:

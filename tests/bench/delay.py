@@ -13,7 +13,7 @@ import asyncpg
 from shared.database import dsn_of
 from tests.bench.figures import Figure
 from tests.bench.pacing import RATE, SECONDS, Plan, main
-from tests.bench.setting import OneRound, Setting
+from tests.bench.setting import Round, Setting
 from tests.bench.waiting import OUTBOX_IS_EMPTY, RELAY_LEADS, until
 from tests.chaos.nursery import Forked
 
@@ -41,7 +41,7 @@ class Delay:
 
 
 @asynccontextmanager
-async def delay(setting: Setting) -> AsyncIterator[OneRound]:
+async def delay(setting: Setting) -> AsyncIterator[Round]:
     """Both arrangements, with a producer that has no outbox beside them."""
     plan = Plan(
         roles=frozenset(),
@@ -53,7 +53,7 @@ async def delay(setting: Setting) -> AsyncIterator[OneRound]:
     )
     numbers = count()
 
-    async def one_round() -> list[Figure]:
+    async def once() -> list[Figure]:
         number = next(numbers)
         delays = {
             arrangement: await _delay(arrangement, replace(plan, name=f"{plan.topic_prefix}{arrangement}-{number}"))
@@ -74,7 +74,7 @@ async def delay(setting: Setting) -> AsyncIterator[OneRound]:
             for percentile, limit in (("p50", P50_LIMIT_MS), ("p99", P99_LIMIT_MS))
         ]
 
-    yield one_round
+    yield [once]
 
 
 async def _delay(arrangement: str, plan: Plan) -> Delay:

@@ -90,9 +90,17 @@ class Change:
         Each round with rows is set against the one without that ran right beside it: by the ratio to a baseline that
         has no such rows, since what changes there is the machine's own pace; else by the value.
         """
-        # A round that failed leaves the one beside it alone.
-        rounds = zip(_judged(self.before), _judged(self.after), strict=False)
-        return 100 * (median(after / before for before, after in rounds) - 1)
+        return median(self._percent_by_round)
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """The lowest and the highest percentage of any round."""
+        return min(self._percent_by_round), max(self._percent_by_round)
+
+    @property
+    def _percent_by_round(self) -> list[float]:
+        rounds = zip(_judged(self.before), _judged(self.after), strict=True)
+        return [100 * (after / before - 1) for before, after in rounds]
 
     @property
     def is_met(self) -> bool:

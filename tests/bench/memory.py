@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from shared.messaging.relay import Relay
 from shared.telemetry import continued_trace
 from tests.bench.backlog import fill_outbox, messages, user_events
 from tests.bench.figures import Figure
-from tests.bench.setting import OneRound, Setting
+from tests.bench.setting import Round, Setting
 from tests.bench.waiting import OUTBOX_IS_EMPTY, until
 from tests.chaos.nursery import Forked
 from tests.chaos.worker import begin
@@ -46,9 +47,9 @@ class Plan:
 
 
 @asynccontextmanager
-async def memory(setting: Setting) -> AsyncIterator[OneRound]:
+async def memory(setting: Setting) -> AsyncIterator[Round]:
     """Bytes for 1,000 events, beside what these are as Kafka gets them."""
-    yield lambda: _measured(setting)
+    yield [partial(_measured, setting)]
 
 
 async def _measured(setting: Setting) -> list[Figure]:

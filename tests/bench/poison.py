@@ -20,7 +20,7 @@ from tests.bench.delay import Delay, percentiles
 from tests.bench.figures import Figure
 from tests.bench.reading import reading
 from tests.bench.replica import create_replica
-from tests.bench.setting import OneRound, Setting
+from tests.bench.setting import Round, Setting
 
 RATE = 500
 SECONDS = 8
@@ -40,10 +40,10 @@ class EventNotWanted(Refusal):
 
 
 @asynccontextmanager
-async def poison(setting: Setting) -> AsyncIterator[OneRound]:
+async def poison(setting: Setting) -> AsyncIterator[Round]:
     """From sending to applied, of the good events: with poison among them, and without."""
 
-    async def one_round() -> list[Figure]:
+    async def once() -> list[Figure]:
         without, with_poison = [await _delay(setting, is_poisoned=is_poisoned) for is_poisoned in (False, True)]
         return [
             Figure(
@@ -60,7 +60,7 @@ async def poison(setting: Setting) -> AsyncIterator[OneRound]:
             for percentile in ("p50", "p99")
         ]
 
-    yield one_round
+    yield [once]
 
 
 async def _delay(setting: Setting, *, is_poisoned: bool) -> Delay:

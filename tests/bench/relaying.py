@@ -14,7 +14,7 @@ from shared.messaging.relay import Relay
 from tests.bench import rivals
 from tests.bench.backlog import TOPIC, count_messages, expect_messages, fill_outbox, messages
 from tests.bench.figures import Figure
-from tests.bench.setting import OneRound, Setting
+from tests.bench.setting import Round, Setting
 from tests.bench.waiting import OUTBOX_IS_EMPTY, until
 
 FASTSTREAM_SHARE = 10
@@ -23,10 +23,10 @@ DRAINED_SECONDS = 120.0
 
 
 @asynccontextmanager
-async def relaying(setting: Setting) -> AsyncIterator[OneRound]:
+async def relaying(setting: Setting) -> AsyncIterator[Round]:
     """The rate against both rivals."""
     field = await _prepared_field(setting)
-    yield field.one_round
+    yield [field.once]
 
 
 async def _prepared_field(setting: Setting) -> "_Field":
@@ -49,7 +49,7 @@ class _Field:
     database_url: str
     topic_prefix: str
 
-    async def one_round(self) -> list[Figure]:
+    async def once(self) -> list[Figure]:
         rate = await self.relay()
         rivals_rates = {
             "bare aiokafka producer": (await self.bare(), 0.5),

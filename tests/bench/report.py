@@ -13,7 +13,7 @@ BEGIN = "<!-- figures: written by `make bench`, from here -->"
 END = "<!-- figures: to here -->"
 
 FIGURE_COLUMNS = ("what", "reached", "against", "ratio", "goal", "met")
-CHANGE_COLUMNS = ("what", "before", "after", "change", "goal", "met")
+CHANGE_COLUMNS = ("what", "before", "after", "change", "by round", "goal", "met")
 MARKS = {True: "yes", False: "NO", None: ""}
 STYLES = {"yes": "green", "NO": "bold red"}
 
@@ -98,6 +98,7 @@ def _change_row(change: Change) -> tuple[str, ...]:
         f"{change.before.bench}: {change.before.what}",
         *(f"{_quantity(value, unit)}{ratio}" for value, ratio in zip(values, ratios, strict=True)),
         f"{change.percent:+.1f} %",
+        "{:+.0f} to {:+.0f} %".format(*change.extremes),
         f"no worse by more than {TOLERATED_CHANGE:.0%}".replace("%", " %"),
         MARKS[change.is_met],
     )

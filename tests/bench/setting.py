@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -15,8 +15,10 @@ from tests.chaos.ground import TEMPLATE, Ground
 
 _numbers = count(1)
 
-OneRound: TypeAlias = Callable[[], Awaitable[list[Figure]]]
-"""Lets each contender run once; the lines are the same in every round."""
+Part: TypeAlias = Callable[[], Awaitable[list[Figure]]]
+"""Lets each contender run once; the lines are the same every time."""
+Round: TypeAlias = Sequence[Part]
+"""Its parts in order: each runs with empty tables and with full ones, close together, before the next does."""
 
 
 @dataclass(frozen=True, kw_only=True)
