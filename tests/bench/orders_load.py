@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 from typing import Any, TypeVar
 
 import asyncpg
@@ -66,23 +67,17 @@ class Load:
                 group.create_task(shop())
         return placed
 
-    async def open_loop(self, *, per_second: float, seconds: float) -> tuple[list[Placed], list[float]]:
-        """Poisson arrivals, whether or not the earlier ones are answered; also the seconds that bare reads took."""
-        async with asyncio.TaskGroup() as group:
-            reads = group.create_task(self._arrivals(self._read, per_second=PROBES_PER_SECOND, seconds=seconds))
-            orders = group.create_task(self._arrivals(self._place, per_second=per_second, seconds=seconds))
-        return orders.result(), reads.result()
+    async def open_loop(self, *, per_second: float, seconds: float, arrivals: str) -> tuple[list[Placed], list[float]]:
+        """Poisson arrivals, whether or not the earlier ones are answered; also the seconds that bare reads took.
 
-    async def _arrivals(
-        self, act: Callable[[], Coroutine[Any, Any, T]], *, per_second: float, seconds: float
-    ) -> list[T]:
-        at, begun = 0.0, time.monotonic()
-        tasks: list[asyncio.Task[T]] = []
+        `arrivals` is their seed: the longest waits are those of the densest arrivals, so who is compared gets the same.
+        """
+        reading_at = arrival_times(f"{arrivals} reads", per_second=PROBES_PER_SECOND, seconds=seconds)
+        ordering_at = arrival_times(f"{arrivals} orders", per_second=per_second, seconds=seconds)
         async with asyncio.TaskGroup() as group:
-            while (at := at + self.rng.expovariate(per_second)) < seconds:
-                await asyncio.sleep(max(0.0, begun + at - time.monotonic()))
-                tasks.append(group.create_task(act()))
-        return [task.result() for task in tasks]
+            reads = group.create_task(at_times(reading_at, self._read))
+            orders = group.create_task(at_times(ordering_at, self._place))
+        return orders.result(), reads.result()
 
     async def _place(self) -> Placed:
         """Raises: OrderRefused."""
@@ -105,6 +100,24 @@ class Load:
         response = await self.http.get(f"/v1/products/{self.rng.choice(self.skus)}")
         response.raise_for_status()
         return time.perf_counter() - begun
+
+
+def arrival_times(seed: str, *, per_second: float, seconds: float) -> list[float]:
+    """Seconds from the beginning."""
+    rng = random.Random(seed)  # noqa: S311 - chance by seed
+    gaps = iter(lambda: rng.expovariate(per_second), None)
+    return list(takewhile(lambda at: at < seconds, accumulate(gaps)))
+
+
+async def at_times(times: Sequence[float], act: Callable[[], Coroutine[Any, Any, T]]) -> list[T]:
+    """What each act answered, in their order; none waits for those before it."""
+    begun = time.monotonic()
+    tasks: list[asyncio.Task[T]] = []
+    async with asyncio.TaskGroup() as group:
+        for at in times:
+            await asyncio.sleep(max(0.0, begun + at - time.monotonic()))
+            tasks.append(group.create_task(act()))
+    return [task.result() for task in tasks]
 
 
 @asynccontextmanager

@@ -109,7 +109,9 @@ class _Shop:
         """With orders at that share of the round's capacity."""
         told = await self.databases.told()
         placed, read_seconds = await self.load.open_loop(
-            per_second=share * _capacities[self.rounds], seconds=SHARES_SECONDS[share]
+            per_second=share * _capacities[self.rounds],
+            seconds=SHARES_SECONDS[share],
+            arrivals=f"round {self.rounds} at {share}",
         )
         await self.databases.come_to_rest(told=told + len(placed))
         confirmed_at = await self.databases.confirmed_at(placed)
