@@ -4,11 +4,9 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate, takewhile
-from typing import Any, TypeVar
 
 import asyncpg
 import httpx2
@@ -16,6 +14,7 @@ import httpx2
 from deploy.demo.accounts import Account, sign_up, signed_in_admin
 from deploy.demo.client import Client
 from deploy.demo.running import RunningSystem
+from tests.bench.arrivals import arrival_times, started_at
 
 CUSTOMERS = 48
 PRODUCTS = 2_000
@@ -25,8 +24,6 @@ MOST_ITEMS = 3
 MOST_CONNECTIONS = 64
 PROBES_PER_SECOND = 8.0
 TIMEOUT_SECONDS = 30.0
-
-T = TypeVar("T")
 
 
 class OrderRefused(Exception):
@@ -75,8 +72,8 @@ class Load:
         reading_at = arrival_times(f"{arrivals} reads", per_second=PROBES_PER_SECOND, seconds=seconds)
         ordering_at = arrival_times(f"{arrivals} orders", per_second=per_second, seconds=seconds)
         async with asyncio.TaskGroup() as group:
-            reads = group.create_task(at_times(reading_at, self._read))
-            orders = group.create_task(at_times(ordering_at, self._place))
+            reads = group.create_task(started_at((at, self._read) for at in reading_at))
+            orders = group.create_task(started_at((at, self._place) for at in ordering_at))
         return orders.result(), reads.result()
 
     async def _place(self) -> Placed:
@@ -100,24 +97,6 @@ class Load:
         response = await self.http.get(f"/v1/products/{self.rng.choice(self.skus)}")
         response.raise_for_status()
         return time.perf_counter() - begun
-
-
-def arrival_times(seed: str, *, per_second: float, seconds: float) -> list[float]:
-    """Seconds from the beginning."""
-    rng = random.Random(seed)  # noqa: S311 - chance by seed
-    gaps = iter(lambda: rng.expovariate(per_second), None)
-    return list(takewhile(lambda at: at < seconds, accumulate(gaps)))
-
-
-async def at_times(times: Sequence[float], act: Callable[[], Coroutine[Any, Any, T]]) -> list[T]:
-    """What each act answered, in their order; none waits for those before it."""
-    begun = time.monotonic()
-    tasks: list[asyncio.Task[T]] = []
-    async with asyncio.TaskGroup() as group:
-        for at in times:
-            await asyncio.sleep(max(0.0, begun + at - time.monotonic()))
-            tasks.append(group.create_task(act()))
-    return [task.result() for task in tasks]
 
 
 @asynccontextmanager

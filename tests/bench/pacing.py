@@ -21,6 +21,7 @@ from shared.messaging.publisher import Acknowledged, Publisher, PublishFault
 from shared.messaging.relay import Relay
 from shared.messaging.wakeup import Notifier
 from shared.telemetry import continued_trace
+from tests.bench.arrivals import started_at
 from tests.bench.backlog import TOPIC, Message, messages, user_events
 from tests.chaos.worker import begin
 
@@ -138,13 +139,7 @@ async def _send_bare(plan: Plan) -> None:
 
 
 async def _at_the_rate(starts: Sequence[Callable[[], Coroutine[Any, Any, None]]], *, per_second: float) -> None:
-    """Start each at its time, whether or not the ones before have ended."""
-    started = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for number, start in enumerate(starts):
-            if (wait := started + number / per_second - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
-            group.create_task(start())
+    await started_at((number / per_second, start) for number, start in enumerate(starts))
 
 
 async def _terminated() -> None:

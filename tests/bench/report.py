@@ -118,7 +118,8 @@ def _table(columns: Sequence[str], rows: Rows) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(
-            column, justify="right" if column in {"reached", "ratio", "before", "after", "change"} else "left"
+            column,
+            justify="right" if column in {"reached", "ratio", "before", "after", "change", "by round"} else "left",
         )
     for row in rows:
         table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
