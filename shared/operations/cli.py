@@ -20,7 +20,10 @@ from shared.logging import configure_logging
 from shared.settings import StorageSettings
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
     from shared.database import Sessions
+    from shared.messaging.outbox_resend import ResendPlan
     from shared.operations.parked import ParkedOperations
     from shared.operations.runs import Operation
     from shared.operations.sending import Sending
@@ -51,15 +54,22 @@ class Tool:
         return self.package.rpartition(".")[2]
 
     def run(self, work: "Callable[[Sessions], Awaitable[bool]]") -> None:
-        """Work on the service's database; exit status 1 when `work` says that something stopped, 2 for a refusal."""
+        """Work on the service's database.
+
+        The exit status is 1 when `work` says that something stopped, 2 for a refusal, 130 after Ctrl-C and 143 after
+        SIGTERM.
+        """
         from shared.faults import is_passing
+        from shared.operations.interrupts import Interrupted, cancel_on_signal
 
         settings = self.load_settings()
         # Beside the output, which may be read by a program; everybody's acts are on record in the database.
         level = "warning" if settings.log_level == "info" else settings.log_level
         configure_logging(self.service, level=level, format=settings.log_format, stream=sys.stderr)
         try:
-            is_whole = asyncio.run(self._work(settings, work))
+            is_whole = asyncio.run(cancel_on_signal(self._work(settings, work)))
+        except Interrupted as interrupted:
+            raise typer.Exit(interrupted.exit_status) from interrupted
         except Refusal as refusal:
             typer.echo(refusal.detail or refusal.title, err=True)
             raise typer.Exit(2) from refusal
@@ -115,11 +125,13 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
         async def work(sessions: "Sessions") -> bool:
             sending = tool.sending()
             changed_since = time_of(since) if since else None
-            async with sessions.begin() as session:
-                operation = await sending.begin_republication(
+
+            async def begin(session: "AsyncSession") -> "Operation":
+                return await sending.begin_republication(
                     session, types=type_ or (), since=changed_since, actor=actor_of(actor)
                 )
-            return await _follow(sessions, sending, operation, as_json=as_json)
+
+            return await _run_operation(sessions, sending, begin, as_json=as_json)
 
         tool.run(work)
 
@@ -190,40 +202,54 @@ def _add_resend(cli: typer.Typer, tool: Tool) -> None:
             from shared.operations.output import print_json, print_line
             from shared.operations.sending import begin_resend
 
-            async with sessions.begin() as session:
-                plan = await plan_resend(session, since=time_of(since), topic=topic, key=key, limit=limit)
-                operation = None if dry_run else await begin_resend(session, plan, actor=actor_of(actor))
-            if operation is not None:
-                return await _follow(sessions, tool.sending(), operation, as_json=as_json)
+            async def plan(session: "AsyncSession") -> "ResendPlan":
+                return await plan_resend(session, since=time_of(since), topic=topic, key=key, limit=limit)
+
+            async def begin(session: "AsyncSession") -> "Operation":
+                return await begin_resend(session, await plan(session), actor=actor_of(actor))
+
+            if not dry_run:
+                return await _run_operation(sessions, tool.sending(), begin, as_json=as_json)
+            async with sessions() as session:
+                planned = await plan(session)
             if as_json:
-                print_json({"dry_run": True, "events": plan.events})
+                print_json({"dry_run": True, "events": planned.events})
             else:
-                print_line(f"{plan.events} events would be sent again")
+                print_line(f"{planned.events} events would be sent again")
             return True
 
         tool.run(work)
 
 
-async def _follow(sessions: "Sessions", sending: "Sending", operation: "Operation", *, as_json: bool) -> bool:
-    """Do it here, to its end; whoever interrupts it stops it."""
-    from shared.operations.output import operation_document, print_json, print_operation, progress
+async def _run_operation(
+    sessions: "Sessions", sending: "Sending", begin: "Callable[[AsyncSession], Awaitable[Operation]]", *, as_json: bool
+) -> bool:
+    """Begin an operation and run it to its end in this process. An interrupt stops it, from the moment it exists."""
+    from shared.operations.interrupts import run_to_completion
+    from shared.operations.output import describe_operation, operation_document, print_json, print_line, progress
 
+    operation: Operation | None = None
     try:
+        async with sessions.begin() as session:
+            operation = await begin(session)
         with progress(operation.kind, total=operation.total) as move_to:
             ended = await sending.run(sessions, operation.id, on_moved=lambda moved: move_to(moved.done))
     except asyncio.CancelledError:
-        await _stop(sessions, operation.id)
+        stopped = await run_to_completion(_stop(sessions, operation.id)) if operation is not None else None
+        if stopped is not None:
+            typer.echo(f"Interrupted. {describe_operation(stopped)}", err=True)
         raise
     ended = ended or operation
     if as_json:
         print_json(operation_document(ended))
     else:
-        print_operation(ended)
+        print_line(describe_operation(ended))
     return ended.status == "done"
 
 
-async def _stop(sessions: "Sessions", operation_id: UUID) -> None:
+async def _stop(sessions: "Sessions", operation_id: UUID) -> "Operation | None":
     from shared.operations import runs
 
     async with sessions.begin() as session:
         await runs.stop(session, operation_id)
+        return await runs.find(session, operation_id)

@@ -114,9 +114,9 @@ def status_document(status: OutboxStatus) -> dict[str, Any]:
     return OutboxStatusView.of(status).model_dump(mode="json")
 
 
-def print_operation(operation: Operation) -> None:
-    """How it went."""
-    print_line(f"{operation.kind} {operation.id}: {operation.status}, {operation.done} of {operation.total} sent")
+def describe_operation(operation: Operation) -> str:
+    """Say in one line how far an operation is."""
+    return f"{operation.kind} {operation.id}: {operation.status}, {operation.done} of {operation.total} sent"
 
 
 def operation_document(operation: Operation) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from services.orders.app import create_app
 from services.orders.settings import Settings
 from shared.database import Database, open_database
 from tests.databases import DatabaseFactory
+from tests.orders.operations_tool import Tool
 from tests.orders.shop import Shop
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -44,3 +45,8 @@ async def shop(settings: Settings, database: Database) -> AsyncIterator[Shop]:
         yield Shop(client=client, issuer=issuer, sessions=database.sessions)
     await app.state.cache.close()
     await app.state.sessions.kw["bind"].dispose()
+
+
+@pytest.fixture
+def tool(settings: Settings) -> Tool:
+    return Tool(settings)

@@ -1,18 +1,7 @@
 """`parked`, `outbox` and `republish` on the command line, as real processes."""
 
-import asyncio
-import json
-import os
-import signal
-import sys
-from asyncio.subprocess import Process
-from typing import Any
 from uuid import UUID
 
-import pytest
-import sqlalchemy as sa
-
-from services.orders.settings import Settings
 from services.orders.subscribers import users
 from shared.database import Database
 from shared.events.contract import Event
@@ -21,45 +10,10 @@ from shared.ids import new_id
 from shared.messaging.dead_letter import ParkReason
 from shared.messaging.slices import park_event
 from tests.builders import received
+from tests.orders.operations_tool import Tool
 from tests.orders.shop import Shop
-from tests.shared.messaging.scenario import Rows, until
+from tests.shared.messaging.scenario import Rows
 from tests.shared.operations.standstill import park_all
-
-
-class Tool:
-    """The tool on the test's database."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    async def __call__(self, *arguments: str, url: str | None = None) -> tuple[int, str, str]:
-        """Exit status, stdout and stderr."""
-        process = await self.start(*arguments, url=url)
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
-
-    async def start(self, *arguments: str, url: str | None = None) -> Process:
-        """The process itself."""
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.orders", *arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=os.environ
-            | {
-                "ORDERS_DATABASE_URL": url or self._settings.database_url,
-                "ORDERS_KAFKA_BOOTSTRAP_SERVERS": self._settings.kafka_bootstrap_servers,
-            },
-        )
-
-    async def json(self, *arguments: str) -> tuple[int, Any]:
-        """Exit status, and the document."""
-        status, out, _ = await self(*arguments, "--json")
-        return status, json.loads(out)
-
-
-@pytest.fixture
-def tool(settings: Settings) -> Tool:
-    return Tool(settings)
 
 
 def updated(user_id: UUID, name: str) -> Event:
@@ -164,31 +118,6 @@ async def test_states_are_sent_again(tool: Tool, shop: Shop) -> None:
     assert [type_ for type_, _ in await shop.events("products")] == ["product.created", "product.updated"]
     status, _, err = await tool("republish", "--type", "users")
     assert (status, err) == (2, "It sends: products, orders.\n")
-
-
-async def test_an_interrupt_stops_an_operation_for_good(tool: Tool, shop: Shop, database: Database) -> None:
-    await shop.stock_up("A")
-    async with database.sessions.begin() as session:
-        # So many wait for the relay that the tool rests.
-        await session.execute(
-            sa.text("""
-                INSERT INTO outbox (
-                    shard, event_id, topic, key, sequence, type, source, dataschema, occurred_at, payload
-                )
-                SELECT 0, gen_random_uuid(), 'products', 'B', n, 't', 's', 'd', now(), ''
-                FROM generate_series(1, 2500) AS n
-            """)
-        )
-    rows = Rows(database.sessions)
-    process = await tool.start("republish", "--type", "products")
-
-    async def has_begun() -> bool:
-        return await rows.count("operation") == 1
-
-    await until(has_begun, what="the operation began")
-    process.send_signal(signal.SIGINT)
-    assert await asyncio.wait_for(process.wait(), timeout=20) != 0
-    assert await rows.of("SELECT status, done FROM operation") == [("stopped", 0)]
 
 
 async def test_a_database_that_is_away_is_said_in_one_line(tool: Tool) -> None:

@@ -1,0 +1,56 @@
+"""The operators' tool of the orders service, run as a process of its own."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from services.orders.settings import Settings
+
+IGNORING_INTERRUPTS = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+"""Starts a command as a shell without job control starts one in the background."""
+
+
+class Tool:
+    """The tool on the test's database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def __call__(self, *arguments: str, url: str | None = None) -> tuple[int, str, str]:
+        """Exit status, stdout and stderr."""
+        async with self.running(*arguments, url=url) as process:
+            out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    @asynccontextmanager
+    async def running(
+        self, *arguments: str, url: str | None = None, prefix: tuple[str, ...] = ()
+    ) -> AsyncIterator[Process]:
+        """Yields the process, started by the command `prefix` if there is one; kills it if it still runs."""
+        process = await asyncio.create_subprocess_exec(
+            *(*prefix, sys.executable, "-m", "services.orders", *arguments),
+            stdout=PIPE,
+            stderr=PIPE,
+            env=os.environ
+            | {
+                "ORDERS_DATABASE_URL": url or self._settings.database_url,
+                "ORDERS_KAFKA_BOOTSTRAP_SERVERS": self._settings.kafka_bootstrap_servers,
+            },
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            # Also reads what is left in the pipes, which closes them.
+            await process.communicate()
+
+    async def json(self, *arguments: str) -> tuple[int, Any]:
+        """Exit status, and the document."""
+        status, out, _ = await self(*arguments, "--json")
+        return status, json.loads(out)

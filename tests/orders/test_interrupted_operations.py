@@ -1,0 +1,108 @@
+"""Ctrl-C and SIGTERM stop an operation of the operators' tool for good, whenever they come."""
+
+import signal
+from asyncio import timeout
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from shared.database import Database
+from tests.databases import until_waiting
+from tests.orders.operations_tool import IGNORING_INTERRUPTS, Tool
+from tests.orders.shop import Shop
+from tests.shared.messaging.scenario import Rows, until
+
+LOCK = "SELECT pg_advisory_xact_lock(1)"
+COMMIT_WAITS = (
+    """
+    CREATE FUNCTION wait_for_lock() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END'
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON operation DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait_for_lock()
+    """,
+)
+"""The commit of an operation's first transaction waits until LOCK is free."""
+REPUBLISH = ("republish", "--type", "products")
+
+
+@pytest.fixture
+async def rows(shop: Shop, database: Database) -> Rows:
+    """Of a service with one product and a full outbox: an operation waits for the relay before its first page."""
+    await shop.stock_up("A")
+    async with database.sessions.begin() as session:
+        await session.execute(
+            sa.text("""
+                INSERT INTO outbox (
+                    shard, event_id, topic, key, sequence, type, source, dataschema, occurred_at, payload
+                )
+                SELECT 0, gen_random_uuid(), 'products', 'B', n, 't', 's', 'd', now(), ''
+                FROM generate_series(1, 2500) AS n
+            """)
+        )
+    return Rows(database.sessions)
+
+
+@asynccontextmanager
+async def holding(database: Database, statement: str) -> AsyncIterator[None]:
+    """Hold what the statement locks."""
+    async with database.sessions.begin() as session:
+        await session.execute(sa.text(statement))
+        yield
+
+
+async def until_begun(rows: Rows) -> None:
+    async def has_begun() -> bool:
+        return await rows.count("operation") == 1
+
+    await until(has_begun, what="the operation began")
+
+
+async def exit_status(process: Process) -> int:
+    async with timeout(20):
+        return await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("number", "prefix", "status"),
+    [(signal.SIGINT, (), 130), (signal.SIGINT, IGNORING_INTERRUPTS, 130), (signal.SIGTERM, (), 143)],
+    ids=["interrupt", "interrupt-ignored-by-the-shell", "terminate"],
+)
+async def test_a_signal_stops_an_operation_for_good(
+    tool: Tool, rows: Rows, number: int, prefix: tuple[str, ...], status: int
+) -> None:
+    async with tool.running(*REPUBLISH, prefix=prefix) as process:
+        await until_begun(rows)
+        process.send_signal(number)
+        assert await exit_status(process) == status
+        _, err = await process.communicate()
+    assert err.startswith(b"Interrupted. republication ")
+    assert err.endswith(b": stopped, 0 of 1 sent\n")
+    assert await rows.of("SELECT status, done FROM operation") == [("stopped", 0)]
+
+
+async def test_an_interrupt_while_an_operation_commits_stops_it_too(tool: Tool, rows: Rows, database: Database) -> None:
+    async with database.sessions.begin() as session:
+        for statement in COMMIT_WAITS:
+            await session.execute(sa.text(statement))
+    async with tool.running(*REPUBLISH) as process:
+        async with holding(database, LOCK):
+            await until_waiting(database.sessions, transactions=1)
+            process.send_signal(signal.SIGINT)
+        assert await exit_status(process) == 130
+    assert await rows.of("SELECT status, done FROM operation") == [("stopped", 0)]
+
+
+async def test_a_second_interrupt_lets_the_first_one_finish(tool: Tool, rows: Rows, database: Database) -> None:
+    async with tool.running(*REPUBLISH) as process:
+        await until_begun(rows)
+        async with holding(database, "SELECT FROM operation FOR UPDATE"):
+            process.send_signal(signal.SIGINT)
+            await until_waiting(database.sessions, transactions=1)
+            process.send_signal(signal.SIGINT)
+        assert await exit_status(process) == 130
+    assert await rows.of("SELECT status FROM operation") == [("stopped",)]
