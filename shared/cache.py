@@ -19,9 +19,19 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-_LEASE = timedelta(seconds=2)
+DEFAULT_LEASE = timedelta(seconds=2)
+"""Longer than a load takes. A reader waits this long for the lease's holder, then loads by itself."""
+DEFAULT_TIMEOUT = timedelta(milliseconds=250)
+"""For a connection to Valkey; an answer may take twice as long. Then the request goes on without the cache."""
 _POLL_SECONDS = 0.02
 
+# Returns the value, or without one 1 if the caller has the lease now, or 0 if another reader holds it. Between two
+# commands another reader could take the lease, load, store and release it, so that the value would be loaded twice.
+_GET_OR_LEASE = """
+local value = redis.call('get', KEYS[1])
+if value then return value end
+return redis.call('set', KEYS[2], ARGV[1], 'nx', 'px', ARGV[2]) and 1 or 0
+"""
 # Only the holder of the lease may store. `forget` takes the lease away too, so that a load begun before a change
 # cannot put the old value back after it.
 _STORE = """
@@ -56,26 +66,26 @@ class Outage:
 class Cache:
     client: Redis
     prefix: str
+    lease: timedelta = DEFAULT_LEASE
     _outage: Outage = field(default_factory=lambda: Outage("cache_unavailable"), init=False)
 
     async def get_or_load(self, key: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], model: type[T]) -> T:
         """The stored value, or what `load` returns; of many that miss together, in all processes, one loads."""
         adapter: TypeAdapter[T] = _adapter_of(model)  # type: ignore[arg-type]  # every type is hashable
         token = secrets.token_hex(8)
-        deadline = time.monotonic() + _LEASE.total_seconds()
+        deadline = time.monotonic() + self.lease.total_seconds()
         while not self._outage.ongoing and time.monotonic() < deadline:
             try:
-                stored = await self.client.get(self._value(key))
-                if stored is not None:
-                    return adapter.validate_json(stored)
-                leased = await self.client.set(self._lease(key), token, nx=True, px=_LEASE)
+                found = await self._get_or_lease(key, token)
+                if isinstance(found, bytes):
+                    return adapter.validate_json(found)
             except ValidationError:  # stored by another version of the code
                 await self.forget(key)
                 break
             except (RedisError, OSError) as error:
                 self._outage.report(error)
                 break
-            if leased:
+            if found:
                 return await self._load_under_lease(key, token, ttl=ttl, load=load, adapter=adapter)
             await asyncio.sleep(_POLL_SECONDS)
         return await load()
@@ -94,6 +104,12 @@ class Cache:
     async def close(self) -> None:
         await self.client.aclose(close_connection_pool=True)
 
+    async def _get_or_lease(self, key: str, token: str) -> bytes | int:
+        """Return the stored value, or whether the lease was taken."""
+        keys = [self._value(key), self._lease(key)]
+        found: bytes | int = await self.client.eval(_GET_OR_LEASE, len(keys), *keys, token, _milliseconds(self.lease))
+        return found
+
     async def _load_under_lease(
         self, key: str, token: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], adapter: TypeAdapter[T]
     ) -> T:
@@ -102,8 +118,7 @@ class Cache:
         except BaseException:
             await self._run_script(_RELEASE, [self._lease(key)], [token])
             raise
-        milliseconds = int(ttl.total_seconds() * 1000)
-        arguments = [token, adapter.dump_json(value), milliseconds]
+        arguments = [token, adapter.dump_json(value), _milliseconds(ttl)]
         await self._run_script(_STORE, [self._value(key), self._lease(key)], arguments)
         return value
 
@@ -125,14 +140,20 @@ def _adapter_of(model: Any) -> TypeAdapter[Any]:
     return TypeAdapter(model)
 
 
-def open_cache(valkey_url: str, *, prefix: str = "") -> Cache:
+def _milliseconds(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
+
+
+def open_cache(
+    valkey_url: str, *, prefix: str = "", lease: timedelta = DEFAULT_LEASE, timeout: timedelta = DEFAULT_TIMEOUT
+) -> Cache:
     """`prefix` keeps services apart that share one Valkey. Connects at the first use."""
     pool = BlockingConnectionPool.from_url(
         valkey_url,
         max_connections=20,
-        timeout=0.25,
-        socket_timeout=0.5,
-        socket_connect_timeout=0.25,
+        timeout=timeout.total_seconds(),
+        socket_timeout=2 * timeout.total_seconds(),
+        socket_connect_timeout=timeout.total_seconds(),
         retry=Retry(NoBackoff(), 0),
     )
-    return Cache(Redis(connection_pool=pool), f"{prefix}:" if prefix else "")
+    return Cache(Redis(connection_pool=pool), f"{prefix}:" if prefix else "", lease)
