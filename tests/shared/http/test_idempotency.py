@@ -132,8 +132,8 @@ async def test_callers_routes_and_keys_are_kept_apart(
 async def test_a_repeat_while_the_first_still_runs_is_refused(client: httpx2.AsyncClient, shop: Shop) -> None:
     shop.gate.clear()
     first = asyncio.create_task(post(client))
-    await asyncio.wait_for(shop.entered.wait(), timeout=5)
-    second = await asyncio.wait_for(post(client), timeout=5)
+    await asyncio.wait_for(shop.entered.wait(), timeout=30)
+    second = await asyncio.wait_for(post(client), timeout=30)
     assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_in_use")
     assert second.headers["retry-after"] == "1"
     shop.gate.set()
