@@ -1,0 +1,28 @@
+"""CI is red where it can't run on the Kafka that production runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.architecture.source import CHECKOUT
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def test_ci_fails_before_any_check_where_apache_kafka_cannot_be_had(tmp_path: Path) -> None:
+    """With no jars in any cache, and no way to Maven Central. A `make` that only takes notes keeps it from more."""
+    make = tmp_path / "make"
+    make.write_text('#!/bin/sh\necho "$@" >>"$HOME/made"\n')
+    make.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+        "HOME": str(tmp_path),
+        "HTTP_PROXY": NOWHERE,
+        "HTTPS_PROXY": NOWHERE,
+    }
+    run = subprocess.run([CHECKOUT / ".ci" / "run"], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1, run.stdout
+    assert "FAILED: Apache Kafka is not in the cache" in run.stdout
+    assert (tmp_path / "made").read_text().splitlines() == ["venv"]
