@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from typing import get_args
 
 import httpx2
 import pytest
@@ -14,9 +15,39 @@ from tests.databases import DatabaseFactory, drop_templates
 from tests.mail import MailCatcher, running_mail_catcher
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--servers",
+        choices=get_args(servers.How),
+        default="local",
+        help="How PostgreSQL, Valkey and Kafka run: local processes (the default), or Docker containers.",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        servers.begin_run()
+    if hasattr(config, "workerinput"):
+        return
+    how = config.getoption("servers")
+    servers.begin_run(how)
+    if how == "containers":
+        from tests.containers import check_engine
+
+        try:
+            check_engine()
+        except servers.ServerFailed as error:
+            raise pytest.UsageError(f"--servers containers: {error}") from error
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and not hasattr(session.config, "workerinput"):
+        reporter.write_line(f"Servers: {', '.join(servers.description(kind) for kind in servers.KINDS)}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for kind in servers.KINDS:
+        if warning := servers.warning_of(kind):
+            terminalreporter.write_line(f"WARNING: {warning}", yellow=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

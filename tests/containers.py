@@ -1,65 +1,116 @@
-"""The servers of a test run as containers, where a Docker engine answers and has, or can get, the images."""
+"""The servers of a test run as containers of the official images, published on the loopback address only."""
 
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
 
+from docker.errors import DockerException
+from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
-from testcontainers.core.waiting_utils import wait_for_logs
+from testcontainers.core.docker_client import DockerClient, get_docker_host
+from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from deploy.local.ports import free_port
-from tests.servers import Kind
+from deploy.local.postgres import SETTINGS_FOR_TESTS
+from tests.servers import IMAGES, Kind, ServerFailed
 
+LABEL = "orderly.tests"
+"""On every container that a test run starts, with the process id of the server's host."""
 START_TIMEOUT_SECONDS = 120
+POLL_SECONDS = 0.2
+PASSWORD = "orderly"
+
+# Its port would be published on every address, with the engine's socket behind it. The host process removes the
+# container when the run ends, however it ends.
+testcontainers_config.ryuk_disabled = True
 
 
-def containers_are_wanted() -> bool:
-    """ORDERLY_TEST_SERVERS: `local`, `containers`, or `auto` (the default): containers where an engine answers."""
-    wanted = os.environ.get("ORDERLY_TEST_SERVERS", "auto")
-    return wanted == "containers" or (wanted == "auto" and _engine_answers())
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to start one server's container, and how to see in its log that it is ready."""
+
+    port: int
+    ready: str
+    in_both_streams: bool = False
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_engine() -> None:
+    """Check that a Docker engine answers. Raises: ServerFailed, in one line, where none does."""
+    host = get_docker_host() or "unix:///var/run/docker.sock"
+    try:
+        if host.startswith("unix://"):
+            # Asked first, since docker-py does not close the socket of a failed attempt.
+            with closing(socket.socket(socket.AF_UNIX)) as probe:
+                probe.connect(host.removeprefix("unix://"))
+        DockerClient().client.close()
+    except (OSError, DockerException) as error:
+        raise ServerFailed(f"No Docker engine answers at {host}: {_first_line(error)}") from error
 
 
 @asynccontextmanager
-async def container(kind: Kind) -> AsyncIterator[str | None]:
-    """Yields the container's URL, or None where it can't be had and local processes may stand in."""
+async def container(kind: Kind, *, timeout_seconds: float = START_TIMEOUT_SECONDS) -> AsyncIterator[str]:
+    """Yields the URL of a new container's server once it is ready; removes the container afterwards.
+
+    Raises: ServerFailed when there is no engine, when the image can't be had, or when the server does not become ready.
+    """
+    await asyncio.to_thread(check_engine)
     port = free_port()
-    described, ready_log, url = _describe(kind, port)
+    described = await asyncio.to_thread(_describe, kind, port, timeout_seconds)
     try:
-        await asyncio.to_thread(described.start)
-    except Exception as error:
-        if os.environ.get("ORDERLY_TEST_SERVERS") == "containers":
-            raise
-        print(f"A Docker engine answers, but not with {described.image}: {error}. A local {kind} is used instead.")  # noqa: T201
-        yield None
-        return
-    try:
-        await asyncio.to_thread(wait_for_logs, described, ready_log, timeout=START_TIMEOUT_SECONDS)
-        yield url
+        try:
+            await asyncio.to_thread(described.start)
+        except (DockerException, TimeoutError, RuntimeError) as error:
+            # testcontainers raises a RuntimeError when the container ends before it is ready.
+            raise ServerFailed(f"The container of {described.image} did not start: {_first_line(error)}") from error
+        await _check_port(described.image, port)
+        yield _url(kind, port)
     finally:
         await asyncio.to_thread(described.stop)
 
 
-def _describe(kind: Kind, port: int) -> tuple[DockerContainer, str, str]:
-    """The container, the line of its log that says it is ready, and its URL."""
+def _describe(kind: Kind, port: int, timeout_seconds: float) -> DockerContainer:
+    recipe = _recipe(kind, port)
+    ready = LogMessageWaitStrategy(recipe.ready, predicate_streams_and=recipe.in_both_streams)
+    ready.with_poll_interval(POLL_SECONDS).with_startup_timeout(int(timeout_seconds))
+    described = DockerContainer(IMAGES[kind], env=dict(recipe.environment)).waiting_for(ready)
+    described.ports[f"{recipe.port}/tcp"] = ("127.0.0.1", port)  # type: ignore[assignment]  # docker-py takes the pair
+    if recipe.command:
+        described.with_command(list(recipe.command))
+    return described.with_kwargs(labels={LABEL: str(os.getpid())})
+
+
+async def _check_port(image: str, port: int) -> None:
+    """Raises: ServerFailed when the engine is on another machine, or does not publish on this one's loopback."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError as error:
+        raise ServerFailed(f"The container of {image} is ready, but not reachable: {error}") from error
+    writer.close()
+
+
+def _recipe(kind: Kind, port: int) -> Recipe:
     match kind:
         case "postgres":
-            described = DockerContainer("postgres:18-alpine").with_bind_ports(5432, port)
-            described.with_env("POSTGRES_PASSWORD", "orderly").with_command("-c fsync=off -c max_connections=300")
-            # The image starts the server twice; only the second one listens on TCP.
-            ready = r"(?s)ready to accept connections.*ready to accept connections"
-            return described, ready, f"postgresql://postgres:orderly@127.0.0.1:{port}/postgres"
+            return Recipe(
+                port=5432,
+                # The image first starts a server to initialise the database, which listens on no port and logs to
+                # stdout. The one that serves logs to stderr.
+                ready=r"database system is ready to accept connections",
+                in_both_streams=True,
+                command=[part for name, value in SETTINGS_FOR_TESTS.items() for part in ("-c", f"{name}={value}")],
+                environment={"POSTGRES_PASSWORD": PASSWORD},
+            )
         case "valkey":
-            described = DockerContainer("valkey/valkey:9-alpine").with_bind_ports(6379, port)
-            described.with_command("valkey-server --databases 64")
-            return described, "Ready to accept connections", f"redis://127.0.0.1:{port}/0"
+            return Recipe(
+                port=6379, ready="Ready to accept connections", command=["valkey-server", "--databases", "64"]
+            )
         case "kafka":
-            described = DockerContainer("apache/kafka:4.3.1").with_bind_ports(9092, port)
-            for name, value in _kafka_environment(port).items():
-                described.with_env(name, value)
-            return described, "Kafka Server started", f"127.0.0.1:{port}"
+            return Recipe(port=9092, ready="Kafka Server started", environment=_kafka_environment(port))
 
 
 def _kafka_environment(port: int) -> dict[str, str]:
@@ -68,10 +119,15 @@ def _kafka_environment(port: int) -> dict[str, str]:
         "KAFKA_PROCESS_ROLES": "broker,controller",
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
         "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
-        "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
-        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
-        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        # The broker calls itself, for transactions. Nothing listens on the published port inside of the container.
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
+        "KAFKA_LISTENERS": "PLAINTEXT://:9092,INTERNAL://localhost:9094,CONTROLLER://localhost:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port},INTERNAL://localhost:9094",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
+        # With 50 each, as by default, the first group and the first transaction take seconds.
+        "KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS": "4",
+        "KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS": "4",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
         "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
         "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
@@ -79,15 +135,15 @@ def _kafka_environment(port: int) -> dict[str, str]:
     }
 
 
-def _engine_answers() -> bool:
-    path = urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")).path
-    if not path:
-        return True  # an engine elsewhere, named on purpose
-    with closing(socket.socket(socket.AF_UNIX)) as connection:
-        connection.settimeout(1)
-        try:
-            connection.connect(path)
-            connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            return b" 200 " in connection.recv(64)
-        except OSError:
-            return False
+def _url(kind: Kind, port: int) -> str:
+    match kind:
+        case "postgres":
+            return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres"
+        case "valkey":
+            return f"redis://127.0.0.1:{port}/0"
+        case "kafka":
+            return f"127.0.0.1:{port}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Runs one server for a test run and ends with it: `python -m tests.server_host KIND FOLDER CONTROLLER_PID`."""
+"""Runs one server for a test run and ends with it: `python -m tests.server_host KIND HOW FOLDER CONTROLLER_PID`."""
 
 import asyncio
 import os
@@ -6,40 +6,42 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from deploy.local.broker import Choice, prepare_broker
 from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres
-from deploy.local.process import Program, start_process
+from deploy.local.process import LocalError, Program, start_process
 from deploy.local.valkey import Valkey
-from tests.containers import container, containers_are_wanted
-from tests.servers import Kind, process_exists
+from tests.servers import How, Kind, ServerFailed, process_exists
 
 CONTROLLER_POLL_SECONDS = 0.2
 
 
-async def serve(kind: Kind, folder: Path, controller_pid: int) -> None:
+async def serve(kind: Kind, how: How, folder: Path, controller_pid: int) -> None:
     """Start the server, tell where it answers, and stop it when the run is over."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with server(kind, folder / kind) as url:
+    async with containerised(kind) if how == "containers" else local_process(kind, folder / kind) as url:
         unfinished = folder / f"{kind}.url.unfinished"
         unfinished.write_text(url)
         unfinished.rename(folder / f"{kind}.url")
         await run_is_over(controller_pid, stop)
 
 
+def containerised(kind: Kind) -> AbstractAsyncContextManager[str]:
+    """Import what only containers need, which takes as long as a local server's start."""
+    from tests.containers import container
+
+    return container(kind)
+
+
 @asynccontextmanager
-async def server(kind: Kind, folder: Path) -> AsyncIterator[str]:
-    """Yields the server's URL: a container where containers are wanted and start, else a local process."""
-    if containers_are_wanted():
-        async with container(kind) as url:
-            if url is not None:
-                yield url
-                return
+async def local_process(kind: Kind, folder: Path) -> AsyncIterator[str]:
+    """Yields the URL of a server that runs as a local process, on data of its own in `folder`."""
     program, url = await local_program(kind, folder)
     process = await start_process(program, log=folder.with_suffix(".log"), echo=lambda _name, _line: None)
     try:
@@ -64,9 +66,18 @@ async def local_program(kind: Kind, folder: Path) -> tuple[Program, str]:
         case "kafka":
             choice = cast("Choice", os.environ.get("ORDERLY_KAFKA", "auto"))
             broker = await prepare_broker(
-                folder=folder, port=port, controller_port=free_port(), choice=choice, log=log, warn=print
+                folder=folder,
+                port=port,
+                controller_port=free_port(),
+                choice=choice,
+                log=log,
+                warn=partial(_write, folder.with_suffix(".warning")),
             )
             return broker.program, broker.program.address
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
 
 
 async def run_is_over(controller_pid: int, stop: asyncio.Event) -> None:
@@ -76,8 +87,17 @@ async def run_is_over(controller_pid: int, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), timeout=CONTROLLER_POLL_SECONDS)
 
 
+def main(kind: Kind, how: How, folder: Path, controller_pid: int) -> None:
+    """Serve until the run is over. What keeps the server from starting is said in one line."""
+    try:
+        asyncio.run(serve(kind, how, folder, controller_pid))
+    except (LocalError, ServerFailed) as error:
+        sys.exit(str(error))
+    finally:
+        if not process_exists(controller_pid):
+            # The controller was killed, and nobody else will.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(cast("Kind", sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
-    if not process_exists(int(sys.argv[3])):
-        # The controller was killed, and nobody else will.
-        shutil.rmtree(sys.argv[2], ignore_errors=True)
+    main(cast("Kind", sys.argv[1]), cast("How", sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

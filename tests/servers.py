@@ -1,4 +1,4 @@
-"""The real servers of a test run: one each, shared by all workers, started when the first test asks."""
+"""The real servers of a test run: one each, shared by all workers, started when the first test needs it."""
 
 import fcntl
 import os
@@ -11,18 +11,31 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+from deploy.local.kafka_jars import KAFKA_VERSION
 
 Kind = Literal["postgres", "valkey", "kafka"]
+How = Literal["local", "containers"]
+"""Local processes out of the wheels, or containers of the official images."""
 
+KINDS: tuple[Kind, ...] = get_args(Kind)
 RUN_FOLDER = "ORDERLY_TEST_RUN_FOLDER"
 CONTROLLER_PID = "ORDERLY_TEST_CONTROLLER_PID"
+HOW = "ORDERLY_TEST_SERVERS"
 GIVEN_URL: dict[Kind, str] = {
     "postgres": "TEST_POSTGRES_URL",
     "valkey": "TEST_VALKEY_URL",
     "kafka": "TEST_KAFKA_BOOTSTRAP_SERVERS",
 }
-START_TIMEOUT_SECONDS = 300
+IMAGES: dict[Kind, str] = {
+    "postgres": "postgres:18",
+    "valkey": "valkey/valkey:9",
+    "kafka": f"apache/kafka:{KAFKA_VERSION}",
+}
+"""Those of deploy/compose.yaml, which a developer may have already."""
+START_TIMEOUT_SECONDS = 600
+"""Long enough to download an image or Kafka's jars once."""
 STOP_TIMEOUT_SECONDS = 30
 
 
@@ -30,11 +43,12 @@ class ServerFailed(Exception):
     """A server of the test run could not be started."""
 
 
-def begin_run() -> None:
-    """Called by the pytest process that the workers are children of: they find the run in its environment."""
+def begin_run(how: How) -> None:
+    """Begin a run in the pytest process that the workers are children of: they find it in their environment."""
     folder = Path(tempfile.mkdtemp(prefix="orderly-tests-"))
     os.environ[RUN_FOLDER] = str(folder)
     os.environ[CONTROLLER_PID] = str(os.getpid())
+    os.environ[HOW] = how
 
 
 def end_run() -> None:
@@ -61,14 +75,36 @@ def given_url(kind: Kind) -> str | None:
 
 
 def url_of(kind: Kind) -> str:
-    """Where the run's server answers. The first caller starts it, in a host process that ends with the run."""
+    """Return where the run's server answers. The first caller starts it, in a host process that ends with the run.
+
+    Raises: ServerFailed, at the first call and at once at each later one, when it does not start.
+    """
     if url := given_url(kind):
         return url
-    answer = run_folder() / f"{kind}.url"
+    answer, failure = (run_folder() / f"{kind}.{what}" for what in ("url", "failure"))
     with lock(kind):
+        if failure.exists():
+            raise ServerFailed(failure.read_text())
         if not answer.exists():
-            _start_host(kind)
+            try:
+                _start_host(kind)
+            except ServerFailed as error:
+                failure.write_text(str(error))
+                raise
     return answer.read_text()
+
+
+def description(kind: Kind) -> str:
+    """Say how this run gets the server."""
+    if given_url(kind):
+        return f"{kind} ({GIVEN_URL[kind]})"
+    return f"{kind} (container {IMAGES[kind]})" if os.environ[HOW] == "containers" else f"{kind} (local process)"
+
+
+def warning_of(kind: Kind) -> str | None:
+    """What the tests have to do without on this run's server, if anything."""
+    path = run_folder() / f"{kind}.warning"
+    return path.read_text() if path.exists() else None
 
 
 @contextmanager
@@ -84,7 +120,7 @@ def _start_host(kind: Kind) -> None:
     log = folder / f"{kind}.host.log"
     with log.open("wb") as output:
         host = subprocess.Popen(
-            [sys.executable, "-m", "tests.server_host", kind, str(folder), os.environ[CONTROLLER_PID]],
+            [sys.executable, "-m", "tests.server_host", kind, os.environ[HOW], folder, os.environ[CONTROLLER_PID]],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -19,13 +19,13 @@ from services.users.access_tokens import load_signing_keys
 from tests.architecture.composed import COMPOSE_FILE, containers
 from tests.architecture.dockerfile import copy_into
 from tests.architecture.source import CHECKOUT, SERVICES
-from tests.server_host import server
+from tests.server_host import local_process
 
 CREATE_DATABASES = COMPOSE_FILE.parent / "compose" / "create-databases.sh"
 
 
 async def test_each_role_gets_its_own_database_and_is_refused_by_the_others(tmp_path: Path) -> None:
-    async with server("postgres", tmp_path / "postgres") as url:
+    async with local_process("postgres", tmp_path / "postgres") as url:
         at = urlsplit(url)
         environment = {
             "PATH": f"{binaries()}:{os.environ['PATH']}",

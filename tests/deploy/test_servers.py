@@ -1,7 +1,12 @@
 """The servers that tests run on: real, isolated, and those of `make run`."""
 
 import asyncio
+import os
+import subprocess
 import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +16,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.postgres import create_database
+from tests import servers
+from tests.architecture.source import CHECKOUT
 from tests.databases import PASSWORD, DatabaseFactory, database_url, for_asyncpg
+from tests.servers import Kind
 
 
 async def test_kafka_gives_back_in_order_what_was_produced(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
@@ -70,23 +78,91 @@ async def test_a_role_is_refused_by_the_database_of_another(
     await connection.close()
 
 
-async def test_a_server_ends_with_the_test_run_that_started_it(tmp_path: Path) -> None:
+@asynccontextmanager
+async def hosted(kind: Kind, folder: Path, **environment: str) -> AsyncIterator[tuple[Process, Process]]:
+    """Yields the controller of a run and its server's host, once the server answers."""
+    await asyncio.to_thread(folder.mkdir)
     controller = await asyncio.create_subprocess_exec("sleep", "600")
     host = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.server_host", "valkey", tmp_path / "run", str(controller.pid)
+        *(sys.executable, "-m", "tests.server_host", kind, "local", folder, str(controller.pid)),
+        env=os.environ | environment,
     )
-    async with asyncio.timeout(60):
-        while not (tmp_path / "run" / "valkey.url").exists():  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.02)
+    try:
+        async with asyncio.timeout(60):
+            while not (folder / f"{kind}.url").exists():
+                assert host.returncode is None
+                await asyncio.sleep(0.02)
+        yield controller, host
+    finally:
+        with suppress(ProcessLookupError):
+            controller.kill()
+        await controller.wait()
+        assert await host.wait() == 0
+
+
+async def test_a_server_ends_with_the_test_run_that_started_it(tmp_path: Path) -> None:
+    async with hosted("valkey", tmp_path / "run") as (controller, host):
         url = (tmp_path / "run" / "valkey.url").read_text()
         async with redis.asyncio.Redis.from_url(url) as client:
             assert await client.ping()
 
         controller.kill()
-        await controller.wait()
-
         assert await host.wait() == 0
     with pytest.raises(redis.ConnectionError):
         async with redis.asyncio.Redis.from_url(url, retry=None) as client:
             await client.ping()
     assert not (tmp_path / "run").exists()
+
+
+async def test_a_run_on_the_stand_in_broker_is_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(servers.RUN_FOLDER, str(tmp_path / "run"))
+    assert servers.warning_of("kafka") is None
+    async with hosted("kafka", tmp_path / "run", ORDERLY_KAFKA="tansu"):
+        assert str(servers.warning_of("kafka")).startswith("Tansu stands in for Apache Kafka")
+
+
+def test_a_server_that_did_not_start_fails_every_later_test_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        servers.RUN_FOLDER: str(tmp_path),
+        servers.HOW: "containers",
+        servers.GIVEN_URL["valkey"]: "",
+        "DOCKER_HOST": f"unix://{tmp_path}/nobody.sock",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(servers.ServerFailed, match="valkey did not start:\nNo Docker engine answers") as first:
+        servers.url_of("valkey")
+    host = (tmp_path / "valkey.pid").read_text()
+    with pytest.raises(servers.ServerFailed) as second:
+        servers.url_of("valkey")
+    assert str(second.value) == str(first.value)
+    assert (tmp_path / "valkey.pid").read_text() == host
+
+
+def pytest_run(*arguments: str, **environment: str) -> tuple[int, list[str]]:
+    """The exit status and the lines of a run of the fastest tests there are."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests/deploy/test_ports.py", *arguments],
+        env=os.environ | {"TEST_POSTGRES_URL": "", "TEST_VALKEY_URL": ""} | environment,
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return run.returncode, run.stdout.splitlines()
+
+
+def test_a_run_says_in_one_line_which_servers_it_uses() -> None:
+    status, lines = pytest_run(TEST_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    assert status == 0
+    assert lines[0] == (
+        "Servers: postgres (local process), valkey (local process), kafka (TEST_KAFKA_BOOTSTRAP_SERVERS)"
+    )
+
+
+def test_a_run_on_containers_needs_an_engine(tmp_path: Path) -> None:
+    status, lines = pytest_run("--servers", "containers", DOCKER_HOST=f"unix://{tmp_path}/nobody.sock")
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert lines[0].startswith(f"ERROR: --servers containers: No Docker engine answers at unix://{tmp_path}/nobody")
