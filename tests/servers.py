@@ -22,7 +22,7 @@ How = Literal["local", "containers"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RUN_FOLDER = "ORDERLY_TEST_RUN_FOLDER"
 CONTROLLER_PID = "ORDERLY_TEST_CONTROLLER_PID"
-HOW = "ORDERLY_TEST_SERVERS"
+HOW = "ORDERLY_TEST_RUN_SERVERS"
 GIVEN_URL: dict[Kind, str] = {
     "postgres": "TEST_POSTGRES_URL",
     "valkey": "TEST_VALKEY_URL",
@@ -94,11 +94,16 @@ def url_of(kind: Kind) -> str:
     return answer.read_text()
 
 
+def image_of(kind: Kind) -> str:
+    """Return the image's name as testcontainers asks the engine for it."""
+    return os.environ.get("TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX", "") + IMAGES[kind]
+
+
 def description(kind: Kind) -> str:
     """Say how this run gets the server."""
     if given_url(kind):
         return f"{kind} ({GIVEN_URL[kind]})"
-    return f"{kind} (container {IMAGES[kind]})" if os.environ[HOW] == "containers" else f"{kind} (local process)"
+    return f"{kind} (container {image_of(kind)})" if os.environ[HOW] == "containers" else f"{kind} (local process)"
 
 
 def warning_of(kind: Kind) -> str | None:

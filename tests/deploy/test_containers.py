@@ -12,23 +12,17 @@ import pytest
 import redis.asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from docker.errors import DockerException, ImageNotFound
-from testcontainers.core.config import testcontainers_config
 from testcontainers.core.docker_client import DockerClient
 
 from tests.architecture.composed import containers as composed_containers
 from tests.containers import LABEL, check_engine, container
 from tests.deploy.docker_engine import Engine, running_engine
-from tests.servers import IMAGES, KINDS, Kind, ServerFailed
+from tests.servers import IMAGES, KINDS, Kind, ServerFailed, image_of
 
 LOGS = Path(__file__).parent / "image_logs"
 SERVED_PORT = {"postgres": 5432, "valkey": 6379, "kafka": 9092}
 
 StartEngine = Callable[..., Engine]
-
-
-def image_of(kind: Kind) -> str:
-    """The image's name, with the prefix that the environment may set."""
-    return testcontainers_config.hub_image_name_prefix + IMAGES[kind]
 
 
 def logs_of(kind: Kind) -> dict[str, str]:
