@@ -22,11 +22,11 @@ async def test_a_process_killed_there_and_restarted_loses_doubles_and_disorders_
     scene: Scene, start: Callable[..., Worker], name: str, nth: int
 ) -> None:
     doomed = start(*ROLES, seed=nth, operations=None, failpoints=f"{name}=kill@{nth}")
-    assert await doomed.ended(within_seconds=30), f"{name} was not passed {nth} times"
+    assert await doomed.ended(within_seconds=60), f"{name} was not passed {nth} times"
     assert doomed.exit_status == -signal.SIGKILL
     await forget_members(scene.kafka, scene.group)
     successor = start(*ROLES, seed=100 + nth, operations=FURTHER_OPERATIONS)
-    assert await successor.rested(within_seconds=30)
+    assert await successor.rested(within_seconds=60)
     evidence = await scene.evidence()
     assert broken(judge(evidence)) == {}
     assert len(evidence.effects) >= FURTHER_OPERATIONS

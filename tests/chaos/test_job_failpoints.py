@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -43,10 +44,25 @@ async def postbox() -> AsyncIterator[Postbox]:
     await box.close()
 
 
+async def until_nobody_is_connected(database: Database, admin_url: str) -> None:
+    """Wait for the back ends of a killed process: they still finish, and may commit, what it sent last."""
+    await database.engine.dispose()
+    admin = await asyncpg.connect(admin_url)
+
+    async def nobody() -> bool:
+        query = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'"
+        return bool(await admin.fetchval(query, database.engine.url.database))
+
+    try:
+        await until(nobody, what="the end of the last connection")
+    finally:
+        await admin.close()
+
+
 @pytest.mark.parametrize("nth", [1, 3])
 @pytest.mark.parametrize("name", OF_JOBS)
 async def test_a_mailer_killed_there_and_restarted_sends_every_mail_under_one_message_id(
-    database: Database, postbox: Postbox, tmp_path: Path, name: str, nth: int
+    database: Database, postgres_admin_url: str, postbox: Postbox, tmp_path: Path, name: str, nth: int
 ) -> None:
     await apply(
         database.sessions, *(user_created(new_id(), email=f"person-{number}@example.org") for number in range(PEOPLE))
@@ -56,8 +72,9 @@ async def test_a_mailer_killed_there_and_restarted_sends_every_mail_under_one_me
         mailer.main,
         MailPlan(database_url=url, smtp_url=postbox.url, folder=tmp_path, failpoints=f"{name}=kill@{nth}"),
     )
-    assert await doomed.ended(within_seconds=30), f"{name} was not passed {nth} times"
+    assert await doomed.ended(within_seconds=60), f"{name} was not passed {nth} times"
     assert doomed.exit_status == -signal.SIGKILL
+    await until_nobody_is_connected(database, postgres_admin_url)
     rows = Rows(database.sessions)
     noted = await rows.of("SELECT provider_message_id FROM delivery WHERE channel = 'email' AND status = 'sent'")
     async with database.sessions.begin() as session:

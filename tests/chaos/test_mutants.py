@@ -24,10 +24,10 @@ async def test_a_mutant_that_is_killed_at_its_weak_spot_is_caught(
 ) -> None:
     failpoint, invariant = KILLED[mutant]
     doomed = start("writer", "relay", "consumer", seed=1, operations=None, failpoints=failpoint, mutant=mutant)
-    assert await doomed.ended(within_seconds=30)
+    assert await doomed.ended(within_seconds=60)
     await forget_members(scene.kafka, scene.group)
     successor = start("writer", "relay", "consumer", seed=2, operations=15, mutant=mutant)
-    assert await successor.rested(within_seconds=30)
+    assert await successor.rested(within_seconds=60)
     assert invariant in broken(judge(await scene.evidence()))
 
 
@@ -36,11 +36,11 @@ async def test_a_relay_that_others_overtake_is_caught_and_one_with_a_lease_is_no
     scene: Scene, start: Callable[..., Worker], mutant: str | None
 ) -> None:
     writer = start("writer", seed=1, operations=OPERATIONS)
-    assert await writer.rested(within_seconds=30)
+    assert await writer.rested(within_seconds=60)
     overtaken = start("relay", seed=2, failpoints="relay.fetched=stop@1", mutant=mutant)
-    assert await overtaken.suspended(within_seconds=30)
+    assert await overtaken.suspended(within_seconds=60)
     start("relay", seed=3, mutant=mutant)
-    await scene.sent(all_but=SKIP_LOCKED_ROWS, within_seconds=30)
+    await scene.sent(all_but=SKIP_LOCKED_ROWS, within_seconds=60)
     overtaken.resume()
     start("consumer", seed=4)
     found = broken(judge(await scene.evidence()))

@@ -13,7 +13,7 @@ async def test_relay_and_consumer_find_the_cluster_when_the_first_of_its_servers
     scene: Scene, start: Callable[..., Worker]
 ) -> None:
     worker = start("writer", "relay", "consumer", seed=1, operations=15, kafka=f"{AWAY},{scene.kafka}")
-    assert await worker.rested(within_seconds=30)
-    evidence = await scene.evidence(within_seconds=30)
+    assert await worker.rested(within_seconds=60)
+    evidence = await scene.evidence(within_seconds=60)
     assert broken(judge(evidence)) == {}
     assert evidence.effects

@@ -86,7 +86,7 @@ class Rows:
         return int(count)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 30, what: str = "it") -> None:
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 60, what: str = "it") -> None:
     """Wait until the condition holds. Raises: AssertionError after the deadline."""
     deadline = time.monotonic() + seconds
     while not await condition():
