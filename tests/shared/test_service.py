@@ -1,0 +1,297 @@
+"""A service starts and stops its loops in order, does what its roles say, and tells its health as it is."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+import redis.asyncio
+import sqlalchemy as sa
+from fastapi import FastAPI
+from joserfc.jwk import KeySet
+from structlog.testing import capture_logs
+
+from shared import service
+from shared.database import Sessions
+from shared.health import Unhealthy
+from shared.jobs import Jobs, enqueue
+from shared.messaging.kafka_topics import create_topics
+from shared.messaging.outbox import record
+from shared.service import create_service
+from shared.settings import ServiceSettings
+from tests.databases import DatabaseFactory
+from tests.shared.http.token_issuer import TokenIssuer
+from tests.shared.messaging.scenario import Rows, credit_reserved, subscription, until
+
+MakeService = Callable[..., FastAPI]
+UNREACHABLE = "127.0.0.1:9"
+
+
+class HeldJob:
+    """A job that ends when the test lets it."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.jobs = Jobs()
+        self.jobs.task("hold")(self._hold)
+
+    async def begin(self, app: FastAPI) -> None:
+        """Enqueue it, and wait until the service has taken it."""
+        async with app.state.sessions.begin() as session:
+            await enqueue(session, "hold", b"")
+        async with asyncio.timeout(20):
+            await self.begun.wait()
+
+    async def _hold(self, _sessions: Sessions, _payload: bytes) -> None:
+        self.begun.set()
+        await self.may_end.wait()
+        self.ended.set()
+
+
+@pytest.fixture
+async def make_service(database_factory: DatabaseFactory, valkey_url: str) -> MakeService:
+    """`make_service(roles="api,jobs")`: one subscription, and no Kafka unless the test names one."""
+    database_url = await database_factory("users")
+
+    def make(held: HeldJob | None = None, *, options: dict[str, Any] | None = None, **settings: Any) -> FastAPI:
+        return create_service(
+            name="test",
+            description="A service of the test.",
+            settings=ServiceSettings.model_validate(
+                {
+                    "database_url": database_url,
+                    "valkey_url": valkey_url,
+                    "kafka_bootstrap_servers": UNREACHABLE,
+                    "http_port": 0,
+                    **settings,
+                }
+            ),
+            routers=[],
+            subscriptions=[subscription()],
+            jobs=held.jobs if held else Jobs(),
+            token_verifier=TokenIssuer(KeySet([])).verifier(),
+            **(options or {}),
+        )
+
+    return make
+
+
+@asynccontextmanager
+async def started(app: FastAPI) -> AsyncIterator[asyncio.Event]:
+    """Run the service until the event is set; leaving waits for its end."""
+    running, stopping = asyncio.Event(), asyncio.Event()
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            running.set()
+            await stopping.wait()
+
+    task = asyncio.create_task(run())
+    async with asyncio.timeout(30):
+        await running.wait()
+    try:
+        yield stopping
+    finally:
+        stopping.set()
+        async with asyncio.timeout(30):
+            await task
+
+
+@asynccontextmanager
+async def client_of(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as client:
+        yield client
+
+
+def rows_of(app: FastAPI) -> Rows:
+    return Rows(app.state.sessions)
+
+
+async def close(app: FastAPI) -> None:
+    """Close what a request or a question opened while the service did not run."""
+    await app.state.cache.close()
+    await app.state.sessions.kw["bind"].dispose()
+
+
+async def no_client_of(valkey_url: str) -> bool:
+    """Whether nobody but this question is connected to the test's own Valkey database."""
+    async with redis.asyncio.Redis.from_url(valkey_url) as client:
+        number = valkey_url.rpartition("/")[2]
+        own_id = str(await client.client_id())
+        return all(one["db"] != number or one["id"] == own_id for one in await client.client_list())
+
+
+def leads(app: FastAPI) -> Callable[[], Awaitable[bool]]:
+    async def holds_the_lease() -> bool:
+        return await rows_of(app).of("SELECT expires_at > clock_timestamp() FROM relay_lease") == [(True,)]
+
+    return holds_the_lease
+
+
+async def test_it_is_not_ready_from_the_moment_it_stops_though_a_job_is_still_in_hand(
+    make_service: MakeService,
+) -> None:
+    held = HeldJob()
+    app = make_service(held)
+    async with client_of(app) as client, started(app) as stopping:
+        await held.begin(app)
+        assert (await client.get("/health/ready")).status_code == 200
+
+        async def is_unready() -> bool:
+            return (await client.get("/health/ready")).status_code == 503
+
+        stopping.set()
+        try:
+            await until(is_unready, seconds=5, what="the end of readiness")
+            checks = (await client.get("/health/ready")).json()["checks"]
+            assert {name: check["error"] for name, check in checks.items()} == {
+                "accepting": "shutting down",
+                "database": None,
+            }
+        finally:
+            held.may_end.set()
+
+
+async def test_what_its_jobs_use_is_closed_after_they_have_ended(make_service: MakeService) -> None:
+    held, closed = HeldJob(), list[bool]()
+
+    async def close_what_jobs_use() -> None:
+        closed.append(held.ended.is_set())
+
+    app = make_service(held, options={"closing": [close_what_jobs_use]})
+    async with started(app) as stopping:
+        await held.begin(app)
+        stopping.set()
+        held.may_end.set()
+    assert closed == [True]
+
+
+async def test_a_check_of_its_own_degrades_a_service_and_leaves_it_ready(make_service: MakeService) -> None:
+    async def fail() -> None:
+        raise Unhealthy("no mail server")
+
+    app = make_service(options={"checks": {"mail": fail}})
+    async with client_of(app) as client:
+        report = await client.get("/health")
+        assert (report.status_code, report.json()["status"]) == (200, "degraded")
+        assert report.json()["checks"]["mail"]["error"] == "no mail server"
+        assert (await client.get("/health/ready")).status_code == 200
+    await close(app)
+
+
+async def test_it_ends_at_once_and_leaves_no_task_connection_or_lease(
+    make_service: MakeService, valkey_url: str
+) -> None:
+    app, before = make_service(), asyncio.all_tasks()
+    with capture_logs() as logs:
+        async with client_of(app) as client, started(app):
+            await client.get("/health")  # which opens a connection of each kind
+            await until(leads(app), what="the relay led")
+    assert {line["event"] for line in logs}.isdisjoint({"loop_cancelled", "loop_failed"})
+    assert asyncio.all_tasks() == before
+    assert app.state.sessions.kw["bind"].pool.checkedin() == 0
+    await until(lambda: no_client_of(valkey_url), seconds=5, what="the end of the cache's connections")
+    assert await rows_of(app).of("SELECT expires_at <= clock_timestamp() FROM relay_lease") == [(True,)]
+    await close(app)
+
+
+async def test_what_a_job_in_hand_records_as_the_service_stops_is_still_sent(
+    make_service: MakeService, kafka_bootstrap_servers: str, topic_prefix: str
+) -> None:
+    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    held = HeldJob()
+    app = make_service(held, kafka_bootstrap_servers=kafka_bootstrap_servers, kafka_topic_prefix=topic_prefix)
+    before = asyncio.all_tasks()
+    async with started(app) as stopping:
+        await held.begin(app)
+        await until(leads(app), what="the relay led")
+        stopping.set()
+        async with app.state.sessions.begin() as session:
+            record(session, credit_reserved())
+
+        async def is_sent() -> bool:
+            return await rows_of(app).count("outbox_sent") == 1
+
+        try:
+            await until(is_sent, seconds=10, what="the event was sent")
+        finally:
+            held.may_end.set()
+    assert asyncio.all_tasks() == before
+    await close(app)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status", "error"), [(50, "healthy", None), (70, "unhealthy", "events wait to be sent")]
+)
+async def test_an_event_that_was_not_sent_for_a_minute_shows_on_the_health_page(
+    make_service: MakeService, seconds: int, status: str, error: str | None
+) -> None:
+    app = make_service()
+    async with app.state.sessions.begin() as session:
+        record(session, credit_reserved())
+    async with app.state.sessions.begin() as session:
+        await session.execute(sa.text(f"UPDATE outbox SET occurred_at = now() - interval '{seconds} s'"))  # noqa: S608
+    async with client_of(app) as client:
+        report = (await client.get("/health")).json()
+    del report["checks"]["outbox"]["duration_ms"]
+    assert report["checks"]["outbox"] == {"status": status, "error": error}
+    assert report["status"] == "degraded"
+    await close(app)
+
+
+async def test_a_process_of_the_relay_leads_and_neither_consumes_nor_answers_nor_takes_jobs(
+    make_service: MakeService,
+) -> None:
+    held = HeldJob()
+    app = make_service(held, roles="relay")
+    async with app.state.sessions.begin() as session:
+        await enqueue(session, "hold", b"")
+    async with client_of(app) as client, started(app):
+        await until(leads(app), what="the relay led")
+        assert (await client.get("/health")).json()["checks"]["consumers"]["status"] == "healthy"
+        assert (await client.get("/v1/operations/test/parked-events")).status_code == 404
+    assert not held.begun.is_set()
+    await close(app)
+
+
+async def test_a_process_of_api_and_jobs_does_both_and_never_leads(make_service: MakeService) -> None:
+    held = HeldJob()
+    app = make_service(held, roles="api,jobs")
+    async with client_of(app) as client, started(app):
+        await held.begin(app)
+        held.may_end.set()
+        assert (await client.get("/v1/operations/test/parked-events")).status_code == 401
+    assert await rows_of(app).count("relay_lease") == 0
+    await close(app)
+
+
+async def test_a_loop_that_fails_is_started_again_and_one_that_returns_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "RESTART_PAUSE_SECONDS", 0)
+    outcomes: list[Exception | None] = [ZeroDivisionError(), OSError(), None]
+
+    async def loop() -> None:
+        if fault := outcomes.pop(0):
+            raise fault
+
+    with capture_logs() as logs:
+        async with asyncio.timeout(5):
+            await service._kept_running("relay", loop)
+    assert [(line["event"], line["loop"]) for line in logs] == [("loop_failed", "relay")] * 2
+    assert outcomes == []
+
+
+async def test_a_loop_that_does_not_stop_in_time_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "STOP_TIMEOUT_SECONDS", 0.01)
+
+    async def never_end() -> None:
+        await asyncio.Event().wait()
+
+    endless = asyncio.create_task(never_end())
+    with capture_logs() as logs:
+        await service._ended(endless)
+    assert [line["event"] for line in logs] == ["loop_cancelled"]
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await endless
