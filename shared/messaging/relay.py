@@ -104,6 +104,8 @@ class Relay:
         """Work until `stop`; whatever goes wrong is tried again for ever."""
         pause = FIRST_BREAK_SECONDS
         while not self._stop.is_set():
+            # A try counts, too: while PostgreSQL is away the loop is alive, and a restart would mend nothing.
+            self._last_turn = time.monotonic()
             try:
                 connection = await asyncpg.connect(
                     self._dsn, timeout=5, command_timeout=15, server_settings=_NOTHING_WAITS_FOR_DISK

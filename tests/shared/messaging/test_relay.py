@@ -1,6 +1,7 @@
 """The relay brings the outbox to a real Kafka: everything, in order, led by one."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -212,6 +213,21 @@ async def test_the_relay_survives_its_database_connection(
         await record_events(database, users=1, turns=1)
         await until(lambda: is_empty(rows), what="the outbox became empty again")
     await connection.close()
+
+
+async def test_a_relay_whose_database_is_away_is_not_taken_for_one_that_is_stuck() -> None:
+    """Its liveness failed after a minute without PostgreSQL, and a restart mends nothing then."""
+    began_at = time.monotonic()
+    relay = Relay(
+        dsn=f"postgresql://nobody@{UNREACHABLE}/nothing",
+        publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"),
+    )
+
+    async def has_turned() -> bool:
+        return relay.idle_seconds < time.monotonic() - began_at - 0.1
+
+    async with running(relay):
+        await until(has_turned, seconds=5, what="a second try")
 
 
 @pytest.mark.parametrize("key", [b"a", b"0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11", "85123A-ä".encode()])
