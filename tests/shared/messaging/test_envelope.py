@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from shared.ids import new_id
-from shared.messaging.envelope import day_of, headers_from_text, received_of
+from shared.messaging.envelope import EventContext, day_of, encode_headers, headers_from_text, received_of
 from tests.builders import id_of
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,3 +55,38 @@ def test_an_id_in_another_form_is_no_id(form: str) -> None:
     assert received.context is None
     assert received.error is not None
     assert "UUID" in received.error
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(("traceparent", "tracestate"), [(TRACEPARENT, "vendor=1"), (TRACEPARENT, None), (None, None)])
+def test_what_is_read_is_what_was_sent_the_trace_among_it(traceparent: str | None, tracestate: str | None) -> None:
+    event_id, time = new_id(), datetime.now(UTC)
+    headers = encode_headers(
+        event_id=event_id,
+        event_type="user.created",
+        source="urn:orderly:users",
+        dataschema="urn:orderly:event:user.created",
+        occurred_at=time,
+        key="key",
+        sequence=7,
+        traceparent=traceparent,
+        tracestate=tracestate,
+    )
+    received = received_of(topic="users", partition=0, offset=0, key="key", value=b"{}", headers=dict(headers))
+    assert received.context == EventContext(
+        event_id=event_id,
+        day=day_of(event_id),
+        type="user.created",
+        source="urn:orderly:users",
+        time=time,
+        topic="users",
+        key="key",
+        sequence=7,
+        traceparent=traceparent,
+        tracestate=tracestate,
+    )
+    assert dict(headers).keys() & {"traceparent", "tracestate"} == {
+        name for name, value in [("traceparent", traceparent), ("tracestate", tracestate)] if value
+    }
