@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from shared.database import Database
 from shared.events.users import CreditReserved
+from shared.health import Unhealthy
 from shared.ids import new_id
 from shared.messaging.consumers import Consumers
 from shared.messaging.envelope import EventContext, Headers
@@ -156,6 +157,8 @@ async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
             return consumers.stalled() == [CONSUMER]
 
         await until(is_stalled, seconds=8, what="the stuck consumer is noticed")
+        with pytest.raises(Unhealthy, match=CONSUMER):
+            await consumers.check()
         await blocker.rollback()
 
         async def has_recovered() -> bool:

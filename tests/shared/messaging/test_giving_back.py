@@ -89,7 +89,8 @@ async def test_it_is_given_back_when_the_database_stays_away_for_too_long(monkey
     async with opened(NOWHERE) as database:
         _, events = await handled(database, batch)
     assert batch.calls == ["nack"]
-    assert events.count("slice_retried") >= 2
+    # Of each of three partitions, at 25 to 50 ms after the first try, then at twice that, and so on.
+    assert 3 <= events.count("slice_retried") <= 12
     assert events[-1] == "batch_given_back"
 
 

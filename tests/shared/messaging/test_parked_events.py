@@ -4,10 +4,13 @@ import asyncio
 from uuid import UUID
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Database
+from shared.events.users import CreditReserved
 from shared.ids import new_id
 from shared.messaging.dead_letter import ParkReason
+from shared.messaging.envelope import EventContext
 from shared.messaging.parked_events import ParkedFilter, list_parked, show_parked, waiting_keys
 from shared.messaging.replay import discard, keys_to_drain, replay_key
 from shared.messaging.slices import apply_slice, park_event
@@ -154,3 +157,19 @@ async def test_an_unreadable_event_can_only_be_discarded(database: Database) -> 
 @pytest.mark.parametrize("reason", list(ParkReason))
 def test_every_reason_has_a_stable_name(reason: ParkReason) -> None:
     assert reason.value == reason.name.lower()
+
+
+async def test_a_transient_error_ends_a_replay_without_counting_as_a_failure(database: Database) -> None:
+    users, user_id = Subscription("users"), new_id()
+
+    @users.on(CreditReserved)
+    async def fail(_session: AsyncSession, _event: CreditReserved, _context: EventContext) -> None:
+        raise ConnectionError
+
+    await park(database, user_id, 1)
+    with pytest.raises(ConnectionError):
+        await replay(database, user_id, users)
+    rows = Rows(database.sessions)
+    assert await rows.parked() == [(str(user_id), 1, "refused")]
+    assert await rows.count("parked_event_action") == 0
+    assert await replay(database, user_id) == (1, None)

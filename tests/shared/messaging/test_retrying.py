@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,7 +11,7 @@ from shared.database import Database
 from shared.events.users import CreditReserved
 from shared.ids import new_id
 from shared.messaging import replay
-from shared.messaging.consumer import Consumer
+from shared.messaging.consumer import SUSPICIONS, Consumer
 from shared.messaging.envelope import EventContext, Received
 from shared.messaging.outbox import record
 from shared.messaging.subscription import Subscription
@@ -157,3 +158,33 @@ async def test_a_lost_race_is_tried_again_at_once(database: Database) -> None:
     await consumed(database, received(credit_reserved(user_id), sequence=1), handlers=recovering(1))
     rows = Rows(database.sessions)
     assert (await rows.effects(), await rows.parked()) == ([(str(user_id), 1)], [])
+
+
+async def test_however_many_events_fail_the_others_of_their_slice_are_applied(database: Database) -> None:
+    good = received(credit_reserved(), sequence=1)
+    broken = [received(credit_reserved(cents=BROKEN_CENTS), sequence=1) for _ in range(SUSPICIONS + 2)]
+    await consumed(database, *broken, good)
+    rows = Rows(database.sessions)
+    assert await rows.effects() == [(good.key, 1)]
+    assert await rows.parked() == [(event.key, 1, "retrying") for event in broken]
+
+
+@pytest.mark.parametrize("is_suspect", [False, True])
+async def test_a_transient_error_of_a_handler_is_waited_out_and_parks_nothing(
+    database: Database, is_suspect: bool
+) -> None:
+    users, faults = Subscription("users"), [ZeroDivisionError()] * is_suspect + [TimeoutError(), ConnectionError()]
+
+    @users.on(CreditReserved)
+    async def note(session: AsyncSession, _event: CreditReserved, context: EventContext) -> None:
+        if faults:
+            raise faults.pop(0)
+        await session.execute(
+            sa.text("INSERT INTO effect (event_id, key, sequence) VALUES (:event_id, :key, :sequence)"),
+            {"event_id": context.event_id, "key": context.key, "sequence": context.sequence},
+        )
+
+    event = received(credit_reserved(), sequence=1)
+    await consumed(database, event, handlers=users)
+    rows = Rows(database.sessions)
+    assert (await rows.effects(), await rows.parked()) == ([(event.key, 1)], [])

@@ -259,3 +259,25 @@ async def test_a_day_whose_partition_is_missing_is_told_as_what_it_is(database: 
             await session.execute(sa.text(f"DROP TABLE {partition}"))
     with pytest.raises(sa.exc.IntegrityError, match="no partition"):
         await applied(database, received(credit_reserved(), sequence=1))
+
+
+async def test_an_event_that_is_parked_late_does_not_take_its_key_back(database: Database) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=5))
+    await parked(database, received(credit_reserved(user_id), sequence=4))
+    assert await Rows(database.sessions).of("SELECT sequence, parked FROM inbox_sequence") == [(5, 1)]
+
+
+async def test_an_event_that_was_parked_alone_is_known_when_it_comes_again(database: Database) -> None:
+    event = received(credit_reserved(), sequence=1)
+    await parked(database, event)
+    result = await applied(database, event._replace(offset=event.offset + 1_000_000))
+    assert (result.duplicates, result.parked) == (1, [])
+
+
+async def test_two_consumers_of_one_database_apply_an_event_once_each(database: Database) -> None:
+    event = received(credit_reserved(), sequence=1)
+    for consumer in ("first", "second", "first"):
+        async with database.sessions.begin() as session:
+            await apply_slice(session, consumer=consumer, subscription=subscription(), events=[event])
+    assert await Rows(database.sessions).effects() == [(event.key, 1)] * 2

@@ -1,0 +1,104 @@
+"""A commit in one process wakes the relay in another at once, which need not wait for its next poll."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from shared.database import Database, dsn_of
+from shared.messaging.kafka_topics import create_topics
+from shared.messaging.outbox import record
+from shared.messaging.publisher import Publisher
+from shared.messaging.relay import Relay
+from shared.messaging.wakeup import CHANNEL, SHORTEST_INTERVAL_SECONDS, Notifier
+from tests.shared.messaging.scenario import Rows, credit_reserved, until
+
+
+@asynccontextmanager
+async def running(*loops: Relay | Notifier) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(loop.run()) for loop in loops]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.stop()
+        async with asyncio.timeout(10):
+            await asyncio.gather(*tasks)
+
+
+@pytest.fixture
+async def heard(database_url: str) -> AsyncIterator[list[float]]:
+    """When each wake-up came."""
+    times: list[float] = []
+    connection = await asyncpg.connect(dsn_of(database_url))
+    await connection.add_listener(CHANNEL, lambda *_: times.append(time.monotonic()))
+    yield times
+    await connection.close()
+
+
+async def test_a_relay_that_would_not_poll_for_long_sends_what_it_is_woken_for(
+    database: Database,
+    database_url: str,
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.messaging.relay.SHORTEST_POLL_SECONDS", 600)
+    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    publisher = Publisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=topic_prefix)
+    relay, notifier = Relay(dsn=dsn_of(database_url), publisher=publisher), Notifier(dsn=dsn_of(database_url))
+    rows = Rows(database.sessions)
+
+    async def leads() -> bool:
+        return relay.is_leader
+
+    async def is_sent() -> bool:
+        return await rows.count("outbox_sent") == 1
+
+    async with running(relay, notifier):
+        await until(leads, what="the relay led")
+        async with database.sessions.begin() as session:
+            record(session, credit_reserved())
+        notifier.wake()
+        await until(is_sent, seconds=10, what="the relay was woken")
+    await relay.close()
+
+
+async def test_wake_ups_are_at_least_an_interval_apart_however_many_commits_there_are(
+    database_url: str, heard: list[float]
+) -> None:
+    notifier = Notifier(dsn=dsn_of(database_url))
+
+    async def ten_came() -> bool:
+        notifier.wake()
+        return len(heard) >= 10
+
+    began_at = time.monotonic()
+    async with running(notifier):
+        await until(ten_came, seconds=10, what="ten wake-ups came")
+    assert time.monotonic() - began_at >= 9 * SHORTEST_INTERVAL_SECONDS
+    assert len(heard) <= (time.monotonic() - began_at) / SHORTEST_INTERVAL_SECONDS + 1
+
+
+async def test_a_notifier_whose_connection_is_cut_wakes_again(
+    database: Database, database_url: str, heard: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.wakeup.RECONNECT_PAUSE_SECONDS", 0.01)
+    notifier = Notifier(dsn=dsn_of(database_url))
+
+    async def woken() -> bool:
+        notifier.wake()
+        return bool(heard)
+
+    async with running(notifier):
+        await until(woken, seconds=10, what="a wake-up came")
+        cut = await Rows(database.sessions).of(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE 'NOTIFY%'"
+        )
+        assert cut == [(True,)]
+        heard.clear()
+        await until(woken, seconds=10, what="a wake-up came again")
