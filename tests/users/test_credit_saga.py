@@ -195,6 +195,16 @@ async def test_a_shipped_order_uses_its_credit_and_refunds_give_it_back(users: F
     assert await users.credit(account.id) == (0, 0)
 
 
+async def test_a_refund_that_is_told_after_a_later_one_takes_nothing_back(users: FrontDoor) -> None:
+    account = await users.account()
+    order = Order(account.id)
+
+    refunds = [order.refunded(100, refunded_cents=300), order.refunded(200, refunded_cents=200)]
+    await apply_all(users, order.created(), order.shipped(), *refunds)
+
+    assert await users.credit(account.id) == (0, 300)
+
+
 async def test_a_refund_that_was_missed_is_made_up_by_the_next(users: FrontDoor) -> None:
     account = await users.account()
     order = Order(account.id)
