@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.partitioner import DefaultPartitioner
+from structlog.testing import capture_logs
 
 from shared.database import Database, dsn_of
 from shared.ids import new_id
@@ -228,6 +229,30 @@ async def test_a_relay_whose_database_is_away_is_not_taken_for_one_that_is_stuck
 
     async with running(relay):
         await until(has_turned, seconds=5, what="a second try")
+
+
+async def test_a_relay_whose_database_is_away_tries_less_and_less_often() -> None:
+    relay = Relay(
+        dsn=f"postgresql://nobody@{UNREACHABLE}/nothing",
+        publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"),
+    )
+
+    async def three_tries_failed() -> bool:
+        return [line["event"] for line in logs].count("relay_interrupted") == 3
+
+    began_at = time.monotonic()
+    with capture_logs() as logs:
+        async with running(relay):
+            await until(three_tries_failed, seconds=10, what="three tries")
+    assert time.monotonic() - began_at >= 0.2 + 0.4
+
+
+def test_a_topic_that_goes_on_failing_is_left_alone_for_twice_as_long_each_time_up_to_a_limit() -> None:
+    relay = Relay(dsn="unused", publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"))
+    with capture_logs() as logs:
+        for _ in range(7):
+            relay._break("users", TimeoutError())
+    assert [line["retry_in_seconds"] for line in logs] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 
 @pytest.mark.parametrize("key", [b"a", b"0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11", "85123A-ä".encode()])
