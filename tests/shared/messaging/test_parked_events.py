@@ -16,7 +16,7 @@ from shared.messaging.replay import discard, keys_to_drain, replay_key
 from shared.messaging.slices import apply_slice, park_event
 from shared.messaging.subscription import Subscription
 from tests.builders import received
-from tests.shared.messaging.scenario import CONSUMER, REFUSED_CENTS, Rows, credit_reserved, subscription
+from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, REFUSED_CENTS, Rows, credit_reserved, subscription
 
 ACTOR = "operator@example.com"
 
@@ -173,3 +173,28 @@ async def test_a_transient_error_ends_a_replay_without_counting_as_a_failure(dat
     assert await rows.parked() == [(str(user_id), 1, "refused")]
     assert await rows.count("parked_event_action") == 0
     assert await replay(database, user_id) == (1, None)
+
+
+async def test_an_event_that_was_refused_stays_so_when_its_replay_fails_in_another_way(database: Database) -> None:
+    """Else the drain would take up by itself what waits for a person's decision."""
+    user_id = new_id()
+    await park(database, user_id, 1, cents=BROKEN_CENTS)
+    assert await replay(database, user_id) == (0, "ZeroDivisionError('the handler has a bug')")
+    assert await Rows(database.sessions).parked() == [(str(user_id), 1, "refused")]
+
+
+async def test_a_replay_and_a_drain_leave_other_consumers_alone(database: Database) -> None:
+    user_id = new_id()
+    async with database.sessions.begin() as session:
+        await park_event(
+            session,
+            consumer="another.users",
+            topic="users",
+            event=received(credit_reserved(user_id), sequence=1),
+            reason=ParkReason.BEHIND,
+            error="",
+        )
+    assert await replay(database, user_id) == (0, None)
+    async with database.sessions() as session:
+        assert await keys_to_drain(session, consumers=[CONSUMER]) == []
+        assert await keys_to_drain(session) == [("another.users", "users", str(user_id))]
