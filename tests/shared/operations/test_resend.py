@@ -118,6 +118,9 @@ async def test_a_resend_keeps_to_its_time_its_key_and_its_limit(database: Databa
     assert [(key, sequence) for _, _, key, sequence in await outbox(database)] == [(str(one), 1), (str(other), 1)]
     nothing = await resend(database, since=datetime.now(UTC))
     assert (nothing.status, nothing.total) == ("done", 0)
+    await send_by_hand(database)
+    await resend(database, key=str(one), page_rows=10)  # a page whose ids span another key's event
+    assert [(key, sequence) for _, _, key, sequence in await outbox(database)] == [(str(one), 1), (str(one), 2)]
 
 
 async def test_one_that_was_sent_again_before_still_comes_in_its_place(database: Database) -> None:
