@@ -1,0 +1,20 @@
+"""Topics are created once; what the cluster does not take is told."""
+
+import pytest
+from aiokafka.errors import InvalidTopicError
+from structlog.testing import capture_logs
+
+from shared.events.topics import TOPICS
+from shared.messaging.kafka_topics import create_topics
+
+
+async def test_topics_that_are_there_already_are_left_alone(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
+    with capture_logs() as logs:
+        await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+        await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    assert [line["topic"] for line in logs] == [topic_prefix + topic.name for topic in TOPICS]
+
+
+async def test_a_topic_that_the_cluster_does_not_take_is_an_error(kafka_bootstrap_servers: str) -> None:
+    with pytest.raises(InvalidTopicError):
+        await create_topics(kafka_bootstrap_servers, prefix="not/allowed.")
