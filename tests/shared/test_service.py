@@ -177,6 +177,7 @@ async def test_a_check_of_its_own_degrades_a_service_and_leaves_it_ready(make_se
         report = await client.get("/health")
         assert (report.status_code, report.json()["status"]) == (200, "degraded")
         assert report.json()["checks"]["mail"]["error"] == "no mail server"
+        assert report.json()["checks"]["consumers"]["error"] == "not started yet"
         assert (await client.get("/health/ready")).status_code == 200
     await close(app)
 
