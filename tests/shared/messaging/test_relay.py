@@ -115,6 +115,22 @@ async def test_every_event_arrives_once_and_in_order_with_its_envelope(
     }
 
 
+async def test_a_keys_events_leave_in_their_order_whatever_plan_the_server_chooses(
+    database: Database, relay_of: Callable[..., Relay]
+) -> None:
+    await record_events(database, users=1, turns=2)
+    name = database.engine.url.database
+    async with database.sessions.begin() as session:
+        # The first row now lies behind the second, and tables are read as they lie.
+        await session.execute(sa.text("UPDATE outbox SET tracestate = 'moved' WHERE sequence = 1"))
+        for plan in ("indexscan", "indexonlyscan", "bitmapscan"):
+            await session.execute(sa.text(f"ALTER DATABASE {name} SET enable_{plan} = off"))
+    rows = Rows(database.sessions)
+    async with running(relay_of()):
+        await until(lambda: is_empty(rows), what="the outbox became empty")
+    assert await rows.of('SELECT sequence FROM outbox_sent ORDER BY "offset"') == [(1,), (2,)]
+
+
 async def test_of_two_relays_one_leads_and_the_other_takes_over(
     database: Database, relay_of: Callable[..., Relay]
 ) -> None:
