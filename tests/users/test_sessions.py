@@ -103,6 +103,16 @@ async def test_an_expired_refresh_token_is_refused_and_ends_nothing(users: Front
         assert await session.scalar(sa.select(UserSession.revoked_at)) is None
 
 
+async def test_a_session_that_has_expired_can_neither_be_refreshed_nor_ended(users: FrontDoor) -> None:
+    header = await users.signed_in()
+    tokens = await users.sign_in()
+    await age(users, UserSession, timedelta(days=30))
+
+    assert problem(await refresh(users, tokens)) == (401, "refresh_token_invalid")
+    ended = await users.client.delete(f"/v1/sessions/{tokens['session_id']}", headers=header)
+    assert problem(ended) == (404, "session_not_found")
+
+
 async def test_a_refresh_moves_the_end_of_the_session(users: FrontDoor) -> None:
     await users.sign_up()
     tokens = await users.sign_in()
