@@ -1,15 +1,33 @@
 """What a transaction records is written with it, numbered and ordered by key."""
 
 import asyncio
+from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.outbox import record
 from shared.telemetry import continued_trace
 from tests.shared.messaging.scenario import Rows, credit_reserved
+
+
+class Base(DeclarativeBase):
+    """Of the tests' own table."""
+
+
+class Effect(Base):
+    """An aggregate."""
+
+    __tablename__ = "effect"
+
+    id: Mapped[int] = mapped_column(sa.BigInteger, primary_key=True)
+    event_id: Mapped[UUID]
+    key: Mapped[str]
+    sequence: Mapped[int]
 
 
 async def test_an_event_is_in_the_outbox_when_its_transaction_has_committed(database: Database) -> None:
@@ -107,3 +125,39 @@ async def test_an_event_that_is_too_large_fails_its_own_transaction(database: Da
         async with database.sessions.begin() as session:
             record(session, event)
     assert await Rows(database.sessions).count("event_stream") == 0
+
+
+async def test_the_outbox_is_written_last_when_the_rows_of_the_aggregates_are_locked(database: Database) -> None:
+    statements: list[str] = []
+
+    @sa.event.listens_for(database.engine.sync_engine, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(" ".join(statement.split()[:3]))
+
+    async with database.sessions.begin() as session:
+        record(session, credit_reserved())
+        session.add(Effect(event_id=new_id(), key="key", sequence=1))
+    assert statements == ["INSERT INTO effect", "WITH recorded AS"]
+
+
+async def test_only_a_commit_of_events_is_told(
+    database: Database, open_service: Callable[[Callable[[], None]], Database]
+) -> None:
+    told: list[int] = []
+    sessions = open_service(lambda: told.append(1)).sessions
+    async with sessions() as session:
+        record(session, credit_reserved())
+        await session.rollback()
+        await session.execute(sa.text("SELECT 1"))
+        await session.commit()
+        assert told == []
+        record(session, credit_reserved())
+        async with session.begin_nested():
+            record(session, credit_reserved())
+        assert told == []
+        await session.commit()
+        assert told == [1]
+        await session.execute(sa.text("SELECT 1"))
+        await session.commit()
+    assert told == [1]
+    assert await Rows(database.sessions).count("outbox") == 2
