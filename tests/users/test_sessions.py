@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -37,6 +37,12 @@ async def age(users: FrontDoor, model: type[UserSession] | type[RefreshToken], b
 async def count(users: FrontDoor, model: type[UserSession] | type[RefreshToken]) -> int:
     async with users.sessions() as session:
         return await session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
+
+
+async def revocations(users: FrontDoor) -> list[datetime]:
+    async with users.sessions() as session:
+        query = sa.select(UserSession.revoked_at).where(UserSession.revoked_at.is_not(None))
+        return [at for at in await session.scalars(query) if at is not None]
 
 
 async def test_a_refresh_token_gives_the_next_pair_of_the_same_session(users: FrontDoor) -> None:
@@ -74,6 +80,10 @@ async def test_a_token_that_comes_again_ends_its_session_for_both_holders(users:
     assert problem(reused) == (401, "refresh_token_reused")
     assert problem(await refresh(users, second)) == (401, "refresh_token_invalid")
     assert (await refresh(users, elsewhere)).status_code == 200
+
+    ended_at = await revocations(users)
+    assert problem(await refresh(users, first)) == (401, "refresh_token_reused")
+    assert await revocations(users) == ended_at
 
 
 async def test_of_many_uses_at_once_one_succeeds_and_the_session_ends(users: FrontDoor) -> None:
