@@ -33,7 +33,7 @@ async def count_waiting(sessions: Sessions) -> int:
 
 async def until_waiting(sessions: Sessions, *, transactions: int) -> None:
     """Until so many of them wait at once. Raises: TimeoutError."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await count_waiting(sessions) < transactions:  # noqa: ASYNC110 - locks tell nobody
             await asyncio.sleep(0.01)
 

@@ -182,7 +182,7 @@ async def test_a_recipient_who_arrives_while_a_mail_is_being_deferred_gets_it(se
 
 
 async def _until_done_or_waiting(sessions: Sessions, task: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not task.done() and not await count_waiting(sessions):  # noqa: ASYNC110 - locks tell nobody
             await asyncio.sleep(0.01)
 

@@ -78,7 +78,7 @@ async def test_a_commit_in_a_process_that_does_not_lead_wakes_the_one_that_does(
     notifying = asyncio.create_task(parts.notifier.run())
     async with parts.database.sessions.begin() as session:
         record(session, credit_reserved())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await woken.wait()
         parts.notifier.stop()
         await notifying

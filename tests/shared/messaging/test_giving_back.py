@@ -47,7 +47,7 @@ async def handled(database: Database, batch: Batch, *, is_stopping: bool = False
         consumer.stop()
     message: KafkaMessage = batch  # type: ignore[assignment]  # all of a message that a consumer uses
     with capture_logs() as logs:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await consumer.handle(message)
     return consumer, [line["event"] for line in logs]
 
@@ -84,13 +84,13 @@ async def test_it_is_given_back_when_the_process_stops_while_the_database_is_awa
 
 
 async def test_it_is_given_back_when_the_database_stays_away_for_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.messaging.consumer.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("shared.messaging.consumer.PATIENCE_SECONDS", 1.0)
     batch = Batch()
     async with opened(NOWHERE) as database:
         _, events = await handled(database, batch)
     assert batch.calls == ["nack"]
-    # Of each of three partitions, at 25 to 50 ms after the first try, then at twice that, and so on.
-    assert 3 <= events.count("slice_retried") <= 12
+    # For each of three partitions 25 to 50 ms after the first try, then after twice that, and so on.
+    assert 3 <= events.count("slice_retried") <= 24
     assert events[-1] == "batch_given_back"
 
 
@@ -127,7 +127,7 @@ async def test_what_a_process_could_not_apply_as_it_stopped_is_applied_by_the_ne
             return consumers._consumers[0].backing_off
 
         await until(waits_for_the_database, what="the second is tried")
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(40):
             await consumers.stop()
     assert await committed(user_id) == 1
     await closed_off(False)

@@ -244,7 +244,7 @@ async def test_a_relay_whose_database_is_away_is_not_taken_for_one_that_is_stuck
         return relay.idle_seconds < time.monotonic() - began_at - 0.1
 
     async with running(relay):
-        await until(has_turned, seconds=5, what="a second try")
+        await until(has_turned, what="a second try")
 
 
 async def test_a_relay_whose_database_is_away_tries_less_and_less_often() -> None:
@@ -259,7 +259,7 @@ async def test_a_relay_whose_database_is_away_tries_less_and_less_often() -> Non
     began_at = time.monotonic()
     with capture_logs() as logs:
         async with running(relay):
-            await until(three_tries_failed, seconds=10, what="three tries")
+            await until(three_tries_failed, what="three tries")
     assert time.monotonic() - began_at >= 0.2 + 0.4
 
 

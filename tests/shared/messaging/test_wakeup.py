@@ -25,7 +25,7 @@ async def running(*loops: Relay | Notifier) -> AsyncIterator[None]:
     finally:
         for loop in loops:
             loop.stop()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.gather(*tasks)
 
 
@@ -75,7 +75,7 @@ async def test_a_relay_that_would_not_poll_for_long_sends_what_it_is_woken_for(
         async with database.sessions.begin() as session:
             record(session, credit_reserved())
         notifier.wake()
-        await until(is_sent, seconds=10, what="the relay was woken")
+        await until(is_sent, what="the relay was woken")
     await relay.close()
 
 
@@ -90,7 +90,7 @@ async def test_wake_ups_are_at_least_an_interval_apart_however_many_commits_ther
             await asyncio.sleep(0)
 
     began_at = time.monotonic()
-    async with running(notifier), asyncio.timeout(10):
+    async with running(notifier), asyncio.timeout(60):
         await commit_all_the_time()
     assert time.monotonic() - began_at >= 9 * SHORTEST_INTERVAL_SECONDS
 
@@ -103,7 +103,7 @@ async def test_one_commit_wakes_once(database_url: str, heard: Heard) -> None:
 
     notifier.wake()
     async with running(notifier):
-        await until(one_came, seconds=10, what="a wake-up came")
+        await until(one_came, what="a wake-up came")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
                 await heard.again.wait()
@@ -121,11 +121,11 @@ async def test_a_notifier_whose_connection_is_cut_wakes_again(
         return heard.count > 0
 
     async with running(notifier):
-        await until(woken, seconds=10, what="a wake-up came")
+        await until(woken, what="a wake-up came")
         cut = await Rows(database.sessions).of(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND query LIKE 'NOTIFY%'"
         )
         assert cut == [(True,)]
         heard.count = 0
-        await until(woken, seconds=10, what="a wake-up came again")
+        await until(woken, what="a wake-up came again")

@@ -142,7 +142,7 @@ async def test_keys_drain_by_themselves(database: Database, database_url: str) -
         return await rows.effects() == [(str(key), 2), (str(key), 3)]
 
     try:
-        await until(drained, seconds=30, what="the key drained")
+        await until(drained, what="the key drained")
     finally:
         runner.stop()
         await asyncio.wait_for(task, timeout=20)

@@ -184,7 +184,7 @@ async def test_an_operation_rests_while_the_relay_is_behind(
     assert rested is not None
     assert (rested.status, rested.done) == ("running", 0)
     await send_by_hand(database)
-    ended = await Sending().run(database.sessions, operation.id, seconds=5)
+    ended = await Sending().run(database.sessions, operation.id, seconds=60)
     assert ended is not None
     assert ended.status == "done"
 
