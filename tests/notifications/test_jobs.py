@@ -106,3 +106,20 @@ async def test_a_delivery_that_waits_behind_others_gets_no_second_job(sessions: 
 
     async with sessions.begin() as session:
         assert await requeue_lost(session) == []
+
+
+@pytest.mark.parametrize(("overdue_seconds", "requeued"), [(70, 1), (50, 0)])
+async def test_a_delivery_gets_a_new_job_a_minute_after_its_own_is_held_as_failed(
+    sessions: Sessions, overdue_seconds: int, requeued: int
+) -> None:
+    await apply(sessions, user_created(new_id()))
+    async with sessions.begin() as session:
+        await session.execute(sa.text("UPDATE pgqueuer SET status = 'failed'"))
+        await session.execute(
+            sa.update(Delivery)
+            .where(Delivery.channel == "email")
+            .values(next_attempt_at=sa.func.now() - timedelta(seconds=overdue_seconds))
+        )
+
+    async with sessions.begin() as session:
+        assert len(await requeue_lost(session)) == requeued

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from services.users.commands import replace_password_hash
 from services.users.models import UserAccount
 from tests.databases import until_waiting
 from tests.users.front_door import ADA, FrontDoor, problem
@@ -135,3 +136,12 @@ async def test_users_are_found_by_address_and_by_status(users: FrontDoor) -> Non
     for query in ("email=%00", "status=odd", "limit=0"):
         answer = await users.client.get(f"/v1/users?{query}", headers=header)
         assert problem(answer) == (422, "validation_failed")
+
+
+async def test_a_password_that_was_changed_meanwhile_is_not_put_back(users: FrontDoor) -> None:
+    account = await users.account()
+    for old_hash, new_hash in [("none", "changed"), ("none", "none under newer parameters")]:
+        async with users.sessions.begin() as session:
+            await replace_password_hash(session, user_id=account.id, old_hash=old_hash, new_hash=new_hash)
+    async with users.sessions() as session:
+        assert await session.scalar(sa.select(UserAccount.password_hash)) == "changed"
