@@ -62,6 +62,17 @@ async def test_since_leaves_out_whoever_has_not_changed(users: FrontDoor) -> Non
         assert await republish_page(session, USERS, since=new.updated_at, after=None) == [str(new.id)]
 
 
+async def test_each_page_goes_on_after_the_last(users: FrontDoor) -> None:
+    ids = sorted([str((await users.account(email=f"user-{n}@orderly.example")).id) for n in range(5)])
+    pages: list[list[str]] = []
+    async with users.sessions.begin() as session:
+        while not pages or pages[-1]:
+            after = pages[-1][-1] if pages else None
+            pages.append(await republish_page(session, USERS, since=None, after=after, limit=2))
+            assert len(pages) <= 4
+    assert pages == [ids[:2], ids[2:4], ids[4:], []]
+
+
 async def test_a_type_that_this_service_does_not_have_is_refused(users: FrontDoor) -> None:
     async with users.sessions.begin() as session:
         with pytest.raises(NotRepublished, match="It sends: users"):
