@@ -233,6 +233,18 @@ async def test_a_failure_reported_late_does_not_undo_what_another_try_did(
     assert len(await mail_events(sessions)) == 1
 
 
+async def test_a_success_reported_late_is_not_told_twice(sessions: Sessions, delivery_id: UUID, send: Send) -> None:
+    async def overtaken(outgoing: Outgoing) -> Receipt:
+        await make_due(sessions)
+        await try_once(sessions, delivery_id, send)
+        return await send(outgoing)
+
+    assert await try_once(sessions, delivery_id, overtaken) is None
+
+    assert await state_of(sessions) == ("sent", 2, None)
+    assert len(await mail_events(sessions)) == 1
+
+
 async def test_a_connection_is_reused_and_replaced_when_the_server_was_restarted(
     sessions: Sessions, send: Send, postbox: Postbox
 ) -> None:
