@@ -17,7 +17,9 @@ from tests import servers
 
 # Of throw-away databases on the loopback address.
 PASSWORD = "orderly"
-
+CONNECTIONS = 50
+"""Of a service under test: one for each request that a test sends at once. On a busy machine, waiting for a connection
+takes longer than a pool allows."""
 
 _WAITING = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -13,7 +13,7 @@ from services.notifications.mail import mail_channel
 from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
 from shared.database import Database, Sessions, open_database
-from tests.databases import DatabaseFactory
+from tests.databases import CONNECTIONS, DatabaseFactory
 from tests.notifications.postbox import Postbox
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -28,7 +28,7 @@ async def database_url(database_factory: DatabaseFactory) -> str:
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    opened = open_database(database_url, service="notifications", pool_size=10)
+    opened = open_database(database_url, service="notifications", pool_size=CONNECTIONS)
     yield opened
     await opened.close()
 

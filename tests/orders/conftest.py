@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet, OKPKey
 from services.orders.app import create_app
 from services.orders.settings import Settings
 from shared.database import Database, open_database
-from tests.databases import DatabaseFactory
+from tests.databases import CONNECTIONS, DatabaseFactory
 from tests.orders.operations_tool import Tool
 from tests.orders.shop import Shop
 from tests.shared.http.token_issuer import TokenIssuer
@@ -24,13 +24,14 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str) -> Settin
         http_port=0,
         jwks_url="http://127.0.0.1:9/jwks.json",
         rate_limit="100000/minute",
+        database_pool_size=CONNECTIONS,
     )
 
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
     """As the service opens it, to call commands and to look at rows."""
-    opened = open_database(settings.database_url, service="orders", pool_size=10)
+    opened = open_database(settings.database_url, service="orders", pool_size=CONNECTIONS)
     yield opened
     await opened.close()
 

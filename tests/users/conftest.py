@@ -10,7 +10,7 @@ from joserfc.jwk import OKPKey
 
 from services.users.app import create_app
 from services.users.settings import Settings
-from tests.databases import DatabaseFactory
+from tests.databases import CONNECTIONS, DatabaseFactory
 from tests.users.front_door import FrontDoor
 
 
@@ -30,6 +30,7 @@ async def settings(signing_keys_file: Path, database_factory: DatabaseFactory, v
         valkey_url=valkey_url,
         kafka_bootstrap_servers="127.0.0.1:1",  # nothing here reaches for Kafka
         signing_keys_file=signing_keys_file,
+        database_pool_size=CONNECTIONS,
         sign_in_failures_per_account=3,
         sign_in_failures_per_address=6,
     )
