@@ -205,6 +205,16 @@ async def test_a_refund_that_is_told_after_a_later_one_takes_nothing_back(users:
     assert await users.credit(account.id) == (0, 300)
 
 
+@pytest.mark.parametrize("event", ["cancelled", "shipped"])
+async def test_an_event_that_names_another_user_changes_nobodys_credit(users: FrontDoor, event: str) -> None:
+    owner, other = await users.account(), await users.account(email="other@orderly.example")
+    order, foreign = Order(owner.id), Order(other.id)
+    foreign.facts["order_id"] = order.id
+    await apply_all(users, order.created(), getattr(foreign, event)())
+
+    assert (await users.credit(owner.id), await users.credit(other.id)) == ((600, 0), (0, 0))
+
+
 async def test_a_refund_that_was_missed_is_made_up_by_the_next(users: FrontDoor) -> None:
     account = await users.account()
     order = Order(account.id)
