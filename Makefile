@@ -9,7 +9,7 @@ UV := $(UV_FOLDER)/bin/uv
 COMPOSE := docker compose --file deploy/compose.yaml
 # Two are enough to keep two cores busy: most of a test's time is waiting.
 WORKERS ?= 2
-# Of the tests: `local` processes, or `containers` where a Docker engine answers.
+# How the tests' servers run: as `local` processes, or in `containers` of a Docker engine.
 SERVERS ?= local
 
 # Some images forbid Python its bytecode; without it every start compiles 1,300 modules again.
@@ -35,7 +35,7 @@ status: .venv/.complete ## Show what runs where
 stop: .venv/.complete ## Stop what `make run` started
 	@$(BIN)/python -m deploy.local stop
 
-test: .venv/.complete ## Run the tests on real servers: SERVERS=containers takes Docker's instead of local processes
+test: .venv/.complete ## Run the tests on real servers: local processes, or SERVERS=containers
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --servers $(SERVERS)
 
 check: lint test ## Everything that CI checks but the chaos

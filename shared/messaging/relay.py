@@ -104,7 +104,7 @@ class Relay:
         """Work until `stop`; whatever goes wrong is tried again for ever."""
         pause = FIRST_BREAK_SECONDS
         while not self._stop.is_set():
-            # A try counts, too: while PostgreSQL is away the loop is alive, and a restart would mend nothing.
+            # An attempt to connect is a heartbeat too: a restart would not bring PostgreSQL back.
             self._last_turn = time.monotonic()
             try:
                 connection = await asyncpg.connect(

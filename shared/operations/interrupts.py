@@ -17,11 +17,11 @@ class Interrupted(Exception):
 
 
 async def cancel_on_signal(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, and cancel it at SIGINT and SIGTERM, at each of them again.
+    """Run `work`, and cancel it at every SIGINT and SIGTERM. Raises: Interrupted.
 
-    The handlers are set even where the process was started with a signal ignored, for which Python sets none: a shell
-    without job control ignores SIGINT for what it starts in the background, and the kernel ignores SIGTERM for a
-    container's first process. Raises: Interrupted.
+    It sets handlers even where the process was started with SIGINT ignored, as a shell without job control starts its
+    background processes: Python would leave it ignored. A handler for SIGTERM also matters to the first process of a
+    container, for which the kernel ignores signals without one.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
