@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,13 +32,14 @@ def logs_of(kind: Kind) -> dict[str, str]:
 
 
 @pytest.fixture
-def start_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartEngine]:
+def start_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartEngine]:
     """Start an engine that has every image, and let DOCKER_HOST name it."""
-    with ExitStack() as running:
+    # Not in `tmp_path`: a socket's path has about a hundred characters at most.
+    with TemporaryDirectory(dir="/tmp", prefix="engine-") as folder, ExitStack() as running:
 
         def start(*, logs: dict[str, str], **behaviour: Any) -> Engine:
             behaviour.setdefault("images", frozenset(map(image_of, KINDS)))
-            engine = Engine(socket=tmp_path / "engine.sock", logs=logs, **behaviour)
+            engine = Engine(socket=Path(folder) / "engine.sock", logs=logs, **behaviour)
             monkeypatch.setenv("DOCKER_HOST", engine.url)
             return running.enter_context(running_engine(engine))
 
