@@ -122,4 +122,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        # After an answer without a body the client is gone already.
+        if content:
+            self.wfile.write(content)
