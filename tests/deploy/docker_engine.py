@@ -33,7 +33,7 @@ class Engine:
 
     @property
     def url(self) -> str:
-        """For DOCKER_HOST."""
+        """Return the address for DOCKER_HOST."""
         return f"unix://{self.socket}"
 
     def start(self) -> None:
@@ -122,6 +122,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
-        # After an answer without a body the client is gone already.
+        # The client may hang up as soon as it has an answer without a body.
         if content:
             self.wfile.write(content)
