@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from shared.cli import migrations_of
 from shared.database import dsn_of
 from shared.logging import configure_logging
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.topics import create_topics
 from shared.settings import StorageSettings, load
 
 SERVICES = ("users", "orders", "notifications")

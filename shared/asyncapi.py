@@ -14,9 +14,9 @@ from pydantic.json_schema import models_json_schema
 from shared.events.contract import EVENT_TYPES, Event
 from shared.events.golden import golden_examples
 from shared.events.topics import TOPICS, Topic
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import encode_headers
-from shared.messaging.outbox import dataschema_of
-from shared.messaging.subscription import Subscription
+from shared.messaging.outbox.outbox import dataschema_of
 
 Json = dict[str, Any]
 

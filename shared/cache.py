@@ -80,7 +80,7 @@ class Cache:
                 if isinstance(found, bytes):
                     return adapter.validate_json(found)
             except ValidationError:  # stored by another version of the code
-                await self.forget(key)
+                await self.invalidate(key)
                 break
             except (RedisError, OSError) as error:
                 self._outage.report(error)
@@ -90,7 +90,7 @@ class Cache:
             await asyncio.sleep(_POLL_SECONDS)
         return await load()
 
-    async def forget(self, *keys: str) -> None:
+    async def invalidate(self, *keys: str) -> None:
         """Call it after the commit. If Valkey cannot be reached, the old value lives on until its TTL ends."""
         try:
             await self.client.unlink(*(name for key in keys for name in (self._value(key), self._lease(key))))

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.collector import settle_collector
+from shared.garbage_collector import tune_garbage_collector
 from shared.logging import configure_logging
-from shared.operations.cli import Tool, add_operations
+from shared.operations.cli import add_operations
+from shared.operations.tool import Tool
 from shared.settings import Role, ServiceSettings, StorageSettings, load
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         loaded = load(settings_class)
         configure_logging(name, level=loaded.log_level, format=loaded.log_format)
         app = import_module(f"{package}.app").create_app(loaded)
-        settle_collector()
+        tune_garbage_collector()
         uvicorn.run(
             app,
             host=loaded.http_host,
@@ -86,7 +87,7 @@ def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], Storag
         async def run() -> None:
             await migrations_of(package, loaded).upgrade()
             if topics:
-                from shared.messaging.kafka_topics import create_topics
+                from shared.messaging.topics import create_topics
 
                 await create_topics(loaded.kafka_bootstrap_servers, prefix=loaded.kafka_topic_prefix)
 

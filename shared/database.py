@@ -1,41 +1,14 @@
-"""One service's PostgreSQL database: its metadata, its engine, its sessions."""
+"""One service's PostgreSQL database: its engine and its sessions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from shared.http.idempotency import idempotency_table
-from shared.messaging.outbox import OutboxSession
-from shared.messaging.tables import add_messaging_tables
+from shared.commit_buffer import BufferedSession
 
 Sessions = async_sessionmaker[AsyncSession]
-
-NAMING_CONVENTION = {
-    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-TYPE_ANNOTATIONS = {
-    datetime: sa.DateTime(timezone=True),
-    UUID: sa.Uuid(),
-    str: sa.Text(),
-}
-"""For `type_annotation_map` of a service's declarative base: text without a length, times with a zone."""
-
-
-def service_metadata() -> sa.MetaData:
-    """Metadata with the naming convention and the tables that every service has."""
-    metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
-    add_messaging_tables(metadata)
-    idempotency_table(metadata)
-    return metadata
 
 
 @dataclass(frozen=True)
@@ -88,7 +61,7 @@ def open_database(
     sessions = async_sessionmaker(
         engine,
         expire_on_commit=False,
-        sync_session_class=OutboxSession,
+        sync_session_class=BufferedSession,
         info={"service": service, "on_events_committed": on_events_committed},
     )
     return Database(engine=engine, sessions=sessions)

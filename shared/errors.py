@@ -1,6 +1,6 @@
 """Refusals: the expected errors, each with an HTTP status and a stable code.
 
-    Refusal
+    Problem
     ├── Unauthenticated       401
     ├── Forbidden             403
     ├── NotFound              404
@@ -9,7 +9,7 @@
     ├── PreconditionRequired  428
     └── TooManyRequests       429
 
-A service subclasses beside the rule that refuses. Anything raised that is not a Refusal is a fault: logged, and status
+A service subclasses beside the rule that refuses. Anything raised that is not a Problem is a fault: logged, and status
 500, or 503 where the database is what keeps the request from being answered.
 """
 
@@ -19,7 +19,7 @@ from math import ceil
 from typing import Any, ClassVar
 
 
-class Refusal(Exception):
+class Problem(Exception):
     """The request was refused."""
 
     status: ClassVar[int] = 400
@@ -45,14 +45,14 @@ class Refusal(Exception):
         self.headers: dict[str, str] = dict(headers or {})
 
 
-def _first_line(refusal: type[Refusal]) -> str:
-    return (refusal.__doc__ or refusal.__name__).strip().splitlines()[0].rstrip(".")
+def _first_line(problem: type[Problem]) -> str:
+    return (problem.__doc__ or problem.__name__).strip().splitlines()[0].rstrip(".")
 
 
-Refusal.title = _first_line(Refusal)
+Problem.title = _first_line(Problem)
 
 
-class Unauthenticated(Refusal):
+class Unauthenticated(Problem):
     """Authentication is required."""
 
     status = 401
@@ -63,42 +63,42 @@ class Unauthenticated(Refusal):
         super().__init__(detail, extra=extra, headers={"WWW-Authenticate": self.challenge})
 
 
-class Forbidden(Refusal):
+class Forbidden(Problem):
     """You may not do this."""
 
     status = 403
     code = "forbidden"
 
 
-class NotFound(Refusal):
+class NotFound(Problem):
     """There is no such thing."""
 
     status = 404
     code = "not_found"
 
 
-class Conflict(Refusal):
+class Conflict(Problem):
     """The request conflicts with the present state."""
 
     status = 409
     code = "conflict"
 
 
-class PreconditionFailed(Refusal):
+class PreconditionFailed(Problem):
     """It was changed since you read it."""
 
     status = 412
     code = "precondition_failed"
 
 
-class PreconditionRequired(Refusal):
+class PreconditionRequired(Problem):
     """The request must say which version it changes."""
 
     status = 428
     code = "precondition_required"
 
 
-class TooManyRequests(Refusal):
+class TooManyRequests(Problem):
     """Too many requests."""
 
     status = 429

@@ -1,27 +1,23 @@
-"""Health of a service: what it depends on, whether it takes requests, whether its process still turns."""
+"""Health of a service: its dependencies, its readiness for requests, the liveness of its process."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
-from fastapi import APIRouter, Depends
 from pydantic import BaseModel
-from starlette.responses import Response
-
-from shared.http.auth import public
 
 log = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[None]]
-"""Returns when all is well, raises when not."""
+"""Returns if its subject is healthy, raises if not."""
 
 
 class Unhealthy(Exception):
-    """Raised by a check that knows what is wrong; the message is shown, so it names no host and no person."""
+    """A check failed. The message is public: it names no host and no person."""
 
 
 class CheckResult(BaseModel):
@@ -38,12 +34,12 @@ class HealthReport(BaseModel):
 
 
 async def always_alive() -> None:
-    """To answer at all shows that the event loop turns."""
+    """Pass always: an answer at all shows that the event loop runs."""
 
 
 @dataclass
 class Health:
-    """`liveness` raises when a loop of the process, such as a consumer's, has stopped turning."""
+    """The checks of one service. `liveness` raises if a loop of the process, such as a consumer's, is stuck."""
 
     service: str
     checks: Mapping[str, Check]
@@ -54,7 +50,7 @@ class Health:
     _failing: set[str] = field(default_factory=set, init=False)
 
     def begin_shutdown(self) -> None:
-        """From now on the service is not ready: whoever routes requests here should stop."""
+        """Report the service as not ready from now on, so that no more requests are routed to it."""
         self._stopping = True
 
     async def report(self) -> HealthReport:
@@ -84,62 +80,35 @@ class Health:
 
     async def _run_one(self, name: str, check: Check) -> CheckResult:
         started_at = time.perf_counter()
-        error: str | None = None
+        error: Exception | None = None
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 await check()
-        except Exception as trouble:  # noqa: BLE001 - whatever a check raises is its finding
-            error = _public_words(trouble)
-            self._log_change(name, trouble)
-        else:
-            self._log_change(name, None)
-        duration_ms = round((time.perf_counter() - started_at) * 1000, 1)
-        return CheckResult(status="unhealthy" if error else "healthy", error=error, duration_ms=duration_ms)
+        except Exception as raised:  # noqa: BLE001 - whatever a check raises is its finding
+            error = raised
+        self._log_change(name, error)
+        return CheckResult(
+            status="healthy" if error is None else "unhealthy",
+            error=None if error is None else _public_message(error),
+            duration_ms=round((time.perf_counter() - started_at) * 1000, 1),
+        )
 
-    def _log_change(self, name: str, trouble: Exception | None) -> None:
-        """Probes come every few seconds: only a change is news."""
-        if trouble is not None and name not in self._failing:
+    def _log_change(self, name: str, error: Exception | None) -> None:
+        """Log a check that begins or ceases to fail: probes come every few seconds."""
+        if error is not None and name not in self._failing:
             self._failing.add(name)
-            log.warning("health_check_failed", check=name, exc_info=trouble)
-        elif trouble is None and name in self._failing:
+            log.warning("health_check_failed", check=name, exc_info=error)
+        elif error is None and name in self._failing:
             self._failing.discard(name)
             log.info("health_check_recovered", check=name)
 
 
-def _public_words(trouble: Exception) -> str:
-    """The kind of trouble only: a driver's message holds hosts, users and sometimes passwords."""
-    if isinstance(trouble, Unhealthy):
-        return str(trouble)
-    if isinstance(trouble, TimeoutError):
+def _public_message(error: Exception) -> str:
+    """Name the kind of error only: a driver's message holds hosts, users and sometimes passwords."""
+    if isinstance(error, Unhealthy):
+        return str(error)
+    if isinstance(error, TimeoutError):
         return "timed out"
-    if isinstance(trouble, OSError):
+    if isinstance(error, OSError):
         return "unreachable"
-    return type(trouble).__name__
-
-
-def health_router(health: Health) -> APIRouter:
-    not_healthy: dict[int | str, dict[str, Any]] = {503: {"model": HealthReport, "description": "Not healthy"}}
-    router = APIRouter(prefix="/health", tags=["health"], dependencies=[Depends(public)], responses=not_healthy)
-
-    @router.get("", summary="Everything this service depends on", response_model=HealthReport)
-    async def health_report() -> Response:
-        return _answer(await health.report())
-
-    @router.get("/live", summary="Is the process turning? If not, restart it", response_model=HealthReport)
-    async def liveness() -> Response:
-        return _answer(await health.is_live())
-
-    @router.get("/ready", summary="Should requests be sent here?", response_model=HealthReport)
-    async def readiness() -> Response:
-        return _answer(await health.readiness())
-
-    return router
-
-
-def _answer(report: HealthReport) -> Response:
-    return Response(
-        report.model_dump_json(),
-        status_code=503 if report.status == "unhealthy" else 200,
-        headers={"Cache-Control": "no-store"},
-        media_type="application/json",
-    )
+    return type(error).__name__

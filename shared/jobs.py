@@ -25,7 +25,7 @@ Timed = Callable[[Sessions], Awaitable[None]]
 
 POLL = timedelta(seconds=5)
 """The longest a job waits when its wake-up was lost."""
-RESTART_PAUSE_SECONDS = 2.0
+RESTART_DELAY_SECONDS = 2.0
 
 _JOB_LOG = tuple(
     sa.table(name, sa.column("id"), sa.column("created")) for name in ("pgqueuer_log", "pgqueuer_statistics")
@@ -36,8 +36,8 @@ _JOB_LOG = tuple(
 class _TaskOptions:
     task: Task
     attempts: int
-    first_delay: timedelta
-    longest_delay: timedelta
+    initial_delay: timedelta
+    max_delay: timedelta
     concurrency: int
 
 
@@ -53,18 +53,18 @@ class Jobs:
         name: str,
         *,
         attempts: int = 5,
-        first_delay: timedelta = timedelta(seconds=1),
-        longest_delay: timedelta = timedelta(minutes=5),
+        initial_delay: timedelta = timedelta(seconds=1),
+        max_delay: timedelta = timedelta(minutes=5),
         concurrency: int = 0,
     ) -> Callable[[Task], Task]:
         """Register the function for jobs enqueued under `name`.
 
-        A fault is tried again after `first_delay`, doubling to `longest_delay`; after `attempts` the job is held
+        A fault is tried again after `initial_delay`, doubling to `max_delay`; after `attempts` the job is held
         with status failed, to be looked at. `concurrency` bounds how many run at once over all processes.
         """
 
         def register(function: Task) -> Task:
-            self._tasks[name] = _TaskOptions(function, attempts, first_delay, longest_delay, concurrency)
+            self._tasks[name] = _TaskOptions(function, attempts, initial_delay, max_delay, concurrency)
             return function
 
         return register
@@ -106,12 +106,12 @@ class JobRunner:
                     await self._queuer.run(
                         dequeue_timeout=POLL, batch_size=10, max_concurrent_tasks=20, shutdown_on_listener_failure=True
                     )
-            except Exception as fault:  # noqa: BLE001 - the runner is the edge: log, wait, begin again
-                logger.warning("jobs_interrupted", fault=repr(fault))
+            except Exception as error:  # noqa: BLE001 - the runner is the edge: log, wait, begin again
+                logger.warning("jobs_interrupted", error=repr(error))
             finally:
                 self._queuer = None
             if not self._stopping.is_set():
-                await asyncio.sleep(RESTART_PAUSE_SECONDS)
+                await asyncio.sleep(RESTART_DELAY_SECONDS)
 
     def stop(self) -> None:
         """Take no more jobs."""
@@ -156,7 +156,7 @@ async def enqueue(
     )
 
 
-async def forget_job_log(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
+async def purge_job_log(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
     """Delete one batch of what PgQueuer logged of ended jobs, and of its sums; returns how many rows there were.
 
     PgQueuer itself never does. Repeat, a transaction each, until it returns 0.
@@ -179,8 +179,8 @@ def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _
         return DatabaseRetryEntrypointExecutor(
             parameters,
             max_attempts=options.attempts - 1,
-            initial_delay=options.first_delay,
-            max_delay=options.longest_delay,
+            initial_delay=options.initial_delay,
+            max_delay=options.max_delay,
         )
 
     async def run(job: Job) -> None:

@@ -14,31 +14,32 @@ from fastapi import APIRouter, FastAPI
 from shared.asyncapi import asyncapi_document
 from shared.cache import Cache, open_cache
 from shared.database import Database, Sessions, dsn_of, open_database
-from shared.health import Check, Health, Unhealthy, health_router
+from shared.health import Check, Health, Unhealthy
 from shared.http.application import create_application
 from shared.http.documentation import asyncapi_router
+from shared.http.health import health_router
 from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
-from shared.messaging.consumer import Consumer
-from shared.messaging.consumers import Consumers
-from shared.messaging.publisher import Publisher
-from shared.messaging.relay import Relay
-from shared.messaging.republish import Republishable
-from shared.messaging.subscription import Subscription, by_consumer
-from shared.messaging.wakeup import Notifier
+from shared.maintenance import with_maintenance
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.subscription import Subscription, by_consumer
+from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.republish import Republishable
+from shared.messaging.outbox.wake_up import Notifier
 from shared.operations.access import Operations
-from shared.operations.parked import ParkedOperations
+from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.settings import Role, ServiceSettings
-from shared.upkeep import with_upkeep
 
 logger = structlog.get_logger(__name__)
 
-OLDEST_OUTBOX_ROW = timedelta(seconds=60)
+MAX_OUTBOX_AGE = timedelta(seconds=60)
 """Older than this, an event that was not sent is worth a degraded health."""
-LONGEST_RELAY_TURN_SECONDS = 60.0
-RESTART_PAUSE_SECONDS = 1.0
+MAX_RELAY_HEARTBEAT_AGE_SECONDS = 60.0
+RESTART_DELAY_SECONDS = 1.0
 STOP_TIMEOUT_SECONDS = 10.0
 
 
@@ -51,7 +52,7 @@ class _Parts:
     cache: Cache
     relay: Relay
     notifier: Notifier
-    consumers: Consumers
+    consumers: ConsumerGroups
     jobs: JobRunner
     operations: Operations
 
@@ -147,9 +148,9 @@ def _open_parts(
         on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )
     subscribed = by_consumer(name, subscriptions)
-    consumers = Consumers(
+    consumers = ConsumerGroups(
         [
-            Consumer(name=consumer, subscription=subscription, sessions=database.sessions)
+            ConsumerWorker(name=consumer, subscription=subscription, sessions=database.sessions)
             for consumer, subscription in (subscribed.items() if Role.CONSUMER in settings.roles else ())
         ],
         bootstrap_servers=settings.kafka_bootstrap_servers,
@@ -157,7 +158,7 @@ def _open_parts(
         topic_prefix=settings.kafka_topic_prefix,
     )
     sending = Sending(republished)
-    all_jobs = with_operations(with_upkeep(jobs, consumers=subscribed), sending)
+    all_jobs = with_operations(with_maintenance(jobs, consumers=subscribed), sending)
     return _Parts(
         roles=settings.roles,
         database=database,
@@ -166,7 +167,7 @@ def _open_parts(
         notifier=notifier,
         consumers=consumers,
         jobs=JobRunner(all_jobs, dsn=dsn, sessions=database.sessions),
-        operations=Operations(parked=ParkedOperations(database.sessions, subscribed), sending=sending),
+        operations=Operations(dead_letters=DeadLetterOperations(database.sessions, subscribed), sending=sending),
     )
 
 
@@ -218,7 +219,7 @@ async def _kept_running(loop: str, run: Callable[[], Awaitable[None]]) -> None:
             await run()
         except Exception:
             logger.exception("loop_failed", loop=loop)
-            await asyncio.sleep(RESTART_PAUSE_SECONDS)
+            await asyncio.sleep(RESTART_DELAY_SECONDS)
         else:
             return
 
@@ -237,13 +238,13 @@ async def _check_outbox(sessions: Sessions) -> None:
         oldest = await session.scalar(
             sa.text("SELECT clock_timestamp() - occurred_at FROM outbox ORDER BY shard, id LIMIT 1")
         )
-    if oldest is not None and oldest > OLDEST_OUTBOX_ROW:
+    if oldest is not None and oldest > MAX_OUTBOX_AGE:
         raise Unhealthy("events wait to be sent")
 
 
 async def _check_loops(parts: _Parts) -> None:
-    stalled = parts.consumers.stalled()
-    if Role.RELAY in parts.roles and parts.relay.idle_seconds > LONGEST_RELAY_TURN_SECONDS:
-        stalled.append("relay")
-    if stalled:
-        raise Unhealthy(", ".join(stalled))
+    stuck = parts.consumers.stuck()
+    if Role.RELAY in parts.roles and parts.relay.idle_seconds > MAX_RELAY_HEARTBEAT_AGE_SECONDS:
+        stuck.append("relay")
+    if stuck:
+        raise Unhealthy(", ".join(stuck))

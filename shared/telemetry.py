@@ -59,12 +59,6 @@ def current_tracestate() -> str | None:
     return current.tracestate if current else None
 
 
-def child_traceparent() -> str:
-    """For something that the current work sends out: same trace, a span of its own."""
-    current = _current.get()
-    return (current.child() if current else new_trace()).traceparent
-
-
 @contextmanager
 def continued_trace(traceparent: str | None, *, tracestate: str | None = None) -> Iterator[TraceContext]:
     """Work inside as a child of the given context, or in a new trace; logs carry its `trace_id`."""

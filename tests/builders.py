@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 from shared.events.contract import Event
 from shared.ids import new_id
 from shared.messaging.envelope import Received, Record, encode_headers, received_of
-from shared.messaging.outbox import dataschema_of
+from shared.messaging.outbox.outbox import dataschema_of
 
 _offsets = count()
 

@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from deploy.demo.data import Line
 
-LEAST_STOCK = 100
+MIN_STOCK = 100
 # Some codes of the shop's own bookkeeping hold blanks: they were never meant for customers.
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Remarks such as "?" stand where a description is missing.
@@ -47,5 +47,5 @@ def _product(stock_code: str, sold: list[Line]) -> Product:
         "price_cents": median_low([line.price_cents for line in sold]),
         "currency": "GBP",
         # Enough for the whole of the data, twice.
-        "stock": max(2 * units, LEAST_STOCK),
+        "stock": max(2 * units, MIN_STOCK),
     }

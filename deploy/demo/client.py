@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx2
 
-FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 2.0
+INITIAL_RETRY_DELAY_SECONDS = 0.2
+MAX_RETRY_DELAY_SECONDS = 2.0
 # What says nothing of the request itself: the gateway's word for a service that is away, and "not now".
-PASSING_STATUSES = frozenset({429, 502, 503, 504})
+TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
 # The first try may still be running in the service when its connection has broken already.
-PASSING_CODES = frozenset({"idempotency_key_in_use"})
+TRANSIENT_CODES = frozenset({"idempotency_key_in_use"})
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Unanswered(Exception):
 class Client:
     """Repeats a request until it has an answer that is about the request. `retries` counts why it had to."""
 
-    def __init__(self, http: httpx2.AsyncClient, *, patience_seconds: float = 60) -> None:
-        """`patience_seconds`: how long one request may go without such an answer."""
+    def __init__(self, http: httpx2.AsyncClient, *, timeout_seconds: float = 60) -> None:
+        """`timeout_seconds`: how long one request may go without such an answer."""
         self._http = http
-        self._patience_seconds = patience_seconds
+        self._timeout_seconds = timeout_seconds
         self.retries = Counter[str]()
 
     async def send(
@@ -63,24 +63,24 @@ class Client:
         if key is not None:
             headers["Idempotency-Key"] = key
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience_seconds
-        pause = FIRST_PAUSE_SECONDS
+        deadline = loop.time() + self._timeout_seconds
+        retry_delay = INITIAL_RETRY_DELAY_SECONDS
         while True:
             try:
                 response = await self._http.request(method, path, json=json, params=params, headers=headers)
-            except httpx2.TransportError as fault:
-                trouble = type(fault).__name__
+            except httpx2.TransportError as error:
+                reason = type(error).__name__
             else:
                 answer = _answer_of(response)
-                if response.status_code not in PASSING_STATUSES and answer.code not in PASSING_CODES:
+                if response.status_code not in TRANSIENT_STATUSES and answer.code not in TRANSIENT_CODES:
                     return answer
-                trouble = f"{answer.status} {answer.code}"
-                pause = max(pause, float(response.headers.get("Retry-After", "0")))
-            if loop.time() + pause > deadline:
-                raise Unanswered(f"{method} {path}: {trouble}, for {self._patience_seconds:.0f} s")
-            self.retries[trouble] += 1
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                reason = f"{answer.status} {answer.code}"
+                retry_delay = max(retry_delay, float(response.headers.get("Retry-After", "0")))
+            if loop.time() + retry_delay > deadline:
+                raise Unanswered(f"{method} {path}: {reason}, for {self._timeout_seconds:.0f} s")
+            self.retries[reason] += 1
+            await asyncio.sleep(retry_delay)
+            retry_delay = min(2 * retry_delay, MAX_RETRY_DELAY_SECONDS)
 
 
 @asynccontextmanager

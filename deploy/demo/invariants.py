@@ -90,9 +90,9 @@ STOCK_ADDS_UP = """
     ) open_orders USING (sku)
     WHERE reserved <> coalesce(held, 0)
 """
-NOTHING_PARKED = """
+NO_DEAD_LETTERS = """
     SELECT format('%s parked %s of %s %s: %s', consumer, coalesce(type, 'an event'), topic, key, reason)
-    FROM parked_event WHERE resolution IS NULL
+    FROM dead_letter WHERE resolution IS NULL
 """
 # What was sent is kept for days, not for ever: the oldest may be gone, but from there on none may be missing.
 NO_GAP = """
@@ -122,7 +122,7 @@ INVARIANTS = (
     Invariant("every user's credit is the sum of the orders that hold it", rows_of("users", CREDIT_ADDS_UP)),
     Invariant("0 <= reserved <= stock for every product", rows_of("orders", STOCK_NOT_OVERSOLD)),
     Invariant("reserved stock is the sum of open orders", rows_of("orders", STOCK_ADDS_UP)),
-    Invariant("no event is parked", rows_of_all(NOTHING_PARKED)),
+    Invariant("no event is parked", rows_of_all(NO_DEAD_LETTERS)),
     Invariant("no gap in the events of any key", rows_of_all(NO_GAP)),
     # In this order: what one step leaves behind for the next is looked for later than the step itself.
     Invariant("every order is in an end state", rows_of("orders", NONE_PENDING), at_rest=True),

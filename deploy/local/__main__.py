@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from deploy.local.credentials import SERVICES, ensure_credentials
-from deploy.local.ports import refuse_taken_ports
+from deploy.local.ports import check_ports_are_free
 from deploy.local.process import LocalError
 from deploy.local.screen import Screen
 from deploy.local.services import Services
@@ -18,7 +18,7 @@ from deploy.local.system import System
 from deploy.local.table import system_table
 
 # What a killed run leaves behind is ended by the kernel, but not all at once.
-LEFTOVERS_PATIENCE_SECONDS = 5
+LEFTOVERS_TIMEOUT_SECONDS = 5
 
 cli = typer.Typer(help="Orderly on this machine: real servers as local processes.", pretty_exceptions_enable=False)
 
@@ -31,7 +31,7 @@ def run() -> None:
     try:
         with only_one(settings.folder):
             was_killed = state_file(settings.folder).exists()
-            refuse_taken_ports(settings.ports(), patience_seconds=LEFTOVERS_PATIENCE_SECONDS if was_killed else 0)
+            check_ports_are_free(settings.ports(), timeout_seconds=LEFTOVERS_TIMEOUT_SECONDS if was_killed else 0)
             credentials = ensure_credentials(settings.folder / "secrets")
             try:
                 asyncio.run(_run(System(settings, credentials=credentials, screen=screen), settings, screen))

@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 
 KEPT_MESSAGES = 5_000
-LARGEST_MESSAGE_BYTES = 10 * 1024 * 1024
+MAX_MESSAGE_BYTES = 10 * 1024 * 1024
 PAGE = Path(__file__).with_name("mail_catcher.html")
 # A mail's own scripts, forms and remote images stay off; its links open in a new tab.
 SANDBOX = (
@@ -110,9 +110,7 @@ def create_app(mailbox: Mailbox, *, host: str, smtp_port: int) -> Starlette:
     @asynccontextmanager
     async def receive(_app: Starlette) -> AsyncIterator[None]:
         def protocol() -> SMTP:
-            return SMTP(
-                mailbox, enable_SMTPUTF8=True, data_size_limit=LARGEST_MESSAGE_BYTES, ident="Orderly mail catcher"
-            )
+            return SMTP(mailbox, enable_SMTPUTF8=True, data_size_limit=MAX_MESSAGE_BYTES, ident="Orderly mail catcher")
 
         server = await asyncio.get_running_loop().create_server(protocol, host, smtp_port)
         yield

@@ -25,12 +25,12 @@ def free_port() -> int:
     return port
 
 
-def refuse_taken_ports(ports: Mapping[str, int], *, patience_seconds: float = 0) -> None:
-    """Check the ports by the names of their settings. `patience_seconds` is for what a killed run leaves behind.
+def check_ports_are_free(ports: Mapping[str, int], *, timeout_seconds: float = 0) -> None:
+    """Check the ports by the names of their settings. `timeout_seconds` is for what a killed run leaves behind.
 
     Raises: PortTaken, naming every port, the setting that moves it, and who holds it.
     """
-    deadline = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + timeout_seconds
     while taken := {setting: port for setting, port in ports.items() if not _can_listen(port)}:
         if time.monotonic() > deadline:
             lines = [

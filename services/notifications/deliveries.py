@@ -11,12 +11,12 @@ from services.notifications.channels import Outgoing, Receipt, Undelivered
 from services.notifications.models import OPEN_STATUSES, Channel, Delivery, Notification, Recipient
 from shared.events.notifications import NotificationFailed, NotificationSent
 from shared.jobs import enqueue
-from shared.messaging.outbox import record
+from shared.messaging.outbox.outbox import record
 
 LEASE = timedelta(seconds=30)
 """A try that has not ended by then was interrupted: longer than a channel may take, so nobody is still at it."""
-FIRST_DELAY = timedelta(seconds=1)
-LONGEST_DELAY = timedelta(minutes=5)
+INITIAL_RETRY_DELAY = timedelta(seconds=1)
+MAX_RETRY_DELAY = timedelta(minutes=5)
 OVERDUE_AFTER = timedelta(minutes=1)
 """So long after its next attempt was due, a delivery is worth a look whether it still has a job."""
 
@@ -93,19 +93,19 @@ async def complete_attempt(session: AsyncSession, outgoing: Outgoing, *, receipt
 
 
 async def fail_attempt(
-    session: AsyncSession, outgoing: Outgoing, *, fault: Undelivered, max_attempts: int
+    session: AsyncSession, outgoing: Outgoing, *, error: Undelivered, max_attempts: int
 ) -> NotYet | GivenUp | None:
     """Write down that the message was not taken; None when another try has begun or ended since."""
     delivery, notification = await _locked(session, outgoing)
     if delivery.status != "sending" or delivery.attempts != outgoing.attempt:
         return None
-    if fault.is_final or delivery.attempts >= max_attempts:
-        return _give_up(session, delivery, notification, code=fault.code)
-    delay = min(FIRST_DELAY * 2 ** (delivery.attempts - 1), LONGEST_DELAY)
+    if error.is_final or delivery.attempts >= max_attempts:
+        return _give_up(session, delivery, notification, code=error.code)
+    delay = min(INITIAL_RETRY_DELAY * 2 ** (delivery.attempts - 1), MAX_RETRY_DELAY)
     delivery.status = "retrying"
-    delivery.last_error = fault.code
+    delivery.last_error = error.code
     delivery.next_attempt_at = sa.func.now() + delay
-    return NotYet(delay, code=fault.code)
+    return NotYet(delay, code=error.code)
 
 
 async def requeue_lost(session: AsyncSession, *, limit: int = 100) -> list[UUID]:

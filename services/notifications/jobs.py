@@ -10,8 +10,8 @@ from structlog.contextvars import bound_contextvars
 
 from services.notifications.channels import Channels, Outgoing, Receipt, Send, Undelivered
 from services.notifications.deliveries import (
-    FIRST_DELAY,
-    LONGEST_DELAY,
+    INITIAL_RETRY_DELAY,
+    MAX_RETRY_DELAY,
     GivenUp,
     NotYet,
     begin_attempt,
@@ -29,7 +29,7 @@ logger = structlog.get_logger(__name__)
 
 ATTEMPTS = Counter("notifications_attempts_total", "Tries of deliveries by their outcome", ["channel", "outcome"])
 
-FAULTS_BORNE = 10
+EXTRA_ATTEMPTS = 10
 """Tries of a job that our own database may spoil, beyond those of the delivery."""
 
 
@@ -39,9 +39,9 @@ def delivery_jobs(channels: Channels, *, max_attempts: int) -> Jobs:
     for channel, send in channels.items():
         jobs.task(
             job_name(channel),
-            attempts=max_attempts + FAULTS_BORNE,
-            first_delay=FIRST_DELAY,
-            longest_delay=LONGEST_DELAY,
+            attempts=max_attempts + EXTRA_ATTEMPTS,
+            initial_delay=INITIAL_RETRY_DELAY,
+            max_delay=MAX_RETRY_DELAY,
         )(_delivery_task(channel, send, max_attempts=max_attempts))
 
     @jobs.every("* * * * *")
@@ -96,7 +96,7 @@ async def _attempt(
             logger.info("delivery_sent", attempt=outgoing.attempt)
         return None
     async with sessions.begin() as session:
-        ended = await fail_attempt(session, outgoing, fault=outcome, max_attempts=max_attempts)
+        ended = await fail_attempt(session, outgoing, error=outcome, max_attempts=max_attempts)
     if isinstance(ended, NotYet):
         ATTEMPTS.labels(channel, "retried").inc()
         logger.warning("delivery_postponed", attempt=outgoing.attempt, reason=outcome.code)
@@ -110,5 +110,5 @@ async def _outcome_of(send: Send, outgoing: Outgoing) -> Receipt | Undelivered:
         return undelivered
     except Exception:
         # A fault of ours, such as a template that lacks a value: it counts as a try, so that it comes to an end.
-        logger.exception("delivery_faulted")
+        logger.exception("delivery_attempt_crashed")
         return Undelivered("internal_error")

@@ -9,8 +9,8 @@ from pydantic import JsonValue
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from shared.database import TYPE_ANNOTATIONS, service_metadata
 from shared.ids import new_id
+from shared.metadata import TYPE_ANNOTATIONS, service_metadata
 
 Channel = Literal["email", "in_app"]
 DeliveryStatus = Literal["queued", "sending", "sent", "retrying", "deferred", "suppressed", "failed"]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 
 from services.notifications import commands, queries
 from services.notifications.commands import NotificationNotFound
-from services.notifications.schemas import NotificationDetails, NotificationSummary, UnreadCount
+from services.notifications.schemas import NotificationSummaryView, NotificationView, UnreadCountView
 from shared.http.auth import Caller, TokenMissing
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
@@ -16,7 +16,7 @@ from shared.http.tokens import KeysUnavailable, TokenExpired, TokenInvalid
 
 COUNTED_UNREAD = 1000
 STAFF = frozenset({"support", "admin"})
-TOKEN_REFUSALS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
+TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
 
@@ -27,56 +27,58 @@ UnreadOnly = Annotated[bool, Query(alias="unread", description="Only what was no
     "",
     operation_id="list_notifications",
     summary="Your notifications, newest first",
-    response_model=Page[NotificationSummary],
-    responses=responses(*TOKEN_REFUSALS, CursorInvalid),
+    response_model=Page[NotificationSummaryView],
+    responses=responses(*TOKEN_PROBLEMS, CursorInvalid),
 )
 async def list_notifications(
     request: Request, sessions: SessionsDep, caller: Caller, params: PageParams, unread_only: UnreadOnly = False
-) -> Page[NotificationSummary]:
+) -> Page[NotificationSummaryView]:
     """A page of the caller's own notifications. Follow `next_cursor`, or the Link header, for the next one."""
     query = queries.notifications_of(caller.user_id, unread_only=unread_only)
     async with sessions() as session:
-        return await page_of(session, query, request=request, params=params, map=NotificationSummary.model_validate)
+        return await page_of(session, query, request=request, params=params, map=NotificationSummaryView.model_validate)
 
 
 @router.get(
     "/unread-count",
     operation_id="count_unread_notifications",
     summary="How many of your notifications are unread",
-    response_model=UnreadCount,
-    responses=responses(*TOKEN_REFUSALS),
+    response_model=UnreadCountView,
+    responses=responses(*TOKEN_PROBLEMS),
 )
-async def count_unread_notifications(sessions: SessionsDep, caller: Caller) -> UnreadCount:
+async def count_unread_notifications(sessions: SessionsDep, caller: Caller) -> UnreadCountView:
     """For a badge: counting stops at 1000."""
     async with sessions() as session:
-        return UnreadCount(unread=await queries.unread_count(session, caller.user_id, at_most=COUNTED_UNREAD))
+        return UnreadCountView(unread=await queries.unread_count(session, caller.user_id, at_most=COUNTED_UNREAD))
 
 
 @router.get(
     "/{notification_id}",
     operation_id="get_notification",
     summary="One notification and its deliveries",
-    response_model=NotificationDetails,
-    responses=responses(*TOKEN_REFUSALS, NotificationNotFound),
+    response_model=NotificationView,
+    responses=responses(*TOKEN_PROBLEMS, NotificationNotFound),
 )
-async def get_notification(notification_id: UUID, sessions: SessionsDep, caller: Caller) -> NotificationDetails:
+async def get_notification(notification_id: UUID, sessions: SessionsDep, caller: Caller) -> NotificationView:
     """One of the caller's own; support and admin see everybody's."""
     async with sessions() as session:
         notification = await queries.notification_with_deliveries(session, notification_id)
     if notification is None or (notification.user_id != caller.user_id and STAFF.isdisjoint(caller.roles)):
         raise NotificationNotFound
-    return NotificationDetails.model_validate(notification)
+    return NotificationView.model_validate(notification)
 
 
 @router.post(
     "/{notification_id}/read",
     operation_id="mark_notification_read",
     summary="Mark a notification as read",
-    response_model=NotificationSummary,
-    responses=responses(*TOKEN_REFUSALS, NotificationNotFound),
+    response_model=NotificationSummaryView,
+    responses=responses(*TOKEN_PROBLEMS, NotificationNotFound),
 )
-async def mark_notification_read(notification_id: UUID, sessions: SessionsDep, caller: Caller) -> NotificationSummary:
+async def mark_notification_read(
+    notification_id: UUID, sessions: SessionsDep, caller: Caller
+) -> NotificationSummaryView:
     """Safe to repeat: the time of the first reading stays. Only the user it was sent to can read it."""
     async with sessions.begin() as session:
         notification = await commands.mark_read(session, notification_id=notification_id, user_id=caller.user_id)
-    return NotificationSummary.model_validate(notification)
+    return NotificationSummaryView.model_validate(notification)

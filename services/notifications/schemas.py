@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from services.notifications.models import Channel, DeliveryStatus
 
 
-class NotificationSummary(BaseModel):
+class NotificationSummaryView(BaseModel):
     """What a user was told."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -42,13 +42,13 @@ class DeliveryState(BaseModel):
     sent_at: datetime | None
 
 
-class NotificationDetails(NotificationSummary):
+class NotificationView(NotificationSummaryView):
     """What a user was told, and how."""
 
     deliveries: list[DeliveryState]
 
 
-class UnreadCount(BaseModel):
+class UnreadCountView(BaseModel):
     """How many notifications wait to be read."""
 
     unread: int = Field(ge=0, le=1000, description="1000 stands for that many or more.", examples=[3])

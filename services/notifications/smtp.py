@@ -44,9 +44,9 @@ class Smtp:
             raise Undelivered("timed_out") from late
         except errors.SMTPConnectError as unreachable:
             raise Undelivered("unreachable") from unreachable
-        except (errors.SMTPException, OSError) as fault:
+        except (errors.SMTPException, OSError) as error:
             # Refused log-ins and senders too: those are ours to mend, and the mail is none the worse for waiting.
-            raise Undelivered("provider_failed") from fault
+            raise Undelivered("provider_failed") from error
 
     async def ping(self) -> None:
         """Raises when the server does not answer. Takes a connection of its own: those in use may be slow."""

@@ -15,8 +15,8 @@ from shared.events.orders import (
     OrderShipped,
 )
 from shared.events.users import UserCreated, UserUpdated
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.subscription import Subscription
 
 LINES_SHOWN = 20
 

@@ -12,7 +12,7 @@ from services.orders.models import Product, ProductNotFound, require_version
 from services.orders.schemas import NewProduct, ProductChanges
 from shared.errors import Conflict
 from shared.events.orders import ProductCreated, ProductUpdated
-from shared.messaging.outbox import record
+from shared.messaging.outbox.outbox import record
 
 
 class SkuTaken(Conflict):

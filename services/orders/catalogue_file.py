@@ -62,7 +62,7 @@ async def import_file(settings: Settings, products: Sequence[NewProduct]) -> Imp
             async with database.sessions.begin() as session:
                 imported = await import_products(session, batch)
             if imported.updated:
-                await cache.forget(*map(product_cache_key, imported.updated))
+                await cache.invalidate(*map(product_cache_key, imported.updated))
             total.created += imported.created
             total.updated += imported.updated
             total.unchanged += len(batch) - len(imported.created) - len(imported.updated)

@@ -11,7 +11,7 @@ from services.orders import catalogue, queries
 from services.orders.access import IsStaff, SettingsDep, admin_only, created, is_repeat
 from services.orders.catalogue import SkuTaken
 from services.orders.models import ProductNotFound, StockBelowReserved
-from services.orders.schemas import SKU_PATTERN, NewProduct, ProductBody, ProductChanges, ProductRecord
+from services.orders.schemas import SKU_PATTERN, NewProduct, ProductChanges, ProductRecord, ProductView
 from shared.errors import PreconditionFailed, PreconditionRequired
 from shared.http.auth import RoleRequired, TokenMissing, public
 from shared.http.dependencies import CacheDep, SessionsDep
@@ -24,8 +24,8 @@ from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenIn
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/products", tags=["products"], generate_unique_id_function=attrgetter("name"))
 
-TOKEN_REFUSALS = (TokenInvalid, TokenExpired, KeysUnavailable)
-ADMIN_REFUSALS = (TokenMissing, *TOKEN_REFUSALS, RoleRequired)
+TOKEN_PROBLEMS = (TokenInvalid, TokenExpired, KeysUnavailable)
+ADMIN_PROBLEMS = (TokenMissing, *TOKEN_PROBLEMS, RoleRequired)
 
 SkuInPath = Annotated[str, Path(pattern=SKU_PATTERN, examples=["85123A"])]
 AdminCaller = Annotated[Principal, Depends(admin_only)]
@@ -35,7 +35,7 @@ AdminCaller = Annotated[Principal, Depends(admin_only)]
     "",
     dependencies=[Depends(public)],
     summary="List products",
-    responses=responses(CursorInvalid, RoleRequired, *TOKEN_REFUSALS),
+    responses=responses(CursorInvalid, RoleRequired, *TOKEN_PROBLEMS),
 )
 async def list_products(
     request: Request,
@@ -47,20 +47,20 @@ async def list_products(
         str | None, Query(min_length=3, max_length=100, pattern=r"^[^\x00]*$", description="Part of the name.")
     ] = None,
     active: Annotated[bool, Query(description="`false` lists what is not for sale; for support and admins.")] = True,
-) -> Page[ProductBody]:
+) -> Page[ProductView]:
     """What is for sale, by sku."""
     if not (active or is_staff):
         raise RoleRequired
     async with sessions() as session:
         query = queries.products_by_sku(search=search, active=active)
-        return await page_of(session, query, request=request, params=params, map=ProductBody.model_validate)
+        return await page_of(session, query, request=request, params=params, map=ProductView.model_validate)
 
 
 @router.get(
     "/{sku}",
     dependencies=[Depends(public)],
     summary="Read a product",
-    responses=responses(ProductNotFound, *TOKEN_REFUSALS),
+    responses=responses(ProductNotFound, *TOKEN_PROBLEMS),
 )
 async def read_product(
     sku: SkuInPath,
@@ -70,7 +70,7 @@ async def read_product(
     cache: CacheDep,
     settings: SettingsDep,
     is_staff: IsStaff,
-) -> ProductBody:
+) -> ProductView:
     """One that is not for sale is shown to support and admins only."""
 
     async def load() -> ProductRecord:
@@ -89,9 +89,9 @@ async def read_product(
 @router.post(
     "",
     status_code=201,
-    response_model=ProductBody,
+    response_model=ProductView,
     summary="Add a product",
-    responses=responses(SkuTaken, IdempotencyKeyInUse, IdempotencyKeyReused, *ADMIN_REFUSALS),
+    responses=responses(SkuTaken, IdempotencyKeyInUse, IdempotencyKeyReused, *ADMIN_PROBLEMS),
 )
 async def create_product(
     body: NewProduct, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None
@@ -101,7 +101,7 @@ async def create_product(
     async def create(session: AsyncSession) -> Response:
         product = await catalogue.create_product(session, body)
         return created(
-            ProductBody.model_validate(product), location=f"/v1/products/{product.sku}", version=product.version
+            ProductView.model_validate(product), location=f"/v1/products/{product.sku}", version=product.version
         )
 
     response = await run_idempotently(
@@ -115,7 +115,7 @@ async def create_product(
 @router.patch(
     "/{sku}",
     summary="Change a product",
-    responses=responses(ProductNotFound, StockBelowReserved, PreconditionFailed, PreconditionRequired, *ADMIN_REFUSALS),
+    responses=responses(ProductNotFound, StockBelowReserved, PreconditionFailed, PreconditionRequired, *ADMIN_PROBLEMS),
 )
 async def change_product(
     sku: SkuInPath,
@@ -126,11 +126,11 @@ async def change_product(
     sessions: SessionsDep,
     cache: CacheDep,
     version: IfMatch,
-) -> ProductBody:
+) -> ProductView:
     """Placed orders keep their prices. Stock can't be less than open orders hold."""
     async with sessions.begin() as session:
         product = await catalogue.change_product(session, sku=sku, changes=body, expected_version=version)
-    await cache.forget(queries.product_cache_key(sku))
+    await cache.invalidate(queries.product_cache_key(sku))
     logger.info("product_changed", sku=sku, version=product.version)
     response.headers["ETag"] = etag_of(product.version)
-    return ProductBody.model_validate(product)
+    return ProductView.model_validate(product)

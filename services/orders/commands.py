@@ -23,8 +23,8 @@ from services.orders.models import (
     require_version,
 )
 from services.orders.order_number import order_number
-from services.orders.stock import lock_offers, release_stock, reserve_stock, take_stock
-from shared.errors import Conflict, Refusal
+from services.orders.stock import lock_offers, release_stock_at_commit, reserve_stock, take_stock_at_commit
+from shared.errors import Conflict, Problem
 from shared.events.orders import (
     OrderCancelled,
     OrderConfirmed,
@@ -33,10 +33,10 @@ from shared.events.orders import (
     OrderLine,
     OrderRefunded,
     OrderRejected,
-    OrderRestated,
     OrderShipped,
+    OrderSnapshot,
 )
-from shared.messaging.outbox import record
+from shared.messaging.outbox.outbox import record
 
 logger = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class CurrenciesMixed(Conflict):
     code = "currencies_mixed"
 
 
-class TotalTooLarge(Refusal):
+class TotalTooLarge(Problem):
     """The total is more than an order can be."""
 
     status = 422
@@ -119,7 +119,7 @@ async def reject_order(session: AsyncSession, *, order_id: UUID, reason: str) ->
     if order is None:
         return
     order.move_to(OrderStatus.REJECTED)
-    release_stock(session, order)
+    release_stock_at_commit(session, order)
     _note(session, order, reason=reason)
     record(session, OrderRejected(**_facts(order), reason=reason))
 
@@ -130,7 +130,7 @@ async def cancel_order(
     """Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
     order = await _order_for(session, order_id, actor=actor, expected_version=expected_version)
     order.move_to(OrderStatus.CANCELLED)
-    release_stock(session, order)
+    release_stock_at_commit(session, order)
     _note(session, order, actor=actor)
     record(session, OrderCancelled(**_facts(order), reason=actor.role_in(order)))
     return order
@@ -149,7 +149,7 @@ async def cancel_overdue_orders(session: AsyncSession, *, limit: int) -> list[Or
     orders = list(overdue)
     for order in orders:
         order.move_to(OrderStatus.CANCELLED)
-        release_stock(session, order)
+        release_stock_at_commit(session, order)
         _note(session, order, reason="deadline")
         record(session, OrderCancelled(**_facts(order), reason="deadline"))
     return orders
@@ -161,7 +161,7 @@ async def ship_order(
     """The goods leave, and with them their stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
     order = await _order_for(session, order_id, actor=actor, expected_version=expected_version)
     order.move_to(OrderStatus.SHIPPED)
-    take_stock(session, order)
+    take_stock_at_commit(session, order)
     _note(session, order, actor=actor)
     record(session, OrderShipped(**_facts(order)))
     return order
@@ -214,9 +214,9 @@ async def remember_customers(session: AsyncSession, customers: Mapping[UUID, tup
     )
 
 
-def restated(order: Order) -> OrderRestated:
+def snapshot_of(order: Order) -> OrderSnapshot:
     """The order, its items loaded, for readers who know nothing of it yet."""
-    return OrderRestated(
+    return OrderSnapshot(
         **_facts(order),
         status=order.status.value,
         placed_at=order.created_at,

@@ -8,7 +8,7 @@ from services.orders import catalogue, commands
 from services.orders.models import Order, Product
 from shared.database import Sessions
 from shared.jobs import Jobs
-from shared.messaging.republish import Republishable
+from shared.messaging.outbox.republish import Republishable
 
 logger = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ REPUBLISHED = (
         "orders",
         sa.select(Order).options(selectinload(Order.items)),
         key=Order.id,
-        event_of=commands.restated,
+        event_of=commands.snapshot_of,
         changed_at=Order.updated_at,
     ),
 )

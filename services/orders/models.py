@@ -9,9 +9,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from shared.database import TYPE_ANNOTATIONS, service_metadata
 from shared.errors import Conflict, NotFound, PreconditionFailed
 from shared.ids import new_id
+from shared.metadata import TYPE_ANNOTATIONS, service_metadata
 
 
 class OrderStatus(StrEnum):

@@ -15,7 +15,7 @@ from services.orders.models import (
     Product,
     ProductNotFound,
 )
-from services.orders.schemas import CustomerBody, OrderBody, OrderSummary, ProductRecord
+from services.orders.schemas import CustomerView, OrderSummaryView, OrderView, ProductRecord
 
 
 def product_cache_key(sku: str) -> str:
@@ -74,18 +74,18 @@ async def order_with_details(session: AsyncSession, order_id: UUID, *, actor: Ac
     return row[0], row[1]
 
 
-def summary_of(order: Order, customer: Customer | None, *, actor: Actor) -> OrderSummary:
+def summary_of(order: Order, customer: Customer | None, *, actor: Actor) -> OrderSummaryView:
     """What the actor is shown of an order in a list."""
-    return OrderSummary.model_validate(order).model_copy(update={"customer": _shown(customer, actor)})
+    return OrderSummaryView.model_validate(order).model_copy(update={"customer": _shown(customer, actor)})
 
 
-def body_of(order: Order, customer: Customer | None, *, actor: Actor) -> OrderBody:
+def body_of(order: Order, customer: Customer | None, *, actor: Actor) -> OrderView:
     """What the actor is shown of one order, items and timeline loaded."""
-    return OrderBody.model_validate(order).model_copy(update={"customer": _shown(customer, actor)})
+    return OrderView.model_validate(order).model_copy(update={"customer": _shown(customer, actor)})
 
 
-def _shown(customer: Customer | None, actor: Actor) -> CustomerBody | None:
-    return CustomerBody.model_validate(customer) if customer is not None and actor.is_staff else None
+def _shown(customer: Customer | None, actor: Actor) -> CustomerView | None:
+    return CustomerView.model_validate(customer) if customer is not None and actor.is_staff else None
 
 
 async def has_products(session: AsyncSession) -> bool:

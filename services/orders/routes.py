@@ -14,10 +14,10 @@ from services.orders import commands, queries
 from services.orders.access import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor, created, is_repeat
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
 from services.orders.models import Actor, Order, OrderNotFound, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
-from services.orders.schemas import NewOrder, NewRefund, OrderBody, OrderNumber, OrderSummary
+from services.orders.schemas import NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable
 from shared.cache import Cache
-from shared.errors import PreconditionFailed, Refusal
+from shared.errors import PreconditionFailed, Problem
 from shared.http.auth import RoleRequired, TokenMissing
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import etag_of
@@ -30,12 +30,12 @@ from shared.ids import new_id
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/orders", tags=["orders"], generate_unique_id_function=attrgetter("name"))
 
-CALLER_REFUSALS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
-CHANGE_REFUSALS = (OrderNotFound, TransitionNotAllowed, PreconditionFailed, *CALLER_REFUSALS)
-KEY_REFUSALS = (IdempotencyKeyInUse, IdempotencyKeyReused)
+CALLER_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
+CHANGE_PROBLEMS = (OrderNotFound, TransitionNotAllowed, PreconditionFailed, *CALLER_PROBLEMS)
+KEY_PROBLEMS = (IdempotencyKeyInUse, IdempotencyKeyReused)
 
 
-class TooManyItems(Refusal):
+class TooManyItems(Problem):
     """The order has too many lines."""
 
     status = 422
@@ -45,10 +45,10 @@ class TooManyItems(Refusal):
 @router.post(
     "",
     status_code=201,
-    response_model=OrderBody,
+    response_model=OrderView,
     summary="Place an order",
     responses=responses(
-        ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyItems, *KEY_REFUSALS, *CALLER_REFUSALS
+        ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyItems, *KEY_PROBLEMS, *CALLER_PROBLEMS
     ),
 )
 async def place_order(
@@ -85,12 +85,12 @@ async def place_order(
         sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=place
     )
     if not is_repeat(response):
-        await _forget_products(cache, quantities)
+        await _invalidate_products(cache, quantities)
         logger.info("order_placed", order_id=str(order_id), lines=len(quantities))
     return response
 
 
-@router.get("", summary="List orders", responses=responses(CursorInvalid, RoleRequired, *CALLER_REFUSALS))
+@router.get("", summary="List orders", responses=responses(CursorInvalid, RoleRequired, *CALLER_PROBLEMS))
 async def list_orders(
     request: Request,
     *,
@@ -101,7 +101,7 @@ async def list_orders(
     status: OrderStatus | None = None,
     number: Annotated[OrderNumber | None, Query(description="The one with this number.")] = None,
     stuck: Annotated[bool, Query(description="Only those that are pending past their deadline.")] = False,
-) -> Page[OrderSummary]:
+) -> Page[OrderSummaryView]:
     """Newest first. Customers see their own."""
     if not actor.is_staff:
         if user_id not in (None, actor.user_id):
@@ -118,8 +118,8 @@ async def list_orders(
         )
 
 
-@router.get("/{order_id}", summary="Read an order", responses=responses(OrderNotFound, *CALLER_REFUSALS))
-async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor, sessions: SessionsDep) -> OrderBody:
+@router.get("/{order_id}", summary="Read an order", responses=responses(OrderNotFound, *CALLER_PROBLEMS))
+async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor, sessions: SessionsDep) -> OrderView:
     """With its items, and what happened to it so far."""
     async with sessions() as session:
         order, body = await _shown(session, order_id, actor=actor)
@@ -127,7 +127,7 @@ async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor,
     return body
 
 
-@router.post("/{order_id}/cancel", summary="Cancel an order", responses=responses(*CHANGE_REFUSALS))
+@router.post("/{order_id}/cancel", summary="Cancel an order", responses=responses(*CHANGE_PROBLEMS))
 async def cancel_order(
     order_id: UUID,
     *,
@@ -136,16 +136,16 @@ async def cancel_order(
     sessions: SessionsDep,
     cache: CacheDep,
     version: OptionalIfMatch,
-) -> OrderBody:
+) -> OrderView:
     """Possible until it is shipped."""
     async with sessions.begin() as session:
         await commands.cancel_order(session, order_id=order_id, actor=actor, expected_version=version)
         order, body = await _shown(session, order_id, actor=actor)
-    await _forget_products(cache, (item.sku for item in order.items))
+    await _invalidate_products(cache, (item.sku for item in order.items))
     return _changed("order_cancelled", order, body, response)
 
 
-@router.post("/{order_id}/ship", summary="Ship an order", responses=responses(RoleRequired, *CHANGE_REFUSALS))
+@router.post("/{order_id}/ship", summary="Ship an order", responses=responses(RoleRequired, *CHANGE_PROBLEMS))
 async def ship_order(
     order_id: UUID,
     *,
@@ -154,21 +154,21 @@ async def ship_order(
     sessions: SessionsDep,
     cache: CacheDep,
     version: OptionalIfMatch,
-) -> OrderBody:
+) -> OrderView:
     """The goods of a confirmed order have left."""
     async with sessions.begin() as session:
         await commands.ship_order(session, order_id=order_id, actor=actor, expected_version=version)
         order, body = await _shown(session, order_id, actor=actor)
-    await _forget_products(cache, (item.sku for item in order.items))
+    await _invalidate_products(cache, (item.sku for item in order.items))
     return _changed("order_shipped", order, body, response)
 
 
 @router.post(
-    "/{order_id}/deliver", summary="Mark an order as delivered", responses=responses(RoleRequired, *CHANGE_REFUSALS)
+    "/{order_id}/deliver", summary="Mark an order as delivered", responses=responses(RoleRequired, *CHANGE_PROBLEMS)
 )
 async def deliver_order(
     order_id: UUID, *, response: Response, actor: StaffActor, sessions: SessionsDep, version: OptionalIfMatch
-) -> OrderBody:
+) -> OrderView:
     """The goods of a shipped order have arrived."""
     async with sessions.begin() as session:
         await commands.deliver_order(session, order_id=order_id, actor=actor, expected_version=version)
@@ -179,9 +179,9 @@ async def deliver_order(
 @router.post(
     "/{order_id}/refunds",
     status_code=201,
-    response_model=OrderBody,
+    response_model=OrderView,
     summary="Refund an order, in part or whole",
-    responses=responses(RefundExceedsTotal, RoleRequired, *KEY_REFUSALS, *CHANGE_REFUSALS),
+    responses=responses(RefundExceedsTotal, RoleRequired, *KEY_PROBLEMS, *CHANGE_PROBLEMS),
 )
 async def refund_order(
     order_id: UUID,
@@ -215,17 +215,17 @@ async def refund_order(
     return response
 
 
-async def _shown(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, OrderBody]:
+async def _shown(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, OrderView]:
     order, customer = await queries.order_with_details(session, order_id, actor=actor)
     return order, queries.body_of(order, customer, actor=actor)
 
 
-def _changed(event: str, order: Order, body: OrderBody, response: Response) -> OrderBody:
+def _changed(event: str, order: Order, body: OrderView, response: Response) -> OrderView:
     """After the commit: log the fact, and answer with the new version."""
     logger.info(event, order_id=str(order.id), version=order.version)
     response.headers["ETag"] = etag_of(order.version)
     return body
 
 
-async def _forget_products(cache: Cache, skus: Iterable[str]) -> None:
-    await cache.forget(*(queries.product_cache_key(sku) for sku in skus))
+async def _invalidate_products(cache: Cache, skus: Iterable[str]) -> None:
+    await cache.invalidate(*(queries.product_cache_key(sku) for sku in skus))

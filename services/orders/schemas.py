@@ -88,11 +88,11 @@ class NewRefund(RequestBody):
     reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$", examples=["Arrived broken."])] = None
 
 
-class AnswerBody(BaseModel):
+class ResponseBody(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-class ProductBody(AnswerBody):
+class ProductView(ResponseBody):
     sku: Sku
     name: Name
     description: Description
@@ -105,22 +105,22 @@ class ProductBody(AnswerBody):
     )
 
 
-class ProductRecord(ProductBody):
+class ProductRecord(ProductView):
     """As it is kept in the cache: with the version, which goes out as the ETag."""
 
     version: int
 
 
-class CustomerBody(AnswerBody):
+class CustomerView(ResponseBody):
     name: str = Field(examples=["Ada Lovelace"])
     email: str = Field(examples=["ada@example.com"])
 
 
-class OrderSummary(AnswerBody):
+class OrderSummaryView(ResponseBody):
     id: UUID
     number: str = Field(examples=["O-2K7WQ9XA"])
     user_id: UUID
-    customer: CustomerBody | None = Field(
+    customer: CustomerView | None = Field(
         default=None, description="Shown to support and admins; null while the account's data have not arrived."
     )
     status: OrderStatus
@@ -132,14 +132,14 @@ class OrderSummary(AnswerBody):
     updated_at: datetime
 
 
-class OrderItemBody(AnswerBody):
+class OrderItemView(ResponseBody):
     sku: Sku
     name: Name
     quantity: int = Field(examples=[6])
     unit_price_cents: PriceCents = Field(description="The price when the order was placed.")
 
 
-class TimelineBody(AnswerBody):
+class TimelineEntryView(ResponseBody):
     at: datetime
     status: OrderStatus = Field(description="The order's status after this.")
     actor: ActorKind
@@ -148,6 +148,6 @@ class TimelineBody(AnswerBody):
     amount_cents: int | None = Field(description="What was refunded, if this is a refund.", examples=[None])
 
 
-class OrderBody(OrderSummary):
-    items: list[OrderItemBody]
-    timeline: list[TimelineBody] = Field(description="What happened to the order, oldest first.")
+class OrderView(OrderSummaryView):
+    items: list[OrderItemView]
+    timeline: list[TimelineEntryView] = Field(description="What happened to the order, oldest first.")

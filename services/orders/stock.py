@@ -1,8 +1,8 @@
-"""Stock: set aside for open orders, given back, or taken when an order leaves.
+"""Stock: reserved for open orders, released when an order ends, taken when its goods leave.
 
-Locks are taken in one order everywhere, so that no two transactions wait for each other: orders first, then products
-by sku. A slice of events can settle many orders in one transaction; so what settles them only says here what it
-gives back or takes, and that is carried out once, sorted, as the transaction commits.
+Every transaction takes its locks in one order, so that no two wait for each other: orders first, then products by sku.
+A batch of events can end many orders in one transaction. So a command only records here what it releases or takes;
+the sum is written once, sorted by sku, as the transaction commits.
 """
 
 from collections import Counter
@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, Session, SessionTransaction
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from services.orders.models import Order, Product
+from shared.commit_buffer import CommitBuffer
 from shared.errors import Conflict
-from shared.messaging.outbox import OutboxSession
-
-_SETTLEMENTS = "stock_settlements"
-_MARKS = "stock_settlement_marks"
 
 
 class ProductUnavailable(Conflict):
@@ -86,27 +82,17 @@ async def reserve_stock(session: AsyncSession, quantities: Mapping[str, int]) ->
     )
 
 
-def release_stock(session: AsyncSession, order: Order) -> None:
-    """Give back, with the commit, what the order holds. Its items are loaded."""
-    settlements = session.info.setdefault(_SETTLEMENTS, [])
-    settlements.extend(_Settlement(item.sku, released=item.quantity) for item in order.items)
+def release_stock_at_commit(session: AsyncSession, order: Order) -> None:
+    """Return the order's reserved stock as the transaction commits. The order's items are loaded."""
+    _settlements.add(session, *(_Settlement(item.sku, released=item.quantity) for item in order.items))
 
 
-def take_stock(session: AsyncSession, order: Order) -> None:
-    """Take out, with the commit, what the order holds: the goods leave. Its items are loaded."""
-    settlements = session.info.setdefault(_SETTLEMENTS, [])
-    settlements.extend(_Settlement(item.sku, taken=item.quantity) for item in order.items)
+def take_stock_at_commit(session: AsyncSession, order: Order) -> None:
+    """Remove the order's reserved stock as the transaction commits: the goods leave. The order's items are loaded."""
+    _settlements.add(session, *(_Settlement(item.sku, taken=item.quantity) for item in order.items))
 
 
-# Before the outbox's own hook, which writes a transaction's last statement.
-@event.listens_for(OutboxSession, "before_commit", insert=True)
-def _settle(session: Session) -> None:
-    # The hook also runs when a savepoint is released; the settlements wait for the transaction itself.
-    if session.in_nested_transaction():
-        return
-    settlements: list[_Settlement] = session.info.pop(_SETTLEMENTS, [])
-    if not settlements:
-        return
+def _settle(session: Session, settlements: list[_Settlement]) -> None:
     released, taken = Counter[str](), Counter[str]()
     for settlement in settlements:
         released[settlement.sku] += settlement.released
@@ -127,19 +113,7 @@ def _settle(session: Session) -> None:
     )
 
 
-@event.listens_for(OutboxSession, "after_transaction_create")
-def _mark_savepoint(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.nested:
-        session.info.setdefault(_MARKS, {})[transaction] = len(session.info.get(_SETTLEMENTS, []))
-
-
-@event.listens_for(OutboxSession, "after_soft_rollback")
-def _drop_rolled_back(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.nested:
-        del session.info.get(_SETTLEMENTS, [])[session.info[_MARKS].pop(transaction) :]
-    else:
-        for what in (_SETTLEMENTS, _MARKS):
-            session.info.pop(what, None)
+_settlements = CommitBuffer(_settle)
 
 
 def _locked(skus: list[str], *columns: InstrumentedAttribute[Any]) -> sa.Select[*tuple[Any, ...]]:

@@ -6,15 +6,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands
 from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserUpdated
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.subscription import Subscription
 
 # Stock is settled once per slice, as it commits and in the order of the skus: slices can't deadlock on it.
 users = Subscription("users", partitions_at_once=3)
 SUBSCRIPTIONS = (users,)
 
 
-@users.on_many(UserCreated, UserUpdated)
+@users.on_batch(UserCreated, UserUpdated)
 async def remember_customers(
     session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:

@@ -13,7 +13,7 @@ from services.users.models import CreditAccount, Role, UserAccount
 from services.users.queries import UserNotFound
 from shared.errors import Conflict, PreconditionFailed
 from shared.events.users import UserCreated, UserUpdated
-from shared.messaging.outbox import record
+from shared.messaging.outbox.outbox import record
 
 
 class EmailTaken(Conflict):

@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models import MAX_CENTS, CreditAccount, CreditReservation, UserAccount
 from services.users.queries import UserNotFound
-from shared.errors import Conflict, Refusal
-from shared.events.users import CreditRefusal, CreditRefused, CreditReleased, CreditReserved
-from shared.messaging.outbox import record
+from shared.errors import Conflict, Problem
+from shared.events.users import CreditRefused, CreditRefusedReason, CreditReleased, CreditReserved
+from shared.messaging.outbox.outbox import record
 
 log = structlog.get_logger(__name__)
 
 
-class AmountInvalid(Refusal):
+class AmountInvalid(Problem):
     """The amount can be no order's total."""
 
     status = 422
@@ -51,19 +51,19 @@ async def reserve_credit(
     if not 0 <= amount_cents <= MAX_CENTS:
         raise AmountInvalid
     account = await _locked_account(session, user_id)
-    refusal = await _refusal_of(session, account, user_id=user_id, amount_cents=amount_cents, currency=currency)
+    problem = await _problem_of(session, account, user_id=user_id, amount_cents=amount_cents, currency=currency)
     is_new = await _add_reservation(
         session,
         order_id=order_id,
         user_id=user_id,
         amount_cents=amount_cents,
         currency=currency,
-        status="refused" if refusal else "reserved",
-        reason=refusal,
+        status="refused" if problem else "reserved",
+        reason=problem,
     )
     if not is_new:
         return
-    if account is None or refusal is not None:
+    if account is None or problem is not None:
         record(
             session,
             CreditRefused(
@@ -71,7 +71,7 @@ async def reserve_credit(
                 order_id=order_id,
                 amount_cents=amount_cents,
                 currency=currency,
-                reason=refusal or "user_unknown",
+                reason=problem or "user_unknown",
             ),
         )
         return
@@ -150,14 +150,14 @@ async def _locked(
     return account, reservation
 
 
-async def _refusal_of(
+async def _problem_of(
     session: AsyncSession, account: CreditAccount | None, *, user_id: UUID, amount_cents: int, currency: str
-) -> CreditRefusal | None:
+) -> CreditRefusedReason | None:
     if account is None:
         return "user_unknown"
     if await session.scalar(sa.select(UserAccount.status).where(UserAccount.id == user_id)) != "active":
         return "user_inactive"
-    return account.refusal_of(amount_cents, currency=currency)
+    return account.reason_to_refuse(amount_cents, currency=currency)
 
 
 async def _add_reservation(session: AsyncSession, **values: object) -> bool:

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.commands import user_updated
 from services.users.models import UserAccount
-from services.users.session_commands import forget_expired_sessions, forget_expired_tokens
+from services.users.session_commands import purge_expired_sessions, purge_expired_tokens
 from shared.database import Sessions
 from shared.jobs import Jobs
-from shared.messaging.republish import Republishable
+from shared.messaging.outbox.republish import Republishable
 
 BATCH = 1_000
 
@@ -29,20 +29,20 @@ REPUBLISHED = (
 )
 
 
-class _Forget(Protocol):
+class _Purge(Protocol):
     def __call__(self, session: AsyncSession, *, limit: int) -> Awaitable[int]: ...
 
 
 @jobs.every("*/10 * * * *")
 async def clean_up_expired_sessions(sessions: Sessions) -> None:
     # Sessions first: most expired tokens go with theirs.
-    for forget in (forget_expired_sessions, forget_expired_tokens):
-        await _in_batches(sessions, forget)
+    for invalidate in (purge_expired_sessions, purge_expired_tokens):
+        await _in_batches(sessions, invalidate)
 
 
-async def _in_batches(sessions: Sessions, forget: _Forget) -> None:
+async def _in_batches(sessions: Sessions, invalidate: _Purge) -> None:
     """A transaction each, so that no one waits long for a lock that a big clean-up holds."""
     forgotten = BATCH
     while forgotten == BATCH:
         async with sessions.begin() as session:
-            forgotten = await forget(session, limit=BATCH)
+            forgotten = await invalidate(session, limit=BATCH)

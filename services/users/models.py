@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.database import TYPE_ANNOTATIONS, service_metadata
-from shared.events.users import CreditRefusal
+from shared.events.users import CreditRefusedReason
 from shared.ids import new_id
+from shared.metadata import TYPE_ANNOTATIONS, service_metadata
 
 Role = Literal["customer", "support", "admin"]
 UserStatus = Literal["active", "suspended", "erasing", "erased"]
@@ -124,7 +124,7 @@ class CreditAccount(Base):
     def available_cents(self) -> int:
         return self.limit_cents - self.taken_cents
 
-    def refusal_of(self, amount_cents: int, *, currency: str) -> CreditRefusal | None:
+    def reason_to_refuse(self, amount_cents: int, *, currency: str) -> CreditRefusedReason | None:
         """Why this amount can't be reserved; None when it can."""
         if currency != self.currency:
             return "currency_mismatch"
@@ -155,7 +155,7 @@ class CreditReservation(Base):
     refunded_cents: Mapped[Cents] = mapped_column(default=0)
     currency: Mapped[str]
     status: Mapped[ReservationStatus] = mapped_column(sa.Text)
-    reason: Mapped[CreditRefusal | None] = mapped_column(sa.Text)
+    reason: Mapped[CreditRefusedReason | None] = mapped_column(sa.Text)
     created_at: Mapped[Made]
     updated_at: Mapped[Made]
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PasswordCheck:
     """`new_hash` is there when a right password's hash was made with parameters of the past."""
 
     is_right: bool
@@ -30,14 +30,14 @@ class Passwords:
         async with self._slots:
             return await asyncio.to_thread(self._hasher.hash, password.get_secret_value())
 
-    async def verify(self, password: SecretStr, *, stored_hash: str | None) -> Verdict:
+    async def verify(self, password: SecretStr, *, stored_hash: str | None) -> PasswordCheck:
         """Without a hash it is wrong, after the same work: the time must not tell whether an account exists."""
         async with self._slots:
             return await asyncio.to_thread(self._verify, password.get_secret_value(), stored_hash)
 
-    def _verify(self, password: str, stored_hash: str | None) -> Verdict:
+    def _verify(self, password: str, stored_hash: str | None) -> PasswordCheck:
         if stored_hash is None:
             self._hasher.verify(password, self._nobodys_hash)
-            return Verdict(is_right=False)
+            return PasswordCheck(is_right=False)
         is_right, new_hash = self._hasher.verify_and_update(password, stored_hash)
-        return Verdict(is_right, new_hash)
+        return PasswordCheck(is_right, new_hash)

@@ -12,7 +12,7 @@ from services.users.commands import EmailTaken, Profile, create_account, update_
 from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep
 from services.users.models import UserAccount, UserStatus
 from services.users.queries import UserNotFound
-from services.users.schemas import Email, ProfileChange, PublicKeys, SignUp, UserView
+from services.users.schemas import Email, ProfileChange, PublicKeysView, SignUp, UserView
 from shared.errors import PreconditionFailed, PreconditionRequired
 from shared.http.auth import Caller, RoleRequired, TokenMissing, public, require_role
 from shared.http.dependencies import SessionsDep
@@ -166,10 +166,10 @@ async def get_user(user_id: UUID, sessions: SessionsDep, response: Response) -> 
     summary="Read the public keys",
     dependencies=[Depends(public)],
 )
-async def get_public_keys(access_tokens: AccessTokensDep, response: Response) -> PublicKeys:
+async def get_public_keys(access_tokens: AccessTokensDep, response: Response) -> PublicKeysView:
     """Every key that an access token in use may be signed with, as a JWK Set."""
     response.headers["Cache-Control"] = "public, max-age=300"
-    return PublicKeys.model_validate({"keys": access_tokens.published()})
+    return PublicKeysView.model_validate({"keys": access_tokens.published()})
 
 
 async def _user_view(user_id: UUID, *, sessions: SessionsDep, response: Response) -> UserView:

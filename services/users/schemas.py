@@ -125,7 +125,7 @@ class UserView(ResponseBody):
     updated_at: Annotated[datetime, Field(examples=[_TIME])]
 
 
-class TokenPair(ResponseBody):
+class TokenPairView(ResponseBody):
     """What a client goes on with; the refresh token works once."""
 
     access_token: Annotated[str, Field(description="A JWT for `Authorization: Bearer`.", examples=["eyJhbGciOi..."])]
@@ -167,7 +167,7 @@ class PublicKey(BaseModel):
     alg: Annotated[str, Field(examples=["Ed25519"])]
 
 
-class PublicKeys(BaseModel):
+class PublicKeysView(BaseModel):
     """A JWK Set."""
 
     keys: list[PublicKey]

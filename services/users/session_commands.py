@@ -107,7 +107,7 @@ async def revoke_session(session: AsyncSession, *, session_id: UUID, user_id: UU
     await _revoke(session, session_id)
 
 
-async def forget_expired_sessions(session: AsyncSession, *, limit: int) -> int:
+async def purge_expired_sessions(session: AsyncSession, *, limit: int) -> int:
     """Delete up to `limit` sessions that nobody can refresh any more; returns how many there were."""
     expired = (
         sa.select(UserSession.id)
@@ -119,7 +119,7 @@ async def forget_expired_sessions(session: AsyncSession, *, limit: int) -> int:
     return await _deleted(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
 
 
-async def forget_expired_tokens(session: AsyncSession, *, limit: int) -> int:
+async def purge_expired_tokens(session: AsyncSession, *, limit: int) -> int:
     """Delete up to `limit` refresh tokens that have expired, of sessions that go on; returns how many there were."""
     expired = (
         sa.select(RefreshToken.token_hash)

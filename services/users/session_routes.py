@@ -13,7 +13,7 @@ from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsD
 from services.users.models import UserAccount, UserSession
 from services.users.passwords import Passwords
 from services.users.routes import SIGNED_IN
-from services.users.schemas import Refresh, SessionView, SignIn, TokenPair
+from services.users.schemas import Refresh, SessionView, SignIn, TokenPairView
 from services.users.session_commands import (
     AccountInactive,
     FamilyRevoked,
@@ -53,7 +53,7 @@ async def sign_in(
     access_tokens: AccessTokensDep,
     attempts: SignInAttemptsDep,
     user_agent: Annotated[str | None, Header()] = None,
-) -> TokenPair:
+) -> TokenPairView:
     """Trade credentials for an access token and a refresh token.
 
     Takes no Idempotency-Key: a saved answer would be a stored token. A repeat makes another session.
@@ -81,7 +81,7 @@ async def sign_in(
 )
 async def refresh_session(
     body: Refresh, response: Response, sessions: SessionsDep, settings: SettingsDep, access_tokens: AccessTokensDep
-) -> TokenPair:
+) -> TokenPairView:
     """Trade a refresh token for the next pair. Each works once: one that comes again ends its session."""
     async with sessions.begin() as session:
         outcome = await session_commands.refresh_session(
@@ -131,15 +131,15 @@ async def revoke_own_session(session_id: UUID, caller: Caller, sessions: Session
 async def _checked(body: SignIn, *, sessions: Sessions, passwords: Passwords) -> tuple[UserAccount, str | None]:
     async with sessions() as session:
         account = await queries.account_with_email(session, body.email)
-    verdict = await passwords.verify(body.password, stored_hash=account.password_hash if account else None)
-    if account is None or not verdict.is_right:
+    check = await passwords.verify(body.password, stored_hash=account.password_hash if account else None)
+    if account is None or not check.is_right:
         raise CredentialsInvalid
-    return account, verdict.new_hash
+    return account, check.new_hash
 
 
-def _token_pair(grant: Grant, *, access_tokens: AccessTokensDep, response: Response) -> TokenPair:
+def _token_pair(grant: Grant, *, access_tokens: AccessTokensDep, response: Response) -> TokenPairView:
     response.headers["Cache-Control"] = "no-store"
-    return TokenPair(
+    return TokenPairView(
         access_token=access_tokens.issue(grant.account, session_id=grant.session_id),
         expires_in=access_tokens.lifetime_seconds,
         refresh_token=grant.refresh_token,

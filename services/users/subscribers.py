@@ -4,8 +4,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users import credit_commands
 from shared.events.orders import OrderCancelled, OrderCreated, OrderRefunded, OrderRejected, OrderShipped
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.subscription import Subscription
 
 orders = Subscription("orders")
 SUBSCRIPTIONS = (orders,)

@@ -97,10 +97,10 @@ class OrderRefunded(OrderEvent):
 OrderState = Literal["pending", "confirmed", "rejected", "cancelled", "shipped", "delivered", "refunded"]
 
 
-class OrderRestated(OrderEvent):
+class OrderSnapshot(OrderEvent):
     """The order as it is now; nothing has happened to it. A reader replaces what it kept."""
 
-    type: ClassVar[str] = "order.restated"
+    type: ClassVar[str] = "order.snapshot"
 
     status: OrderState
     placed_at: datetime

@@ -57,7 +57,7 @@ class CreditReserved(CreditEvent):
     type: ClassVar[str] = "user.credit_reserved"
 
 
-CreditRefusal = Literal["limit_exceeded", "currency_mismatch", "user_unknown", "user_inactive"]
+CreditRefusedReason = Literal["limit_exceeded", "currency_mismatch", "user_unknown", "user_inactive"]
 
 
 class CreditRefused(CreditEvent):
@@ -65,7 +65,7 @@ class CreditRefused(CreditEvent):
 
     type: ClassVar[str] = "user.credit_refused"
 
-    reason: CreditRefusal
+    reason: CreditRefusedReason
 
 
 class CreditReleased(CreditEvent):

@@ -41,7 +41,7 @@ class BodyLimitMiddleware:
                 raise _LimitExceeded
             return message
 
-        async def guarded_send(message: Message) -> None:
+        async def checked_send(message: Message) -> None:
             nonlocal answering
             # FastAPI makes a 400 of the body that broke off: ours is the better answer.
             if received <= self.max_bytes or answering:
@@ -49,6 +49,6 @@ class BodyLimitMiddleware:
                 await send(message)
 
         with suppress(_LimitExceeded):
-            await self.app(scope, counted_receive, guarded_send)
+            await self.app(scope, counted_receive, checked_send)
         if received > self.max_bytes and not answering:
             await problem_response(BodyTooLarge(), scope=scope)(scope, receive, send)

@@ -3,28 +3,28 @@
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from shared.errors import NotFound, Refusal
+from shared.errors import NotFound, Problem
 from shared.http.auth import public
 from shared.http.problems import problem_response
 
 router = APIRouter(prefix="/problems", include_in_schema=False)
 
 
-class ServiceUnreachable(Refusal):
+class ServiceUnreachable(Problem):
     """The service that answers this can't be reached at the moment."""
 
     status = 502
     code = "service_unreachable"
 
 
-class ServiceTooSlow(Refusal):
+class ServiceTooSlow(Problem):
     """The service that answers this did not do so in time."""
 
     status = 504
     code = "service_too_slow"
 
 
-_PROBLEMS: dict[int, type[Refusal]] = {problem.status: problem for problem in (ServiceUnreachable, ServiceTooSlow)}
+_PROBLEMS: dict[int, type[Problem]] = {problem.status: problem for problem in (ServiceUnreachable, ServiceTooSlow)}
 
 
 @router.get("/{status}", dependencies=[Depends(public)])

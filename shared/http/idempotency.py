@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import Response
 
-from shared.errors import Conflict, Refusal
+from shared.errors import Conflict, Problem
 
 # The key itself is not stored: it salts the fingerprint, so that a password in a body cannot be guessed from the table.
 SCHEMA_UP = """
@@ -85,7 +85,7 @@ class IdempotencyKeyInUse(Conflict):
         super().__init__(headers={"Retry-After": "1"})
 
 
-class IdempotencyKeyReused(Refusal):
+class IdempotencyKeyReused(Problem):
     """This Idempotency-Key was used with another body."""
 
     status = 422
@@ -101,7 +101,6 @@ _KEY_HEADER = Header(
     examples=["0b1c5a3e-6f0e-4f0c-9a53-0a4c2f3d9e11"],
 )
 IdempotencyKey = Annotated[str | None, _KEY_HEADER]
-RequiredIdempotencyKey = Annotated[str, _KEY_HEADER]
 
 Action = Callable[[AsyncSession], Awaitable[Response]]
 
@@ -198,7 +197,7 @@ async def _save_answer(session: AsyncSession, use: _Use, response: Response) -> 
     )
 
 
-async def forget_old_keys(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
+async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
     """Delete one batch of old keys; repeat, a transaction each, until it returns less than `limit`."""
     # Found again by where they lie: by their keys, so many would have the planner read the whole table for each batch.
     ctid: ColumnElement[Any] = literal_column("ctid")

@@ -6,17 +6,17 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
-from shared.errors import Refusal
+from shared.errors import Problem
 from shared.http.auth import UNDECLARED, RoleRequired, TokenMissing, access_matrix, calls_of
 from shared.http.dependencies import database_sessions
-from shared.http.problems import MEDIA_TYPE, DatabaseUnavailable, Problem, responses
+from shared.http.problems import MEDIA_TYPE, DatabaseUnavailable, ProblemDetails, responses
 from shared.http.tokens import KeysUnavailable, TokenExpired, TokenInvalid
 
 Json = dict[str, Any]
 
 _OF_CALLERS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
 _OF_ROLES = (*_OF_CALLERS, RoleRequired)
-_OF_ACCESS: dict[str, tuple[type[Refusal], ...]] = {"public": (), UNDECLARED: (), "caller": _OF_CALLERS}
+_OF_ACCESS: dict[str, tuple[type[Problem], ...]] = {"public": (), UNDECLARED: (), "caller": _OF_CALLERS}
 
 
 def complete_openapi(app: FastAPI) -> None:
@@ -24,23 +24,25 @@ def complete_openapi(app: FastAPI) -> None:
 
     def openapi() -> Json:
         document = generate()
-        _, schemas = models_json_schema([(Problem, "serialization")], ref_template="#/components/schemas/{model}")
+        _, schemas = models_json_schema(
+            [(ProblemDetails, "serialization")], ref_template="#/components/schemas/{model}"
+        )
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-        _document_common_refusals(app, document)
+        _document_common_problems(app, document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
 
 
-def _document_common_refusals(app: FastAPI, document: Json) -> None:
+def _document_common_problems(app: FastAPI, document: Json) -> None:
     access, on_database = access_matrix(app), _routes_on_the_database(app)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             route = f"{method.upper()} {path}"
-            refusals = _OF_ACCESS.get(access.get(route, "public"), _OF_ROLES)
+            problems = _OF_ACCESS.get(access.get(route, "public"), _OF_ROLES)
             if route in on_database:
-                refusals = (*refusals, DatabaseUnavailable)
-            for status, response in responses(*refusals).items():
+                problems = (*problems, DatabaseUnavailable)
+            for status, response in responses(*problems).items():
                 documented = operation["responses"].get(str(status))
                 operation["responses"][str(status)] = _merged(documented, response) if documented else response
 

@@ -15,13 +15,13 @@ from sqlalchemy import Select
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.errors import Refusal
+from shared.errors import Problem
 from shared.http.request_context import add_response_header
 
 ItemT = TypeVar("ItemT")
 
 
-class CursorInvalid(Refusal):
+class CursorInvalid(Problem):
     """The cursor is not one that this list gave out."""
 
     status = 422

@@ -16,55 +16,55 @@ from starlette.responses import Response
 from starlette.types import Scope
 from structlog.contextvars import get_contextvars
 
-from shared.errors import NotFound, Refusal
+from shared.errors import NotFound, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _CHARACTER_NOT_IN_REPERTOIRE = "22021"  # PostgreSQL's code
 
 
-class ValidationFailed(Refusal):
+class ValidationFailed(Problem):
     """The request does not have the expected form."""
 
     status = 422
     code = "validation_failed"
 
 
-class BodyMalformed(Refusal):
+class BodyMalformed(Problem):
     """The body is not valid JSON."""
 
     status = 400
     code = "body_malformed"
 
 
-class BodyTooLarge(Refusal):
+class BodyTooLarge(Problem):
     """The body is too large."""
 
     status = 413
     code = "body_too_large"
 
 
-class MediaTypeUnsupported(Refusal):
+class MediaTypeUnsupported(Problem):
     """The body must be sent as application/json."""
 
     status = 415
     code = "media_type_unsupported"
 
 
-class MethodNotAllowed(Refusal):
+class MethodNotAllowed(Problem):
     """This resource does not know that method."""
 
     status = 405
     code = "method_not_allowed"
 
 
-class InternalError(Refusal):
+class InternalError(Problem):
     """Something went wrong on our side."""
 
     status = 500
     code = "internal_error"
 
 
-class DatabaseUnavailable(Refusal):
+class DatabaseUnavailable(Problem):
     """The database is not available at the moment."""
 
     status = 503
@@ -87,7 +87,7 @@ class FieldProblem(BaseModel):
     code: str = Field(examples=["greater_than"])
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """RFC 9457 problem details. `code` is stable; `title` and `detail` are for people."""
 
     model_config = ConfigDict(extra="allow")
@@ -102,42 +102,42 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
-def problem_response(refusal: Refusal, *, scope: Scope) -> Response:
-    content = refusal.extra | _members(type(refusal)) | {"instance": scope["path"]}
-    if refusal.detail is not None:
-        content["detail"] = refusal.detail
+def problem_response(problem: Problem, *, scope: Scope) -> Response:
+    content = problem.extra | _members(type(problem)) | {"instance": scope["path"]}
+    if problem.detail is not None:
+        content["detail"] = problem.detail
     if (request_id := get_contextvars().get("request_id")) is not None:
         content["request_id"] = request_id
     body = orjson.dumps(content, default=str)
-    return Response(body, refusal.status, headers=refusal.headers, media_type=MEDIA_TYPE)
+    return Response(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
-def _members(refusal: type[Refusal]) -> dict[str, Any]:
+def _members(problem: type[Problem]) -> dict[str, Any]:
     return {
-        "type": f"urn:orderly:problem:{refusal.code}",
-        "title": refusal.title,
-        "status": refusal.status,
-        "code": refusal.code,
+        "type": f"urn:orderly:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
     }
 
 
 def install_problems(app: FastAPI) -> None:
     """Answer refusals, validation errors and unknown routes as problems; faults are RequestContextMiddleware's."""
-    app.exception_handler(Refusal)(_answer_refusal)
+    app.exception_handler(Problem)(_answer_problem)
     app.exception_handler(RequestValidationError)(_answer_validation_error)
     app.exception_handler(HTTPException)(_answer_http_exception)
     app.exception_handler(DBAPIError)(_answer_database_error)
 
 
-async def _answer_refusal(request: Request, refusal: Refusal) -> Response:
-    return problem_response(refusal, scope=request.scope)
+async def _answer_problem(request: Request, problem: Problem) -> Response:
+    return problem_response(problem, scope=request.scope)
 
 
 async def _answer_validation_error(request: Request, error: RequestValidationError) -> Response:
-    return problem_response(_refusal_of(error.errors(), request), scope=request.scope)
+    return problem_response(_problem_of(error.errors(), request), scope=request.scope)
 
 
-def _refusal_of(errors: Any, request: Request) -> Refusal:
+def _problem_of(errors: Any, request: Request) -> Problem:
     for entry in errors:
         if entry["type"] == "json_invalid":
             return BodyMalformed()
@@ -167,11 +167,11 @@ async def _answer_database_error(request: Request, error: DBAPIError) -> Respons
 
 
 async def _answer_http_exception(request: Request, error: HTTPException) -> Response:
-    refusal = _refusal_of_status(error.status_code)
-    refusal.headers.update(error.headers or {})
-    if refusal.status == MethodNotAllowed.status:
-        refusal.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
-    return problem_response(refusal, scope=request.scope)
+    problem = _problem_of_status(error.status_code)
+    problem.headers.update(error.headers or {})
+    if problem.status == MethodNotAllowed.status:
+        problem.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+    return problem_response(problem, scope=request.scope)
 
 
 def _allowed_methods(request: Request) -> set[str]:
@@ -184,31 +184,31 @@ def _allowed_methods(request: Request) -> set[str]:
     return {method for route in matching for method in route.methods or ()}
 
 
-def _refusal_of_status(status: int) -> Refusal:
-    known = {refusal.status: refusal for refusal in (NotFound, MethodNotAllowed, BodyMalformed, BodyTooLarge)}
+def _problem_of_status(status: int) -> Problem:
+    known = {problem.status: problem for problem in (NotFound, MethodNotAllowed, BodyMalformed, BodyTooLarge)}
     if status in known:
         return known[status]()
     unnamed = HTTPStatus(status)
     members = {"status": status, "code": unnamed.name.lower(), "title": unnamed.phrase}
-    refusal: type[Refusal] = type("HttpRefusal", (Refusal,), members)
-    return refusal()
+    problem: type[Problem] = type("HttpProblem", (Problem,), members)
+    return problem()
 
 
-def responses(*refusals: type[Refusal]) -> dict[int | str, dict[str, Any]]:
+def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
     """Document these refusals on a route: `@router.post(..., responses=responses(OutOfStock, NotFound))`."""
     documented: dict[int | str, dict[str, Any]] = {}
-    shown = list(refusals)
-    if any(refusal.status == ValidationFailed.status for refusal in refusals):
+    shown = list(problems)
+    if any(problem.status == ValidationFailed.status for problem in problems):
         # A route's 422 replaces the application's, which any route can answer too.
         shown.append(ValidationFailed)
-    for refusal in shown:
+    for problem in shown:
         entry = documented.setdefault(
-            refusal.status,
+            problem.status,
             {
-                "description": HTTPStatus(refusal.status).phrase,
-                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
+                "description": HTTPStatus(problem.status).phrase,
+                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}, "examples": {}}},
             },
         )
-        example = {"summary": refusal.title, "value": _members(refusal)}
-        entry["content"][MEDIA_TYPE]["examples"][refusal.code] = example
+        example = {"summary": problem.title, "value": _members(problem)}
+        entry["content"][MEDIA_TYPE]["examples"][problem.code] = example
     return documented

@@ -15,7 +15,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
 from shared.cache import Cache, Outage
-from shared.errors import Refusal, TooManyRequests
+from shared.errors import Problem, TooManyRequests
 from shared.http.auth import bearer
 from shared.http.request_context import add_response_header
 from shared.http.tokens import TokenVerifier
@@ -65,7 +65,7 @@ async def caller_or_address(request: Request) -> str:
     credentials = await bearer(request)
     if credentials:
         verifier: TokenVerifier = request.app.state.token_verifier
-        with suppress(Refusal):  # whoever has no valid token is counted by address; the route refuses it
+        with suppress(Problem):  # whoever has no valid token is counted by address; the route refuses it
             return f"user {(await verifier.verify(credentials.credentials)).user_id}"
     return await address(request)
 

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from shared.errors import Refusal
-from shared.faults import is_database_trouble
+from shared.errors import Problem
 from shared.http.metrics import count_request
 from shared.http.problems import DatabaseUnavailable, InternalError, problem_response
 from shared.ids import new_id
 from shared.telemetry import continued_trace
+from shared.transient_errors import is_database_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -63,20 +63,20 @@ class _Exchange:
         started_at = time.perf_counter()
         try:
             await self._app(self._scope, self._receive, self._send_with_headers)
-        except Exception as fault:
-            problem = self._problem_of(fault)
+        except Exception as error:
+            problem = self._problem_of(error)
             if self._status is not None:
                 raise  # the answer is already on its way: all that is left is to break the connection
             await problem_response(problem, scope=self._scope)(self._scope, self._receive, self._send_with_headers)
         finally:
             self._record(time.perf_counter() - started_at)
 
-    def _problem_of(self, fault: Exception) -> Refusal:
+    def _problem_of(self, error: Exception) -> Problem:
         """Log the fault, and find the words for the client."""
         where = {"method": self._scope["method"], "route": _route_template(self._scope)}
-        if is_database_trouble(fault):
+        if is_database_unavailable(error):
             # Of every request while it lasts, and nothing that this code could help: a line instead of a traceback.
-            log.warning("database_unavailable", **where, fault=repr(fault))
+            log.warning("database_unavailable", **where, error=repr(error))
             return DatabaseUnavailable()
         log.exception("request_failed", **where)
         return InternalError()

@@ -19,7 +19,7 @@ from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import Key, KeySet
 
-from shared.errors import Refusal, Unauthenticated
+from shared.errors import Problem, Unauthenticated
 
 ALGORITHM = "Ed25519"  # RFC 9864's name; the older "EdDSA" also allowed another curve
 AUDIENCE = "orderly"
@@ -43,7 +43,7 @@ class TokenExpired(Unauthenticated):
     challenge = 'Bearer error="invalid_token", error_description="expired"'
 
 
-class KeysUnavailable(Refusal):
+class KeysUnavailable(Problem):
     """Tokens cannot be checked at the moment."""
 
     status = 503
@@ -140,9 +140,9 @@ class TokenVerifier:
         leeway: timedelta = timedelta(seconds=5),
         remembered: int = 10_000,
         keys_kept: timedelta = timedelta(minutes=5),
-        fetch_pause: timedelta = timedelta(seconds=10),
+        min_fetch_interval: timedelta = timedelta(seconds=10),
     ) -> None:
-        self._keys = PublishedKeys(keys, keep=keys_kept, pause=fetch_pause)
+        self._keys = PublishedKeys(keys, keep=keys_kept, pause=min_fetch_interval)
         self._leeway = int(leeway.total_seconds())
         self._claims = jwt.JWTClaimsRegistry(
             leeway=self._leeway,

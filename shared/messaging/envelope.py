@@ -14,10 +14,10 @@ Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 RawHeaders = Mapping[str, bytes | None]
 """As they came; of a name that is there more than once, the last."""
 
-LONGEST_KEY = 250
+MAX_KEY_LENGTH = 250
 """In characters. A longer one is cut, and its digest added: an index of PostgreSQL's holds 2,700 bytes a row."""
-_LONGEST_ERROR = 500
-_GREATEST_SEQUENCE = 2**63 - 1
+_MAX_ERROR_LENGTH = 500
+_MAX_SEQUENCE = 2**63 - 1
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_MILLISECONDS = 86_400_000
@@ -100,7 +100,7 @@ def received_of(*, topic: str, partition: int, offset: int, key: str, value: byt
     except KeyError as missing:
         error = f"the header {missing.args[0]} is missing"
     except ValueError as invalid:
-        error = str(invalid)[:_LONGEST_ERROR]
+        error = str(invalid)[:_MAX_ERROR_LENGTH]
     # By place: it is made for each event that comes.
     return Received(topic, partition, offset, key, value, headers, context, error)
 
@@ -123,10 +123,10 @@ def _received(record: Record) -> Received:
 
 def _key(raw: bytes | None) -> str:
     text = _text(raw)
-    if len(text) <= LONGEST_KEY:
+    if len(text) <= MAX_KEY_LENGTH:
         return text
     ending = f"...sha256:{sha256(raw or b'').hexdigest()}"
-    return text[: LONGEST_KEY - len(ending)] + ending
+    return text[: MAX_KEY_LENGTH - len(ending)] + ending
 
 
 def headers_as_text(headers: RawHeaders) -> dict[str, str]:
@@ -155,7 +155,7 @@ def _context(headers: RawHeaders, *, topic: str, key: str) -> EventContext:
     # A uuid.UUID, but read, hashed and sent to the database in C.
     event_id = pgproto.UUID(_text(headers["ce_id"]))
     sequence = int(_text(headers["ce_sequence"]))
-    if not 1 <= sequence <= _GREATEST_SEQUENCE:
+    if not 1 <= sequence <= _MAX_SEQUENCE:
         raise ValueError(f"the sequence {sequence} is not from 1 to 2**63 - 1")
     time = datetime.fromisoformat(_text(headers["ce_time"]))
     if time.tzinfo is None:

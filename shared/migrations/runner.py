@@ -13,7 +13,7 @@ from pgqueuer import AsyncpgDriver, Queries
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from shared.database import dsn_of
-from shared.messaging.partitions import keep_partitions
+from shared.messaging.storage.daily_partitions import maintain_daily_partitions
 
 _NOT_OURS = re.compile(r"pgqueuer.*|(inbox|outbox_sent)_p\d{8}")
 """Tables that PgQueuer migrates itself, and the daily partitions."""
@@ -33,7 +33,7 @@ class Migrations:
         await self._upgrade_job_queue()
         engine = create_async_engine(self.database_url)
         async with engine.begin() as connection:
-            await keep_partitions(connection)
+            await maintain_daily_partitions(connection)
         await engine.dispose()
 
     async def downgrade(self, revision: str) -> None:

@@ -8,11 +8,11 @@ from fastapi import Depends, Request
 from shared.http.auth import RoleRequired, TokenMissing, require_role
 from shared.http.dependencies import SessionsDep
 from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid
-from shared.operations.parked import ParkedOperations
+from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.sending import Sending
 
-ADMIN_REFUSALS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable, RoleRequired)
-LONGEST_ANSWER_SECONDS = 20.0
+ADMIN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable, RoleRequired)
+MAX_RESPONSE_SECONDS = 20.0
 """Less than the gateway waits."""
 
 AdminCaller = Annotated[Principal, Depends(require_role("admin"))]
@@ -22,7 +22,7 @@ AdminCaller = Annotated[Principal, Depends(require_role("admin"))]
 class Operations:
     """One service's, as `app.state.operations` holds them."""
 
-    parked: ParkedOperations
+    dead_letters: DeadLetterOperations
     sending: Sending
 
 

@@ -13,16 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from shared.messaging.outbox_resend import OutboxStatus
-from shared.messaging.parked_events import ParkedDetail, ParkedEvent
-from shared.operations.parked import KeyOutcome
+from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterDetail
+from shared.messaging.outbox.resend import OutboxStatus
+from shared.operations.dead_letters import KeyOutcome
 from shared.operations.runs import Operation
 from shared.operations.schemas import OperationView, OutboxStatusView
 
 WIDE = 200
 """Where the output is no terminal: nothing is cut off."""
 
-_KEY_HEADINGS = ("consumer", "key", "waiting")
+_KEY_HEADINGS = ("consumer", "key", "dead letters")
 
 MoveTo = Callable[[int], None]
 
@@ -50,52 +50,69 @@ def progress(doing: str, *, total: int) -> Iterator[MoveTo]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def print_parked(events: Sequence[ParkedEvent]) -> None:
-    """One line an event."""
+@contextmanager
+def counting_progress(doing: str, *, total: int) -> Iterator[Callable[[], None]]:
+    """Draw the same bar; call what this gives once for each that is done."""
+    done = 0
+    with progress(doing, total=total) as move_to:
+
+        def one_more() -> None:
+            nonlocal done
+            done += 1
+            move_to(done)
+
+        yield one_more
+
+
+def print_dead_letters(dead_letters: Sequence[DeadLetter]) -> None:
+    """Print a line for each dead letter."""
     rows = [
         (
-            str(event.id),
-            event.consumer,
-            event.key,
-            event.type or "?",
-            str(event.sequence or "?"),
-            event.reason,
-            _moment(event.parked_at),
-            event.error or "",
+            str(each.id),
+            each.consumer,
+            each.key,
+            each.type or "?",
+            str(each.sequence or "?"),
+            each.reason,
+            _moment(each.dead_lettered_at),
+            each.error or "",
         )
-        for event in events
+        for each in dead_letters
     ]
-    _print_table(("id", "consumer", "key", "type", "sequence", "reason", "parked at", "error"), rows)
+    _print_table(("id", "consumer", "key", "type", "sequence", "reason", "since", "error"), rows)
 
 
-def print_detail(parked: ParkedDetail) -> None:
-    """Everything there is about one event."""
-    facts = {name: _text(value) for name, value in asdict(parked.event).items()}
-    _print_table(("", "value"), [*facts.items(), *parked.headers.items()])
-    print_line(parked.payload.decode("utf-8", "backslashreplace"))
-    if parked.actions:
+def print_detail(detail: DeadLetterDetail) -> None:
+    """Print everything about one dead letter."""
+    facts = {name: _text(value) for name, value in asdict(detail.dead_letter).items()}
+    _print_table(("", "value"), [*facts.items(), *detail.headers.items()])
+    print_line(detail.payload.decode("utf-8", "backslashreplace"))
+    if detail.actions:
         names = ("acted_at", "actor", "action", "outcome", "detail")
-        _print_table(names, [[_text(action[name]) for name in names] for action in parked.actions])
+        _print_table(names, [[_text(action[name]) for name in names] for action in detail.actions])
 
 
 def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
-    """One line a key."""
+    """Print a line for each key."""
     if is_dry_run:
-        firsts = [(o.key.first.id, o.key.first.type, o.key.first.reason) for o in outcomes]
-        rows = [
-            [*_key_cells(o), str(first_id), type_ or "?", reason]
-            for o, (first_id, type_, reason) in zip(outcomes, firsts, strict=True)
-        ]
+        rows = [[*_key_cells(o), str(o.key.first.id), o.key.first.type or "?", o.key.first.reason] for o in outcomes]
         _print_table((*_KEY_HEADINGS, "first", "its type", "its reason"), rows)
         return
     rows = [
-        [*_key_cells(o), str(o.applied), str(o.stopped_by.id) if o.stopped_by else "", o.why or ""] for o in outcomes
+        [
+            *_key_cells(o),
+            str(o.replay.applied),
+            str(o.replay.stopped_by.id) if o.replay.stopped_by else "",
+            o.replay.error or "",
+        ]
+        for o in outcomes
     ]
-    _print_table((*_KEY_HEADINGS, "applied", "stopped by", "why"), rows)
+    _print_table((*_KEY_HEADINGS, "applied", "stopped by", "error"), rows)
 
 
 def _key_cells(outcome: KeyOutcome) -> list[str]:
-    return [outcome.key.consumer, outcome.key.key, str(outcome.key.waiting)]
+    key = outcome.key
+    return [key.consumer_key.consumer, key.consumer_key.key, str(key.count)]
 
 
 def print_status(status: OutboxStatus) -> None:

@@ -18,16 +18,16 @@ from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
 
-MOST_WAITING = 2_000
+MAX_WAITING = 2_000
 """With more events than this in the outbox an operation rests: what it sends must not hold up today's events."""
-REST_SECONDS = 0.2
-RESTS_TOLD = 25
+BACKLOG_WAIT_SECONDS = 0.2
+MAX_SILENT_WAITS = 25
 """So many in a row are no longer the relay's usual pace: somebody should look."""
 
 _COLUMNS = "id, kind, actor, parameters, status, total, done, position, error, started_at, moved_at"
 _BACKLOG = sa.text("SELECT count(*) > :most FROM (SELECT FROM outbox LIMIT :most + 1) AS waiting")
 # Without an index of its own: people begin operations, so there are few, and each page would have to keep it up.
-_FORGET = sa.text("""
+_PURGE = sa.text("""
     WITH forgotten AS (
         DELETE FROM operation WHERE id IN (
             SELECT id FROM operation
@@ -117,9 +117,9 @@ async def run(
     while until is None or time.monotonic() < until:
         if await _is_backlogged(sessions):
             rests += 1
-            if rests == RESTS_TOLD:
-                logger.warning("operation_rests", operation_id=str(operation_id), reason="the outbox is not emptied")
-            await asyncio.sleep(REST_SECONDS)
+            if rests == MAX_SILENT_WAITS:
+                logger.warning("operation_waits", operation_id=str(operation_id), reason="the outbox is not emptied")
+            await asyncio.sleep(BACKLOG_WAIT_SECONDS)
             continue
         rests = 0
         operation = await _move(sessions, operation_id, take_step=take_step)
@@ -148,9 +148,9 @@ async def note_error(session: AsyncSession, operation_id: UUID, error: str) -> N
     )
 
 
-async def forget_ended(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
+async def purge_ended(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
     """Delete one batch of ended operations that have not moved since; repeat, a transaction each, until 0."""
-    return await session.scalar(_FORGET, {"older_than": older_than, "limit": limit}) or 0
+    return await session.scalar(_PURGE, {"older_than": older_than, "limit": limit}) or 0
 
 
 async def _move(sessions: Sessions, operation_id: UUID, *, take_step: TakeStep) -> Operation | None:
@@ -176,4 +176,4 @@ async def _move(sessions: Sessions, operation_id: UUID, *, take_step: TakeStep) 
 
 async def _is_backlogged(sessions: Sessions) -> bool:
     async with sessions() as session:
-        return bool(await session.scalar(_BACKLOG, {"most": MOST_WAITING}))
+        return bool(await session.scalar(_BACKLOG, {"most": MAX_WAITING}))

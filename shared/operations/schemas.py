@@ -1,53 +1,57 @@
 """Request and response bodies of the admin routes."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from shared.messaging.dead_letter import ParkReason
-from shared.messaging.outbox_resend import OutboxStatus
-from shared.messaging.parked_events import ParkedDetail, ParkedEvent, ParkedFilter
-from shared.operations.parked import KeyOutcome
+from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterDetail, DeadLetterFilter
+from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.messaging.outbox.resend import OutboxStatus
+from shared.operations.dead_letters import KeyOutcome
 from shared.operations.runs import Operation
 
 _KEY = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
+_ERROR = "amount_invalid: The amount is out of range"
 MAX_ID = 2**63 - 1
 
-ParkedId = Annotated[int, Field(ge=1, le=MAX_ID, examples=[17])]
+DeadLetterId = Annotated[int, Field(ge=1, le=MAX_ID, examples=[17])]
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
-KeyLimit = Annotated[int, Field(ge=1, le=1000, description="At most so many keys, the oldest first.", examples=[10])]
+KeyLimit = Annotated[
+    int, Field(ge=1, le=1000, description="At most this many keys, longest blocked first.", examples=[10])
+]
 
 
-class ParkedEventView(BaseModel):
-    """An event that could not be applied, or waits behind one."""
+class DeadLetterView(BaseModel):
+    """An event that could not be applied, or is queued behind one."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    id: ParkedId
+    id: DeadLetterId
     consumer: str = Field(examples=["orders.users"])
     topic: str = Field(examples=["users"])
-    partition: int = Field(examples=[3])
-    offset: int = Field(examples=[1042])
+    partition: int = Field(description="The Kafka partition.", examples=[3])
+    offset: int = Field(description="The Kafka offset.", examples=[1042])
     key: str = Field(examples=[_KEY])
-    event_id: UUID | None = Field(description="Null when its envelope could not be read.")
+    event_id: UUID | None = Field(description="Null if the event's envelope could not be read.")
     type: str | None = Field(examples=["user.credit_reserved"])
-    sequence: int | None = Field(description="Its place among the events of its key.", examples=[7])
-    reason: ParkReason
-    error: str | None = Field(examples=["not_wanted: The order is not known"])
-    parked_at: datetime
-    resolution: Literal["replayed", "discarded"] | None = Field(description="Null while it waits.")
+    sequence: int | None = Field(description="The event's number among the events of its key.", examples=[7])
+    reason: DeadLetterReason = Field(description="Why the event was not applied.")
+    error: str | None = Field(examples=[_ERROR])
+    dead_lettered_at: datetime
+    resolution: Literal["replayed", "discarded"] | None = Field(description="Null while it is unresolved.")
     resolved_at: datetime | None
 
     @classmethod
-    def of_columns(cls, *columns: Any) -> "ParkedEventView":
-        """From what `waiting_events` selects."""
-        return cls.model_validate(ParkedEvent(*columns))
+    def of_columns(cls, *columns: Any) -> "DeadLetterView":
+        """Make a view of the columns that `unresolved_dead_letters` selects."""
+        return cls.model_validate(DeadLetter(*columns))
 
 
-class ParkedActionView(BaseModel):
-    """What somebody did about a parked event."""
+class DeadLetterActionView(BaseModel):
+    """What somebody did about a dead letter."""
 
     actor: str = Field(description="A user's id, an operator of the tool, or `drain`.", examples=["ada@ops-1"])
     action: Literal["replay", "discard"]
@@ -56,98 +60,108 @@ class ParkedActionView(BaseModel):
     acted_at: datetime
 
 
-class ParkedEventDetails(ParkedEventView):
-    """A parked event whole, with everything that was done about it."""
+class DeadLetterDetailView(DeadLetterView):
+    """A dead letter with its headers, its payload, and everything that was done about it."""
 
     headers: dict[str, str] = Field(examples=[{"ce_type": "user.credit_reserved"}])
-    payload: str = Field(description="The data; what is not UTF-8 is escaped.", examples=['{"order_id": "0199..."}'])
-    actions: list[ParkedActionView]
+    payload: str = Field(
+        description="The event's data; bytes that are not UTF-8 are escaped.", examples=['{"order_id": "0199..."}']
+    )
+    actions: list[DeadLetterActionView]
 
     @classmethod
-    def of(cls, parked: ParkedDetail) -> "ParkedEventDetails":
-        """As people and programs read it."""
-        event = ParkedEventView.model_validate(parked.event)
-        payload = parked.payload.decode("utf-8", "backslashreplace")
-        actions = [ParkedActionView.model_validate(action) for action in parked.actions]
-        return cls(**event.model_dump(), headers=parked.headers, payload=payload, actions=actions)
+    def of(cls, detail: DeadLetterDetail) -> "DeadLetterDetailView":
+        """Make a view of a dead letter."""
+        summary = DeadLetterView.model_validate(detail.dead_letter)
+        payload = detail.payload.decode("utf-8", "backslashreplace")
+        actions = [DeadLetterActionView.model_validate(action) for action in detail.actions]
+        return cls(**summary.model_dump(), headers=detail.headers, payload=payload, actions=actions)
 
 
-class ParkedSelection(BaseModel):
-    """Which waiting events are meant; what is left out does not matter."""
+class DeadLetterSelection(BaseModel):
+    """Which unresolved dead letters to select. A member that is left out selects any."""
 
     model_config = ConfigDict(extra="forbid")
 
     consumer: Text | None = Field(None, examples=["orders.users"])
     key: Text | None = Field(None, examples=[_KEY])
     type: Text | None = Field(None, examples=["user.credit_reserved"])
-    parked_for: ParkReason | None = Field(None, description="The reason for which it was parked.")
-    id: ParkedId | None = Field(None, examples=[17])
+    reason: DeadLetterReason | None = Field(None, description="Why the event was not applied.")
+    id: DeadLetterId | None = Field(None, examples=[17])
 
     @property
-    def as_filter(self) -> ParkedFilter:
-        """For the queries."""
-        return ParkedFilter(consumer=self.consumer, key=self.key, type=self.type, reason=self.parked_for, id=self.id)
+    def as_filter(self) -> DeadLetterFilter:
+        """The selection as the queries take it."""
+        return DeadLetterFilter(consumer=self.consumer, key=self.key, type=self.type, reason=self.reason, id=self.id)
 
 
-class ReplayRequest(ParkedSelection):
-    """Keys are applied whole: those with an event that is meant."""
+class ReplayRequest(DeadLetterSelection):
+    """Which keys to replay: every key that has a selected dead letter, with all its dead letters."""
 
-    all: bool = Field(False, description="Every key; else something must be selected.")
+    all: bool = Field(False, description="Replay every key; without it, something must be selected.")
     limit: KeyLimit = 100
-    dry_run: bool = Field(False, description="Only say what would be tried.")
+    dry_run: bool = Field(False, description="Only return the keys that would be replayed.")
 
 
-class KeyView(BaseModel):
-    """One key that stands still, and what became of it."""
+class KeyReplayView(BaseModel):
+    """A blocked key, and the outcome of its replay."""
 
     consumer: str = Field(examples=["orders.users"])
     topic: str = Field(examples=["users"])
     key: str = Field(examples=[_KEY])
-    waiting: int = Field(description="Events that waited when it was looked at.", examples=[3])
-    first: ParkedEventView
-    applied: int = Field(examples=[2])
-    stopped_by: ParkedId | None = Field(description="The event that failed again; null when none did.", examples=[17])
-    why: str | None = Field(examples=["not_wanted: The order is not known"])
+    dead_letters: int = Field(description="How many dead letters the key had before the replay.", examples=[3])
+    first: DeadLetterView
+    applied: int = Field(description="How many of its events were applied.", examples=[2])
+    stopped_by: DeadLetterId | None = Field(
+        description="The dead letter that failed again; null if none did.", examples=[17]
+    )
+    error: str | None = Field(description="Why it failed again.", examples=[_ERROR])
 
     @classmethod
-    def of(cls, outcome: KeyOutcome) -> "KeyView":
-        """As people and programs read it."""
-        key = outcome.key
+    def of(cls, outcome: KeyOutcome) -> "KeyReplayView":
+        """Make a view of one key's outcome."""
+        key, replay = outcome.key, outcome.replay
         return cls(
-            consumer=key.consumer,
-            topic=key.topic,
-            key=key.key,
-            waiting=key.waiting,
-            first=ParkedEventView.model_validate(key.first),
-            applied=outcome.applied,
-            stopped_by=outcome.stopped_by.id if outcome.stopped_by else None,
-            why=outcome.why,
+            **key.consumer_key._asdict(),
+            dead_letters=key.count,
+            first=DeadLetterView.model_validate(key.first),
+            applied=replay.applied,
+            stopped_by=replay.stopped_by.id if replay.stopped_by else None,
+            error=replay.error,
         )
 
 
-class ReplayReport(BaseModel):
-    """What was applied, key by key."""
+class ReplayView(BaseModel):
+    """The outcome of a replay, key by key."""
 
     dry_run: bool
-    applied: int = Field(examples=[2])
-    keys: list[KeyView]
+    applied: int = Field(description="How many events were applied.", examples=[2])
+    keys: list[KeyReplayView]
+
+    @classmethod
+    def of(cls, outcomes: Sequence[KeyOutcome], *, dry_run: bool) -> "ReplayView":
+        """Make a view of all keys' outcomes."""
+        applied = sum(outcome.replay.applied for outcome in outcomes)
+        return cls(dry_run=dry_run, applied=applied, keys=[KeyReplayView.of(outcome) for outcome in outcomes])
 
 
-class DiscardRequest(ParkedSelection):
-    """Either `ids`, or a selection."""
+class DiscardRequest(DeadLetterSelection):
+    """Which dead letters to discard: either those with the `ids`, or those selected."""
 
-    reason: Annotated[Text, Field(min_length=1, description="Why; it stays on record.", examples=["a test order"])]
-    ids: list[ParkedId] = Field(default=[], max_length=1000, examples=[[17, 18]])
-    limit: Annotated[int, Field(ge=1, le=1000, description="At most so many, the oldest first.", examples=[10])] = 100
-    dry_run: bool = Field(False, description="Only say what would be discarded.")
+    note: Annotated[Text, Field(min_length=1, description="Why; it stays on record.", examples=["a test order"])]
+    ids: list[DeadLetterId] = Field(default=[], max_length=1000, examples=[[17, 18]])
+    limit: Annotated[int, Field(ge=1, le=1000, description="At most this many, oldest first.", examples=[10])] = 100
+    dry_run: bool = Field(False, description="Only return the dead letters that would be discarded.")
 
 
-class DiscardReport(BaseModel):
-    """What was given up."""
+class DiscardView(BaseModel):
+    """The dead letters that were discarded."""
 
     dry_run: bool
-    events: list[ParkedEventView]
-    drained: int = Field(description="Events that had only waited behind these, and are applied now.", examples=[2])
+    dead_letters: list[DeadLetterView]
+    drained: int = Field(
+        description="How many events were applied that had only been queued behind these.", examples=[2]
+    )
 
 
 class LeaseView(BaseModel):
@@ -222,7 +236,7 @@ class OperationView(BaseModel):
         return cls.model_validate({**vars(operation), "parameters": shown})
 
 
-class ResendReport(BaseModel):
+class ResendView(BaseModel):
     """How many events are meant, and the operation that sends them; null after a dry run."""
 
     events: int = Field(examples=[1000])

@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
-from shared.errors import Refusal
+from shared.errors import Problem
 from shared.jobs import Jobs, enqueue
-from shared.messaging.outbox_resend import ResendPlan, resend_page
-from shared.messaging.republish import PAGE_ROWS, Republishable, count_aggregates, republish_page
+from shared.messaging.outbox.republish import PAGE_ROWS, Republishable, count_aggregates, republish_page
+from shared.messaging.outbox.resend import ResendPlan, resend_page
 from shared.operations import runs
 from shared.operations.runs import OnMoved, Operation, Step
 
@@ -22,7 +22,7 @@ SECONDS_A_JOB = 20.0
 """After that long the rest is left to a new job, so that a process can end in time."""
 
 
-class NotRepublished(Refusal):
+class NotRepublished(Problem):
     """This service does not send such a state."""
 
     status = 422
@@ -96,9 +96,9 @@ def with_operations(jobs: Jobs, sending: Sending) -> Jobs:
         operation_id = UUID(bytes=payload)
         try:
             operation = await sending.run(sessions, operation_id, seconds=SECONDS_A_JOB)
-        except Exception as fault:
+        except Exception as error:
             async with sessions.begin() as session:
-                await runs.note_error(session, operation_id, repr(fault))
+                await runs.note_error(session, operation_id, repr(error))
             raise
         if operation is not None:
             async with sessions.begin() as session:

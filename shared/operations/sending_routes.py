@@ -11,15 +11,15 @@ from shared.errors import NotFound
 from shared.http.dependencies import SessionsDep
 from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused, run_idempotently
 from shared.http.problems import responses
-from shared.messaging.outbox_resend import outbox_status, plan_resend
+from shared.messaging.outbox.resend import outbox_status, plan_resend
 from shared.operations import runs
-from shared.operations.access import ADMIN_REFUSALS, AdminCaller, OperationsDep
+from shared.operations.access import ADMIN_PROBLEMS, AdminCaller, OperationsDep
 from shared.operations.schemas import (
     OperationView,
     OutboxStatusView,
     RepublicationRequest,
-    ResendReport,
     ResendRequest,
+    ResendView,
 )
 from shared.operations.sending import REPUBLICATION, RESEND, NotRepublished, begin_resend, enqueue_operation
 
@@ -36,7 +36,7 @@ class OperationNotFound(NotFound):
     code = "operation_not_found"
 
 
-@outbox_router.get("", summary="Read the state of the outbox", responses=responses(*ADMIN_REFUSALS))
+@outbox_router.get("", summary="Read the state of the outbox", responses=responses(*ADMIN_PROBLEMS))
 async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxStatusView:
     """What waits to be sent and for how long, what can be sent again, and who sends."""
     async with sessions() as session:
@@ -47,11 +47,11 @@ async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxS
 @outbox_router.post(
     "/resends",
     status_code=202,
-    response_model=ResendReport,
+    response_model=ResendView,
     summary="Send events again",
     responses={
-        200: {"description": "A dry run: nothing is sent.", "model": ResendReport},
-        **responses(*_IDEMPOTENT, *ADMIN_REFUSALS),
+        200: {"description": "A dry run: nothing is sent.", "model": ResendView},
+        **responses(*_IDEMPOTENT, *ADMIN_PROBLEMS),
     },
 )
 async def resend_events(
@@ -62,17 +62,17 @@ async def resend_events(
     async def begin(session: AsyncSession) -> Response:
         plan = await plan_resend(session, since=body.since, topic=body.topic, key=body.key, limit=body.limit)
         if body.dry_run:
-            return _json(ResendReport(events=plan.events, operation=None), status=200)
+            return _json(ResendView(events=plan.events, operation=None), status=200)
         operation = await begin_resend(session, plan, actor=str(caller.user_id))
         await enqueue_operation(session, operation)
-        report = ResendReport(events=plan.events, operation=OperationView.of(operation))
+        report = ResendView(events=plan.events, operation=OperationView.of(operation))
         return _json(report, location=_address_of(request, operation.id))
 
     return await run_idempotently(sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=begin)
 
 
 @outbox_router.get(
-    "/resends/{operation_id}", summary="Read a resend", responses=responses(OperationNotFound, *ADMIN_REFUSALS)
+    "/resends/{operation_id}", summary="Read a resend", responses=responses(OperationNotFound, *ADMIN_PROBLEMS)
 )
 async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
     """How far it is."""
@@ -84,7 +84,7 @@ async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: Ses
     status_code=202,
     response_model=OperationView,
     summary="Send present states again",
-    responses=responses(NotRepublished, *_IDEMPOTENT, *ADMIN_REFUSALS),
+    responses=responses(NotRepublished, *_IDEMPOTENT, *ADMIN_PROBLEMS),
 )
 async def republish(
     body: RepublicationRequest,
@@ -110,7 +110,7 @@ async def republish(
 @republication_router.get(
     "/{operation_id}",
     summary="Read a republication",
-    responses=responses(OperationNotFound, *ADMIN_REFUSALS),
+    responses=responses(OperationNotFound, *ADMIN_PROBLEMS),
 )
 async def read_republication(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
     """How far it is."""

@@ -6,11 +6,11 @@ import subprocess
 
 from tests.architecture.source import CHECKOUT, PACKAGES, modules_under
 
-LONGEST_FILE = 300
-LONGEST_FUNCTION = 50
+MAX_FILE_LINES = 300
+MAX_FUNCTION_LINES = 50
 NO_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
 # A list of tables, with nothing to follow from one line to the next.
-DECLARATIONS = {"shared.messaging.tables.add_messaging_tables"}
+DECLARATIONS = {"shared.messaging.storage.tables.add_messaging_tables"}
 # Written so that this file itself has none.
 MACHINE_PATH = re.compile(r"/(?:work|home|Users|root)/[\w.]+")
 
@@ -19,7 +19,7 @@ MODULES = modules_under(*PACKAGES)
 
 def test_no_file_is_longer_than_300_lines() -> None:
     lengths = {module.name: len(module.text.splitlines()) for module in MODULES}
-    assert {name: length for name, length in lengths.items() if length > LONGEST_FILE} == {}
+    assert {name: length for name, length in lengths.items() if length > MAX_FILE_LINES} == {}
 
 
 def test_no_function_is_longer_than_50_lines() -> None:
@@ -29,7 +29,7 @@ def test_no_function_is_longer_than_50_lines() -> None:
         for node in ast.walk(module.tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
-    too_long = {name: length for name, length in lengths.items() if length > LONGEST_FUNCTION}
+    too_long = {name: length for name, length in lengths.items() if length > MAX_FUNCTION_LINES}
     assert {name: length for name, length in too_long.items() if name not in DECLARATIONS} == {}
 
 

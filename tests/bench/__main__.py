@@ -17,7 +17,7 @@ import structlog
 import typer
 
 from deploy.local.screen import Screen
-from shared.collector import settle_collector
+from shared.garbage_collector import tune_garbage_collector
 from tests.bench.consuming import consuming
 from tests.bench.delay import delay
 from tests.bench.figures import Change, Figure, changes_of, joined
@@ -66,7 +66,7 @@ def run(
 
 def _run(benchmarks: "Benchmarks", folder: Path, document: Path | None) -> None:
     # As a service does at its start.
-    settle_collector()
+    tune_garbage_collector()
     try:
         asyncio.run(benchmarks.run(folder))
     finally:

@@ -13,7 +13,7 @@ from shared.database import open_database
 from shared.events.users import UserUpdated
 from shared.ids import new_id
 from shared.messaging.envelope import Headers, encode_headers
-from shared.messaging.outbox import dataschema_of, record
+from shared.messaging.outbox.outbox import dataschema_of, record
 from shared.telemetry import continued_trace
 
 TOPIC = UserUpdated.topic

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import dsn_of
 from shared.events.users import UserUpdated
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.subscription import Subscription
 from tests.bench.backlog import TOPIC, messages
 from tests.bench.consuming_rivals import UPSERT_ONE, bare_loop, faststream_handler
 from tests.bench.figures import Figure
@@ -25,7 +25,7 @@ from tests.bench.setting import Round, Setting
 SINGLE_SHARE = 5
 """The rival with a transaction for each message gets a fifth of the events: it is slow, and its rate steady."""
 POLL_SECONDS = 0.02
-PATIENCE_SECONDS = 120.0
+MAX_RETRY_SECONDS = 120.0
 BARE = "bare aiokafka loop, one bulk upsert a batch"
 SINGLE = "FastStream handler, one transaction a message"
 
@@ -82,7 +82,7 @@ def batching() -> Subscription:
     """One statement for neighbouring events."""
     users = Subscription(TOPIC, partitions_at_once=3)
 
-    @users.on_many(UserUpdated)
+    @users.on_batch(UserUpdated)
     async def remember_all(session: AsyncSession, events: Sequence[tuple[UserUpdated, EventContext]]) -> None:
         await session.execute(_UPSERT_MANY, columns_of([event for event, _ in events]))
 
@@ -116,7 +116,7 @@ async def _rate(setting: Setting, loop: Loop, *, topic_prefix: str, group: str, 
 
 async def _applied(connection: "asyncpg.Connection[asyncpg.Record]", *, at_least: int) -> tuple[int, float]:
     """How many events are in the replica, and when that was. Raises: TimeoutError."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(MAX_RETRY_SECONDS):
         while True:
             count: int = await connection.fetchval("SELECT coalesce(sum(events), 0)::bigint FROM replica")
             if count >= at_least:

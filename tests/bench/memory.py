@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncpg
 
 from shared.database import dsn_of, open_database
-from shared.messaging.outbox import record
-from shared.messaging.publisher import Publisher
-from shared.messaging.relay import Relay
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.outbox.relay import Relay
 from shared.telemetry import continued_trace
 from tests.bench.backlog import fill_outbox, messages, user_events
 from tests.bench.figures import Figure

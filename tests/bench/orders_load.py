@@ -20,8 +20,8 @@ CUSTOMERS = 48
 PRODUCTS = 2_000
 AMPLE_CREDIT_CENTS = 10**12
 AMPLE_STOCK = 1_000_000
-MOST_ITEMS = 3
-MOST_CONNECTIONS = 64
+MAX_ITEMS = 3
+MAX_CONNECTIONS = 64
 PROBES_PER_SECOND = 8.0
 TIMEOUT_SECONDS = 30.0
 
@@ -79,7 +79,7 @@ class Load:
     async def _place(self) -> Placed:
         """Raises: OrderRefused."""
         self.sent += 1
-        chosen = self.rng.sample(self.skus, self.rng.randint(1, MOST_ITEMS))
+        chosen = self.rng.sample(self.skus, self.rng.randint(1, MAX_ITEMS))
         headers = {
             "Authorization": f"Bearer {self.rng.choice(self.customers).token}",
             "Idempotency-Key": f"{self.run}-{self.sent}",
@@ -102,7 +102,7 @@ class Load:
 @asynccontextmanager
 async def prepared_load(system: RunningSystem, *, seed: int) -> AsyncIterator[Load]:
     """Sign customers up with ample credit, choose products from all over the table, and give them ample stock."""
-    limits = httpx2.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS)
+    limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
     async with httpx2.AsyncClient(base_url=system.gateway_url, timeout=TIMEOUT_SECONDS, limits=limits) as http:
         yield Load(
             http=http,

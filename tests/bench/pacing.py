@@ -16,10 +16,10 @@ from aiokafka import AIOKafkaProducer
 
 from shared.database import Sessions, dsn_of, open_database
 from shared.events.contract import Event
-from shared.messaging.outbox import record
-from shared.messaging.publisher import Acknowledged, Publisher, PublishFault
-from shared.messaging.relay import Relay
-from shared.messaging.wakeup import Notifier
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.publisher import Acknowledged, Publisher, PublishError
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.wake_up import Notifier
 from shared.telemetry import continued_trace
 from tests.bench.arrivals import started_at
 from tests.bench.backlog import TOPIC, Message, messages, user_events
@@ -53,7 +53,7 @@ class NotingPublisher(Publisher):
 
     acknowledged: dict[str, float]
 
-    async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishFault]]:
+    async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
         sent, failed = await super().publish(rows)
         now = time.monotonic()
         ids = {row["id"]: str(row["event_id"]) for row in rows}

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.errors import Refusal
+from shared.errors import Problem
 from shared.events.users import UserUpdated
 from shared.ids import new_id
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.subscription import Subscription
 from tests.bench.backlog import TOPIC, Message, message_of, messages, user_event
 from tests.bench.consuming_rivals import UPSERT_ONE
 from tests.bench.delay import Delay, percentiles
@@ -27,12 +27,12 @@ SECONDS = 8
 WARM_SECONDS = 2
 POISON_EVERY = 200
 """Of 200 events one is poison: refused, or a fault of the handler's own, in turn; each has a key of its own."""
-LOCALES = {"refused": "x-refused", "broken": "x-broken"}
-REST_SECONDS = 10.0
+LOCALES = {"rule_violated": "x-refused", "broken": "x-broken"}
+BACKLOG_WAIT_SECONDS = 10.0
 LIMIT = 1.1
 
 
-class EventNotWanted(Refusal):
+class EventNotWanted(Problem):
     """The reader refuses this one for good."""
 
     status = 409
@@ -73,7 +73,7 @@ async def _delay(setting: Setting, *, is_poisoned: bool) -> Delay:
     )
     async with consumer:
         sent = await _send(kafka, prefix + TOPIC, is_poisoned=is_poisoned)
-        async with asyncio.timeout(REST_SECONDS):
+        async with asyncio.timeout(BACKLOG_WAIT_SECONDS):
             while not sent.keys() <= applied.keys():  # noqa: ASYNC110 - handlers tell nobody
                 await asyncio.sleep(0.05)
     return percentiles([1000 * (applied[event_id] - at) for event_id, at in sent.items()])
@@ -86,7 +86,7 @@ def _noting(applied: dict[str, float]) -> Subscription:
     @users.on(UserUpdated)
     async def remember(session: AsyncSession, user: UserUpdated, context: EventContext) -> None:
         await session.execute(UPSERT_ONE, {"user_id": user.user_id, "email": user.email, "name": user.name})
-        if user.locale == LOCALES["refused"]:
+        if user.locale == LOCALES["rule_violated"]:
             raise EventNotWanted
         if user.locale == LOCALES["broken"]:
             await session.execute(sa.text("SELECT 1 / 0"))
@@ -114,7 +114,7 @@ async def _send(kafka: str, topic: str, *, is_poisoned: bool) -> dict[str, float
 
 
 def _poison(number: int) -> Message:
-    locale = LOCALES["refused" if number % 2 else "broken"]
+    locale = LOCALES["rule_violated" if number % 2 else "broken"]
     return message_of(user_event(new_id(), number).model_copy(update={"locale": locale}), sequence=1)
 
 

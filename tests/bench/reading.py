@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from shared.database import open_database
-from shared.messaging.consumer import Consumer
-from shared.messaging.consumers import Consumers
-from shared.messaging.subscription import Subscription
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.consumer.worker import ConsumerWorker
 
 POOL_SIZE = 4
 
@@ -17,8 +17,8 @@ async def reading(
 ) -> AsyncIterator[None]:
     """`name` is the group's and the inbox's: a new one begins with the first record of the topic."""
     database = open_database(database_url, service="reader", pool_size=POOL_SIZE)
-    consumers = Consumers(
-        [Consumer(name=name, subscription=subscription, sessions=database.sessions)],
+    consumers = ConsumerGroups(
+        [ConsumerWorker(name=name, subscription=subscription, sessions=database.sessions)],
         bootstrap_servers=kafka,
         client_id="bench",
         topic_prefix=topic_prefix,

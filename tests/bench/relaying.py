@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from shared.database import dsn_of
-from shared.messaging.publisher import Publisher
-from shared.messaging.relay import Relay
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.outbox.relay import Relay
 from tests.bench import rivals
 from tests.bench.backlog import TOPIC, count_messages, expect_messages, fill_outbox, messages
 from tests.bench.figures import Figure

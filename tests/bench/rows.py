@@ -44,10 +44,10 @@ MESSAGING_FILLS = {
         SELECT 'notifications.' || topic, topic, key, sequence FROM event_stream
     """,
     # Offsets that no topic reaches: a record that was parked before is not parked again.
-    "parked_event": """
-        INSERT INTO parked_event (
+    "dead_letter": """
+        INSERT INTO dead_letter (
             consumer, topic, partition, "offset", key, event_id, type, sequence, headers, payload, reason, error,
-            parked_at, resolution, resolved_at
+            dead_lettered_at, resolution, resolved_at
         )
         SELECT 'notifications.orders', 'orders', n % 3, 1000000000000 + n / 3, uuidv7(at - now())::text,
                uuidv7(at - now()), 'order.confirmed', 2, '{"ce_type": "order.confirmed", "ce_sequence": "2"}',
@@ -57,10 +57,10 @@ MESSAGING_FILLS = {
             SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
         ) AS past
     """,
-    "parked_event_action": """
-        INSERT INTO parked_event_action (parked_event_id, actor, action, outcome, acted_at)
+    "dead_letter_action": """
+        INSERT INTO dead_letter_action (dead_letter_id, actor, action, outcome, acted_at)
         SELECT id, 'filled', CASE resolution WHEN 'replayed' THEN 'replay' ELSE 'discard' END, 'done', resolved_at
-        FROM parked_event WHERE resolution IS NOT NULL ORDER BY id LIMIT $1
+        FROM dead_letter WHERE resolution IS NOT NULL ORDER BY id LIMIT $1
     """,
     "operation": """
         INSERT INTO operation (id, kind, actor, parameters, status, total, done, started_at, moved_at)

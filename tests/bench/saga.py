@@ -24,7 +24,7 @@ WARM_UP_SECONDS = 5.0
 CLOSED_SECONDS = 15.0
 SHARES_SECONDS = {0.25: 90.0, 0.75: 40.0}
 """For how long orders come at so much of the capacity: some 700 at least, so that a p99 is not one of them."""
-REST_SECONDS = 60.0
+BACKLOG_WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.1
 SEED = 20110
 
@@ -62,7 +62,7 @@ class _Databases:
 
     async def come_to_rest(self, *, told: int) -> float:
         """Wait until every order is confirmed, told of by mail, and nothing waits to be sent; the Unix time then."""
-        async with asyncio.timeout(REST_SECONDS):
+        async with asyncio.timeout(BACKLOG_WAIT_SECONDS):
             while not await self._is_at_rest(told=told):  # noqa: ASYNC110 - databases tell nobody
                 await asyncio.sleep(POLL_SECONDS)
         return time.time()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeAlias
 
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.topics import create_topics
 from tests.bench.figures import Figure
 from tests.bench.rows import fill_messaging_tables
 from tests.chaos.ground import TEMPLATE, Ground

@@ -8,11 +8,11 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.errors import Refusal
+from shared.errors import Problem
 from shared.events.users import CreditReleased, CreditReserved
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.outbox import record
-from shared.messaging.subscription import Subscription
+from shared.messaging.outbox.outbox import record
 
 TOPIC = "users"
 READER = "reader.users"
@@ -51,7 +51,7 @@ _EFFECT = sa.text("""
 """)
 
 
-class NotWanted(Refusal):
+class NotWanted(Problem):
     """The reader refuses this one for good."""
 
     status = 409

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deploy.demo.invariants import Finding
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.topics import create_topics
 from tests.chaos.accounts import Workload
 from tests.chaos.evidence import Scene
 from tests.chaos.faults import FAULTS, Target
@@ -33,7 +33,7 @@ class Outcome:
     faults: Counter[str] = field(default_factory=Counter)
     events: int = 0
     applied: int = 0
-    parked: int = 0
+    dead_letters: int = 0
     duplicates: int = 0
     rest_seconds: float | None = None
     """From the end of the last fault to rest, where that was measured."""
@@ -114,7 +114,7 @@ async def _judged(scene: Scene, *, seed: int, workload: Workload) -> Outcome:
         findings=judge(evidence),
         events=sum(len(event_ids) for event_ids in evidence.committed.values()),
         applied=len(evidence.effects),
-        parked=len(evidence.parked),
+        dead_letters=len(evidence.dead_letters),
         duplicates=evidence.duplicates,
         rest_seconds=time.monotonic() - quiet_since,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.topics import create_topics
 from tests.chaos.accounts import WORKLOADS
 from tests.chaos.evidence import Scene
 from tests.chaos.nursery import Worker

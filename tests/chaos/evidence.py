@@ -90,8 +90,8 @@ class Scene:
             committed[row["account"]].append(row["event_id"])
         accounts = await sender.fetch("SELECT id::text, reserved_cents FROM account")
         effects = await reader.fetch("SELECT key, sequence, event_id FROM effect ORDER BY id")
-        parked = await reader.fetch(
-            "SELECT key, sequence, event_id, reason FROM parked_event WHERE consumer = $1 ORDER BY id", READER
+        dead_letters = await reader.fetch(
+            "SELECT key, sequence, event_id, reason FROM dead_letter WHERE consumer = $1 ORDER BY id", READER
         )
         extremes = await reader.fetchrow("SELECT min(cents_after), max(cents_after) FROM effect")
         balances = await reader.fetch("SELECT account, cents FROM balance")
@@ -103,7 +103,7 @@ class Scene:
             operations=frozenset(row["operation"] for row in ledger),
             records=await self._records(),
             effects=[Occurrence(*row) for row in effects],
-            parked=[Occurrence(*row) for row in parked],
+            dead_letters=[Occurrence(*row) for row in dead_letters],
             reserved_cents=dict(tuple(row) for row in accounts),
             balances_cents=dict(tuple(row) for row in balances),
             extremes_cents=(extremes[0] or 0, extremes[1] or 0) if extremes else (0, 0),

@@ -10,13 +10,13 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.messaging import inbox
-from shared.messaging.consumer import Consumer
+from shared.messaging.consumer import inbox
+from shared.messaging.consumer.group import Member
+from shared.messaging.consumer.inbox import Position
 from shared.messaging.envelope import EventContext
 from shared.messaging.failpoints import failpoint
-from shared.messaging.inbox import Position
-from shared.messaging.publisher import Acknowledged
-from shared.messaging.relay import _PAGE, Relay
+from shared.messaging.outbox.publisher import Acknowledged
+from shared.messaging.outbox.relay import _PAGE, Relay
 
 SKIP_LOCKED_ROWS = 5
 
@@ -34,11 +34,11 @@ def delete_before_ack() -> None:
 def offsets_before_commit() -> None:
     """The consumer commits the offsets first, and applies the batch then."""
 
-    async def handle(self: Consumer, message: Any) -> None:
+    async def handle(self: Member, message: Any) -> None:
         await self._commit(message)
-        await self._apply(message.raw_message)
+        await self.worker.apply(message.raw_message)
 
-    Consumer.handle = handle  # type: ignore[method-assign]
+    Member.handle = handle  # type: ignore[method-assign]
 
 
 def no_inbox() -> None:
@@ -73,7 +73,7 @@ def skip_locked() -> None:
                     "DELETE FROM outbox WHERE id = ANY($1::bigint[])", [one.row_id for one in sent]
                 )
             if not rows:
-                await self._rest(0.05, until=self._wake)
+                await self._wait(0.05, until=self._wake)
 
     Relay._work = work  # type: ignore[method-assign]
 

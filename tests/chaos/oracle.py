@@ -7,10 +7,10 @@ from itertools import pairwise
 from uuid import UUID
 
 from deploy.demo.invariants import Finding
-from shared.messaging.dead_letter import ParkReason
+from shared.messaging.dead_letters.reason import DeadLetterReason
 from tests.chaos.accounts import LIMIT_CENTS
 
-POISON = frozenset({ParkReason.REFUSED, ParkReason.RETRYING})
+POISON = frozenset({DeadLetterReason.RULE_VIOLATED, DeadLetterReason.RETRYING})
 """Why the first parked event of a key may be parked. Everything else would be ours."""
 
 
@@ -39,7 +39,7 @@ class Evidence:
     """The topic: each partition in its order."""
     effects: Sequence[Occurrence]
     """In the order in which they were applied."""
-    parked: Sequence[Occurrence]
+    dead_letters: Sequence[Occurrence]
     reserved_cents: Mapping[str, int]
     """The sender's accounts."""
     balances_cents: Mapping[str, int]
@@ -73,7 +73,7 @@ def _lost_on_the_way_to_the_topic(evidence: Evidence) -> Iterator[str]:
 
 
 def _lost_on_the_way_from_the_topic(evidence: Evidence) -> Iterator[str]:
-    known = _ids(evidence.effects) | _ids(evidence.parked)
+    known = _ids(evidence.effects) | _ids(evidence.dead_letters)
     sent = _ids(evidence.records)
     for key, event_ids in evidence.committed.items():
         for place, one in enumerate(event_ids, start=1):
@@ -83,16 +83,16 @@ def _lost_on_the_way_from_the_topic(evidence: Evidence) -> Iterator[str]:
 
 def _phantoms(evidence: Evidence) -> Iterator[str]:
     committed = {one for event_ids in evidence.committed.values() for one in event_ids}
-    for where, found in (("sent", evidence.records), ("applied", evidence.effects), ("parked", evidence.parked)):
+    for where, found in (("sent", evidence.records), ("applied", evidence.effects), ("parked", evidence.dead_letters)):
         yield from (f"{where}: {one}" for one in _ids(found) - committed)
 
 
 def _applied_twice(evidence: Evidence) -> Iterator[str]:
     applied = Counter(one.event_id for one in evidence.effects)
     yield from (f"{event_id}: {times} times" for event_id, times in applied.items() if times > 1)
-    yield from (f"{event_id}: applied, and parked" for event_id in applied.keys() & _ids(evidence.parked))
-    parked = Counter(one.event_id for one in evidence.parked if one.event_id is not None)
-    yield from (f"{event_id}: parked {times} times" for event_id, times in parked.items() if times > 1)
+    yield from (f"{event_id}: applied, and parked" for event_id in applied.keys() & _ids(evidence.dead_letters))
+    dead_letter = Counter(one.event_id for one in evidence.dead_letters if one.event_id is not None)
+    yield from (f"{event_id}: parked {times} times" for event_id, times in dead_letter.items() if times > 1)
 
 
 def _sent_out_of_order(evidence: Evidence) -> Iterator[str]:
@@ -120,27 +120,27 @@ def _applied_out_of_order(evidence: Evidence) -> Iterator[str]:
             yield f"{key}: other events than were committed"
 
 
-def _parked_without_cause(evidence: Evidence) -> Iterator[str]:
+def _dead_lettered_without_cause(evidence: Evidence) -> Iterator[str]:
     applied = Counter(effect.key for effect in evidence.effects)
     by_key: dict[str, list[Occurrence]] = {}
-    for event in evidence.parked:
-        if event.reason != ParkReason.UNDECODABLE:
+    for event in evidence.dead_letters:
+        if event.reason != DeadLetterReason.UNDECODABLE:
             by_key.setdefault(event.key, []).append(event)
     for key, events in by_key.items():
         head, *behind = events
         if head.reason not in POISON:
             yield f"{key}: parked as {head.reason}"
-        elif any(event.reason != ParkReason.BEHIND for event in behind):
+        elif any(event.reason != DeadLetterReason.BLOCKED for event in behind):
             yield f"{key}: {[event.reason for event in behind]} behind {head.reason}"
         elif [event.sequence for event in events] != list(range(applied[key] + 1, applied[key] + 1 + len(events))):
             yield f"{key}: not the last ones of their key"
 
 
-def _unreadable_not_parked(evidence: Evidence) -> Iterator[str]:
+def _unreadable_not_dead_lettered(evidence: Evidence) -> Iterator[str]:
     sent = sum(record.event_id is None for record in evidence.records)
-    parked = sum(event.reason == ParkReason.UNDECODABLE for event in evidence.parked)
-    if sent != parked:
-        yield f"{sent} records were no events, {parked} are parked"
+    dead_letters = sum(event.reason == DeadLetterReason.UNDECODABLE for event in evidence.dead_letters)
+    if sent != dead_letters:
+        yield f"{sent} records were no events, {dead_letters} are dead letters"
 
 
 def _undone(evidence: Evidence) -> Iterator[str]:
@@ -154,7 +154,7 @@ def _credit_is_wrong(evidence: Evidence) -> Iterator[str]:
     least, greatest = evidence.extremes_cents
     if least < 0 or greatest > LIMIT_CENTS:
         yield f"the reader saw between {least} and {greatest}"
-    stopped = {event.key for event in evidence.parked}
+    stopped = {event.key for event in evidence.dead_letters}
     for key in evidence.reserved_cents.keys() - stopped:
         if evidence.reserved_cents[key] != evidence.balances_cents.get(key, 0):
             yield f"{key}: {evidence.reserved_cents[key]} reserved, {evidence.balances_cents.get(key, 0)} known"
@@ -166,7 +166,7 @@ NOT_APPLIED = "every event of the topic was applied, or is parked"
 TWICE = "nothing was applied twice"
 SENT_ORDER = "each key's events are in the topic in the order of their commits"
 APPLIED_ORDER = "each key's events were applied in their order, without a gap"
-PARKED = "only poison is parked, and what stands behind it"
+DEAD_LETTERS = "only poison is parked, and what stands behind it"
 
 INVARIANTS: Mapping[str, Find] = {
     QUIET: _unsent_or_unread,
@@ -176,8 +176,8 @@ INVARIANTS: Mapping[str, Find] = {
     TWICE: _applied_twice,
     SENT_ORDER: _sent_out_of_order,
     APPLIED_ORDER: _applied_out_of_order,
-    PARKED: _parked_without_cause,
-    "each record that is no event is parked once": _unreadable_not_parked,
+    DEAD_LETTERS: _dead_lettered_without_cause,
+    "each record that is no event is parked once": _unreadable_not_dead_lettered,
     "what a client was told is committed stays so": _undone,
     "credit is within its limit at every step, and both sides agree": _credit_is_wrong,
 }

@@ -19,7 +19,7 @@ def line_of(outcome: Outcome) -> Text:
     return Text.assemble(
         mark,
         f"seed {outcome.seed:<6} {outcome.workload:<14} {outcome.events:>7,} events  {outcome.applied:>7,} applied  "
-        f"{outcome.parked:>5,} parked  {outcome.duplicates:>6,} repeated  {faults:>3} faults{rest}",
+        f"{outcome.dead_letters:>5,} parked  {outcome.duplicates:>6,} repeated  {faults:>3} faults{rest}",
     )
 
 

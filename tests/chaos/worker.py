@@ -22,12 +22,12 @@ from aiokafka import AIOKafkaProducer
 
 from shared.database import Sessions, dsn_of, open_database
 from shared.messaging import failpoints
-from shared.messaging.consumer import Consumer
-from shared.messaging.consumers import Consumers
-from shared.messaging.lease import Lease
-from shared.messaging.publisher import Publisher
-from shared.messaging.relay import Relay
-from shared.messaging.wakeup import Notifier
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.outbox.lease import Lease
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.wake_up import Notifier
 from tests.chaos.accounts import BROKEN_CENTS, READER, REFUSED_CENTS, STEP_CENTS, TOPIC, Workload, operate, reader
 from tests.chaos.mutants import MUTANTS
 
@@ -142,8 +142,8 @@ def _sending(plan: Plan, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None
 
 def _receiving(plan: Plan, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
     database = open_database(plan.reader_url, service="reader", pool_size=2)
-    consumers = Consumers(
-        [Consumer(name=READER, subscription=reader(plan.workload), sessions=database.sessions)],
+    consumers = ConsumerGroups(
+        [ConsumerWorker(name=READER, subscription=reader(plan.workload), sessions=database.sessions)],
         bootstrap_servers=plan.kafka,
         client_id=plan.name,
         topic_prefix=plan.topic_prefix,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from shared.events.contract import EVENT_TYPES, Event
-from shared.messaging.subscription import Subscription
+from shared.messaging.consumer.subscription import Subscription
 from tests.architecture.source import SERVICES, modules_under
 
 for name in SERVICES:
@@ -31,7 +31,7 @@ def senders() -> dict[str, set[str]]:
     for service in SERVICES:
         for module in modules_under(f"services/{service}"):
             imports = set(module.imports())
-            if ("shared.messaging.outbox", "record") in imports:
+            if ("shared.messaging.outbox.outbox", "record") in imports:
                 for imported in imports & types.keys():
                     sent[types[imported]].add(service)  # type: ignore[index]  # keys of `types` have a name
     return sent

@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.events.contract import Event
 from shared.events.golden import golden_examples
-from shared.messaging.outbox import dataschema_of
+from shared.messaging.outbox.outbox import dataschema_of
 from tests.architecture.source import CHECKOUT
 from tests.contracts.compatibility import breaking_changes
 from tests.contracts.events import CONTRACTS

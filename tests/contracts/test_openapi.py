@@ -145,7 +145,7 @@ def _reading(document: dict[str, Any]) -> Operations:
 
 
 def _example(parameter: re.Match[str]) -> str:
-    return "17" if parameter[1] == "parked_id" else str(new_id())
+    return "17" if parameter[1] == "dead_letter_id" else str(new_id())
 
 
 def _may_lack_its_database(operation: dict[str, Any]) -> bool:

@@ -20,12 +20,12 @@ from shared.events.golden import golden_examples
 from shared.events.orders import OrderConfirmed, OrderShipped
 from shared.ids import new_id
 from shared.messaging.envelope import encode_headers
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.outbox import dataschema_of
+from shared.messaging.outbox.outbox import dataschema_of
+from shared.messaging.topics import create_topics
 from tests.architecture.source import CHECKOUT
 
 SCRIPT = CHECKOUT / "docs" / "examples" / "outside_subscriber.py"
-FIRST_LINE_SECONDS = 60
+FIRST_LINE_TIMEOUT_SECONDS = 60
 """Starting Python and joining a group take a while on a busy machine."""
 
 Send = Callable[[Event, UUID], Awaitable[None]]
@@ -134,5 +134,5 @@ def _json_of(event_type: str) -> bytes:
 
 
 async def _line(printed: asyncio.StreamReader) -> str:
-    async with asyncio.timeout(FIRST_LINE_SECONDS):
+    async with asyncio.timeout(FIRST_LINE_TIMEOUT_SECONDS):
         return (await printed.readline()).decode().strip()

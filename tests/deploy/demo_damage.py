@@ -110,7 +110,7 @@ DAMAGES = (
     Damage(
         "a parked event",
         "users",
-        """INSERT INTO parked_event (consumer, topic, partition, "offset", key, headers, payload, reason)
+        """INSERT INTO dead_letter (consumer, topic, partition, "offset", key, headers, payload, reason)
            VALUES ('users.orders', 'orders', 0, 1, 'k', '{}', '', 'refused')""",
         {"no event is parked": "users: users.orders parked an event of orders k: refused"},
     ),

@@ -34,11 +34,11 @@ class Server:
         raise answer("the connection broke")
 
     async def ask(
-        self, send: Callable[[Client], Awaitable[Answer]], *, patience_seconds: float = 10
+        self, send: Callable[[Client], Awaitable[Answer]], *, timeout_seconds: float = 10
     ) -> tuple[Answer, Client]:
         app = Starlette(routes=[Route("/{path:path}", self.answer, methods=["POST"])])
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway") as http:
-            client = Client(http, patience_seconds=patience_seconds)
+            client = Client(http, timeout_seconds=timeout_seconds)
             return await send(client), client
 
 
@@ -47,7 +47,7 @@ async def _place(client: Client) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "reason"),
+    ("error", "reason"),
     [
         (AWAY, "502 status_502"),
         (JSONResponse({"code": "keys_unavailable"}, status_code=503), "503 keys_unavailable"),
@@ -56,9 +56,9 @@ async def _place(client: Client) -> Answer:
     ],
 )
 async def test_a_request_that_got_no_answer_of_its_own_is_repeated_with_its_key(
-    trouble: Response | type[httpx2.TransportError], reason: str
+    error: Response | type[httpx2.TransportError], reason: str
 ) -> None:
-    server = Server(trouble, TAKEN)
+    server = Server(error, TAKEN)
 
     answer, client = await server.ask(_place)
 
@@ -77,7 +77,7 @@ async def test_a_refusal_is_an_answer() -> None:
 
 async def test_patience_ends() -> None:
     with pytest.raises(Unanswered, match="POST /v1/orders: 502 status_502"):
-        await Server(AWAY).ask(_place, patience_seconds=0)
+        await Server(AWAY).ask(_place, timeout_seconds=0)
 
 
 async def test_who_has_an_old_token_signs_in_again() -> None:

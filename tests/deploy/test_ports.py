@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from deploy.local.ports import PortTaken, free_port, refuse_taken_ports
+from deploy.local.ports import PortTaken, check_ports_are_free, free_port
 
 
 def test_a_taken_port_is_named_with_its_setting_and_its_holder() -> None:
@@ -16,13 +16,13 @@ def test_a_taken_port_is_named_with_its_setting_and_its_holder() -> None:
         holder.listen()
         taken = holder.getsockname()[1]
 
-        with pytest.raises(PortTaken) as refusal:
-            refuse_taken_ports({"ORDERLY_KAFKA_PORT": free, "ORDERLY_GATEWAY_PORT": taken})
+        with pytest.raises(PortTaken) as problem:
+            check_ports_are_free({"ORDERLY_KAFKA_PORT": free, "ORDERLY_GATEWAY_PORT": taken})
 
-    assert f"Port {taken} is taken by " in str(refusal.value)
-    assert f"(pid {os.getpid()})" in str(refusal.value)
-    assert "Set ORDERLY_GATEWAY_PORT to use another." in str(refusal.value)
-    assert "ORDERLY_KAFKA_PORT" not in str(refusal.value)
+    assert f"Port {taken} is taken by " in str(problem.value)
+    assert f"(pid {os.getpid()})" in str(problem.value)
+    assert "Set ORDERLY_GATEWAY_PORT to use another." in str(problem.value)
+    assert "ORDERLY_KAFKA_PORT" not in str(problem.value)
 
 
 def test_a_port_that_was_closed_a_moment_ago_is_free() -> None:
@@ -30,4 +30,4 @@ def test_a_port_that_was_closed_a_moment_ago_is_free() -> None:
     with closing(socket.create_server(("127.0.0.1", port))) as holder, socket.create_connection(("127.0.0.1", port)):
         holder.accept()[0].close()
 
-    refuse_taken_ports({"ORDERLY_GATEWAY_PORT": port})
+    check_ports_are_free({"ORDERLY_GATEWAY_PORT": port})

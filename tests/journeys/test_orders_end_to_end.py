@@ -14,7 +14,7 @@ from deploy.demo.invariants import check_once_settled, connected
 from services.orders.catalogue import import_products
 from services.orders.schemas import NewProduct
 from shared.database import open_database
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.topics import create_topics
 from tests.databases import DatabaseFactory, for_asyncpg
 from tests.journeys.processes import SERVICES, Customer, RunningServices, environment_of
 from tests.mail import MailCatcher

@@ -8,7 +8,7 @@ from shared.events.contract import Event
 from shared.events.orders import OrderConfirmed, OrderLine
 from shared.events.users import UserCreated
 from shared.ids import new_id
-from shared.messaging.slices import apply_slice
+from shared.messaging.consumer.batch import apply_batch
 from tests.builders import received
 
 SUBSCRIPTIONS = {subscription.topic: subscription for subscription in (users, orders)}
@@ -43,6 +43,6 @@ async def apply(sessions: Sessions, *events: Event, first_sequence: int = 1, eve
         sequences[event.key] = sequences.get(event.key, first_sequence - 1) + 1
         batch.append(received(event, sequence=sequences[event.key], event_id=event_id))
     async with sessions.begin() as session:
-        await apply_slice(
+        await apply_batch(
             session, consumer=f"notifications.{subscription.topic}", subscription=subscription, events=batch
         )

@@ -14,7 +14,7 @@ from services.orders.subscribers import users
 from shared.database import Sessions
 from shared.events.contract import Event
 from shared.events.users import CreditRefused, CreditReserved
-from shared.messaging.slices import apply_slice
+from shared.messaging.consumer.batch import apply_batch
 from tests.builders import received
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -83,7 +83,7 @@ class Shop:
             self._sequences[event.key] += 1
             records.append(received(event, sequence=self._sequences[event.key]))
         async with self.sessions.begin() as session:
-            await apply_slice(session, consumer="orders.users", subscription=users, events=records)
+            await apply_batch(session, consumer="orders.users", subscription=users, events=records)
 
     async def make_overdue(self, *orders: dict[str, Any]) -> None:
         """Them, and those whose numbers begin as theirs do."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import orjson
 
 from services.orders.jobs import REPUBLISHED
-from shared.events.orders import OrderRestated
+from shared.events.orders import OrderSnapshot
 from shared.operations.sending import Sending
 from tests.orders.shop import CUSTOMER, Shop
 
@@ -48,16 +48,16 @@ async def test_orders_are_told_of_whole_and_nothing_happens_to_them(shop: Shop) 
 
     told = (await shop.events("orders"))[told_before:]
     assert [(type_, data["order_id"], data["status"]) for type_, data in told] == [
-        ("order.restated", shipped["id"], "shipped"),
-        ("order.restated", pending["id"], "pending"),
+        ("order.snapshot", shipped["id"], "shipped"),
+        ("order.snapshot", pending["id"], "pending"),
     ]
-    restated = OrderRestated.model_validate_json(orjson.dumps(told[0][1]))
-    assert [(line.sku, line.quantity, line.unit_price_cents) for line in restated.lines] == [
+    snapshot_of = OrderSnapshot.model_validate_json(orjson.dumps(told[0][1]))
+    assert [(line.sku, line.quantity, line.unit_price_cents) for line in snapshot_of.lines] == [
         ("A", 2, 250),
         ("B", 1, 250),
     ]
-    assert (restated.user_id, restated.total_cents, restated.refunded_cents) == (CUSTOMER, 750, 0)
-    assert restated.placed_at == datetime.fromisoformat(before[0]["created_at"])
+    assert (snapshot_of.user_id, snapshot_of.total_cents, snapshot_of.refunded_cents) == (CUSTOMER, 750, 0)
+    assert snapshot_of.placed_at == datetime.fromisoformat(before[0]["created_at"])
     assert [await shop.read(order) for order in (shipped, pending)] == before
 
 
@@ -67,6 +67,6 @@ async def test_since_leaves_out_the_orders_that_have_not_changed(shop: Shop) -> 
     since = datetime.now(UTC)
     await shop.act(changed, "cancel", as_=shop.customer())
     await republish(shop, "orders", since=since)
-    told = [data["order_id"] for type_, data in await shop.events("orders") if type_ == "order.restated"]
+    told = [data["order_id"] for type_, data in await shop.events("orders") if type_ == "order.snapshot"]
     assert told == [changed["id"]]
     assert old["id"] not in told

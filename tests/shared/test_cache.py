@@ -95,7 +95,7 @@ async def test_readers_that_miss_together_load_once_however_quick_the_load_is(
 async def test_a_forgotten_value_is_loaded_anew(cache: Cache, source: Source) -> None:
     await reading(cache, source)
     source.cents = 2
-    await cache.forget("price:1", "price:unknown")
+    await cache.invalidate("price:1", "price:unknown")
     assert await reading(cache, source) == Price(cents=2)
 
 
@@ -104,7 +104,7 @@ async def test_a_load_begun_before_the_change_stores_nothing_after_it(cache: Cac
     slow_reader = asyncio.ensure_future(reading(cache, source))
     await source.reading.wait()
     source.cents = 2
-    await cache.forget("price:1")
+    await cache.invalidate("price:1")
     source.gate.set()
     assert await slow_reader == Price(cents=1)
     assert await reading(cache, source) == Price(cents=2)
@@ -173,7 +173,7 @@ async def test_services_on_one_valkey_do_not_see_each_other(cache: Cache, source
     other = open_cache(valkey_url, prefix="other")
     await reading(cache, source)
     await reading(other, source)
-    await other.forget("price:1")
+    await other.invalidate("price:1")
     await other.close()
     assert source.loads == 2
 
@@ -202,7 +202,7 @@ async def silent_server() -> AsyncIterator[SilentServer]:
 
 async def use_all(cache: Cache, source: Source) -> list[Price]:
     prices = [await reading(cache, source) for _ in range(5)]
-    await cache.forget("price:1")
+    await cache.invalidate("price:1")
     return prices
 
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.errors import NotFound, Refusal, TooManyRequests, Unauthenticated
+from shared.errors import NotFound, Problem, TooManyRequests, Unauthenticated
 
 
 class OrderNotFound(NotFound):
@@ -37,7 +37,7 @@ def test_the_text_is_the_detail_or_else_the_title() -> None:
 
 
 def test_what_a_refusal_carries_is_its_own() -> None:
-    first, second = Refusal(extra={"a": 1}), Refusal()
+    first, second = Problem(extra={"a": 1}), Problem()
     first.extra["b"] = 2
     assert (second.extra, second.headers) == ({}, {})
 

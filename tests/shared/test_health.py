@@ -10,17 +10,18 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
-from shared.health import Check, Health, Unhealthy, always_alive, health_router
+from shared.health import Check, Health, Unhealthy, always_alive
 from shared.http.auth import access_matrix
+from shared.http.health import health_router
 
 
 async def fine() -> None:
     pass
 
 
-def failing(trouble: Exception) -> Check:
+def failing(error: Exception) -> Check:
     async def check() -> None:
-        raise trouble
+        raise error
 
     return check
 
@@ -75,7 +76,7 @@ async def test_only_what_is_critical_makes_it_unhealthy(failed: str, status: str
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("error", "words"),
     [
         (ConnectionRefusedError("db.internal:5432"), "unreachable"),
         (TimeoutError("db.internal"), "timed out"),
@@ -83,11 +84,11 @@ async def test_only_what_is_critical_makes_it_unhealthy(failed: str, status: str
         (Unhealthy("oldest event waits for 75 s"), "oldest event waits for 75 s"),
     ],
 )
-async def test_the_page_names_the_kind_of_trouble_and_the_log_all_of_it(trouble: Exception, words: str) -> None:
+async def test_the_page_names_the_kind_of_trouble_and_the_log_all_of_it(error: Exception, words: str) -> None:
     with capture_logs() as logs:
-        report = await make_health(database=failing(trouble)).report()
+        report = await make_health(database=failing(error)).report()
     assert report.checks["database"].error == words
-    assert [(line["event"], line["exc_info"]) for line in logs] == [("health_check_failed", trouble)]
+    assert [(line["event"], line["exc_info"]) for line in logs] == [("health_check_failed", error)]
 
 
 async def test_a_check_that_hangs_is_cut_off_and_holds_up_no_other() -> None:
@@ -112,8 +113,8 @@ async def test_only_changes_are_logged() -> None:
     troubles: list[Exception | None] = [down, down, down, None, None, down]
 
     async def check() -> None:
-        if trouble := troubles.pop(0):
-            raise trouble
+        if error := troubles.pop(0):
+            raise error
 
     health = make_health(database=check)
     with capture_logs() as logs:

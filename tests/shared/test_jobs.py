@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from shared.database import Database, Sessions, dsn_of, open_database
-from shared.jobs import JobRunner, Jobs, enqueue, forget_job_log
+from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
 from shared.telemetry import continued_trace, current_traceparent
 from tests.databases import DatabaseFactory
 from tests.shared.messaging.scenario import until
@@ -87,7 +87,7 @@ async def test_a_delayed_job_waits_and_a_waiting_runner_notices_new_ones_at_once
 async def test_a_job_that_fails_is_tried_again_and_held_at_last(database: Database, database_url: str) -> None:
     jobs, tries = Jobs(), []
 
-    @jobs.task("fail", attempts=3, first_delay=timedelta(milliseconds=10))
+    @jobs.task("fail", attempts=3, initial_delay=timedelta(milliseconds=10))
     async def fail(_sessions: Sessions, _payload: bytes) -> None:
         tries.append(1)
         raise ZeroDivisionError
@@ -158,7 +158,7 @@ async def test_the_log_of_jobs_does_not_grow_for_ever(database: Database) -> Non
     deleted: list[int] = []
     while not deleted or deleted[-1]:
         async with database.sessions.begin() as session:
-            deleted.append(await forget_job_log(session, older_than=timedelta(days=7), limit=1))
+            deleted.append(await purge_job_log(session, older_than=timedelta(days=7), limit=1))
     assert deleted == [2, 2, 0]
     async with database.sessions() as session:
         for table in ("pgqueuer_log", "pgqueuer_statistics"):

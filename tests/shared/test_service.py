@@ -17,8 +17,8 @@ from shared import service
 from shared.database import Sessions
 from shared.health import Unhealthy
 from shared.jobs import Jobs, enqueue
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.outbox import record
+from shared.messaging.outbox.outbox import record
+from shared.messaging.topics import create_topics
 from shared.service import create_service
 from shared.settings import ServiceSettings
 from tests.databases import DatabaseFactory
@@ -252,7 +252,7 @@ async def test_a_process_of_the_relay_leads_and_neither_consumes_nor_answers_nor
     async with client_of(app) as client, started(app):
         await until(leads(app), what="the relay led")
         assert (await client.get("/health")).json()["checks"]["consumers"]["status"] == "healthy"
-        assert (await client.get("/v1/operations/test/parked-events")).status_code == 404
+        assert (await client.get("/v1/operations/test/dead-letters")).status_code == 404
     assert not held.begun.is_set()
     await close(app)
 
@@ -263,18 +263,18 @@ async def test_a_process_of_api_and_jobs_does_both_and_never_leads(make_service:
     async with client_of(app) as client, started(app):
         await held.begin(app)
         held.may_end.set()
-        assert (await client.get("/v1/operations/test/parked-events")).status_code == 401
+        assert (await client.get("/v1/operations/test/dead-letters")).status_code == 401
     assert await rows_of(app).count("relay_lease") == 0
     await close(app)
 
 
 async def test_a_loop_that_fails_is_started_again_and_one_that_returns_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "RESTART_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(service, "RESTART_DELAY_SECONDS", 0)
     outcomes: list[Exception | None] = [ZeroDivisionError(), OSError(), None]
 
     async def loop() -> None:
-        if fault := outcomes.pop(0):
-            raise fault
+        if error := outcomes.pop(0):
+            raise error
 
     with capture_logs() as logs:
         async with asyncio.timeout(60):

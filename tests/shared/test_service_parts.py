@@ -11,8 +11,8 @@ from shared import service
 from shared.database import dsn_of
 from shared.health import Unhealthy
 from shared.jobs import Jobs
-from shared.messaging.outbox import record
-from shared.messaging.wakeup import CHANNEL
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.wake_up import CHANNEL
 from shared.settings import ServiceSettings
 from tests.databases import DatabaseFactory
 from tests.shared.messaging.scenario import credit_reserved, subscription
@@ -52,7 +52,7 @@ async def test_a_process_is_dead_whose_relay_has_shown_no_sign_of_life_for_a_min
     open_parts: OpenParts, roles: str, seconds: int, is_dead: bool
 ) -> None:
     parts = open_parts(roles=roles)
-    parts.relay._last_turn -= seconds
+    parts.relay._heartbeat_at -= seconds
     if is_dead:
         with pytest.raises(Unhealthy, match=r"^relay$"):
             await service._check_loops(parts)

@@ -14,7 +14,8 @@ from services.users.models import CreditAccount, CreditReservation, UserAccount
 from services.users.subscribers import orders
 from shared.database import Sessions
 from shared.events.contract import Event
-from shared.messaging.slices import SliceResult, apply_slice
+from shared.messaging.consumer.batch import apply_batch
+from shared.messaging.consumer.progress import BatchResult
 from tests.builders import received
 
 PASSWORD = "correct horse battery"
@@ -68,10 +69,10 @@ class FrontDoor:
         token = self.app.state.access_tokens.issue(account, session_id=account.id)
         return {"Authorization": f"Bearer {token}"}
 
-    async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> SliceResult:
+    async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> BatchResult:
         """Hand over one event as the consumer does."""
         async with self.sessions.begin() as session:
-            return await apply_slice(
+            return await apply_batch(
                 session,
                 consumer="users.orders",
                 subscription=orders,

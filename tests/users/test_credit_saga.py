@@ -13,7 +13,7 @@ from services.users.models import CreditReservation
 from shared.events.contract import Event
 from shared.events.orders import OrderCancelled, OrderCreated, OrderRefunded, OrderRejected, OrderShipped
 from shared.ids import new_id
-from shared.messaging.handling import HandlerFailed
+from shared.messaging.consumer.batch import HandlerFailed
 from tests.users.front_door import FrontDoor
 
 

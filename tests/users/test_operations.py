@@ -10,7 +10,7 @@ from services.users.subscribers import orders
 from shared.events.orders import OrderShipped
 from shared.ids import new_id
 from shared.operations.access import Operations
-from tests.shared.operations.standstill import park_all
+from tests.shared.operations.blocked_keys import dead_letter_all
 from tests.users.front_door import FrontDoor, problem
 
 AT = "/v1/operations/users"
@@ -22,14 +22,14 @@ async def admin(users: FrontDoor) -> dict[str, str]:
     return await users.header_of("admin", email="admin@orderly.example")
 
 
-async def park(users: FrontDoor, *, events: int) -> str:
+async def store(users: FrontDoor, *, events: int) -> str:
     """An order whose first event is parked, and the others behind it; its key."""
     order_id, user_id = new_id(), new_id()
 
     def event(_sequence: int) -> OrderShipped:
         return OrderShipped(order_id=order_id, number="O-1", user_id=user_id, total_cents=100, currency="GBP")
 
-    await park_all(users.sessions, event, events=events, consumer="users.orders", handlers=orders)
+    await dead_letter_all(users.sessions, event, events=events, consumer="users.orders", handlers=orders)
     return str(order_id)
 
 
@@ -62,62 +62,62 @@ async def send_by_hand(users: FrontDoor) -> None:
 
 
 async def test_parked_events_are_listed_in_pages_and_by_filters(users: FrontDoor, admin: dict[str, str]) -> None:
-    key, other = await park(users, events=2), await park(users, events=1)
-    first = (await get(users, "/parked-events", admin, limit=2)).json()
-    rest = (await get(users, "/parked-events", admin, limit=2, cursor=first["next_cursor"])).json()
+    key, other = await store(users, events=2), await store(users, events=1)
+    first = (await get(users, "/dead-letters", admin, limit=2)).json()
+    rest = (await get(users, "/dead-letters", admin, limit=2, cursor=first["next_cursor"])).json()
     assert [(event["key"], event["reason"]) for event in first["items"] + rest["items"]] == [
         (key, "refused"),
-        (key, "behind"),
+        (key, "blocked"),
         (other, "refused"),
     ]
     assert rest["next_cursor"] is None
-    for params, count in (({"key": key}, 2), ({"parked_for": "behind"}, 1), ({"type": "order.created"}, 0)):
-        assert len((await get(users, "/parked-events", admin, **params)).json()["items"]) == count
+    for params, count in (({"key": key}, 2), ({"parked_for": "blocked"}, 1), ({"type": "order.created"}, 0)):
+        assert len((await get(users, "/dead-letters", admin, **params)).json()["items"]) == count
 
 
 async def test_a_parked_event_is_shown_whole_and_one_that_is_not_there_is_a_problem(
     users: FrontDoor, admin: dict[str, str]
 ) -> None:
-    key = await park(users, events=1)
-    (listed,) = (await get(users, "/parked-events", admin)).json()["items"]
-    shown = (await get(users, f"/parked-events/{listed['id']}", admin)).json()
+    key = await store(users, events=1)
+    (listed,) = (await get(users, "/dead-letters", admin)).json()["items"]
+    shown = (await get(users, f"/dead-letters/{listed['id']}", admin)).json()
     assert (shown["key"], shown["headers"]["ce_type"], shown["actions"]) == (key, "order.shipped", [])
     assert f'"order_id":"{key}"' in shown["payload"]
-    assert problem(await get(users, "/parked-events/999", admin)) == (404, "parked_event_not_found")
+    assert problem(await get(users, "/dead-letters/999", admin)) == (404, "dead_letter_not_found")
 
 
 async def test_a_dry_run_of_a_replay_says_what_a_replay_then_does(users: FrontDoor, admin: dict[str, str]) -> None:
-    key = await park(users, events=3)
-    planned = (await post(users, "/parked-events/replays", admin, all=True, dry_run=True)).json()
-    assert len((await get(users, "/parked-events", admin)).json()["items"]) == 3
-    done = (await post(users, "/parked-events/replays", admin, key=key)).json()
+    key = await store(users, events=3)
+    planned = (await post(users, "/dead-letters/replays", admin, all=True, dry_run=True)).json()
+    assert len((await get(users, "/dead-letters", admin)).json()["items"]) == 3
+    done = (await post(users, "/dead-letters/replays", admin, key=key)).json()
     (plan,), (outcome,) = planned["keys"], done["keys"]
     assert (planned["dry_run"], planned["applied"], plan["waiting"], plan["first"]["sequence"]) == (True, 0, 3, 1)
     assert (done["applied"], outcome["key"], outcome["applied"], outcome["stopped_by"]) == (3, key, 3, None)
     caller_id = (await users.client.get("/v1/users/me", headers=admin)).json()["id"]
-    shown = (await get(users, f"/parked-events/{plan['first']['id']}", admin)).json()
+    shown = (await get(users, f"/dead-letters/{plan['first']['id']}", admin)).json()
     assert (shown["resolution"], [action["actor"] for action in shown["actions"]]) == ("replayed", [caller_id])
 
 
 async def test_a_discard_lets_go_what_stood_behind(users: FrontDoor, admin: dict[str, str]) -> None:
-    await park(users, events=3)
-    (first, *_) = (await get(users, "/parked-events", admin)).json()["items"]
+    await store(users, events=3)
+    (first, *_) = (await get(users, "/dead-letters", admin)).json()["items"]
     asked = {"ids": [first["id"]], "reason": "a test order"}
-    planned = (await post(users, "/parked-events/discards", admin, **asked, dry_run=True)).json()
-    done = (await post(users, "/parked-events/discards", admin, **asked)).json()
+    planned = (await post(users, "/dead-letters/discards", admin, **asked, dry_run=True)).json()
+    done = (await post(users, "/dead-letters/discards", admin, **asked)).json()
     assert planned == {"dry_run": True, "events": [first], "drained": 0}
     assert done == {"dry_run": False, "events": [first], "drained": 2}
-    assert (await get(users, "/parked-events", admin)).json()["items"] == []
+    assert (await get(users, "/dead-letters", admin)).json()["items"] == []
 
 
 @pytest.mark.parametrize(
     ("path", "body", "expected"),
     [
-        ("/parked-events/replays", {}, (422, "nothing_selected")),
-        ("/parked-events/discards", {"reason": "because"}, (422, "nothing_selected")),
-        ("/parked-events/discards", {"reason": "because", "ids": [1], "key": "k"}, (422, "nothing_selected")),
-        ("/parked-events/discards", {"reason": "because", "ids": [999]}, (404, "parked_event_not_found")),
-        ("/parked-events/discards", {"reason": "", "key": "k"}, (422, "validation_failed")),
+        ("/dead-letters/replays", {}, (422, "nothing_selected")),
+        ("/dead-letters/discards", {"reason": "because"}, (422, "nothing_selected")),
+        ("/dead-letters/discards", {"reason": "because", "ids": [1], "key": "k"}, (422, "nothing_selected")),
+        ("/dead-letters/discards", {"reason": "because", "ids": [999]}, (404, "dead_letter_not_found")),
+        ("/dead-letters/discards", {"reason": "", "key": "k"}, (422, "validation_failed")),
         ("/outbox/resends", {"since": "2026-11-23T10:00:00"}, (422, "validation_failed")),
         ("/republications", {"types": ["orders"]}, (422, "not_republished")),
     ],

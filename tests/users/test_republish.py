@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from services.users.commands import update_profile
 from services.users.jobs import REPUBLISHED
 from services.users.models import UserAccount
-from shared.messaging.republish import count_aggregates, republish_page
+from shared.messaging.outbox.republish import count_aggregates, republish_page
 from shared.operations.sending import NotRepublished, Sending
 from tests.users.front_door import FrontDoor
 
@@ -24,7 +24,7 @@ async def republish(users: FrontDoor, *types: str) -> None:
 
 
 async def test_every_user_is_told_of_as_they_are_now(users: FrontDoor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.messaging.republish.PAGE_ROWS", 2)
+    monkeypatch.setattr("shared.messaging.outbox.republish.PAGE_ROWS", 2)
     monkeypatch.setattr("shared.operations.sending.PAGE_ROWS", 2)
     accounts = [await users.account(email=f"user-{n}@orderly.example") for n in range(5)]
     await republish(users)

@@ -68,8 +68,8 @@ async def test_an_unknown_account_costs_as_much_as_a_wrong_password() -> None:
 
     async def seconds(stored_hash: str | None) -> float:
         started_at = time.process_time()
-        verdict = await passwords.verify(SecretStr("wrong password"), stored_hash=stored_hash)
-        assert not verdict.is_right
+        check = await passwords.verify(SecretStr("wrong password"), stored_hash=stored_hash)
+        assert not check.is_right
         return time.process_time() - started_at
 
     known = min([await seconds(stored) for _ in range(5)])

@@ -1,7 +1,7 @@
-"""The tables that every service has: outbox, inbox, parked events, idempotency keys."""
+"""The tables that every service has: outbox, inbox, dead letters, operations, idempotency keys."""
 
 from shared.http import idempotency
-from shared.messaging import schema
+from shared.messaging.storage import ddl
 from shared.migrations.runner import run_script
 
 revision = "0001"
@@ -11,10 +11,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    run_script(schema.V1_UP)
+    run_script(ddl.V1_UP)
     run_script(idempotency.SCHEMA_UP)
 
 
 def downgrade() -> None:
     run_script(idempotency.SCHEMA_DOWN)
-    run_script(schema.V1_DOWN)
+    run_script(ddl.V1_DOWN)

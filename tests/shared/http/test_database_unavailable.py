@@ -196,17 +196,17 @@ async def test_a_fault_that_is_not_the_databases_stays_ours_even_in_a_transactio
 async def test_it_is_logged_once_as_a_warning_and_without_what_was_sent(worker: Worker) -> None:
     with capture_logs() as logs:
         await worker.do(running("SELECT pg_terminate_backend(pg_backend_pid()) THEN SELECT 1"))
-    [trouble, finished] = logs
+    [warning, finished] = logs
     assert (finished["event"], finished["status"]) == ("request_finished", 503)
-    fault = trouble.pop("fault")
-    assert trouble == {
+    error = warning.pop("error")
+    assert warning == {
         "event": "database_unavailable",
         "log_level": "warning",
         "method": "POST",
         "route": "/work",
     }
-    assert "terminating connection" in fault
-    assert NAME not in fault
+    assert "terminating connection" in error
+    assert NAME not in error
 
 
 def test_the_document_says_it_of_the_routes_that_need_the_database(database: Database) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import JSONResponse, Response
 
 from shared.errors import Conflict
-from shared.http.idempotency import IdempotencyKey, forget_old_keys, run_idempotently
+from shared.http.idempotency import IdempotencyKey, purge_idempotency_keys, run_idempotently
 from shared.http.problems import install_problems
 from tests.shared.http.conftest import ClientOf
 
@@ -229,7 +229,7 @@ async def test_old_keys_are_forgotten_in_batches(client: httpx2.AsyncClient, sho
     forgotten = []
     for _ in range(3):
         async with shop.sessions.begin() as session:
-            forgotten.append(await forget_old_keys(session, older_than=timedelta(hours=24), limit=2))
+            forgotten.append(await purge_idempotency_keys(session, older_than=timedelta(hours=24), limit=2))
     assert forgotten == [2, 1, 0]
     assert (await post(client, "young")).headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in (await post(client, "old-0")).headers

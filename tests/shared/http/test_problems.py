@@ -8,7 +8,7 @@ import pytest
 from fastapi import APIRouter, FastAPI, Header, HTTPException, Query
 from pydantic import BaseModel, Field, SecretStr
 
-from shared.errors import Conflict, NotFound, Refusal
+from shared.errors import Conflict, NotFound, Problem
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.openapi import complete_openapi
 from shared.http.problems import ValidationFailed, install_problems, responses
@@ -16,7 +16,7 @@ from shared.http.request_context import RequestContextMiddleware
 from tests.shared.http.conftest import ClientOf
 
 
-class OutOfStock(Refusal):
+class OutOfStock(Problem):
     """Not enough stock.
 
     The second line is for developers.
@@ -219,13 +219,13 @@ def test_the_document_shows_every_refusal_of_a_route_as_a_problem() -> None:
     conflict = documented["409"]["content"]
     assert set(conflict) == {"application/problem+json"}
     assert set(conflict["application/problem+json"]["examples"]) == {"out_of_stock", "conflict"}
-    assert conflict["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
-    assert {"Problem", "FieldProblem"} <= set(document["components"]["schemas"])
+    assert conflict["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/ProblemDetails"}
+    assert {"ProblemDetails", "FieldProblem"} <= set(document["components"]["schemas"])
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
 def test_a_routes_own_422_does_not_hide_the_validation_error() -> None:
-    class TooCheap(Refusal):
+    class TooCheap(Problem):
         """Nothing costs that little."""
 
         status = 422

@@ -129,7 +129,9 @@ async def test_many_first_requests_share_one_fetch(issuer: TokenIssuer) -> None:
 
 
 async def test_tokens_of_a_withdrawn_key_are_refused_though_remembered(issuer: TokenIssuer) -> None:
-    verifier = TokenVerifier(issuer.published, issuer="orderly", keys_kept=timedelta(0), fetch_pause=timedelta(0))
+    verifier = TokenVerifier(
+        issuer.published, issuer="orderly", keys_kept=timedelta(0), min_fetch_interval=timedelta(0)
+    )
     token = issuer.token()
     await verifier.verify(token)
     issuer.keys = KeySet([OKPKey.generate_key("Ed25519", {"kid": "second"})])

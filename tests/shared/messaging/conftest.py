@@ -1,6 +1,7 @@
 """A database with the messaging tables and one table of effects, and a small service made of real parts."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,11 +9,11 @@ import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from shared.database import Database, open_database
-from shared.messaging.consumer import Consumer
-from shared.messaging.consumers import Consumers
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.publisher import partition_of
-from shared.messaging.subscription import Subscription
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.outbox.publisher import partition_of
+from shared.messaging.topics import create_topics
 from tests.databases import DatabaseFactory
 from tests.shared.messaging.consuming import Topic
 from tests.shared.messaging.scenario import CONSUMER, EFFECT_TABLE, subscription
@@ -58,15 +59,16 @@ async def topic(kafka_bootstrap_servers: str, topic_prefix: str) -> AsyncIterato
 
 
 @pytest.fixture
-def consumers_of(kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[..., Consumers]:
+def consumers_of(kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[..., ConsumerGroups]:
     """`consumers_of(database, handlers=...)`: one more member of the test's group."""
 
-    def make(database: Database, *, handlers: Subscription | None = None) -> Consumers:
-        return Consumers(
-            [Consumer(name=CONSUMER, subscription=handlers or subscription(), sessions=database.sessions)],
+    def make(database: Database, *, handlers: Subscription | None = None, **options: Any) -> ConsumerGroups:
+        return ConsumerGroups(
+            [ConsumerWorker(name=CONSUMER, subscription=handlers or subscription(), sessions=database.sessions)],
             bootstrap_servers=kafka_bootstrap_servers,
             client_id="test",
             topic_prefix=topic_prefix,
+            **options,
         )
 
     return make

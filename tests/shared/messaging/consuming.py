@@ -7,7 +7,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaProducer
 
 from shared.database import Database
-from shared.messaging.consumers import Consumers
+from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.envelope import Headers, encode_headers
 from tests.builders import received
 from tests.shared.messaging.scenario import Rows, credit_reserved
@@ -44,7 +44,7 @@ class Topic:
 
 
 @asynccontextmanager
-async def running(consumers: Consumers) -> AsyncIterator[None]:
+async def running(consumers: ConsumerGroups) -> AsyncIterator[None]:
     await consumers.run()
     try:
         yield

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
-from shared.errors import Refusal
+from shared.errors import Problem
 from shared.events.users import CreditRefused, CreditReserved
 from shared.ids import new_id
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.subscription import Subscription
 
 EFFECT_TABLE = """
     CREATE TABLE effect (id bigserial PRIMARY KEY, event_id uuid NOT NULL, key text NOT NULL, sequence bigint NOT NULL)
@@ -25,7 +25,7 @@ REFUSED_CENTS = 666
 BROKEN_CENTS = 667
 
 
-class NotWanted(Refusal):
+class NotWanted(Problem):
     """The test's handler does not want this one."""
 
     status = 409
@@ -75,9 +75,9 @@ class Rows:
         """(key, sequence) of every effect, in the order in which they happened."""
         return [(key, sequence) for key, sequence in await self.of("SELECT key, sequence FROM effect ORDER BY id")]
 
-    async def parked(self) -> list[tuple[str, int | None, str]]:
+    async def dead_letters(self) -> list[tuple[str, int | None, str]]:
         """(key, sequence, reason) of every parked event, in order."""
-        rows = await self.of("SELECT key, sequence, reason FROM parked_event ORDER BY id")
+        rows = await self.of("SELECT key, sequence, reason FROM dead_letter ORDER BY id")
         return [(key, sequence, reason) for key, sequence, reason in rows]
 
     async def count(self, table: str) -> int:

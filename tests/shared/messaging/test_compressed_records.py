@@ -7,14 +7,18 @@ from aiokafka import AIOKafkaProducer
 
 from shared.database import Database
 from shared.ids import new_id
-from shared.messaging.consumers import Consumers
+from shared.messaging.consumer.group import ConsumerGroups
 from tests.shared.messaging.consuming import Topic, effects_are, running
 from tests.shared.messaging.scenario import Rows, until
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 async def test_compressed_records_are_applied(
-    database: Database, topic: Topic, kafka_bootstrap_servers: str, consumers_of: Callable[..., Consumers], codec: str
+    database: Database,
+    topic: Topic,
+    kafka_bootstrap_servers: str,
+    consumers_of: Callable[..., ConsumerGroups],
+    codec: str,
 ) -> None:
     user_id = new_id()
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap_servers, compression_type=codec) as producer:

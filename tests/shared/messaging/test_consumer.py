@@ -12,9 +12,9 @@ from shared.database import Database
 from shared.events.users import CreditReserved
 from shared.health import Unhealthy
 from shared.ids import new_id
-from shared.messaging.consumers import Consumers
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext, Headers
-from shared.messaging.subscription import Subscription
 from tests.shared.messaging.consuming import Topic, effects_are, running
 from tests.shared.messaging.scenario import (
     BROKEN_CENTS,
@@ -27,7 +27,7 @@ from tests.shared.messaging.scenario import (
 
 
 async def test_a_poison_event_stops_its_own_key_only(
-    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     good, refused, broken = new_id(), new_id(), new_id()
     for sequence in range(1, 6):
@@ -38,24 +38,24 @@ async def test_a_poison_event_stops_its_own_key_only(
         await until(effects_are(database, 5 + 2 + 1), what="what can be applied is applied")
         rows = Rows(database.sessions)
 
-        async def all_parked() -> bool:
-            return await rows.count("parked_event") == 3 + 4
+        async def all_dead_letters() -> bool:
+            return await rows.count("dead_letter") == 3 + 4
 
-        await until(all_parked, what="the rest is parked")
+        await until(all_dead_letters, what="the rest is parked")
     assert sequences_by_key(await rows.effects()) == {
         str(good): [1, 2, 3, 4, 5],
         str(refused): [1, 2],
         str(broken): [1],
     }
-    assert sorted(await rows.parked()) == sorted(
+    assert sorted(await rows.dead_letters()) == sorted(
         [
-            (str(refused), 3, "refused"),
-            (str(refused), 4, "behind"),
-            (str(refused), 5, "behind"),
+            (str(refused), 3, "rule_violated"),
+            (str(refused), 4, "blocked"),
+            (str(refused), 5, "blocked"),
             (str(broken), 2, "retrying"),
-            (str(broken), 3, "behind"),
-            (str(broken), 4, "behind"),
-            (str(broken), 5, "behind"),
+            (str(broken), 3, "blocked"),
+            (str(broken), 4, "blocked"),
+            (str(broken), 5, "blocked"),
         ]
     )
 
@@ -74,7 +74,7 @@ async def test_a_poison_event_stops_its_own_key_only(
 async def test_a_record_that_is_no_event_is_parked_and_the_next_ones_flow(
     database: Database,
     topic: Topic,
-    consumers_of: Callable[..., Consumers],
+    consumers_of: Callable[..., ConsumerGroups],
     value: bytes | None,
     headers: Headers,
 ) -> None:
@@ -83,11 +83,11 @@ async def test_a_record_that_is_no_event_is_parked_and_the_next_ones_flow(
     await topic.send(user_id, 1)
     async with running(consumers_of(database)):
         await until(effects_are(database, 1), what="the good event is applied")
-    assert await Rows(database.sessions).parked() == [("\\xff\\x00key", None, "undecodable")]
+    assert await Rows(database.sessions).dead_letters() == [("\\xff\\x00key", None, "undecodable")]
 
 
 async def test_repeated_records_are_applied_once(
-    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     user_id = new_id()
     for sequence in range(1, 4):
@@ -100,7 +100,7 @@ async def test_repeated_records_are_applied_once(
 async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
     database: Database,
     topic: Topic,
-    consumers_of: Callable[..., Consumers],
+    consumers_of: Callable[..., ConsumerGroups],
     committed: Callable[[UUID], Awaitable[int | None]],
 ) -> None:
     user_id = new_id()
@@ -115,7 +115,7 @@ async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
 
 
 async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
-    database: Database, topic: Topic, consumers_of: Callable[..., Consumers], postgres_admin_url: str
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups], postgres_admin_url: str
 ) -> None:
     user_id = new_id()
     name = database.engine.url.database
@@ -136,17 +136,15 @@ async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
             await connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
         await until(effects_are(database, 2), what="the second is applied")
     await admin.dispose()
-    assert (await rows.effects(), await rows.parked()) == ([(str(user_id), 1), (str(user_id), 2)], [])
+    assert (await rows.effects(), await rows.dead_letters()) == ([(str(user_id), 1), (str(user_id), 2)], [])
 
 
 async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
     database: Database,
     topic: Topic,
-    consumers_of: Callable[..., Consumers],
-    monkeypatch: pytest.MonkeyPatch,
+    consumers_of: Callable[..., ConsumerGroups],
 ) -> None:
-    monkeypatch.setattr("shared.messaging.consumers.LONGEST_TURN_SECONDS", 1.0)
-    consumers = consumers_of(database)
+    consumers = consumers_of(database, max_heartbeat_age_seconds=1.0)
     async with running(consumers), database.sessions() as blocker:
         await asyncio.sleep(1.5)
         await consumers.check()
@@ -154,7 +152,7 @@ async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
         await topic.send(new_id(), 1)
 
         async def is_stalled() -> bool:
-            return consumers.stalled() == [CONSUMER]
+            return consumers.stuck() == [CONSUMER]
 
         await until(is_stalled, seconds=8, what="the stuck consumer is noticed")
         with pytest.raises(Unhealthy, match=CONSUMER):
@@ -162,13 +160,13 @@ async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
         await blocker.rollback()
 
         async def has_recovered() -> bool:
-            return consumers.stalled() == []
+            return consumers.stuck() == []
 
         await until(has_recovered, what="it recovers")
 
 
 async def test_a_consumer_whose_coordination_died_is_replaced(
-    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     """Seed 1010 of the workload `orders`: a socket's error, which aiokafka does not foresee, ended it for good."""
     user_id = new_id()
@@ -176,7 +174,8 @@ async def test_a_consumer_whose_coordination_died_is_replaced(
     async with running(consumers):
         await topic.send(user_id, 1)
         await until(effects_are(database, 1), what="the first is applied")
-        (subscriber,) = consumers._subscribers.values()
+        (member,) = consumers._members
+        subscriber = member._subscriber
         assert subscriber.consumer is not None
         coordinator = subscriber.consumer._coordinator
         coordinator.ensure_coordinator_known = _closed
@@ -192,7 +191,7 @@ async def _closed() -> None:
 
 
 async def test_members_share_the_work_and_keep_each_key_in_order(
-    database: Database, topic: Topic, consumers_of: Callable[..., Consumers]
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     users = [new_id() for _ in range(4)]
     async with running(consumers_of(database)):
@@ -211,7 +210,7 @@ async def test_members_share_the_work_and_keep_each_key_in_order(
 async def test_a_slow_backlog_is_taken_in_short_batches(
     database: Database,
     topic: Topic,
-    consumers_of: Callable[..., Consumers],
+    consumers_of: Callable[..., ConsumerGroups],
     committed: Callable[[UUID], Awaitable[int | None]],
 ) -> None:
     """Seed 5004 of the workload `slow-consumer`: a member worked on at 1,000 records whose partitions it had lost."""

@@ -7,11 +7,11 @@ from prometheus_client import REGISTRY
 
 from shared.database import Database, dsn_of
 from shared.ids import new_id
-from shared.messaging.consumer import Consumer
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.outbox import record
-from shared.messaging.publisher import Publisher
-from shared.messaging.relay import Relay
+from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.topics import create_topics
 from tests.builders import received, record_of
 from tests.shared.messaging.scenario import REFUSED_CENTS, Rows, credit_reserved, subscription, until
 
@@ -29,8 +29,8 @@ async def test_a_consumer_counts_what_it_applied_saw_again_missed_and_parked(dat
         received(credit_reserved(user_id), sequence=3),
         received(credit_reserved(cents=REFUSED_CENTS), sequence=1),
     ]
-    consumer = Consumer(name=name, subscription=subscription(), sessions=database.sessions)
-    await consumer._apply([record_of(event) for event in events])
+    consumer = ConsumerWorker(name=name, subscription=subscription(), sessions=database.sessions)
+    await consumer.apply([record_of(event) for event in events])
     of_consumer = {
         (sample.name, sample.labels.get("type") or sample.labels.get("reason")): sample.value
         for metric in REGISTRY.collect()
@@ -41,10 +41,10 @@ async def test_a_consumer_counts_what_it_applied_saw_again_missed_and_parked(dat
         ("consumer_applied_total", "user.credit_reserved"): 2,
         ("consumer_duplicates_total", None): 1,
         ("consumer_gaps_total", None): 1,
-        ("consumer_parked_total", "refused"): 1,
+        ("consumer_dead_letters_total", "rule_violated"): 1,
         ("consumer_retries_total", None): 1,  # as a whole, then with a savepoint for the one that was refused
         ("consumer_end_to_end_seconds_count", None): 2,
-        ("consumer_slice_seconds_count", None): 1,
+        ("consumer_batch_seconds_count", None): 1,
     }
 
 

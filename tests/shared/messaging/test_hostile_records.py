@@ -8,8 +8,8 @@ import pytest
 
 from shared.database import Database
 from shared.ids import new_id
-from shared.messaging.consumer import Consumer
-from shared.messaging.envelope import LONGEST_KEY, Record
+from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.envelope import MAX_KEY_LENGTH, Record
 from tests.builders import received, record_of
 from tests.shared.messaging.scenario import CONSUMER, Rows, credit_reserved, subscription
 
@@ -18,10 +18,10 @@ SOON_SECONDS = 10.0
 
 async def consumed(database: Database, *records: Record) -> None:
     """Twice, as after a crash."""
-    consumer = Consumer(name=CONSUMER, subscription=subscription(), sessions=database.sessions)
+    consumer = ConsumerWorker(name=CONSUMER, subscription=subscription(), sessions=database.sessions)
     async with asyncio.timeout(SOON_SECONDS):
-        await consumer._apply(records)
-        await consumer._apply(records)
+        await consumer.apply(records)
+        await consumer.apply(records)
 
 
 def with_header(name: str, value: bytes) -> Record:
@@ -51,8 +51,8 @@ async def test_an_envelope_that_means_nothing(database: Database, header: str, v
     await consumed(database, bad, good)
     rows = Rows(database.sessions)
     assert await rows.effects() == [(good.key.decode(), 1)]
-    assert await rows.parked() == [(bad.key.decode(), None, "undecodable")]
-    assert await rows.of("SELECT length(error) <= 500 FROM parked_event") == [(True,)]
+    assert await rows.dead_letters() == [(bad.key.decode(), None, "undecodable")]
+    assert await rows.of("SELECT length(error) <= 500 FROM dead_letter") == [(True,)]
 
 
 async def test_the_greatest_sequence_of_all_is_one(database: Database) -> None:
@@ -66,7 +66,7 @@ async def test_a_header_of_any_length(database: Database, header: str) -> None:
     good = record_of(received(credit_reserved(), sequence=1))
     await consumed(database, with_header(header, secrets.token_hex(50_000).encode()), good)
     assert (good.key.decode(), 1) in await Rows(database.sessions).effects()
-    assert await Rows(database.sessions).parked() == []
+    assert await Rows(database.sessions).dead_letters() == []
 
 
 @pytest.mark.parametrize("key", [secrets.token_hex(50_000).encode(), b"\xff" * 3_000, "ю".encode() * 3_000])
@@ -78,6 +78,10 @@ async def test_a_key_of_any_length(database: Database, key: bytes) -> None:
     await consumed(database, bad, worse, good)
     rows = Rows(database.sessions)
     assert await rows.effects() == [(good.key.decode(), 1)]
-    parked = await rows.parked()
-    assert [(len(name), sequence, reason) for name, sequence, reason in parked] == [(LONGEST_KEY, 1, "invalid")] * 2
-    assert [name.rpartition(":")[2] for name, _, _ in parked] == [sha256(each.key).hexdigest() for each in (bad, worse)]
+    dead_letter = await rows.dead_letters()
+    assert [(len(name), sequence, reason) for name, sequence, reason in dead_letter] == [
+        (MAX_KEY_LENGTH, 1, "invalid")
+    ] * 2
+    assert [name.rpartition(":")[2] for name, _, _ in dead_letter] == [
+        sha256(each.key).hexdigest() for each in (bad, worse)
+    ]

@@ -5,7 +5,7 @@ from aiokafka.errors import InvalidTopicError
 from structlog.testing import capture_logs
 
 from shared.events.topics import TOPICS
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.topics import create_topics
 
 
 async def test_topics_that_are_there_already_are_left_alone(kafka_bootstrap_servers: str, topic_prefix: str) -> None:

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from shared.database import dsn_of
-from shared.messaging.lease import Lease
+from shared.messaging.outbox.lease import Lease
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 

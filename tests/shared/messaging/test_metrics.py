@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from shared.messaging.metrics import BatchHistogram
+from shared.patches.prometheus_histogram import BatchHistogram
 
 BOUNDS = (0.25, 1, 30)
 # Halves of halves, so that their sum is exact in whatever order; some are just a bucket's bound.

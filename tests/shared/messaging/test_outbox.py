@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.database import Database
 from shared.ids import new_id
-from shared.messaging.outbox import record
+from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace
 from tests.shared.messaging.scenario import Rows, credit_reserved
 

@@ -9,8 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from shared.ids import new_id
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.publisher import Publisher
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.topics import create_topics
 
 
 def row_of(row_id: int, topic: str) -> asyncpg.Record:
@@ -49,7 +49,7 @@ async def test_after_an_error_the_producer_is_replaced_and_what_was_acknowledged
     producer = await publisher._connected()
     sent, failed = await publisher.publish([row_of(1, "users"), row_of(2, "narrow"), row_of(3, "users")])
     assert [one.row_id for one in sent] == [1, 3]
-    assert {topic: type(fault) for topic, fault in failed.items()} == {"narrow": MessageSizeTooLargeError}
+    assert {topic: type(error) for topic, error in failed.items()} == {"narrow": MessageSizeTooLargeError}
     assert await publisher._connected() is not producer
     sent, failed = await publisher.publish([row_of(4, "users")])
     assert ([one.row_id for one in sent], failed) == ([4], {})
@@ -59,7 +59,7 @@ async def test_a_topic_that_does_not_exist_costs_no_producer(publisher: Publishe
     producer = await publisher._connected()
     sent, failed = await publisher.publish([row_of(1, "missing"), row_of(2, "users")])
     assert [one.row_id for one in sent] == [2]
-    assert {topic: type(fault) for topic, fault in failed.items()} == {"missing": UnknownTopicOrPartitionError}
+    assert {topic: type(error) for topic, error in failed.items()} == {"missing": UnknownTopicOrPartitionError}
     assert await publisher._connected() is producer
 
 
@@ -67,6 +67,6 @@ async def test_while_kafka_is_away_every_topic_of_the_page_has_failed() -> None:
     publisher = Publisher(bootstrap_servers="127.0.0.1:1", client_id="test")
     sent, failed = await publisher.publish([row_of(1, "users"), row_of(2, "orders")])
     assert sent == []
-    assert {topic: type(fault) for topic, fault in failed.items()} == dict.fromkeys(
+    assert {topic: type(error) for topic, error in failed.items()} == dict.fromkeys(
         ("users", "orders"), KafkaConnectionError
     )

@@ -14,12 +14,12 @@ from structlog.testing import capture_logs
 
 from shared.database import Database, dsn_of
 from shared.ids import new_id
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.lease import Lease
-from shared.messaging.outbox import record
-from shared.messaging.publisher import Publisher, partition_of
-from shared.messaging.relay import Relay
-from shared.messaging.wakeup import CHANNEL
+from shared.messaging.outbox.lease import Lease
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.publisher import Publisher, partition_of
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.wake_up import CHANNEL
+from shared.messaging.topics import create_topics
 from tests.shared.messaging.scenario import Rows, credit_reserved, until
 
 UNREACHABLE = "127.0.0.1:1"
@@ -179,7 +179,7 @@ async def test_wake_ups_do_not_keep_a_relay_busy_that_stands_by(
         for _ in range(80):
             relay.wake()
             await connection.execute(f"NOTIFY {CHANNEL}")
-            turns.add(relay._last_turn)
+            turns.add(relay._heartbeat_at)
             await asyncio.sleep(0.01)
     assert len(turns) <= 3
     await connection.close()
@@ -267,7 +267,7 @@ def test_a_topic_that_goes_on_failing_is_left_alone_for_twice_as_long_each_time_
     relay = Relay(dsn="unused", publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"))
     with capture_logs() as logs:
         for _ in range(7):
-            relay._break("users", TimeoutError())
+            relay._back_off("users", TimeoutError())
     assert [line["retry_in_seconds"] for line in logs] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
 

@@ -10,25 +10,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import Database
 from shared.events.users import CreditReserved
 from shared.ids import new_id
-from shared.messaging import replay
-from shared.messaging.consumer import SUSPICIONS, Consumer
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.consumer.worker import MAX_SAVEPOINT_ROUNDS, ConsumerWorker
 from shared.messaging.envelope import EventContext, Received
-from shared.messaging.outbox import record
-from shared.messaging.subscription import Subscription
-from shared.operations.parked import ParkedOperations
+from shared.messaging.outbox.outbox import record
+from shared.operations import replay
+from shared.operations.dead_letters import DeadLetterOperations
 from tests.builders import received, record_of
 from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, Rows, credit_reserved, subscription
 
 
 async def consumed(database: Database, *events: Received, handlers: Subscription | None = None) -> None:
     """As the consumer does with a partition's slice."""
-    consumer = Consumer(name=CONSUMER, subscription=handlers or subscription(), sessions=database.sessions)
-    await consumer._apply([record_of(event) for event in events])
+    consumer = ConsumerWorker(name=CONSUMER, subscription=handlers or subscription(), sessions=database.sessions)
+    await consumer.apply([record_of(event) for event in events])
 
 
 async def drained(database: Database, handlers: Subscription) -> int:
     """How many events the drain applied in one go."""
-    return await ParkedOperations(database.sessions, {CONSUMER: handlers}).drain()
+    return await DeadLetterOperations(database.sessions, {CONSUMER: handlers}).drain()
 
 
 async def some_time_passes(database: Database, seconds: float) -> None:
@@ -36,10 +36,10 @@ async def some_time_passes(database: Database, seconds: float) -> None:
     async with database.sessions.begin() as session:
         ago = {"seconds": timedelta(seconds=seconds)}
         await session.execute(
-            sa.text("UPDATE parked_event SET parked_at = parked_at - CAST(:seconds AS interval)"), ago
+            sa.text("UPDATE dead_letter SET dead_lettered_at = dead_lettered_at - CAST(:seconds AS interval)"), ago
         )
         await session.execute(
-            sa.text("UPDATE parked_event_action SET acted_at = acted_at - CAST(:seconds AS interval)"), ago
+            sa.text("UPDATE dead_letter_action SET acted_at = acted_at - CAST(:seconds AS interval)"), ago
         )
 
 
@@ -73,16 +73,16 @@ async def test_other_keys_are_applied_while_an_event_waits_for_its_next_try(data
     await consumed(database, received(credit_reserved(good), sequence=2), received(credit_reserved(broken), sequence=3))
     rows = Rows(database.sessions)
     assert await rows.effects() == [(str(good), 1), (str(good), 2)]
-    assert await rows.parked() == [
+    assert await rows.dead_letters() == [
         (str(broken), 1, "retrying"),
-        (str(broken), 2, "behind"),
-        (str(broken), 3, "behind"),
+        (str(broken), 2, "blocked"),
+        (str(broken), 3, "blocked"),
     ]
 
 
 async def test_a_handler_that_recovers_takes_its_key_up_in_order(database: Database) -> None:
     # Twice as it comes: with the others, and in a savepoint of its own; three times as the drain tries it again.
-    handlers, user_id = recovering(2 + replay.HANDLER_TRIES), new_id()
+    handlers, user_id = recovering(2 + replay.MAX_HANDLER_ATTEMPTS), new_id()
     await consumed(database, *(received(credit_reserved(user_id), sequence=n) for n in (1, 2)), handlers=handlers)
     assert await drained(database, handlers) == 0
     await some_time_passes(database, 5)
@@ -93,7 +93,7 @@ async def test_a_handler_that_recovers_takes_its_key_up_in_order(database: Datab
     assert await drained(database, handlers) == 2
     rows = Rows(database.sessions)
     assert await rows.effects() == [(str(user_id), 1), (str(user_id), 2)]
-    assert await rows.of("SELECT action, outcome FROM parked_event_action ORDER BY id") == [
+    assert await rows.of("SELECT action, outcome FROM dead_letter_action ORDER BY id") == [
         ("replay", "failed"),
         ("replay", "done"),
         ("replay", "done"),
@@ -103,12 +103,12 @@ async def test_a_handler_that_recovers_takes_its_key_up_in_order(database: Datab
 async def test_an_event_that_never_works_is_left_to_people_after_its_tries(database: Database) -> None:
     handlers, user_id = subscription(), new_id()
     await consumed(database, received(credit_reserved(user_id, cents=BROKEN_CENTS), sequence=1))
-    for _ in range(replay.DRAIN_TRIES + 3):
+    for _ in range(replay.MAX_DRAIN_ATTEMPTS + 3):
         await some_time_passes(database, 1_000)
         assert await drained(database, handlers) == 0
     rows = Rows(database.sessions)
-    assert await rows.parked() == [(str(user_id), 1, "tries_used_up")]
-    assert await rows.count("parked_event_action") == replay.DRAIN_TRIES
+    assert await rows.dead_letters() == [(str(user_id), 1, "retries_exhausted")]
+    assert await rows.count("dead_letter_action") == replay.MAX_DRAIN_ATTEMPTS
 
 
 async def test_an_event_whose_commit_fails_is_found_among_the_others(database: Database) -> None:
@@ -134,7 +134,7 @@ async def test_an_event_whose_commit_fails_is_found_among_the_others(database: D
     )
     rows = Rows(database.sessions)
     assert await rows.effects() == [(str(good), 1), (str(good), 2)]
-    assert await rows.parked() == [(str(broken), 1, "retrying")]
+    assert await rows.dead_letters() == [(str(broken), 1, "retrying")]
 
 
 async def test_slow_events_get_shorter_transactions(database: Database) -> None:
@@ -157,28 +157,28 @@ async def test_a_lost_race_is_tried_again_at_once(database: Database) -> None:
     user_id = new_id()
     await consumed(database, received(credit_reserved(user_id), sequence=1), handlers=recovering(1))
     rows = Rows(database.sessions)
-    assert (await rows.effects(), await rows.parked()) == ([(str(user_id), 1)], [])
+    assert (await rows.effects(), await rows.dead_letters()) == ([(str(user_id), 1)], [])
 
 
 async def test_however_many_events_fail_the_others_of_their_slice_are_applied(database: Database) -> None:
     good = received(credit_reserved(), sequence=1)
-    broken = [received(credit_reserved(cents=BROKEN_CENTS), sequence=1) for _ in range(SUSPICIONS + 2)]
+    broken = [received(credit_reserved(cents=BROKEN_CENTS), sequence=1) for _ in range(MAX_SAVEPOINT_ROUNDS + 2)]
     await consumed(database, *broken, good)
     rows = Rows(database.sessions)
     assert await rows.effects() == [(good.key, 1)]
-    assert await rows.parked() == [(event.key, 1, "retrying") for event in broken]
+    assert await rows.dead_letters() == [(event.key, 1, "retrying") for event in broken]
 
 
 @pytest.mark.parametrize("is_suspect", [False, True])
 async def test_a_transient_error_of_a_handler_is_waited_out_and_parks_nothing(
     database: Database, is_suspect: bool
 ) -> None:
-    users, faults = Subscription("users"), [ZeroDivisionError()] * is_suspect + [TimeoutError(), ConnectionError()]
+    users, errors = Subscription("users"), [ZeroDivisionError()] * is_suspect + [TimeoutError(), ConnectionError()]
 
     @users.on(CreditReserved)
     async def note(session: AsyncSession, _event: CreditReserved, context: EventContext) -> None:
-        if faults:
-            raise faults.pop(0)
+        if errors:
+            raise errors.pop(0)
         await session.execute(
             sa.text("INSERT INTO effect (event_id, key, sequence) VALUES (:event_id, :key, :sequence)"),
             {"event_id": context.event_id, "key": context.key, "sequence": context.sequence},
@@ -187,4 +187,4 @@ async def test_a_transient_error_of_a_handler_is_waited_out_and_parks_nothing(
     event = received(credit_reserved(), sequence=1)
     await consumed(database, event, handlers=users)
     rows = Rows(database.sessions)
-    assert (await rows.effects(), await rows.parked()) == ([(event.key, 1)], [])
+    assert (await rows.effects(), await rows.dead_letters()) == ([(event.key, 1)], [])

@@ -6,13 +6,13 @@ from aiokafka import AIOKafkaProducer
 
 from shared.database import Database
 from shared.ids import new_id
-from shared.messaging.consumers import Consumers
+from shared.messaging.consumer.group import ConsumerGroups
 from tests.shared.messaging.consuming import Topic, effects_are, running
 from tests.shared.messaging.scenario import Rows, until
 
 
 async def test_only_what_was_committed_is_applied(
-    database: Database, topic: Topic, kafka_bootstrap_servers: str, consumers_of: Callable[..., Consumers]
+    database: Database, topic: Topic, kafka_bootstrap_servers: str, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     kept, taken_back = [new_id() for _ in range(6)], [new_id() for _ in range(6)]
     async with AIOKafkaProducer(

@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from shared.database import Database, dsn_of
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.outbox import record
-from shared.messaging.publisher import Publisher
-from shared.messaging.relay import Relay
-from shared.messaging.wakeup import CHANNEL, SHORTEST_INTERVAL_SECONDS, Notifier
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.wake_up import CHANNEL, MIN_INTERVAL_SECONDS, Notifier
+from shared.messaging.topics import create_topics
 from tests.shared.messaging.scenario import Rows, credit_reserved, until
 
 
@@ -58,7 +58,7 @@ async def test_a_relay_that_would_not_poll_for_long_sends_what_it_is_woken_for(
     topic_prefix: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.messaging.relay.SHORTEST_POLL_SECONDS", 600)
+    monkeypatch.setattr("shared.messaging.outbox.relay.MIN_POLL_SECONDS", 600)
     await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
     publisher = Publisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=topic_prefix)
     relay, notifier = Relay(dsn=dsn_of(database_url), publisher=publisher), Notifier(dsn=dsn_of(database_url))
@@ -92,7 +92,7 @@ async def test_wake_ups_are_at_least_an_interval_apart_however_many_commits_ther
     began_at = time.monotonic()
     async with running(notifier), asyncio.timeout(60):
         await commit_all_the_time()
-    assert time.monotonic() - began_at >= 9 * SHORTEST_INTERVAL_SECONDS
+    assert time.monotonic() - began_at >= 9 * MIN_INTERVAL_SECONDS
 
 
 async def test_one_commit_wakes_once(database_url: str, heard: Heard) -> None:
@@ -113,7 +113,7 @@ async def test_one_commit_wakes_once(database_url: str, heard: Heard) -> None:
 async def test_a_notifier_whose_connection_is_cut_wakes_again(
     database: Database, database_url: str, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.messaging.wakeup.RECONNECT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("shared.messaging.outbox.wake_up.RECONNECT_DELAY_SECONDS", 0.01)
     notifier = Notifier(dsn=dsn_of(database_url))
 
     async def woken() -> bool:

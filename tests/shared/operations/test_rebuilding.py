@@ -27,7 +27,7 @@ from services.orders.schemas import NewProduct
 from services.users.commands import Profile, create_account, update_profile
 from shared.database import Sessions
 from shared.ids import new_id
-from shared.messaging.kafka_topics import create_topics
+from shared.messaging.topics import create_topics
 from shared.operations.sending import enqueue_operation
 from tests.databases import DatabaseFactory
 from tests.mail import MailCatcher
@@ -186,4 +186,4 @@ async def test_a_replica_that_is_lost_is_made_again_while_orders_flow(system: Sy
     await until(all_told, seconds=120, what="everybody was told of everything once")
     assert await system.rows("orders", "SELECT DISTINCT status FROM customer_order") == [("confirmed",)]
     for service in system.apps:
-        assert await system.rows(service, "SELECT * FROM parked_event") == []
+        assert await system.rows(service, "SELECT * FROM dead_letter") == []

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from shared.database import Database, dsn_of
 from shared.ids import new_id
 from shared.jobs import JobRunner, Jobs
-from shared.messaging.consumer import Consumer
-from shared.messaging.consumers import Consumers
-from shared.messaging.kafka_topics import create_topics
-from shared.messaging.outbox import record
-from shared.messaging.outbox_resend import ResendPlan, outbox_status, plan_resend
-from shared.messaging.publisher import Publisher
-from shared.messaging.relay import Relay
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.publisher import Publisher
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.resend import ResendPlan, outbox_status, plan_resend
+from shared.messaging.topics import create_topics
 from shared.operations import runs
 from shared.operations.runs import Operation
 from shared.operations.sending import Sending, begin_resend, enqueue_operation, with_operations
@@ -179,7 +179,7 @@ async def test_an_operation_rests_while_the_relay_is_behind(
     await record_events(database, new_id())
     async with database.sessions.begin() as session:
         operation = await begin_resend(session, await plan_resend(session, since=LONG_AGO), actor="operator")
-    monkeypatch.setattr("shared.operations.runs.MOST_WAITING", 0)
+    monkeypatch.setattr("shared.operations.runs.MAX_WAITING", 0)
     rested = await Sending().run(database.sessions, operation.id, seconds=0.3)
     assert rested is not None
     assert (rested.status, rested.done) == ("running", 0)
@@ -240,8 +240,8 @@ async def with_kafka(database: Database, database_url: str, kafka_bootstrap_serv
             dsn=dsn_of(database_url),
             publisher=Publisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=topic_prefix),
         )
-        consumers = Consumers(
-            [Consumer(name=CONSUMER, subscription=subscription(), sessions=database.sessions)],
+        consumers = ConsumerGroups(
+            [ConsumerWorker(name=CONSUMER, subscription=subscription(), sessions=database.sessions)],
             bootstrap_servers=kafka_bootstrap_servers,
             client_id="test",
             topic_prefix=topic_prefix,
@@ -295,4 +295,4 @@ async def test_a_reader_takes_what_is_sent_again_for_a_repetition_and_applies_wh
     for key, sequence in await rows.effects():
         applied.setdefault(key, []).append(sequence)
     assert applied == expected
-    assert await rows.count("parked_event") == 0
+    assert await rows.count("dead_letter") == 0

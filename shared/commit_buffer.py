@@ -1,0 +1,86 @@
+"""Items that a transaction collects and releases as it commits; a savepoint that rolls back drops its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+
+T = TypeVar("T")
+
+
+class BufferedSession(Session):
+    """The session class of every service: its commits release what the buffers collected."""
+
+
+@dataclass
+class _Collected(Generic[T]):
+    """One session's share of a buffer."""
+
+    items: list[T] = field(default_factory=list)
+    savepoints: dict[SessionTransaction, int] = field(default_factory=dict)
+    """How many items there were when each savepoint began."""
+    is_released: bool = False
+
+
+class CommitBuffer(Generic[T]):
+    """Collects items during a transaction and hands them to `release` in one call, inside the commit.
+
+    `release` runs statements of its own as the last of the transaction; it runs only if there are items. `committed`
+    is called after the commit that released some. Exactly one buffer may be `is_last`: it is released after the others.
+    """
+
+    def __init__(
+        self,
+        release: Callable[[Session, list[T]], None],
+        *,
+        committed: Callable[[Session], None] | None = None,
+        is_last: bool = False,
+    ) -> None:
+        self._release = release
+        self._committed = committed
+        event.listen(BufferedSession, "before_commit", self._before_commit, insert=not is_last)
+        event.listen(BufferedSession, "after_commit", self._after_commit)
+        event.listen(BufferedSession, "after_transaction_create", self._after_transaction_create)
+        event.listen(BufferedSession, "after_soft_rollback", self._after_soft_rollback)
+
+    def add(self, session: AsyncSession, *items: T) -> None:
+        """Collect items. They belong to the session's transaction, which begins now if none has begun."""
+        if not session.in_transaction():
+            session.sync_session.begin()
+        self._collected(session.sync_session).items.extend(items)
+
+    def _collected(self, session: Session) -> _Collected[T]:
+        collected: _Collected[T] = session.info.setdefault(self, _Collected())
+        return collected
+
+    def _before_commit(self, session: Session) -> None:
+        # SQLAlchemy also calls this for a savepoint; the items wait for the transaction itself.
+        if session.in_nested_transaction():
+            return
+        collected = self._collected(session)
+        items, collected.items = collected.items, []
+        if items:
+            self._release(session, items)
+            collected.is_released = True
+
+    def _after_commit(self, session: Session) -> None:
+        if session.in_nested_transaction():
+            return
+        collected: _Collected[T] | None = session.info.pop(self, None)
+        if collected is not None and collected.is_released and self._committed is not None:
+            self._committed(session)
+
+    def _after_transaction_create(self, session: Session, transaction: SessionTransaction) -> None:
+        if transaction.nested:
+            collected = self._collected(session)
+            collected.savepoints[transaction] = len(collected.items)
+
+    def _after_soft_rollback(self, session: Session, transaction: SessionTransaction) -> None:
+        if transaction.nested:
+            collected = self._collected(session)
+            del collected.items[collected.savepoints.pop(transaction) :]
+        else:
+            session.info.pop(self, None)

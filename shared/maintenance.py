@@ -1,0 +1,85 @@
+"""Timed maintenance that every service's tables need: retention, daily partitions, the drain of dead letters."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from functools import partial
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import Sessions
+from shared.http.idempotency import purge_idempotency_keys
+from shared.jobs import Jobs, purge_job_log
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.dead_letters.store import purge_resolved
+from shared.messaging.storage.daily_partitions import maintain_daily_partitions
+from shared.operations.dead_letters import DeadLetterOperations
+from shared.operations.runs import purge_ended
+
+logger = structlog.get_logger(__name__)
+
+IDEMPOTENCY_KEY_RETENTION = timedelta(hours=24)
+IDEMPOTENCY_KEYS_BATCH = 10_000
+JOB_LOG_RETENTION = timedelta(days=7)
+DEAD_LETTER_RETENTION = timedelta(days=90)
+"""From the resolution on. Longer than Kafka can deliver a record again: its topics' retention and the replay window
+(`INBOX_RETENTION`, 21 days). Only its offset shows that a record that can't be decoded is a dead letter already."""
+DEAD_LETTERS_BATCH = 1_000
+OPERATION_RETENTION = timedelta(days=90)
+"""From an operation's last page on."""
+OPERATIONS_BATCH = 1_000
+
+
+def with_maintenance(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jobs:
+    """Add the maintenance to a service's own jobs; `consumers` holds the handlers for its dead letters."""
+
+    @jobs.every("13 * * * *")
+    async def maintain_partitions(sessions: Sessions) -> None:
+        async with sessions.begin() as session:
+            await maintain_daily_partitions(session)
+
+    @jobs.every("*/10 * * * *")
+    async def purge_old_idempotency_keys(sessions: Sessions) -> None:
+        purge = partial(purge_idempotency_keys, older_than=IDEMPOTENCY_KEY_RETENTION, limit=IDEMPOTENCY_KEYS_BATCH)
+        await _purge_in_batches(sessions, purge)
+
+    @jobs.every("37 * * * *")
+    async def purge_old_job_log(sessions: Sessions) -> None:
+        await _purge_in_batches(sessions, partial(purge_job_log, older_than=JOB_LOG_RETENTION))
+
+    jobs.every("23 * * * *")(purge_resolved_dead_letters)
+    jobs.every("33 * * * *")(purge_ended_operations)
+
+    # Seconds are the last of cron's six fields.
+    @jobs.every("* * * * * */5")
+    async def drain_dead_letters(sessions: Sessions) -> None:
+        applied = await DeadLetterOperations(sessions, consumers).drain()
+        if applied:
+            logger.info("dead_letters_drained", events=applied)
+
+    return jobs
+
+
+async def purge_resolved_dead_letters(sessions: Sessions) -> None:
+    """Delete the dead letters whose resolution is past its retention."""
+    purge = partial(purge_resolved, older_than=DEAD_LETTER_RETENTION, limit=DEAD_LETTERS_BATCH)
+    if purged := await _purge_in_batches(sessions, purge):
+        logger.info("dead_letters_purged", dead_letters=purged)
+
+
+async def purge_ended_operations(sessions: Sessions) -> None:
+    """Delete the operations whose end is past its retention."""
+    purge = partial(purge_ended, older_than=OPERATION_RETENTION, limit=OPERATIONS_BATCH)
+    if purged := await _purge_in_batches(sessions, purge):
+        logger.info("operations_purged", operations=purged)
+
+
+async def _purge_in_batches(sessions: Sessions, purge_batch: Callable[[AsyncSession], Awaitable[int]]) -> int:
+    """Purge batches, a transaction each, until there is nothing left; return the number of rows."""
+    total = 0
+    while True:
+        async with sessions.begin() as session:
+            purged = await purge_batch(session)
+        if not purged:
+            return total
+        total += purged

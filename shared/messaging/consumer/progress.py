@@ -1,0 +1,166 @@
+"""The bookkeeping of a batch: which of its events are applied, in which order, and how far each key is."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from uuid import UUID
+
+import structlog
+
+from shared.messaging import metrics
+from shared.messaging.consumer.dispatch import DecodedEvent, NotApplicable, decode
+from shared.messaging.consumer.inbox import Position
+from shared.messaging.consumer.subscription import Handling, Subscription
+from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.messaging.dead_letters.store import NewDeadLetter
+from shared.messaging.envelope import EventContext, Received
+
+logger = structlog.get_logger(__name__)
+
+_UNSEEN = Position()
+
+
+@dataclass
+class BatchResult:
+    """The outcome of a batch; `report` counts and logs it after the commit."""
+
+    applied: list[EventContext] = field(default_factory=list)
+    duplicates: int = 0
+    gaps: list[EventContext] = field(default_factory=list)
+    dead_letters: list[NewDeadLetter] = field(default_factory=list)
+
+    def report(self, *, consumer: str) -> None:
+        """Count and log the outcome. Call it after the commit."""
+        now = datetime.now(UTC)
+        metrics.END_TO_END.labels(consumer).observe_all(
+            [max(0.0, (now - context.time).total_seconds()) for context in self.applied]
+        )
+        for event_type, count in Counter(context.type for context in self.applied).items():
+            metrics.APPLIED.labels(consumer, event_type).inc(count)
+        if self.duplicates:
+            metrics.DUPLICATES.labels(consumer).inc(self.duplicates)
+        for gap in self.gaps:
+            metrics.GAPS.labels(consumer).inc()
+            logger.warning("event_gap_seen", consumer=consumer, key=gap.key, sequence=gap.sequence, type=gap.type)
+        for dead_letter in self.dead_letters:
+            metrics.DEAD_LETTERS.labels(consumer, dead_letter.reason).inc()
+            logger.error("event_dead_lettered", consumer=consumer, **dead_letter.log_fields())
+
+
+@dataclass
+class Run:
+    """Neighbouring events that one handler takes in one call, in their order."""
+
+    handling: Handling
+    events: list[DecodedEvent] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
+    in_savepoint: bool = False
+    """Whether its one event has failed before, so that it may not undo the others."""
+
+
+class BatchProgress:
+    """Says what to do with each event of a batch, and keeps what became of it. Does no I/O."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        *,
+        days: frozenset[date],
+        known: set[UUID],
+        positions: Mapping[str, Position],
+    ) -> None:
+        """Begin a batch. The inbox remembers events of `days` and knew the ids in `known`; `positions` are locked."""
+        self.result = BatchResult()
+        self._subscription = subscription
+        self._days = days
+        self._known = known
+        self._before = positions
+        self._sequences = {key: position.sequence for key, position in positions.items()}
+        self._dead_letters: Counter[str] = Counter()
+
+    def steps(self, events: Sequence[Received], *, savepoints: Collection[int]) -> Iterator[Run | NewDeadLetter]:
+        """Yield what to do, in order. Report each step's outcome before taking the next one.
+
+        Events at the offsets in `savepoints` become runs of their own.
+        """
+        run: Run | None = None
+        for event in events:
+            decision = self._decide(event)
+            if decision is None:
+                continue
+            if isinstance(decision, NewDeadLetter):
+                yield decision
+                continue
+            try:
+                decoded = decode(event, decision)
+            except NotApplicable as error:
+                yield NewDeadLetter(event, error.reason, error.error)
+                continue
+            self._advance(event)
+            in_savepoint = event.offset in savepoints
+            if run is not None and (run.handling is not decision or in_savepoint):
+                yield run
+                run = None
+            if in_savepoint or not decision.takes_batch:
+                yield Run(decision, [decoded], [event], in_savepoint=in_savepoint)
+                continue
+            run = run or Run(decision)
+            run.events.append(decoded)
+            run.received.append(event)
+        if run is not None:
+            yield run
+
+    def applied(self, run: Run) -> None:
+        """Note that a run's handler has applied its events."""
+        self.result.applied.extend(context for _, context in run.events)
+
+    def dead_lettered(self, dead_letter: NewDeadLetter, *, is_new: bool) -> None:
+        """Note that an event was stored as a dead letter; `is_new`: for the first time."""
+        self._advance(dead_letter.received)
+        if is_new:
+            self._dead_letters[dead_letter.received.key] += 1
+            self.result.dead_letters.append(dead_letter)
+
+    def changed_positions(self) -> dict[str, Position]:
+        """Return the new position of each key that moved, with the dead letters to add to it."""
+        return {
+            key: Position(sequence, self._dead_letters.get(key, 0))
+            for key, sequence in self._sequences.items()
+            if key in self._dead_letters or sequence != self._before.get(key, _UNSEEN).sequence
+        }
+
+    def _decide(self, event: Received) -> Handling | NewDeadLetter | None:
+        """Return what handles the event, or why it becomes a dead letter; None if there is nothing to do."""
+        context = event.context
+        if context is None:
+            return NewDeadLetter(event, DeadLetterReason.UNDECODABLE, event.error)
+        last = self._sequences.get(event.key, 0)
+        if last and context.sequence > last + 1:
+            self.result.gaps.append(context)
+        handling = self._subscription.handling_of(context.type)
+        if handling is None:
+            self._advance(event)
+            return None
+        # For a day that the inbox has forgotten, the key's position still shows a duplicate.
+        is_duplicate = context.event_id in self._known if context.day in self._days else context.sequence <= last
+        if is_duplicate:
+            self.result.duplicates += 1
+            return None
+        return self._objection_to(event, context, last=last) or handling
+
+    def _objection_to(self, event: Received, context: EventContext, *, last: int) -> NewDeadLetter | None:
+        """Return why an event that is no duplicate can't be applied now; `last` is the sequence seen before it."""
+        if context.day not in self._days:
+            return NewDeadLetter(event, DeadLetterReason.TOO_OLD, f"the event is of {context.day}")
+        self._known.add(context.event_id)
+        if context.sequence <= last:
+            # It was never applied and its successors were: an operator must decide.
+            return NewDeadLetter(event, DeadLetterReason.OUT_OF_ORDER, f"sequence {last} was seen before it")
+        if event.key in self._dead_letters or self._before.get(event.key, _UNSEEN).dead_letters:
+            return NewDeadLetter(event, DeadLetterReason.BLOCKED)
+        return None
+
+    def _advance(self, event: Received) -> None:
+        sequence = event.context.sequence if event.context else 0
+        self._sequences[event.key] = max(self._sequences.get(event.key, 0), sequence)

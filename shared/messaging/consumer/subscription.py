@@ -1,0 +1,82 @@
+"""What a service does with the events of one topic: a table from event type to handler."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.events.contract import Event
+from shared.messaging.envelope import EventContext
+
+E = TypeVar("E", bound=Event)
+Handler = Callable[[AsyncSession, E, EventContext], Awaitable[None]]
+BatchHandler = Callable[[AsyncSession, Sequence[tuple[Any, EventContext]]], Awaitable[None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Handling:
+    """A handler and the classes of the events it handles, by their types."""
+
+    handler: Callable[..., Awaitable[None]]
+    event_classes: dict[str, type[Event]]
+    takes_batch: bool = False
+    """Whether one call takes several neighbouring events."""
+
+
+class Subscription:
+    """The handlers of one topic. The service ignores types that have no handler.
+
+    A handler changes the database through the session it gets, records events, enqueues jobs, and does nothing
+    else: it may be run again after a rollback. It raises a Problem for an event that it can never apply.
+    """
+
+    def __init__(self, topic: str, *, partitions_at_once: int = 1) -> None:
+        """Allow several partitions at once only where handlers of two keys never lock the same row."""
+        self.topic = topic
+        self.partitions_at_once = partitions_at_once
+        self._handlings: dict[str, Handling] = {}
+
+    def on(self, event_type: type[E]) -> Callable[[Handler[E]], Handler[E]]:
+        """Register the handler of one type. Raises: ValueError for another topic's type or a second handler."""
+
+        def register(handler: Handler[E]) -> Handler[E]:
+            self._add(Handling(handler, {event_type.type: event_type}))
+            return handler
+
+        return register
+
+    def on_batch(self, *event_types: type[Event]) -> Callable[[BatchHandler], BatchHandler]:
+        """Register a handler that takes neighbouring events of these types in one call, in their order.
+
+        A key may occur more than once. The handler runs outside of the events' traces, so a handler that records
+        events takes them one by one instead. Raises: as `on`.
+        """
+
+        def register(handler: BatchHandler) -> BatchHandler:
+            self._add(Handling(handler, {each.type: each for each in event_types}, takes_batch=True))
+            return handler
+
+        return register
+
+    def handling_of(self, event_type: str) -> Handling | None:
+        """Return what handles a type; None if the service ignores it."""
+        return self._handlings.get(event_type)
+
+    @property
+    def event_types(self) -> list[type[Event]]:
+        """The classes that have a handler."""
+        return [handling.event_classes[name] for name, handling in self._handlings.items()]
+
+    def _add(self, handling: Handling) -> None:
+        for name, event_class in handling.event_classes.items():
+            if event_class.topic != self.topic:
+                raise ValueError(f"{name} is sent on {event_class.topic}, not on {self.topic}")
+            if name in self._handlings:
+                raise ValueError(f"{name} has a handler already")
+            self._handlings[name] = handling
+
+
+def by_consumer(service: str, subscriptions: Iterable[Subscription]) -> dict[str, Subscription]:
+    """Name a service's subscriptions as their consumers: the Kafka group, and the consumer in the inbox."""
+    return {f"{service}.{subscription.topic}": subscription for subscription in subscriptions}

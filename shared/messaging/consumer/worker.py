@@ -1,0 +1,218 @@
+"""Applying what one consumer fetched: batches in transactions, transient errors retried, failing events isolated."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import Sessions
+from shared.messaging import metrics
+from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
+from shared.messaging.consumer.dispatch import classify
+from shared.messaging.consumer.progress import BatchResult
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.dead_letters.store import NewDeadLetter
+from shared.messaging.envelope import Received, Record, read_records
+from shared.transient_errors import is_transient
+
+logger = structlog.get_logger(__name__)
+
+MAX_FETCH_EVENTS = 12_000
+"""Just above one full fetch, 1 MiB from each of six partitions; a lower cap leaves a tiny remainder fetch."""
+FETCH_SECONDS = 3.0
+"""Target time for one fetch. A longer one keeps working on partitions that another member has been assigned, and the
+two then wait for each other's locks in every transaction."""
+MAX_BATCH_EVENTS = 2_000
+"""Upper bound of events per transaction."""
+BATCH_SECONDS = 1.0
+"""Target time for one transaction: a killed process repeats at most this much work."""
+INITIAL_EVENTS = 100
+"""Size of a process's first fetch and of its first batch, while its pace is unknown."""
+MAX_SAVEPOINT_ROUNDS = 4
+"""How often a batch is tried with savepoints around the failed events only, before every event gets one."""
+BACKING_OFF_SECONDS = 30.0
+"""After a transient error, count as backing off for this long: longer than one try and its time-outs may take."""
+
+
+class ServiceUnavailable(Exception):
+    """A transient error lasted longer than the worker retries in place."""
+
+
+class Backoff:
+    """Delays between retries: 50 ms, doubling to 5 s, with jitter, until `max_seconds` have passed."""
+
+    initial_delay_seconds = 0.05
+    max_delay_seconds = 5.0
+
+    def __init__(self, *, max_seconds: float) -> None:
+        self._until = time.monotonic() + max_seconds
+        self._delay_seconds = self.initial_delay_seconds
+
+    def next_delay(self) -> float | None:
+        """Return the seconds to wait before the next try; None if there is to be none."""
+        if time.monotonic() >= self._until:
+            return None
+        delay_seconds = self._delay_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+        self._delay_seconds = min(self._delay_seconds * 2, self.max_delay_seconds)
+        return delay_seconds
+
+
+class Pace:
+    """How many events fit into `seconds`, judged by the last ones."""
+
+    def __init__(self, *, seconds: float, max_events: int) -> None:
+        self.events = INITIAL_EVENTS
+        self._seconds = seconds
+        self._max_events = max_events
+
+    @contextmanager
+    def measuring(self, events: int) -> Iterator[None]:
+        """Measure how long these events take. The pace at most doubles: repeated events are quick, new ones are not."""
+        began_at = time.monotonic()
+        yield
+        fitting = int(events * self._seconds / max(time.monotonic() - began_at, 0.001))
+        self.events = max(1, min(fitting, self.events * 2, self._max_events))
+
+
+class ConsumerWorker:
+    """Applies the events of one subscription. `name` is the consumer group, and the consumer in the inbox."""
+
+    def __init__(
+        self, *, name: str, subscription: Subscription, sessions: Sessions, max_retry_seconds: float = 60.0
+    ) -> None:
+        """Retry transient errors in place for `max_retry_seconds`, while the group does not see this member poll."""
+        self.name = name
+        self.subscription = subscription
+        self._sessions = sessions
+        self._max_retry_seconds = max_retry_seconds
+        self._stopping = asyncio.Event()
+        self._failed_at = -math.inf
+        self._worked_at = -math.inf
+        self._fetch = Pace(seconds=FETCH_SECONDS, max_events=MAX_FETCH_EVENTS)
+        self._batch = Pace(seconds=BATCH_SECONDS, max_events=MAX_BATCH_EVENTS)
+
+    @property
+    def idle_seconds(self) -> float:
+        """Time since one of its transactions ended, committed or not."""
+        return time.monotonic() - self._worked_at
+
+    @property
+    def fetch_events(self) -> int:
+        """How many events the next fetch should have."""
+        return self._fetch.events
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether it waits for a transient error to go away; liveness must not end the process for that."""
+        return time.monotonic() - self._failed_at < BACKING_OFF_SECONDS
+
+    def stop(self) -> None:
+        """Cut short a retry delay; the fetch in hand is given up."""
+        self._stopping.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but not beyond `stop`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def apply(self, records: Sequence[Record]) -> None:
+        """Apply one fetch: partitions side by side, each in order. Raises: ServiceUnavailable, unexpected errors."""
+        partitions = [list(group) for _, group in groupby(records, key=lambda record: record.partition)]
+        slots = asyncio.Semaphore(self.subscription.partitions_at_once)
+        with self._fetch.measuring(len(records)):
+            # Let all of them end before raising: a fetch must not be given up while a part of it is still at work.
+            outcomes = await asyncio.gather(
+                *(self._apply_partition(each, slots=slots) for each in partitions), return_exceptions=True
+            )
+            for outcome in outcomes:
+                if outcome is not None:
+                    raise outcome
+
+    async def _apply_partition(self, records: Sequence[Record], *, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            with metrics.BATCH_SECONDS.labels(self.name).time():
+                while records:
+                    batch, records = records[: self._batch.events], records[self._batch.events :]
+                    with self._batch.measuring(len(batch)):
+                        # Decode no earlier: meanwhile the database works on another partition's batch.
+                        await self._apply_batch(read_records(batch))
+
+    async def _apply_batch(self, events: Sequence[Received]) -> None:
+        """Apply a batch as a whole; put failing events into savepoints; if even the commit fails, go one by one."""
+        savepoints: set[int] = set()
+        try:
+            for _ in range(MAX_SAVEPOINT_ROUNDS):
+                try:
+                    await self._in_transaction(self._batch_of(events, savepoints))
+                except HandlerFailed as failed:
+                    savepoints |= failed.offsets
+                    metrics.RETRIES.labels(self.name).inc()
+                else:
+                    return
+            await self._in_transaction(self._batch_of(events, {event.offset for event in events}))
+        except ServiceUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, trying one by one shows whose it is
+            logger.warning("batch_failed", consumer=self.name, events=len(events), error=repr(error))
+            for event in events:
+                await self._apply_alone(event)
+
+    async def _apply_alone(self, event: Received) -> None:
+        """Apply one event in a transaction of its own; store it as a dead letter if that fails."""
+        try:
+            await self._in_transaction(self._batch_of([event], {event.offset}))
+        except ServiceUnavailable:
+            raise
+        except Exception as error:
+            logger.exception("event_commit_failed", consumer=self.name, offset=event.offset)
+            dead_letter = NewDeadLetter(event, *classify(error))
+            topic = self.subscription.topic
+            await self._in_transaction(
+                partial(store_dead_letter, consumer=self.name, topic=topic, dead_letter=dead_letter)
+            )
+
+    def _batch_of(
+        self, events: Sequence[Received], savepoints: set[int]
+    ) -> Callable[[AsyncSession], Awaitable[BatchResult]]:
+        return partial(
+            apply_batch, consumer=self.name, subscription=self.subscription, events=events, savepoints=savepoints
+        )
+
+    async def _in_transaction(self, work: Callable[[AsyncSession], Awaitable[BatchResult]]) -> None:
+        """Commit `work`, retrying transient errors. Raises: ServiceUnavailable, and errors that are not transient."""
+        backoff = Backoff(max_seconds=self._max_retry_seconds)
+        while True:
+            try:
+                async with self._sessions.begin() as session:
+                    result = await work(session)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await self._back_off(backoff, error)
+            else:
+                result.report(consumer=self.name)
+                return
+            finally:
+                self._worked_at = time.monotonic()
+
+    async def _back_off(self, backoff: Backoff, error: Exception) -> None:
+        """Wait before the next try. Raises: ServiceUnavailable if there is to be none."""
+        metrics.RETRIES.labels(self.name).inc()
+        self._failed_at = time.monotonic()
+        delay_seconds = backoff.next_delay()
+        if delay_seconds is None or self._stopping.is_set():
+            raise ServiceUnavailable from error
+        logger.warning(
+            "batch_retried", consumer=self.name, error=repr(error), retry_delay_seconds=round(delay_seconds, 3)
+        )
+        await self.sleep(delay_seconds)

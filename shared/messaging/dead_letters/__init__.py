@@ -1,0 +1,1 @@
+"""Dead letters: events that cannot be applied and wait for an operator."""

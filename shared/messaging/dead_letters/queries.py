@@ -1,0 +1,183 @@
+"""Looking at dead letters: which are unresolved, which keys they block, and what was done about them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, distinct_on
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.messaging.dead_letters.reason import DeadLetterReason
+
+_SUMMARY: tuple[sa.ColumnClause[Any], ...] = (
+    sa.column("id", sa.BigInteger),
+    sa.column("consumer", sa.Text),
+    sa.column("topic", sa.Text),
+    sa.column("partition", sa.Integer),
+    sa.column("offset", sa.BigInteger),
+    sa.column("key", sa.Text),
+    sa.column("event_id", sa.Uuid),
+    sa.column("type", sa.Text),
+    sa.column("sequence", sa.BigInteger),
+    sa.column("reason", sa.Text),
+    sa.column("error", sa.Text),
+    sa.column("dead_lettered_at", sa.DateTime(timezone=True)),
+    sa.column("resolution", sa.Text),
+    sa.column("resolved_at", sa.DateTime(timezone=True)),
+)
+_TABLE = sa.table("dead_letter", *_SUMMARY, sa.column("headers", JSONB), sa.column("payload", BYTEA))
+_DEAD_LETTER = tuple(_TABLE.c[column.name] for column in _SUMMARY)
+_CONSUMER_KEY = (_TABLE.c.consumer, _TABLE.c.topic, _TABLE.c.key)
+
+
+class ConsumerKey(NamedTuple):
+    """A topic's key as one consumer applies it: the unit of ordering."""
+
+    consumer: str
+    topic: str
+    key: str
+
+
+@dataclass(frozen=True)
+class DeadLetterFilter:
+    """Which unresolved dead letters to select; None selects any."""
+
+    consumer: str | None = None
+    key: str | None = None
+    type: str | None = None
+    reason: DeadLetterReason | None = None
+    id: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it selects every dead letter."""
+        return self == DeadLetterFilter()
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A dead letter without its headers and payload."""
+
+    id: int
+    consumer: str
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    event_id: UUID | None
+    type: str | None
+    sequence: int | None
+    reason: str
+    error: str | None
+    dead_lettered_at: datetime
+    resolution: str | None
+    resolved_at: datetime | None
+
+    @property
+    def consumer_key(self) -> ConsumerKey:
+        """The key that it blocks."""
+        return ConsumerKey(self.consumer, self.topic, self.key)
+
+
+@dataclass(frozen=True)
+class DeadLetterDetail:
+    """A dead letter with its headers, its payload, and what was done about it."""
+
+    dead_letter: DeadLetter
+    headers: dict[str, str]
+    payload: bytes
+    actions: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BlockedKey:
+    """A key that dead letters block: how many there are, and the first, which blocks the others."""
+
+    consumer_key: ConsumerKey
+    count: int
+    first: DeadLetter
+
+
+def unresolved_dead_letters(wanted: DeadLetterFilter) -> sa.Select[*tuple[Any, ...]]:
+    """Select the columns of DeadLetter, oldest first."""
+    return sa.select(*_DEAD_LETTER).where(*_conditions(wanted)).order_by(_TABLE.c.id)
+
+
+async def list_dead_letters(
+    session: AsyncSession, *, wanted: DeadLetterFilter, after_id: int = 0, limit: int = 100
+) -> list[DeadLetter]:
+    """List unresolved dead letters, oldest first."""
+    rows = await session.execute(unresolved_dead_letters(wanted).where(_TABLE.c.id > after_id).limit(limit))
+    return [DeadLetter(*row) for row in rows]
+
+
+async def find_dead_letter(session: AsyncSession, dead_letter_id: int) -> DeadLetterDetail | None:
+    """Find one dead letter, resolved or not."""
+    query = sa.select(*_DEAD_LETTER, _TABLE.c.headers, _TABLE.c.payload).where(_TABLE.c.id == dead_letter_id)
+    row = (await session.execute(query)).one_or_none()
+    if row is None:
+        return None
+    *columns, headers, payload = row
+    actions = await session.execute(
+        sa.text(
+            "SELECT actor, action, outcome, detail, acted_at FROM dead_letter_action"
+            " WHERE dead_letter_id = :id ORDER BY id"
+        ),
+        {"id": dead_letter_id},
+    )
+    return DeadLetterDetail(
+        dead_letter=DeadLetter(*columns),
+        headers=headers,
+        payload=payload,
+        actions=[dict(action) for action in actions.mappings()],
+    )
+
+
+async def blocked_keys(
+    session: AsyncSession, *, wanted: DeadLetterFilter, limit: int | None = None
+) -> list[BlockedKey]:
+    """List the keys that have a selected dead letter, the longest blocked first."""
+    selected = sa.select(*_CONSUMER_KEY).where(*_conditions(wanted))
+    rows = await session.execute(
+        sa.select(*_CONSUMER_KEY, sa.func.count())
+        .where(_TABLE.c.resolution.is_(None), sa.tuple_(*_CONSUMER_KEY).in_(selected))
+        .group_by(*_CONSUMER_KEY)
+        .order_by(sa.func.min(_TABLE.c.id))
+        .limit(limit)
+    )
+    counts = {ConsumerKey(consumer, topic, key): count for consumer, topic, key, count in rows}
+    firsts = await _first_dead_letters(session, counts)
+    # A key that was resolved since the first query is no longer blocked.
+    return [BlockedKey(key, count, firsts[key]) for key, count in counts.items() if key in firsts]
+
+
+async def _first_dead_letters(session: AsyncSession, keys: Collection[ConsumerKey]) -> dict[ConsumerKey, DeadLetter]:
+    columns = [sa.bindparam(None, [key[n] for key in keys], type_=ARRAY(sa.Text)) for n in range(len(_CONSUMER_KEY))]
+    named = sa.func.unnest(*columns).table_valued("consumer", "topic", "key").render_derived()
+    rows = await session.execute(
+        sa.select(*_DEAD_LETTER)
+        .ext(distinct_on(*_CONSUMER_KEY))
+        .where(
+            _TABLE.c.resolution.is_(None),
+            sa.tuple_(*_CONSUMER_KEY).in_(sa.select(named.c.consumer, named.c.topic, named.c.key)),
+        )
+        .order_by(*_CONSUMER_KEY, _TABLE.c.id)
+    )
+    return {first.consumer_key: first for first in (DeadLetter(*row) for row in rows)}
+
+
+def _conditions(wanted: DeadLetterFilter) -> list[sa.ColumnElement[bool]]:
+    values = {
+        _TABLE.c.consumer: wanted.consumer,
+        _TABLE.c.key: wanted.key,
+        _TABLE.c.type: wanted.type,
+        _TABLE.c.reason: wanted.reason.value if wanted.reason else None,
+        _TABLE.c.id: wanted.id,
+    }
+    return [
+        _TABLE.c.resolution.is_(None),
+        *(column == value for column, value in values.items() if value is not None),
+    ]

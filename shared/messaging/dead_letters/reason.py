@@ -1,0 +1,24 @@
+"""Why an event became a dead letter."""
+
+from enum import StrEnum
+
+
+class DeadLetterReason(StrEnum):
+    """Why an event was not applied."""
+
+    UNDECODABLE = "undecodable"
+    """The envelope could not be read."""
+    INVALID = "invalid"
+    """The data does not match the event's schema."""
+    RULE_VIOLATED = "rule_violated"
+    """A rule of the service raised a Problem."""
+    RETRYING = "retrying"
+    """The handler failed with an error of its own; the drain retries it with backoff."""
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    """The drain has retried it as often as it does; an operator has to look."""
+    TOO_OLD = "too_old"
+    """The event's day is past the inbox's retention."""
+    OUT_OF_ORDER = "out_of_order"
+    """A later event of the key was applied before it."""
+    BLOCKED = "blocked"
+    """It is queued behind an earlier dead letter of its key."""

@@ -1,0 +1,1 @@
+"""Producing: events are recorded in the outbox, and the relay publishes them to Kafka."""

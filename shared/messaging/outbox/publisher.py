@@ -1,0 +1,198 @@
+"""Sending a page of the outbox: one explicit batch per partition, all or nothing, so that no key gets a gap."""
+
+import asyncio
+import struct
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import asyncpg
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+from shared.messaging import metrics
+from shared.messaging.envelope import encode_headers
+from shared.messaging.failpoints import failpoint
+
+logger = structlog.get_logger(__name__)
+
+PublishError: TypeAlias = KafkaError | TimeoutError | OSError
+
+BATCH_BYTES = 900_000
+"""Under the topics' max.message.bytes of 1 MiB, which bounds a whole batch; an event is at most half of it."""
+SEND_TIMEOUT_SECONDS = 15.0
+CLOSE_TIMEOUT_SECONDS = 5.0
+METADATA_TIMEOUT_SECONDS = 0.5
+"""Short, because the other topics of the page wait with the one that is not there."""
+
+_MIXER = 0x5BD1E995
+
+
+class Acknowledged(NamedTuple):
+    """A row that every in-sync replica has."""
+
+    row_id: int
+    partition: int
+    offset: int
+
+
+class Publisher:
+    """An idempotent producer that is replaced after any error.
+
+    aiokafka's stays broken after OutOfOrderSequence, and waits for ever while Kafka is away: hence the time-outs.
+    """
+
+    def __init__(
+        self, *, bootstrap_servers: str, client_id: str, topic_prefix: str = "", idempotent: bool = True
+    ) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._idempotent = idempotent
+        self._client_id = client_id
+        self._topic_prefix = topic_prefix
+        self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
+
+    async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
+        """Send rows in their order; returns what was acknowledged, and the fault of each topic that failed."""
+        try:
+            producer = await self._connected()
+        except (KafkaError, TimeoutError, OSError) as error:
+            return [], {row["topic"]: error for row in rows}
+        by_topic: dict[str, list[asyncpg.Record]] = defaultdict(list)
+        for row in rows:
+            by_topic[row["topic"]].append(row)
+        outcomes = await asyncio.gather(
+            *(self._send_topic(producer, topic, topic_rows) for topic, topic_rows in by_topic.items())
+        )
+        failed = {topic: error for topic, (_, error) in zip(by_topic, outcomes, strict=True) if error is not None}
+        if any(not isinstance(error, UnknownTopicOrPartitionError) for error in failed.values()):
+            await self.close()
+        return [one for sent, _ in outcomes for one in sent], failed
+
+    async def close(self) -> None:
+        """Give the producer up, bounded in time; the next page gets a new one."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        metrics.PRODUCER_RESETS.inc()
+        await _close(producer)
+
+    async def ping(self) -> None:
+        """Raises: PublishError when Kafka does not answer."""
+        producer = await self._connected()
+        await producer.client.fetch_all_metadata()
+
+    async def _connected(self) -> AIOKafkaProducer:
+        async with self._connecting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._bootstrap_servers,
+                    client_id=self._client_id,
+                    acks="all",
+                    enable_idempotence=self._idempotent,
+                    max_batch_size=BATCH_BYTES,
+                    request_timeout_ms=int(SEND_TIMEOUT_SECONDS * 1000),
+                    metadata_max_age_ms=60_000,
+                )
+                try:
+                    async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                        await producer.start()
+                except BaseException:
+                    await _close(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def _send_topic(
+        self, producer: AIOKafkaProducer, topic: str, rows: Sequence[asyncpg.Record]
+    ) -> tuple[list[Acknowledged], PublishError | None]:
+        try:
+            async with asyncio.timeout(METADATA_TIMEOUT_SECONDS):
+                count = len(await producer.partitions_for(self._topic_prefix + topic))
+        except TimeoutError:
+            # aiokafka asks on for ever; the producer itself is sound.
+            return [], UnknownTopicOrPartitionError(topic)
+        except (KafkaError, OSError) as error:
+            return [], error
+        groups: dict[int, list[asyncpg.Record]] = defaultdict(list)
+        for row in rows:
+            groups[partition_of(row["key"].encode(), count)].append(row)
+        outcomes = await asyncio.gather(
+            *(self._send_partition(producer, topic, partition, group) for partition, group in groups.items())
+        )
+        sent = [one for acknowledged, _ in outcomes for one in acknowledged]
+        return sent, next((error for _, error in outcomes if error is not None), None)
+
+    async def _send_partition(
+        self, producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[asyncpg.Record]
+    ) -> tuple[list[Acknowledged], PublishError | None]:
+        """One batch after the other; the first that fails ends it, since the rest must not overtake it."""
+        sent: list[Acknowledged] = []
+        start = 0
+        try:
+            while start < len(rows):
+                batch = producer.create_batch()
+                end = start
+                while end < len(rows) and _append(batch, rows[end]):
+                    end += 1
+                batch.close()
+                async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                    future = await producer.send_batch(batch, self._topic_prefix + topic, partition=partition)
+                    failpoint("relay.published")
+                    metadata = await future
+                sent += [
+                    Acknowledged(row["id"], partition, metadata.offset + position)
+                    for position, row in enumerate(rows[start:end])
+                ]
+                start = end
+        except (KafkaError, TimeoutError, OSError) as error:
+            return sent, error
+        return sent, None
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await producer.stop()
+    except (KafkaError, TimeoutError, OSError) as error:
+        logger.warning("producer_not_closed", error=repr(error))
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition that Kafka's own clients choose for a key."""
+    return (_murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    """As aiokafka's, which takes the key byte by byte and twice as long."""
+    hashed = 0x9747B28C ^ len(data)
+    for word in struct.unpack_from(f"<{len(data) // 4}I", data):
+        mixed = word * _MIXER & 0xFFFFFFFF
+        hashed = (hashed * _MIXER & 0xFFFFFFFF) ^ ((mixed ^ mixed >> 24) * _MIXER & 0xFFFFFFFF)
+    if rest := data[len(data) & ~3 :]:
+        hashed = (hashed ^ int.from_bytes(rest, "little")) * _MIXER & 0xFFFFFFFF
+    hashed = (hashed ^ hashed >> 13) * _MIXER & 0xFFFFFFFF
+    return hashed ^ hashed >> 15
+
+
+def _append(batch: object, row: asyncpg.Record) -> bool:
+    """False when the batch is full."""
+    headers = encode_headers(
+        event_id=row["event_id"],
+        event_type=row["type"],
+        source=row["source"],
+        dataschema=row["dataschema"],
+        occurred_at=row["occurred_at"],
+        key=row["key"],
+        sequence=row["sequence"],
+        traceparent=row["traceparent"],
+        tracestate=row["tracestate"],
+    )
+    appended = batch.append(  # type: ignore[attr-defined]  # aiokafka has no types
+        key=row["key"].encode(),
+        value=row["payload"],
+        timestamp=int(row["occurred_at"].timestamp() * 1000),
+        headers=headers,
+    )
+    return appended is not None

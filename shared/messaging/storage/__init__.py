@@ -1,0 +1,1 @@
+"""The messaging tables: their DDL, their SQLAlchemy declaration, their daily partitions."""

@@ -1,0 +1,138 @@
+"""The DDL of the messaging tables, in released steps.
+
+A step never changes once it is part of a release; a change becomes a new step, run by a new migration of every service.
+"""
+
+V1_UP = """
+CREATE TABLE event_stream (
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    CONSTRAINT pk_event_stream PRIMARY KEY (topic, key)
+) WITH (fillfactor = 70);
+
+CREATE TABLE outbox (
+    shard smallint NOT NULL,
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    event_id uuid NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    type text NOT NULL,
+    source text NOT NULL,
+    dataschema text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    traceparent text,
+    tracestate text,
+    payload bytea NOT NULL,
+    CONSTRAINT pk_outbox PRIMARY KEY (shard, id),
+    CONSTRAINT uq_outbox_topic_key_sequence UNIQUE (topic, key, sequence),
+    CONSTRAINT ck_outbox_payload_size CHECK (octet_length(payload) <= 524288)
+) WITH (
+    -- Every row lives for milliseconds: vacuum by count, at once, without pauses.
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
+);
+
+CREATE TABLE outbox_sent (
+    day date NOT NULL,
+    id bigint NOT NULL,
+    event_id uuid NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    type text NOT NULL,
+    source text NOT NULL,
+    dataschema text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    traceparent text,
+    tracestate text,
+    payload bytea NOT NULL,
+    shard smallint NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    sent_at timestamptz NOT NULL,
+    CONSTRAINT pk_outbox_sent PRIMARY KEY (day, id)
+) PARTITION BY RANGE (day);
+CREATE INDEX ix_outbox_sent_sent_at ON outbox_sent USING brin (sent_at);
+
+CREATE TABLE relay_lease (
+    shard smallint NOT NULL,
+    owner text NOT NULL,
+    epoch bigint NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT pk_relay_lease PRIMARY KEY (shard)
+);
+
+CREATE TABLE inbox (
+    consumer text NOT NULL,
+    day date NOT NULL,
+    event_id uuid NOT NULL,
+    CONSTRAINT pk_inbox PRIMARY KEY (consumer, day, event_id)
+) PARTITION BY RANGE (day);
+
+CREATE TABLE inbox_sequence (
+    consumer text NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    sequence bigint NOT NULL,
+    dead_letters integer NOT NULL DEFAULT 0,
+    CONSTRAINT pk_inbox_sequence PRIMARY KEY (consumer, topic, key)
+) WITH (fillfactor = 70);
+
+CREATE TABLE dead_letter (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    consumer text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    key text NOT NULL,
+    event_id uuid,
+    type text,
+    sequence bigint,
+    headers jsonb NOT NULL,
+    payload bytea NOT NULL,
+    reason text NOT NULL,
+    error text,
+    dead_lettered_at timestamptz NOT NULL DEFAULT now(),
+    resolution text,
+    resolved_at timestamptz,
+    CONSTRAINT pk_dead_letter PRIMARY KEY (id),
+    CONSTRAINT uq_dead_letter_consumer_topic_partition_offset UNIQUE (consumer, topic, partition, "offset")
+);
+CREATE INDEX ix_dead_letter_unresolved ON dead_letter (consumer, topic, key, id) WHERE resolution IS NULL;
+CREATE INDEX ix_dead_letter_resolved ON dead_letter (resolved_at) WHERE resolution IS NOT NULL;
+
+CREATE TABLE dead_letter_action (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    dead_letter_id bigint NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    outcome text NOT NULL,
+    detail text,
+    acted_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pk_dead_letter_action PRIMARY KEY (id),
+    CONSTRAINT fk_dead_letter_action_dead_letter_id FOREIGN KEY (dead_letter_id) REFERENCES dead_letter (id)
+);
+CREATE INDEX ix_dead_letter_action_dead_letter_id ON dead_letter_action (dead_letter_id);
+
+CREATE TABLE operation (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    actor text NOT NULL,
+    parameters jsonb NOT NULL,
+    status text NOT NULL,
+    total bigint NOT NULL,
+    done bigint NOT NULL DEFAULT 0,
+    position jsonb,
+    error text,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    moved_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pk_operation PRIMARY KEY (id),
+    CONSTRAINT ck_operation_status CHECK (status IN ('running', 'done', 'stopped'))
+);
+"""
+
+V1_DOWN = """
+DROP TABLE
+    operation, dead_letter_action, dead_letter, inbox_sequence, inbox, relay_lease, outbox_sent, outbox, event_stream;
+"""

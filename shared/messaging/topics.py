@@ -1,0 +1,38 @@
+"""Creating the declared topics."""
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from shared.events.topics import TOPICS
+
+logger = structlog.get_logger(__name__)
+
+
+MAX_REPLICAS = 3
+
+
+async def create_topics(bootstrap_servers: str, *, prefix: str = "") -> None:
+    """Create every declared topic that is not there yet; existing ones are left as they are.
+
+    On as many brokers as there are, three at the most. Raises: KafkaError when the cluster refuses or is away.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replicas = min(brokers, MAX_REPLICAS)
+        response = await admin.create_topics(
+            [
+                NewTopic(prefix + topic.name, topic.partitions, replicas, topic_configs=topic.config(replicas=replicas))
+                for topic in TOPICS
+            ]
+        )
+    finally:
+        await admin.close()
+    for name, code, message in (error[:3] for error in response.topic_errors):
+        if code == TopicAlreadyExistsError.errno:
+            continue
+        if code:
+            raise for_code(code)(f"{name}: {message}")
+        logger.info("topic_created", topic=name)

@@ -1,0 +1,170 @@
+"""What operators do with a service's dead letters: select, replay, discard; and the drain, which needs no operator."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.database import Sessions
+from shared.errors import NotFound, Problem
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.dead_letters.queries import (
+    BlockedKey,
+    ConsumerKey,
+    DeadLetter,
+    DeadLetterDetail,
+    DeadLetterFilter,
+    blocked_keys,
+    find_dead_letter,
+    list_dead_letters,
+)
+from shared.operations.replay import DRAIN, KeyReplay, discard_one, keys_to_drain, replay_key
+
+PAGE_ROWS = 100
+NOT_CONSUMED = "this service no longer consumes the topic"
+
+
+class DeadLetterNotFound(NotFound):
+    """There is no such dead letter."""
+
+    code = "dead_letter_not_found"
+
+
+class NothingSelected(Problem):
+    """The request does not say which dead letters it is for."""
+
+    status = 422
+    code = "nothing_selected"
+
+
+@dataclass(frozen=True)
+class KeyOutcome:
+    """The outcome of a replay, or of its dry run, for one key."""
+
+    key: BlockedKey
+    replay: KeyReplay
+
+
+@dataclass(frozen=True)
+class Discarded:
+    """The dead letters that were discarded, and how many events that they had blocked were applied at once."""
+
+    dead_letters: list[DeadLetter]
+    drained: int
+
+
+@dataclass(frozen=True)
+class DeadLetterOperations:
+    """Works on one service's dead letters; `consumers` holds its handlers, by the consumers' names."""
+
+    sessions: Sessions
+    consumers: Mapping[str, Subscription]
+    drain_batch: int = 100
+
+    async def show(self, dead_letter_id: int) -> DeadLetterDetail:
+        """Return one dead letter, resolved or not. Raises: DeadLetterNotFound."""
+        async with self.sessions() as session:
+            found = await find_dead_letter(session, dead_letter_id)
+        if found is None:
+            raise DeadLetterNotFound
+        return found
+
+    async def find(self, wanted: DeadLetterFilter, *, limit: int | None = None) -> list[DeadLetter]:
+        """Return the unresolved dead letters, oldest first, at most `limit`."""
+        found: list[DeadLetter] = []
+        async with self.sessions() as session:
+            while limit is None or len(found) < limit:
+                page_limit = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit - len(found))
+                after_id = found[-1].id if found else 0
+                page = await list_dead_letters(session, wanted=wanted, after_id=after_id, limit=page_limit)
+                found += page
+                if len(page) < page_limit:
+                    break
+        return found
+
+    async def select_for_replay(
+        self, wanted: DeadLetterFilter, *, all_keys: bool, limit: int | None = None
+    ) -> list[BlockedKey]:
+        """Return the keys that have a selected dead letter, the longest blocked first, at most `limit`.
+
+        Raises: NothingSelected for an empty filter without `all_keys`.
+        """
+        if wanted.is_empty and not all_keys:
+            raise NothingSelected("Give a filter, or select all.")
+        async with self.sessions() as session:
+            return await blocked_keys(session, wanted=wanted, limit=limit)
+
+    async def select_for_discard(
+        self, wanted: DeadLetterFilter, *, ids: Sequence[int], limit: int | None = None
+    ) -> list[DeadLetter]:
+        """Return the unresolved dead letters with these ids, or those the filter selects, at most `limit`.
+
+        Raises: NothingSelected unless exactly one of ids and filter is given; DeadLetterNotFound for an unknown id.
+        """
+        if bool(ids) != wanted.is_empty:
+            raise NothingSelected("Give either ids or a filter.")
+        if not ids:
+            return await self.find(wanted, limit=limit)
+        found = [(await self.show(dead_letter_id)).dead_letter for dead_letter_id in dict.fromkeys(ids)]
+        return [each for each in found if each.resolution is None]
+
+    async def replay(
+        self,
+        keys: Sequence[BlockedKey],
+        *,
+        actor: str,
+        deadline: float | None = None,
+        on_applied: Callable[[], None] | None = None,
+    ) -> AsyncIterator[KeyOutcome]:
+        """Replay key after key; a key that fails does not stop the others. Begins no key after the deadline."""
+        for key in keys:
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            subscription = self.consumers.get(key.consumer_key.consumer)
+            if subscription is None:
+                yield KeyOutcome(key, KeyReplay(0, key.first, NOT_CONSUMED))
+                continue
+            replay = await replay_key(
+                self.sessions,
+                key.consumer_key,
+                subscription=subscription,
+                actor=actor,
+                deadline=deadline,
+                on_applied=on_applied,
+            )
+            yield KeyOutcome(key, replay)
+
+    async def discard(
+        self,
+        dead_letters: Sequence[DeadLetter],
+        *,
+        actor: str,
+        note: str,
+        on_discarded: Callable[[int], None] | None = None,
+    ) -> Discarded:
+        """Discard dead letters and apply what only they blocked. `on_discarded` is told how many are done."""
+        discarded: list[DeadLetter] = []
+        for done, dead_letter in enumerate(dead_letters, start=1):
+            resolved = await discard_one(self.sessions, dead_letter.id, actor=actor, note=note)
+            if resolved is not None:
+                discarded.append(resolved)
+            if on_discarded is not None:
+                on_discarded(done)
+        keys = {dead_letter.consumer_key for dead_letter in discarded}
+        return Discarded(discarded, await self.drain(only=keys) if keys else 0)
+
+    async def drain(self, *, only: set[ConsumerKey] | None = None) -> int:
+        """Replay the keys whose first dead letter is blocked by none, or is due for a retry; return events applied."""
+        applied = 0
+        while True:
+            async with self.sessions() as session:
+                due = await keys_to_drain(session, consumers=self.consumers.keys(), limit=self.drain_batch)
+            has_moved = False
+            for key in due:
+                if only is not None and key not in only:
+                    continue
+                subscription = self.consumers[key.consumer]
+                replay = await replay_key(self.sessions, key, subscription=subscription, actor=DRAIN)
+                applied += replay.applied
+                has_moved |= replay.applied > 0 or replay.stopped_by is not None
+            if not has_moved or len(due) < self.drain_batch:
+                return applied

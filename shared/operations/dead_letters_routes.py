@@ -1,0 +1,90 @@
+"""Dead letters over HTTP, for admins: list, read, replay, discard."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+
+from shared.http.dependencies import SessionsDep
+from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
+from shared.http.problems import responses
+from shared.messaging.dead_letters.queries import DeadLetterFilter, unresolved_dead_letters
+from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.operations.access import ADMIN_PROBLEMS, MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
+from shared.operations.dead_letters import DeadLetterNotFound, Discarded, KeyOutcome, NothingSelected
+from shared.operations.replay import KeyReplay
+from shared.operations.schemas import (
+    MAX_ID,
+    DeadLetterDetailView,
+    DeadLetterView,
+    DiscardRequest,
+    DiscardView,
+    ReplayRequest,
+    ReplayView,
+)
+
+router = APIRouter(prefix="/dead-letters")
+
+FilterText = Annotated[str | None, Query(max_length=500, pattern=r"^[^\x00]*$")]
+
+
+@router.get("", summary="List dead letters", responses=responses(CursorInvalid, *ADMIN_PROBLEMS))
+async def list_dead_letters(
+    request: Request,
+    *,
+    _caller: AdminCaller,
+    sessions: SessionsDep,
+    params: PageParams,
+    consumer: FilterText = None,
+    key: FilterText = None,
+    type_: Annotated[FilterText, Query(alias="type")] = None,
+    reason: Annotated[DeadLetterReason | None, Query(description="Why the event was not applied.")] = None,
+) -> Page[DeadLetterView]:
+    """List the unresolved dead letters, oldest first."""
+    query = unresolved_dead_letters(DeadLetterFilter(consumer=consumer, key=key, type=type_, reason=reason))
+    async with sessions() as session:
+        return await page_of(session, query, request=request, params=params, map=DeadLetterView.of_columns)
+
+
+@router.get("/{dead_letter_id}", summary="Read a dead letter", responses=responses(DeadLetterNotFound, *ADMIN_PROBLEMS))
+async def read_dead_letter(
+    dead_letter_id: Annotated[int, Path(ge=1, le=MAX_ID, examples=[17])],
+    *,
+    _caller: AdminCaller,
+    operations: OperationsDep,
+) -> DeadLetterDetailView:
+    """Return a dead letter, resolved or not, with its payload and what was done about it."""
+    return DeadLetterDetailView.of(await operations.dead_letters.show(dead_letter_id))
+
+
+@router.post("/replays", summary="Replay dead letters", responses=responses(NothingSelected, *ADMIN_PROBLEMS))
+async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, operations: OperationsDep) -> ReplayView:
+    """Apply the selected keys' dead letters again, each key in order and up to its first failure.
+
+    The request ends after 20 seconds: repeat it while `keys` is not empty. A dry run changes nothing.
+    """
+    deadline = time.monotonic() + MAX_RESPONSE_SECONDS
+    dead_letters = operations.dead_letters
+    keys = await dead_letters.select_for_replay(body.as_filter, all_keys=body.all, limit=body.limit)
+    if body.dry_run:
+        outcomes = [KeyOutcome(key, KeyReplay(0)) for key in keys]
+    else:
+        replays = dead_letters.replay(keys, actor=str(caller.user_id), deadline=deadline)
+        outcomes = [outcome async for outcome in replays]
+    return ReplayView.of(outcomes, dry_run=body.dry_run)
+
+
+@router.post(
+    "/discards",
+    summary="Discard dead letters",
+    responses=responses(NothingSelected, DeadLetterNotFound, *ADMIN_PROBLEMS),
+)
+async def discard_dead_letters(body: DiscardRequest, *, caller: AdminCaller, operations: OperationsDep) -> DiscardView:
+    """Drop dead letters for good. The events that only they blocked are applied at once."""
+    dead_letters = operations.dead_letters
+    selected = await dead_letters.select_for_discard(body.as_filter, ids=body.ids, limit=body.limit)
+    done = Discarded(selected, drained=0)
+    if not body.dry_run:
+        done = await dead_letters.discard(selected, actor=str(caller.user_id), note=body.note)
+    views = [DeadLetterView.model_validate(each) for each in done.dead_letters]
+    return DiscardView(dry_run=body.dry_run, dead_letters=views, drained=done.drained)

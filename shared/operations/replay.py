@@ -1,0 +1,225 @@
+"""Acting on one key's dead letters: replay them in order, or discard one; every act is on record."""
+
+import time
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import Sessions
+from shared.messaging.consumer import inbox
+from shared.messaging.consumer.dispatch import NotApplicable, classify, decode, dispatch
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.dead_letters.queries import ConsumerKey, DeadLetter, DeadLetterDetail, find_dead_letter
+from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.messaging.envelope import Received, headers_from_text, received_of
+from shared.transient_errors import is_transient
+
+logger = structlog.get_logger(__name__)
+
+DRAIN = "drain"
+"""The actor of replays that happen by themselves."""
+MAX_HANDLER_ATTEMPTS = 3
+"""How often one replay tries an event whose handler fails with an error of its own, such as a lost race."""
+MAX_DRAIN_ATTEMPTS = 6
+"""How often the drain tries such an event before an operator has to look."""
+INITIAL_DRAIN_DELAY = timedelta(seconds=5)
+"""Delay before the drain's first try; doubles each time."""
+
+_HEAD = sa.text("""
+    SELECT id FROM dead_letter
+    WHERE consumer = :consumer AND topic = :topic AND key = :key AND resolution IS NULL
+    ORDER BY id LIMIT 1
+""")
+
+# The drain's own failures are on record: they say how often an event was tried, and when last.
+_TO_DRAIN = sa.text("""
+    SELECT consumer, topic, key FROM (
+        SELECT DISTINCT ON (consumer, topic, key) id, consumer, topic, key, reason, dead_lettered_at
+        FROM dead_letter
+        WHERE resolution IS NULL
+        AND (CAST(:consumers AS text[]) IS NULL OR consumer = ANY(CAST(:consumers AS text[])))
+        ORDER BY consumer, topic, key, id
+    ) AS head
+    WHERE reason = 'blocked' OR reason = 'retrying' AND clock_timestamp() >= (
+        SELECT coalesce(max(acted_at), head.dead_lettered_at) + CAST(:initial_delay AS interval) * 2 ^ count(*)
+        FROM dead_letter_action
+        WHERE dead_letter_id = head.id AND actor = :drain AND outcome = 'failed'
+    )
+    LIMIT :limit
+""")
+_ATTEMPTS = sa.text("""
+    SELECT count(*) FROM dead_letter_action
+    WHERE dead_letter_id = :id AND actor = :drain AND outcome = 'failed'
+""")
+
+
+class KeyReplay(NamedTuple):
+    """The outcome for one key: how many events were applied; the dead letter that failed again, and its error."""
+
+    applied: int
+    stopped_by: DeadLetter | None = None
+    error: str | None = None
+
+
+async def replay_key(
+    sessions: Sessions,
+    consumer_key: ConsumerKey,
+    *,
+    subscription: Subscription,
+    actor: str,
+    deadline: float | None = None,
+    on_applied: Callable[[], None] | None = None,
+) -> KeyReplay:
+    """Apply a key's dead letters in order, one transaction each, up to the first that fails.
+
+    Takes the lock that consumption takes: an event that arrives meanwhile waits, and is then applied or queued behind
+    the dead letters. Begins nothing more after the `deadline` of the monotonic clock. Raises: transient errors.
+    """
+    applied = failures = 0
+    while deadline is None or time.monotonic() < deadline:
+        head: DeadLetter | None = None
+        try:
+            async with sessions.begin() as session:
+                detail = await _locked_head(session, consumer_key)
+                if detail is None:
+                    break
+                head = detail.dead_letter
+                await _apply(session, detail, subscription=subscription)
+                await _resolve(session, head, resolution="replayed", actor=actor, detail=None)
+        except Exception as error:
+            if head is None or is_transient(error):
+                raise
+            failures += 1
+            if not isinstance(error, NotApplicable) and failures < MAX_HANDLER_ATTEMPTS:
+                continue
+            return KeyReplay(applied, head, await _record_failure(sessions, head, actor=actor, error=error))
+        applied, failures = applied + 1, 0
+        logger.info("dead_letter_replayed", dead_letter_id=head.id, consumer=head.consumer, actor=actor)
+        if on_applied is not None:
+            on_applied()
+    return KeyReplay(applied)
+
+
+async def discard_one(sessions: Sessions, dead_letter_id: int, *, actor: str, note: str) -> DeadLetter | None:
+    """Drop a dead letter for good, with a note; None if it is resolved already."""
+    async with sessions.begin() as session:
+        detail = await find_dead_letter(session, dead_letter_id)
+        if detail is None:
+            return None
+        found = detail.dead_letter
+        await inbox.lock_positions(session, consumer=found.consumer, topic=found.topic, keys=[found.key])
+        if not await _resolve(session, found, resolution="discarded", actor=actor, detail=note):
+            return None
+    logger.warning("dead_letter_discarded", dead_letter_id=found.id, consumer=found.consumer, actor=actor)
+    return found
+
+
+async def keys_to_drain(
+    session: AsyncSession, *, consumers: Collection[str] | None = None, limit: int = 100
+) -> list[ConsumerKey]:
+    """List keys whose first dead letter was only blocked by another, or is due for a retry.
+
+    `consumers` are those whose handlers this process has; None means all.
+    """
+    rows = await session.execute(
+        _TO_DRAIN,
+        {
+            "consumers": None if consumers is None else list(consumers),
+            "limit": limit,
+            "drain": DRAIN,
+            "initial_delay": INITIAL_DRAIN_DELAY,
+        },
+    )
+    return [ConsumerKey(*row) for row in rows]
+
+
+async def _locked_head(session: AsyncSession, consumer_key: ConsumerKey) -> DeadLetterDetail | None:
+    consumer, topic, key = consumer_key
+    await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[key])
+    dead_letter_id = await session.scalar(_HEAD, consumer_key._asdict())
+    return None if dead_letter_id is None else await find_dead_letter(session, dead_letter_id)
+
+
+async def _apply(session: AsyncSession, detail: DeadLetterDetail, *, subscription: Subscription) -> None:
+    received = _received_of(detail)
+    if received.context is None:
+        raise NotApplicable(DeadLetterReason.UNDECODABLE, received.error or "unreadable")
+    # An event that could not be decoded on arrival is not claimed yet, and may have been applied since.
+    is_claimed = detail.dead_letter.event_id is not None
+    if not is_claimed and await inbox.claim(session, consumer=detail.dead_letter.consumer, contexts=[received.context]):
+        return
+    handling = subscription.handling_of(received.context.type)
+    if handling is not None:
+        await dispatch(session, handling=handling, events=[decode(received, handling)])
+
+
+def _received_of(detail: DeadLetterDetail) -> Received:
+    dead_letter = detail.dead_letter
+    return received_of(
+        topic=dead_letter.topic,
+        partition=dead_letter.partition,
+        offset=dead_letter.offset,
+        key=dead_letter.key,
+        value=detail.payload,
+        headers=headers_from_text(detail.headers),
+    )
+
+
+async def _resolve(
+    session: AsyncSession, dead_letter: DeadLetter, *, resolution: str, actor: str, detail: str | None
+) -> bool:
+    """Resolve a dead letter, so that its key has one less; return False if it was resolved before."""
+    resolved = await session.execute(
+        sa.text(
+            "UPDATE dead_letter SET resolution = :resolution, resolved_at = clock_timestamp()"
+            " WHERE id = :id AND resolution IS NULL RETURNING id"
+        ),
+        {"resolution": resolution, "id": dead_letter.id},
+    )
+    if resolved.first() is None:
+        return False
+    position = inbox.Position(sequence=dead_letter.sequence or 0, dead_letters=-1)
+    await inbox.advance(
+        session, consumer=dead_letter.consumer, topic=dead_letter.topic, positions={dead_letter.key: position}
+    )
+    action = "replay" if resolution == "replayed" else "discard"
+    await _record_action(session, dead_letter, actor=actor, action=action, outcome="done", detail=detail)
+    return True
+
+
+async def _record_failure(sessions: Sessions, dead_letter: DeadLetter, *, actor: str, error: Exception) -> str:
+    """Put a failed replay on record; return its error in words."""
+    reason, message = classify(error)
+    async with sessions.begin() as session:
+        await _record_action(session, dead_letter, actor=actor, action="replay", outcome="failed", detail=message)
+        attempts = await session.scalar(_ATTEMPTS, {"id": dead_letter.id, "drain": DRAIN})
+        if reason is DeadLetterReason.RETRYING and attempts >= MAX_DRAIN_ATTEMPTS:
+            reason = DeadLetterReason.RETRIES_EXHAUSTED
+        # Change the reason by which the drain selects it, or the drain would try it for ever.
+        await session.execute(
+            sa.text(
+                "UPDATE dead_letter SET reason = :reason, error = :error"
+                " WHERE id = :id AND resolution IS NULL AND reason IN ('blocked', 'retrying')"
+            ),
+            {"id": dead_letter.id, "reason": reason.value, "error": message},
+        )
+    logger.warning(
+        "dead_letter_replay_failed", dead_letter_id=dead_letter.id, consumer=dead_letter.consumer, error=message
+    )
+    return message
+
+
+async def _record_action(
+    session: AsyncSession, dead_letter: DeadLetter, *, actor: str, action: str, outcome: str, detail: str | None
+) -> None:
+    await session.execute(
+        sa.text(
+            "INSERT INTO dead_letter_action (dead_letter_id, actor, action, outcome, detail)"
+            " VALUES (:dead_letter_id, :actor, :action, :outcome, :detail)"
+        ),
+        {"dead_letter_id": dead_letter.id, "actor": actor, "action": action, "outcome": outcome, "detail": detail},
+    )

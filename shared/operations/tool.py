@@ -1,0 +1,122 @@
+"""One service's operator tool: its database, its handlers, and what its commands share."""
+# ruff: noqa: PLC0415 - a command imports what it needs when it runs
+
+import asyncio
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shared.errors import Problem
+from shared.logging import configure_logging
+from shared.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from shared.database import Sessions
+    from shared.operations.dead_letters import DeadLetterOperations
+    from shared.operations.sending import Sending
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Actor = Annotated[str | None, typer.Option(help="Who does this, for the record. Default: your user at this machine.")]
+Since = Annotated[str, typer.Option(help="A time with its time zone, such as 2026-11-23T10:00:00Z.")]
+
+
+class TimeInvalid(Problem):
+    """A time looks like 2026-11-23T10:00:00Z, with its time zone."""
+
+    status = 422
+    code = "time_invalid"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """The tool of one service. `package` is the service's own."""
+
+    package: str
+    load_settings: Callable[[], StorageSettings]
+
+    @property
+    def service(self) -> str:
+        """The service's name."""
+        return self.package.rpartition(".")[2]
+
+    def run(self, work: "Callable[[Sessions], Awaitable[bool]]") -> None:
+        """Work on the service's database, then exit.
+
+        The exit status is 1 if `work` returns False or the database does not answer, 2 for a client error, 130 after
+        Ctrl-C and 143 after SIGTERM.
+        """
+        from shared.operations.interrupts import Interrupted, cancel_on_signal
+        from shared.transient_errors import is_transient
+
+        settings = self.load_settings()
+        # To stderr: a program may read the output. The database records who did what.
+        level = "warning" if settings.log_level == "info" else settings.log_level
+        configure_logging(self.service, level=level, format=settings.log_format, stream=sys.stderr)
+        try:
+            is_complete = asyncio.run(cancel_on_signal(self._work(settings, work)))
+        except Interrupted as interrupted:
+            raise typer.Exit(interrupted.exit_status) from interrupted
+        except Problem as problem:
+            typer.echo(problem.detail or problem.title, err=True)
+            raise typer.Exit(2) from problem
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            typer.echo(f"The database does not answer: {str(error).partition(chr(10))[0]}", err=True)
+            raise typer.Exit(1) from error
+        if not is_complete:
+            raise typer.Exit(1)
+
+    def dead_letters(self, sessions: "Sessions") -> "DeadLetterOperations":
+        """Return the operations on dead letters, with the service's own handlers."""
+        from shared.messaging.consumer.subscription import by_consumer
+        from shared.operations.dead_letters import DeadLetterOperations
+
+        subscriptions = import_module(f"{self.package}.subscribers").SUBSCRIPTIONS
+        return DeadLetterOperations(sessions, by_consumer(self.service, subscriptions))
+
+    def sending(self) -> "Sending":
+        """Return the operations that send events again; a service may have nothing to republish."""
+        from shared.operations.sending import Sending
+
+        return Sending(getattr(import_module(f"{self.package}.jobs"), "REPUBLISHED", ()))
+
+    async def _work(self, settings: StorageSettings, work: "Callable[[Sessions], Awaitable[bool]]") -> bool:
+        from shared.database import open_database
+
+        database = open_database(settings.database_url, service=self.service, pool_size=2)
+        try:
+            return await work(database.sessions)
+        finally:
+            await database.close()
+
+
+def actor_of(given: str | None) -> str:
+    """Return who is put on record."""
+    if given:
+        return given
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def time_of(text: str) -> datetime:
+    """Parse a time. Raises: TimeInvalid."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise TimeInvalid from None
+    if time.tzinfo is None:
+        raise TimeInvalid
+    return time.astimezone(UTC)

@@ -1,0 +1,294 @@
+"""A slice is applied once, in order, with its effects, or set aside."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from shared.database import Database
+from shared.ids import new_id
+from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
+from shared.messaging.consumer.inbox import ClaimedMeanwhile
+from shared.messaging.consumer.progress import BatchResult
+from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.messaging.dead_letters.store import NewDeadLetter
+from shared.messaging.envelope import Received
+from shared.messaging.storage.daily_partitions import INBOX_RETENTION
+from tests.builders import id_of, received, record_of
+from tests.databases import until_waiting
+from tests.shared.messaging.scenario import (
+    BROKEN_CENTS,
+    CONSUMER,
+    REFUSED_CENTS,
+    Rows,
+    credit_refused,
+    credit_reserved,
+    subscription,
+)
+
+
+def old_id(days: int = 40) -> UUID:
+    """The id of an event that happened so many days ago."""
+    then = datetime.now(UTC) - timedelta(days=days)
+    return id_of(int(then.timestamp() * 1000))
+
+
+async def applied(database: Database, *events: Received, savepoints: bool = False) -> BatchResult:
+    """One committed slice."""
+    async with database.sessions.begin() as session:
+        return await apply_batch(
+            session,
+            consumer=CONSUMER,
+            subscription=subscription(),
+            events=events,
+            savepoints=[event.offset for event in events] if savepoints else [],
+        )
+
+
+async def dead_letter(database: Database, event: Received) -> None:
+    """One event set aside."""
+    async with database.sessions.begin() as session:
+        await store_dead_letter(
+            session,
+            consumer=CONSUMER,
+            topic="users",
+            dead_letter=NewDeadLetter(event, DeadLetterReason.RULE_VIOLATED, "not wanted"),
+        )
+
+
+async def test_a_repeated_event_changes_nothing(database: Database) -> None:
+    user_id, event_id = new_id(), new_id()
+    event = received(credit_reserved(user_id), sequence=1, event_id=event_id)
+    await applied(database, event)
+    result = await applied(database, event, event)
+    assert result.duplicates == 2
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1)]
+
+
+async def test_an_event_twice_in_one_slice_is_applied_once(database: Database) -> None:
+    user_id, event_id = new_id(), new_id()
+    event = received(credit_reserved(user_id), sequence=1, event_id=event_id)
+    await applied(database, event, event)
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1)]
+
+
+async def test_an_event_twice_in_one_slice_is_parked_once(database: Database) -> None:
+    """Seed 3002 of the workload `poison`: a relay's successor had sent again what a key's poison held back."""
+    blocked = new_id()
+    await dead_letter(database, received(credit_reserved(blocked), sequence=1))
+    once = received(credit_reserved(blocked), sequence=2, event_id=new_id())
+    again = once._replace(offset=once.offset + 1_000_000)
+    result = await applied(database, once, again)
+    assert (result.duplicates, len(result.dead_letters)) == (1, 1)
+    assert await Rows(database.sessions).dead_letters() == [
+        (str(blocked), 1, "rule_violated"),
+        (str(blocked), 2, "blocked"),
+    ]
+
+
+async def test_an_event_of_before_the_inbox_remembers_is_a_repetition_if_its_key_is_past_it(
+    database: Database,
+) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=5))
+    result = await applied(database, received(credit_reserved(user_id), sequence=4, event_id=old_id()))
+    assert (result.duplicates, result.dead_letters) == (1, [])
+
+
+async def test_an_event_that_comes_after_its_successor_is_parked_not_dropped(database: Database) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=5))
+    late = received(credit_reserved(user_id), sequence=4)
+    result = await applied(database, late)
+    assert [one.reason for one in result.dead_letters] == [DeadLetterReason.OUT_OF_ORDER]
+    assert (await applied(database, late)).duplicates == 1
+    assert await Rows(database.sessions).effects() == [(str(user_id), 5)]
+
+
+async def test_a_type_without_a_handler_is_passed_over_but_moves_the_key_on(database: Database) -> None:
+    user_id = new_id()
+    result = await applied(
+        database,
+        received(credit_reserved(user_id), sequence=1),
+        received(credit_refused(user_id), sequence=2),
+        received(credit_reserved(user_id), sequence=3),
+    )
+    assert (len(result.applied), result.gaps) == (2, [])
+    assert await Rows(database.sessions).count("inbox") == 2
+
+
+async def test_a_missing_predecessor_is_noticed_and_the_event_applied(database: Database) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=1))
+    result = await applied(database, received(credit_reserved(user_id), sequence=3))
+    assert [context.sequence for context in result.gaps] == [3]
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 3)]
+
+
+async def test_a_refused_event_rolls_the_slice_back(database: Database) -> None:
+    refused = received(credit_reserved(cents=REFUSED_CENTS), sequence=1)
+    with pytest.raises(HandlerFailed) as failed:
+        await applied(database, received(credit_reserved(), sequence=1), refused)
+    assert failed.value.offsets == {refused.offset}
+    rows = Rows(database.sessions)
+    assert (await rows.effects(), await rows.count("inbox"), await rows.count("inbox_sequence")) == ([], 0, 0)
+
+
+async def test_a_guarded_slice_parks_what_fails_and_applies_the_rest(database: Database) -> None:
+    good, refused, broken = new_id(), new_id(), new_id()
+    result = await applied(
+        database,
+        received(credit_reserved(good), sequence=1),
+        received(credit_reserved(refused, cents=REFUSED_CENTS), sequence=1),
+        received(credit_reserved(broken, cents=BROKEN_CENTS), sequence=1),
+        received(credit_reserved(refused), sequence=2),
+        received(credit_reserved(good), sequence=2),
+        received(credit_reserved(broken), sequence=2),
+        savepoints=True,
+    )
+    rows = Rows(database.sessions)
+    assert [context.key for context in result.applied] == [str(good), str(good)]
+    assert await rows.effects() == [(str(good), 1), (str(good), 2)]
+    assert await rows.dead_letters() == [
+        (str(refused), 1, "rule_violated"),
+        (str(broken), 1, "retrying"),
+        (str(refused), 2, "blocked"),
+        (str(broken), 2, "blocked"),
+    ]
+    assert sorted(await rows.of("SELECT sequence, dead_letters FROM inbox_sequence")) == [(2, 0), (2, 2), (2, 2)]
+
+
+async def test_later_events_of_a_parked_key_wait_behind_it_and_other_keys_flow(database: Database) -> None:
+    blocked, free = new_id(), new_id()
+    await dead_letter(database, received(credit_reserved(blocked), sequence=1))
+    result = await applied(
+        database,
+        received(credit_reserved(blocked), sequence=2),
+        received(credit_reserved(free), sequence=1, offset=7),
+        received(credit_reserved(blocked), sequence=3),
+    )
+    rows = Rows(database.sessions)
+    assert len(result.applied) == 1
+    assert await rows.effects() == [(str(free), 1)]
+    assert await rows.dead_letters() == [
+        (str(blocked), 1, "rule_violated"),
+        (str(blocked), 2, "blocked"),
+        (str(blocked), 3, "blocked"),
+    ]
+    assert await rows.of("SELECT sequence, dead_letters FROM inbox_sequence WHERE key = :key", key=str(blocked)) == [
+        (3, 3)
+    ]
+
+
+async def test_an_unreadable_record_is_parked_once_and_blocks_its_key(database: Database) -> None:
+    user_id = new_id()
+    unreadable = Received(
+        topic="users",
+        partition=0,
+        offset=11,
+        key=str(user_id),
+        value=b"\x00\xff",
+        headers={},
+        context=None,
+        error="the header ce_id is missing",
+    )
+    await applied(database, unreadable, received(credit_reserved(user_id), sequence=1, offset=12))
+    await applied(database, unreadable)
+    rows = Rows(database.sessions)
+    assert await rows.dead_letters() == [(str(user_id), None, "undecodable"), (str(user_id), 1, "blocked")]
+    assert await rows.of("SELECT dead_letters FROM inbox_sequence") == [(2,)]
+
+
+async def test_an_event_older_than_the_inbox_remembers_is_parked_not_applied(database: Database) -> None:
+    result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id()))
+    assert [one.reason for one in result.dead_letters] == [DeadLetterReason.TOO_OLD]
+    assert await Rows(database.sessions).effects() == []
+
+
+@pytest.mark.parametrize(
+    ("days", "is_applied"),
+    [(-1, True), (0, True), (INBOX_RETENTION.days - 1, True), (INBOX_RETENTION.days, False), (-3, False)],
+)
+async def test_the_inbox_knows_the_days_that_it_keeps(database: Database, days: int, is_applied: bool) -> None:
+    result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id(days)))
+    assert bool(result.applied) is is_applied
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [(b"{}", "user_id: missing"), (b"not json", "json_invalid"), (b"", "json_invalid")],
+)
+async def test_data_that_does_not_fit_its_type_is_poison(database: Database, value: bytes, error: str) -> None:
+    good, bad = new_id(), new_id()
+    result = await applied(
+        database,
+        received(credit_reserved(good), sequence=1),
+        received(credit_reserved(bad), sequence=1)._replace(value=value),
+        received(credit_reserved(bad), sequence=2),
+        received(credit_reserved(good), sequence=2),
+    )
+    rows = Rows(database.sessions)
+    assert await rows.effects() == [(str(good), 1), (str(good), 2)]
+    assert await rows.dead_letters() == [(str(bad), 1, "invalid"), (str(bad), 2, "blocked")]
+    assert error in (result.dead_letters[0].error or "")
+
+
+async def test_members_with_one_event_wait_for_each_other_and_apply_it_once(database: Database) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=1))
+    events = [received(credit_reserved(user_id), sequence=n) for n in range(2, 6)]
+    results = await asyncio.gather(*(applied(database, *events) for _ in range(6)))
+    assert sorted((len(result.applied), result.duplicates) for result in results) == [(0, 4)] * 5 + [(4, 0)]
+    assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in range(1, 6)]
+
+
+async def test_a_member_that_meets_another_at_a_new_keys_first_event_tries_again(database: Database) -> None:
+    event = received(credit_reserved(), sequence=1)
+    consumer = ConsumerWorker(name=CONSUMER, subscription=subscription(), sessions=database.sessions)
+    async with database.sessions.begin() as session:
+        await apply_batch(session, consumer=CONSUMER, subscription=subscription(), events=[event])
+        # Both look for the event before either has committed it, and no position's row is there to be locked.
+        direct = asyncio.create_task(applied(database, event))
+        consuming = asyncio.create_task(consumer.apply([record_of(event)]))
+        await until_waiting(database.sessions, transactions=2)
+    with pytest.raises(ClaimedMeanwhile):
+        await direct
+    await consuming
+    assert await Rows(database.sessions).effects() == [(event.key, 1)]
+    assert await Rows(database.sessions).dead_letters() == []
+
+
+async def test_a_day_whose_partition_is_missing_is_told_as_what_it_is(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await session.execute(sa.text("TRUNCATE inbox"))
+        for (partition,) in await session.execute(
+            sa.text("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'inbox'::regclass")
+        ):
+            await session.execute(sa.text(f"DROP TABLE {partition}"))
+    with pytest.raises(sa.exc.IntegrityError, match="no partition"):
+        await applied(database, received(credit_reserved(), sequence=1))
+
+
+async def test_an_event_that_is_parked_late_does_not_take_its_key_back(database: Database) -> None:
+    user_id = new_id()
+    await applied(database, received(credit_reserved(user_id), sequence=5))
+    await dead_letter(database, received(credit_reserved(user_id), sequence=4))
+    assert await Rows(database.sessions).of("SELECT sequence, dead_letters FROM inbox_sequence") == [(5, 1)]
+
+
+async def test_an_event_that_was_parked_alone_is_known_when_it_comes_again(database: Database) -> None:
+    event = received(credit_reserved(), sequence=1)
+    await dead_letter(database, event)
+    result = await applied(database, event._replace(offset=event.offset + 1_000_000))
+    assert (result.duplicates, result.dead_letters) == (1, [])
+
+
+async def test_two_consumers_of_one_database_apply_an_event_once_each(database: Database) -> None:
+    event = received(credit_reserved(), sequence=1)
+    for consumer in ("first", "second", "first"):
+        async with database.sessions.begin() as session:
+            await apply_batch(session, consumer=consumer, subscription=subscription(), events=[event])
+    assert await Rows(database.sessions).effects() == [(event.key, 1)] * 2
