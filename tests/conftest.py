@@ -10,9 +10,9 @@ import pytest
 import redis
 import structlog
 
-from tests import servers
-from tests.databases import DatabaseFactory, drop_templates
-from tests.mail import MailCatcher, running_mail_catcher
+from tests.harness import servers
+from tests.harness.databases import DatabaseFactory, drop_templates
+from tests.harness.mail import MailCatcher, running_mail_catcher
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     how = config.getoption("servers")
     servers.begin_run(how)
     if how == "containers":
-        from tests.containers import check_engine
+        from tests.harness.containers import check_engine
 
         try:
             check_engine()

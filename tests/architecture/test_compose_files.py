@@ -19,7 +19,7 @@ from services.users.access_tokens import load_signing_keys
 from tests.architecture.composed import COMPOSE_FILE, containers
 from tests.architecture.dockerfile import copy_into
 from tests.architecture.source import CHECKOUT, SERVICES
-from tests.server_host import local_process
+from tests.harness.server_host import local_process
 
 CREATE_DATABASES = COMPOSE_FILE.parent / "compose" / "create-databases.sh"
 

@@ -16,9 +16,9 @@ from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
 from deploy.local.state import only_one, read_state
 from deploy.local.system import System
-from tests.bench.rows import fill_messaging_tables
 from tests.bench.service_rows import fill_service_tables
 from tests.bench.setting import Setting
+from tests.harness.table_rows import fill_messaging_tables
 
 RATE_LIMIT = "100000/minute"
 TOKEN_MINUTES = "60"

@@ -1,6 +1,6 @@
 """A past for each service's own tables: people, orders that have ended, and what was told of them."""
 
-from tests.bench.rows import fill
+from tests.harness.table_rows import fill
 
 # As in `rows`. Every invariant holds: what would hold stock or reserved credit is in an end state.
 USERS_FILLS = {

@@ -10,8 +10,8 @@ from typing import TypeAlias
 
 from shared.messaging.topics import create_topics
 from tests.bench.figures import Figure
-from tests.bench.rows import fill_messaging_tables
 from tests.chaos.ground import TEMPLATE, Ground
+from tests.harness.table_rows import fill_messaging_tables
 
 _numbers = count(1)
 

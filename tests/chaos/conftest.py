@@ -10,7 +10,7 @@ from tests.chaos.accounts import WORKLOADS
 from tests.chaos.evidence import Scene
 from tests.chaos.nursery import Worker
 from tests.chaos.worker import Plan
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from deploy.local.postgres import Postgres, create_owned_database, ensure_role
 from deploy.local.process import run_to_end
 from deploy.local.settings import CHECKOUT
 from deploy.local.supervisor import BackOff, Supervisor
-from tests.chaos.proxy import CuttingProxy
+from tests.harness.cutting_proxy import CuttingProxy
 
 PASSWORD = "orderly"  # of throw-away databases on the loopback address
 TEMPLATE = "template_chaos"

@@ -30,7 +30,7 @@ from deploy.local.system import System
 from tests.chaos.campaign import Outcome, when_servers_are_back
 from tests.chaos.ground import Ground
 from tests.chaos.injector import Fault, Injector
-from tests.chaos.proxy import CuttingProxy
+from tests.harness.cutting_proxy import CuttingProxy
 
 INVOICES_PER_SECOND = 3
 CONCURRENCY = 8

@@ -15,10 +15,11 @@ from shared.messaging.failpoints import NAMES
 from tests.chaos import mailer
 from tests.chaos.mailer import MailPlan
 from tests.chaos.nursery import Forked
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 from tests.notifications.events import apply, user_created
 from tests.notifications.postbox import Postbox
-from tests.shared.messaging.scenario import Rows, until
 
 OF_JOBS = [name for name in NAMES if name.startswith("job.")]
 PEOPLE = 6

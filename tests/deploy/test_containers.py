@@ -16,9 +16,9 @@ from docker.errors import DockerException, ImageNotFound
 from testcontainers.core.docker_client import DockerClient
 
 from tests.architecture.composed import containers as composed_containers
-from tests.containers import LABEL, check_engine, container
 from tests.deploy.docker_engine import Engine, running_engine
-from tests.servers import IMAGES, KINDS, Kind, ServerFailed, image_of
+from tests.harness.containers import LABEL, check_engine, container
+from tests.harness.servers import IMAGES, KINDS, Kind, ServerFailed, image_of
 
 LOGS = Path(__file__).parent / "image_logs"
 SERVED_PORT = {"postgres": 5432, "valkey": 6379, "kafka": 9092}

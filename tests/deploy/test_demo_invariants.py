@@ -7,8 +7,8 @@ import pytest
 
 from deploy.demo.agreement import Databases
 from deploy.demo.invariants import INVARIANTS, SERVICES, check, check_once_settled, connected
-from tests.databases import DatabaseFactory
 from tests.deploy.demo_damage import DAMAGES, WHOLE, Damage, waiting_event
+from tests.harness.databases import DatabaseFactory
 
 
 @pytest.fixture

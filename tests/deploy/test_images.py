@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 
 from deploy.local.kafka_jars import jars_folder
+from tests.harness.servers import Kind
 from tests.images.contexts import CONTEXTS
 from tests.images.root import LOADER, programs_and_libraries
-from tests.servers import Kind
 
 pytestmark = pytest.mark.skipif(not LOADER.exists(), reason="needs Linux with glibc on x86-64")
 

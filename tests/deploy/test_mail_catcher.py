@@ -5,7 +5,7 @@ from email.message import EmailMessage
 import aiosmtplib
 import httpx2
 
-from tests.mail import MailCatcher
+from tests.harness.mail import MailCatcher
 
 
 async def test_a_mail_is_found_by_its_recipient_with_both_its_texts(smtp_catcher: MailCatcher) -> None:

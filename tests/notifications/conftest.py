@@ -13,7 +13,7 @@ from services.notifications.mail import mail_channel
 from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
 from shared.database import Database, Sessions, open_database
-from tests.databases import CONNECTIONS, DatabaseFactory
+from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.notifications.postbox import Postbox
 from tests.shared.http.token_issuer import TokenIssuer
 

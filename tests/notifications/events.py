@@ -9,7 +9,7 @@ from shared.events.orders import OrderConfirmed, OrderLine
 from shared.events.users import UserCreated
 from shared.ids import new_id
 from shared.messaging.consumer.batch import apply_batch
-from tests.builders import received
+from tests.harness.builders import received
 
 SUBSCRIPTIONS = {subscription.topic: subscription for subscription in (users, orders)}
 

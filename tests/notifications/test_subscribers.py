@@ -20,7 +20,7 @@ from shared.events.orders import (
 )
 from shared.events.users import UserUpdated
 from shared.ids import new_id
-from tests.databases import count_waiting
+from tests.harness.databases import count_waiting
 from tests.notifications.events import apply, order_confirmed, user_created
 
 ORDER: dict[str, Any] = {"number": "O-7", "total_cents": 4990, "currency": "GBP"}

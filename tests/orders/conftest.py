@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet, OKPKey
 from services.orders.app import create_app
 from services.orders.settings import Settings
 from shared.database import Database, open_database
-from tests.databases import CONNECTIONS, DatabaseFactory
+from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.orders.operations_tool import Tool
 from tests.orders.shop import Shop
 from tests.shared.http.token_issuer import TokenIssuer

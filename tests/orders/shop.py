@@ -15,7 +15,7 @@ from shared.database import Sessions
 from shared.events.contract import Event
 from shared.events.users import CreditRefused, CreditReserved
 from shared.messaging.consumer.batch import apply_batch
-from tests.builders import received
+from tests.harness.builders import received
 from tests.shared.http.token_issuer import TokenIssuer
 
 CUSTOMER = UUID("01900000-0000-7000-8000-000000000001")

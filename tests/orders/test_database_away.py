@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from services.orders.settings import Settings
-from tests.chaos.proxy import CuttingProxy
-from tests.database_outages import cut_connections, refusing_connections
-from tests.databases import DatabaseFactory
+from tests.harness.cutting_proxy import CuttingProxy
+from tests.harness.database_outages import cut_connections, refusing_connections
+from tests.harness.databases import DatabaseFactory
 from tests.orders.shop import CUSTOMER, Shop, code_of
 
 UNAVAILABLE = (503, "database_unavailable")

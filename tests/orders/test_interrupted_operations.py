@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from shared.database import Database
-from tests.databases import until_waiting
+from tests.harness.databases import until_waiting
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 from tests.orders.operations_tool import IGNORING_INTERRUPTS, Tool
 from tests.orders.shop import Shop
-from tests.shared.messaging.scenario import Rows, until
 
 LOCK = "SELECT pg_advisory_xact_lock(1)"
 COMMIT_WAITS = (

@@ -10,10 +10,10 @@ from shared.ids import new_id
 from shared.messaging.consumer.batch import store_dead_letter
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
-from tests.builders import received
+from tests.harness.builders import received
+from tests.harness.rows import Rows
 from tests.orders.operations_tool import Tool
 from tests.orders.shop import Shop
-from tests.shared.messaging.scenario import Rows
 from tests.shared.operations.blocked_keys import dead_letter_all
 
 

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from shared.database import Database, Sessions, dsn_of, open_database
 from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
 from shared.telemetry import continued_trace, current_traceparent
-from tests.databases import DatabaseFactory
-from tests.shared.messaging.scenario import until
+from tests.harness.databases import DatabaseFactory
+from tests.harness.waiting import until
 
 
 @pytest.fixture

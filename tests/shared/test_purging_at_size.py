@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from shared.database import open_database
 from shared.http.idempotency import purge_idempotency_keys
 from shared.jobs import purge_job_log
-from tests.bench.rows import MESSAGING_FILLS, fill
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
+from tests.harness.table_rows import MESSAGING_FILLS, fill
 
 ROWS = 30_000
 BATCH = 10_000

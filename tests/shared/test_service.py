@@ -21,9 +21,11 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.topics import create_topics
 from shared.service import create_service
 from shared.settings import ServiceSettings
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 from tests.shared.http.token_issuer import TokenIssuer
-from tests.shared.messaging.scenario import Rows, credit_reserved, subscription, until
+from tests.shared.messaging.scenario import credit_reserved, subscription
 
 MakeService = Callable[..., FastAPI]
 UNREACHABLE = "127.0.0.1:9"

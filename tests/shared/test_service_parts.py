@@ -14,7 +14,7 @@ from shared.jobs import Jobs
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.wake_up import CHANNEL
 from shared.settings import ServiceSettings
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
 from tests.shared.messaging.scenario import credit_reserved, subscription
 
 OpenParts = Callable[..., service._Parts]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from shared.database import Database, dsn_of, open_database
 from shared.transient_errors import is_transient
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
 
 
 @pytest.fixture

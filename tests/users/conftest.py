@@ -10,7 +10,7 @@ from joserfc.jwk import OKPKey
 
 from services.users.app import create_app
 from services.users.settings import Settings
-from tests.databases import CONNECTIONS, DatabaseFactory
+from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.users.front_door import FrontDoor
 
 

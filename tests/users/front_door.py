@@ -16,7 +16,7 @@ from shared.database import Sessions
 from shared.events.contract import Event
 from shared.messaging.consumer.batch import apply_batch
 from shared.messaging.consumer.progress import BatchResult
-from tests.builders import received
+from tests.harness.builders import received
 
 PASSWORD = "correct horse battery"
 ADA = {"email": "Ada@orderly.example", "name": "Ada Lovelace", "password": PASSWORD}

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from services.users.commands import replace_password_hash
 from services.users.models import UserAccount
-from tests.databases import until_waiting
+from tests.harness.databases import until_waiting
 from tests.users.front_door import ADA, FrontDoor, problem
 
 MATCHING = {"If-Match": '"1"'}

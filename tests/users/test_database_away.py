@@ -1,7 +1,7 @@
 """While the database is away nobody can sign up or in, is told so, and has not failed an attempt by it."""
 
 from services.users.settings import Settings
-from tests.database_outages import refusing_connections
+from tests.harness.database_outages import refusing_connections
 from tests.users.front_door import ADA, PASSWORD, FrontDoor, bearer, problem
 
 UNAVAILABLE = (503, "database_unavailable")

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import services.users
 from services.users.models import Base
 from shared.migrations.runner import Migrations
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
 
 FOLDER = Path(services.users.__file__).parent / "migrations"
 CONSTRAINTS = sa.text("""

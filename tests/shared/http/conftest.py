@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from shared.cache import Cache, open_cache
 from shared.http import idempotency
-from tests.databases import DatabaseFactory, for_asyncpg
+from tests.harness.databases import DatabaseFactory, for_asyncpg
 from tests.shared.http.token_issuer import TokenIssuer
 
 ClientOf = Callable[[FastAPI], AbstractAsyncContextManager[httpx2.AsyncClient]]

@@ -16,8 +16,8 @@ from shared.http.openapi import complete_openapi
 from shared.http.problems import install_problems, responses
 from shared.http.request_context import RequestContextMiddleware
 from shared.http.tokens import KeysUnavailable
-from tests.database_outages import cut_connections, refusing_connections
-from tests.databases import DatabaseFactory
+from tests.harness.database_outages import cut_connections, refusing_connections
+from tests.harness.databases import DatabaseFactory
 from tests.shared.http.conftest import ClientOf
 
 Work = Callable[[AsyncSession], Awaitable[None]]

@@ -14,7 +14,7 @@ from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.outbox.publisher import partition_of
 from shared.messaging.topics import create_topics
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
 from tests.shared.messaging.consuming import Topic
 from tests.shared.messaging.scenario import CONSUMER, EFFECT_TABLE, subscription
 

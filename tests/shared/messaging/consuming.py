@@ -9,8 +9,9 @@ from aiokafka import AIOKafkaProducer
 from shared.database import Database
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.envelope import Headers, encode_headers
-from tests.builders import received
-from tests.shared.messaging.scenario import Rows, credit_reserved
+from tests.harness.builders import received
+from tests.harness.rows import Rows
+from tests.shared.messaging.scenario import credit_reserved
 
 
 class Topic:

@@ -1,16 +1,11 @@
 """The events, handlers and questions that the messaging tests share."""
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import Sessions
 from shared.errors import Problem
 from shared.events.users import CreditRefused, CreditReserved
 from shared.ids import new_id
@@ -58,40 +53,6 @@ def subscription() -> Subscription:
             raise ZeroDivisionError("the handler has a bug")
 
     return users
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Questions to a service's database."""
-
-    sessions: Sessions
-
-    async def of(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of a query, as tuples."""
-        async with self.sessions() as session:
-            return [tuple(row) for row in await session.execute(sa.text(query), parameters)]
-
-    async def effects(self) -> list[tuple[str, int]]:
-        """(key, sequence) of every effect, in the order in which they happened."""
-        return [(key, sequence) for key, sequence in await self.of("SELECT key, sequence FROM effect ORDER BY id")]
-
-    async def dead_letters(self) -> list[tuple[str, int | None, str]]:
-        """(key, sequence, reason) of every parked event, in order."""
-        rows = await self.of("SELECT key, sequence, reason FROM dead_letter ORDER BY id")
-        return [(key, sequence, reason) for key, sequence, reason in rows]
-
-    async def count(self, table: str) -> int:
-        """How many rows a table has."""
-        ((count,),) = await self.of(f"SELECT count(*) FROM {table}")  # noqa: S608 - the tests' own names
-        return int(count)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 60, what: str = "it") -> None:
-    """Wait until the condition holds. Raises: AssertionError after the deadline."""
-    deadline = time.monotonic() + seconds
-    while not await condition():
-        assert time.monotonic() < deadline, f"{what} did not happen within {seconds} s"
-        await asyncio.sleep(0.02)
 
 
 def sequences_by_key(effects: Sequence[tuple[str, int]]) -> dict[str, list[int]]:

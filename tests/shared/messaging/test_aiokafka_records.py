@@ -9,8 +9,9 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 from tests.shared.messaging.consuming import Topic, effects_are, running
-from tests.shared.messaging.scenario import Rows, until
 
 NONE, GZIP, ZSTD = 0, 1, 4
 

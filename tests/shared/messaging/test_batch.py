@@ -17,13 +17,13 @@ from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import Received
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
-from tests.builders import id_of, received, record_of
-from tests.databases import until_waiting
+from tests.harness.builders import id_of, received, record_of
+from tests.harness.databases import until_waiting
+from tests.harness.rows import Rows
 from tests.shared.messaging.scenario import (
     BROKEN_CENTS,
     CONSUMER,
     REFUSED_CENTS,
-    Rows,
     credit_refused,
     credit_reserved,
     subscription,

@@ -8,8 +8,9 @@ from aiokafka import AIOKafkaProducer
 from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 from tests.shared.messaging.consuming import Topic, effects_are, running
-from tests.shared.messaging.scenario import Rows, until
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])

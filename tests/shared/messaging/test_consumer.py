@@ -15,15 +15,10 @@ from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext, Headers
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 from tests.shared.messaging.consuming import Topic, effects_are, running
-from tests.shared.messaging.scenario import (
-    BROKEN_CENTS,
-    CONSUMER,
-    REFUSED_CENTS,
-    Rows,
-    sequences_by_key,
-    until,
-)
+from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, REFUSED_CENTS, sequences_by_key
 
 
 async def test_a_poison_event_stops_its_own_key_only(

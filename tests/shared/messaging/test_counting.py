@@ -12,8 +12,10 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.topics import create_topics
-from tests.builders import received, record_of
-from tests.shared.messaging.scenario import REFUSED_CENTS, Rows, credit_reserved, subscription, until
+from tests.harness.builders import received, record_of
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
+from tests.shared.messaging.scenario import REFUSED_CENTS, credit_reserved, subscription
 
 
 def value_of(name: str, **labels: str) -> float:

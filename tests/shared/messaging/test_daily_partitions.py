@@ -13,7 +13,7 @@ from shared.messaging.storage.daily_partitions import (
     SENT_RETENTION,
     maintain_daily_partitions,
 )
-from tests.shared.messaging.scenario import Rows
+from tests.harness.rows import Rows
 
 
 async def keep(database: Database) -> None:

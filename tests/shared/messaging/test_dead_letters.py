@@ -23,8 +23,9 @@ from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import EventContext
 from shared.operations.replay import discard_one, keys_to_drain, replay_key
-from tests.builders import received
-from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, REFUSED_CENTS, Rows, credit_reserved, subscription
+from tests.harness.builders import received
+from tests.harness.rows import Rows
+from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, REFUSED_CENTS, credit_reserved, subscription
 
 ACTOR = "operator@example.com"
 

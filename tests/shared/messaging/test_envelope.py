@@ -7,7 +7,7 @@ import pytest
 
 from shared.ids import new_id
 from shared.messaging.envelope import EventContext, day_of, encode_headers, headers_from_text, received_of
-from tests.builders import id_of
+from tests.harness.builders import id_of
 
 NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 

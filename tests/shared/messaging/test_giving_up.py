@@ -16,10 +16,12 @@ from shared.database import Database, open_database
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups, Member
 from shared.messaging.consumer.worker import ConsumerWorker
-from tests.builders import received, record_of
-from tests.databases import DatabaseFactory
+from tests.harness.builders import received, record_of
+from tests.harness.databases import DatabaseFactory
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 from tests.shared.messaging.consuming import Topic, effects_are, running
-from tests.shared.messaging.scenario import CONSUMER, Rows, credit_reserved, subscription, until
+from tests.shared.messaging.scenario import CONSUMER, credit_reserved, subscription
 
 NO_SERVER = "127.0.0.1:1"
 NOWHERE = "postgresql+asyncpg://nobody@127.0.0.1:1/nothing"

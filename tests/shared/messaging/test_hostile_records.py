@@ -10,8 +10,9 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.envelope import MAX_KEY_LENGTH, Record
-from tests.builders import received, record_of
-from tests.shared.messaging.scenario import CONSUMER, Rows, credit_reserved, subscription
+from tests.harness.builders import received, record_of
+from tests.harness.rows import Rows
+from tests.shared.messaging.scenario import CONSUMER, credit_reserved, subscription
 
 SOON_SECONDS = 10.0
 

@@ -13,13 +13,13 @@ from shared.ids import new_id
 from shared.messaging.consumer.batch import HandlerFailed, apply_batch
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext, Received
-from tests.builders import received
+from tests.harness.builders import received
+from tests.harness.rows import Rows
 from tests.shared.messaging.scenario import (
     BROKEN_CENTS,
     CONSUMER,
     REFUSED_CENTS,
     NotWanted,
-    Rows,
     credit_refused,
     credit_reserved,
 )

@@ -12,7 +12,8 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace
-from tests.shared.messaging.scenario import Rows, credit_reserved
+from tests.harness.rows import Rows
+from tests.shared.messaging.scenario import credit_reserved
 
 
 class Base(DeclarativeBase):

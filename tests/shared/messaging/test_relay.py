@@ -20,7 +20,9 @@ from shared.messaging.outbox.publisher import Publisher, partition_of
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.wake_up import CHANNEL
 from shared.messaging.topics import create_topics
-from tests.shared.messaging.scenario import Rows, credit_reserved, until
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
+from tests.shared.messaging.scenario import credit_reserved
 
 UNREACHABLE = "127.0.0.1:1"
 

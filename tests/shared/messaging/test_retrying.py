@@ -16,8 +16,9 @@ from shared.messaging.envelope import EventContext, Received
 from shared.messaging.outbox.outbox import record
 from shared.operations import replay
 from shared.operations.dead_letters import DeadLetterOperations
-from tests.builders import received, record_of
-from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, Rows, credit_reserved, subscription
+from tests.harness.builders import received, record_of
+from tests.harness.rows import Rows
+from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, credit_reserved, subscription
 
 
 async def consumed(database: Database, *events: Received, handlers: Subscription | None = None) -> None:

@@ -14,7 +14,9 @@ from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.wake_up import CHANNEL, MIN_INTERVAL_SECONDS, Notifier
 from shared.messaging.topics import create_topics
-from tests.shared.messaging.scenario import Rows, credit_reserved, until
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
+from tests.shared.messaging.scenario import credit_reserved
 
 
 @asynccontextmanager

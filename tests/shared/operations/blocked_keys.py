@@ -10,7 +10,7 @@ from shared.messaging.consumer.batch import apply_batch, store_dead_letter
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
-from tests.builders import received
+from tests.harness.builders import received
 from tests.shared.messaging.scenario import CONSUMER, REFUSED_CENTS, credit_reserved, subscription
 
 CONSUMERS = {CONSUMER: subscription()}

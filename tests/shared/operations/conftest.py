@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from shared.database import Database, open_database
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
 from tests.shared.messaging.scenario import EFFECT_TABLE
 
 

@@ -12,7 +12,9 @@ from shared.jobs import JobRunner, Jobs
 from shared.maintenance import with_maintenance
 from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterFilter
 from shared.operations.dead_letters import NOT_CONSUMED, DeadLetterNotFound, DeadLetterOperations
-from tests.shared.messaging.scenario import CONSUMER, Rows, until
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
+from tests.shared.messaging.scenario import CONSUMER
 from tests.shared.operations.blocked_keys import CONSUMERS, key_at_rest
 
 ACTOR = "operator@example.com"

@@ -29,9 +29,10 @@ from shared.database import Sessions
 from shared.ids import new_id
 from shared.messaging.topics import create_topics
 from shared.operations.sending import enqueue_operation
-from tests.databases import DatabaseFactory
-from tests.mail import MailCatcher
-from tests.shared.messaging.scenario import Rows, until
+from tests.harness.databases import DatabaseFactory
+from tests.harness.mail import MailCatcher
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
 
 REPLICAS = {"orders": "customer", "notifications": "recipient"}
 PEOPLE = 20

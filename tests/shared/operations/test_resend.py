@@ -22,7 +22,9 @@ from shared.messaging.topics import create_topics
 from shared.operations import runs
 from shared.operations.runs import Operation
 from shared.operations.sending import Sending, begin_resend, enqueue_operation, with_operations
-from tests.shared.messaging.scenario import CONSUMER, Rows, credit_reserved, subscription, until
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
+from tests.shared.messaging.scenario import CONSUMER, credit_reserved, subscription
 
 Running = Callable[[], AbstractAsyncContextManager[None]]
 

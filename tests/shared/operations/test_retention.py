@@ -23,7 +23,8 @@ from shared.messaging.envelope import received_of
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from shared.operations import runs
 from shared.operations.dead_letters import DeadLetterOperations
-from tests.shared.messaging.scenario import CONSUMER, Rows
+from tests.harness.rows import Rows
+from tests.shared.messaging.scenario import CONSUMER
 from tests.shared.operations.blocked_keys import CONSUMERS, key_at_rest
 
 ACTOR = "operator@example.com"

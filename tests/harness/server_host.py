@@ -1,4 +1,7 @@
-"""Runs one server for a test run and ends with it: `python -m tests.server_host KIND HOW FOLDER CONTROLLER_PID`."""
+"""Runs one server for a test run and ends with it.
+
+Usage: `python -m tests.harness.server_host KIND HOW FOLDER CONTROLLER_PID`.
+"""
 
 import asyncio
 import os
@@ -16,7 +19,7 @@ from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres
 from deploy.local.process import LocalError, Program, start_process
 from deploy.local.valkey import Valkey
-from tests.servers import How, Kind, ServerFailed, process_exists
+from tests.harness.servers import How, Kind, ServerFailed, process_exists
 
 CONTROLLER_POLL_SECONDS = 0.2
 
@@ -34,7 +37,7 @@ async def serve(kind: Kind, how: How, folder: Path, controller_pid: int) -> None
 
 def containerised(kind: Kind) -> AbstractAsyncContextManager[str]:
     """Import what only containers need, which takes as long as a local server's start."""
-    from tests.containers import container
+    from tests.harness.containers import container
 
     return container(kind)
 

@@ -15,7 +15,7 @@ from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from deploy.local.ports import free_port
 from deploy.local.postgres import SETTINGS_FOR_TESTS
-from tests.servers import IMAGES, Kind, ServerFailed
+from tests.harness.servers import IMAGES, Kind, ServerFailed
 
 LABEL = "orderly.tests"
 """On every container that a test run starts, with the process id of the server's host."""

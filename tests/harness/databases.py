@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from deploy.local.postgres import create_owned_database, ensure_role
 from deploy.local.process import run_to_end
 from shared.database import Sessions
-from tests import servers
+from tests.harness import servers
 
 # Of throw-away databases on the loopback address.
 PASSWORD = "orderly"
@@ -138,5 +138,5 @@ def _environment(admin_url: str, service: str) -> dict[str, str]:
     return {
         f"{prefix}_DATABASE_URL": database_url(admin_url, name=_template_name(service), role=service),
         f"{prefix}_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",  # not asked: no topics are wanted
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
     }

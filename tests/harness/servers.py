@@ -125,7 +125,15 @@ def _start_host(kind: Kind) -> None:
     log = folder / f"{kind}.host.log"
     with log.open("wb") as output:
         host = subprocess.Popen(
-            [sys.executable, "-m", "tests.server_host", kind, os.environ[HOW], folder, os.environ[CONTROLLER_PID]],
+            [
+                sys.executable,
+                "-m",
+                "tests.harness.server_host",
+                kind,
+                os.environ[HOW],
+                folder,
+                os.environ[CONTROLLER_PID],
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from tests.chaos.proxy import CuttingProxy
-from tests.databases import DatabaseFactory, for_asyncpg
+from tests.harness.cutting_proxy import CuttingProxy
+from tests.harness.databases import DatabaseFactory, for_asyncpg
 
 
 async def test_a_commit_whose_reply_is_cut_has_happened(database_factory: DatabaseFactory) -> None:

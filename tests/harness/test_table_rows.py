@@ -11,9 +11,9 @@ from services.notifications.models import Base as NotificationsBase
 from services.orders.models import Base as OrdersBase
 from services.users.models import Base as UsersBase
 from shared.database import dsn_of
-from tests.bench.rows import fill_messaging_tables
 from tests.bench.service_rows import fill_service_tables
-from tests.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory
+from tests.harness.table_rows import fill_messaging_tables
 
 ROWS = 50
 METADATA = {"users": UsersBase.metadata, "orders": OrdersBase.metadata, "notifications": NotificationsBase.metadata}

@@ -1,0 +1,1 @@
+"""What tests share: servers, databases, proxies, waiting, row helpers and builders."""
