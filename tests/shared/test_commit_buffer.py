@@ -1,0 +1,118 @@
+"""A buffer releases what its transaction collected, once, inside the commit."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from shared.commit_buffer import BufferedSession, CommitBuffer
+from shared.database import Database, open_database
+from tests.harness.databases import DatabaseFactory
+
+EVENTS = ("before_commit", "after_commit", "after_transaction_create", "after_soft_rollback")
+
+
+@pytest.fixture
+async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]:
+    """An empty database."""
+    opened = open_database(await database_factory(), service="test", pool_size=2)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def released() -> list[tuple[str, list[int]]]:
+    """Which buffer released what, in order."""
+    return []
+
+
+@pytest.fixture
+def buffers(released: list[tuple[str, list[int]]]) -> Iterator[tuple[CommitBuffer[int], CommitBuffer[int]]]:
+    """A buffer that is last and, made after it, one that is not; they leave the session class with the test."""
+
+    def committed(_session: Session) -> None:
+        released.append(("committed", []))
+
+    last = CommitBuffer[int](lambda _, items: released.append(("last", items)), committed=committed, is_last=True)
+    first = CommitBuffer[int](lambda _, items: released.append(("first", items)))
+    yield first, last
+    for buffer in (first, last):
+        for name in EVENTS:
+            event.remove(BufferedSession, name, getattr(buffer, f"_{name}"))
+
+
+Buffers = tuple[CommitBuffer[int], CommitBuffer[int]]
+Released = list[tuple[str, list[int]]]
+
+
+async def test_items_are_released_once_and_the_last_buffer_comes_last(
+    database: Database, buffers: Buffers, released: Released
+) -> None:
+    first, last = buffers
+    async with database.sessions() as session:
+        last.add(session, 1)
+        first.add(session, 2, 3)
+        assert released == []
+        await session.commit()
+        await session.execute(sa.text("SELECT 1"))
+        await session.commit()
+    assert released == [("first", [2, 3]), ("last", [1]), ("committed", [])]
+
+
+async def test_a_transaction_without_items_releases_nothing(
+    database: Database, buffers: Buffers, released: Released
+) -> None:
+    async with database.sessions.begin() as session:
+        await session.execute(sa.text("SELECT 1"))
+    assert (len(buffers), released) == (2, [])
+
+
+async def test_a_rollback_drops_all_items(database: Database, buffers: Buffers, released: Released) -> None:
+    first, _ = buffers
+    async with database.sessions() as session:
+        first.add(session, 1)
+        await session.rollback()
+        await session.execute(sa.text("SELECT 1"))
+        await session.commit()
+    assert released == []
+
+
+async def test_a_savepoint_that_rolls_back_drops_its_own_items_only(
+    database: Database, buffers: Buffers, released: Released
+) -> None:
+    first, _ = buffers
+    async with database.sessions.begin() as session:
+        first.add(session, 1)
+        async with session.begin_nested():
+            first.add(session, 2)
+            inner = await session.begin_nested()
+            first.add(session, 3)
+            await inner.rollback()
+        outer = await session.begin_nested()
+        first.add(session, 4)
+        async with session.begin_nested():
+            first.add(session, 5)
+        await outer.rollback()
+        first.add(session, 6)
+    assert released == [("first", [1, 2, 6])]
+
+
+async def test_an_error_in_the_release_rolls_the_transaction_back(database: Database, released: Released) -> None:
+    def fail(_session: Session, _items: list[int]) -> None:
+        raise ZeroDivisionError
+
+    buffer = CommitBuffer[int](fail)
+    try:
+        async with database.sessions() as session:
+            await session.execute(sa.text("CREATE TABLE t (n int)"))
+            buffer.add(session, 1)
+            with pytest.raises(ZeroDivisionError):
+                await session.commit()
+            await session.rollback()
+            assert await session.scalar(sa.text("SELECT to_regclass('t')")) is None
+    finally:
+        for name in EVENTS:
+            event.remove(BufferedSession, name, getattr(buffer, f"_{name}"))
+    assert released == []
