@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from faststream.kafka.annotations import KafkaMessage
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.messaging.consumer import inbox
@@ -34,7 +35,8 @@ def delete_before_ack() -> None:
 def offsets_before_commit() -> None:
     """The consumer commits the offsets first, and applies the batch then."""
 
-    async def handle(self: Member, message: Any) -> None:
+    # FastStream reads the annotation: with another one it would pass the record's value.
+    async def handle(self: Member, message: KafkaMessage) -> None:
         await self._commit(message)
         await self.worker.apply(message.raw_message)
 

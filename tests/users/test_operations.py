@@ -66,12 +66,12 @@ async def test_parked_events_are_listed_in_pages_and_by_filters(users: FrontDoor
     first = (await get(users, "/dead-letters", admin, limit=2)).json()
     rest = (await get(users, "/dead-letters", admin, limit=2, cursor=first["next_cursor"])).json()
     assert [(event["key"], event["reason"]) for event in first["items"] + rest["items"]] == [
-        (key, "refused"),
+        (key, "rule_violated"),
         (key, "blocked"),
-        (other, "refused"),
+        (other, "rule_violated"),
     ]
     assert rest["next_cursor"] is None
-    for params, count in (({"key": key}, 2), ({"parked_for": "blocked"}, 1), ({"type": "order.created"}, 0)):
+    for params, count in (({"key": key}, 2), ({"reason": "blocked"}, 1), ({"type": "order.created"}, 0)):
         assert len((await get(users, "/dead-letters", admin, **params)).json()["items"]) == count
 
 
@@ -92,7 +92,7 @@ async def test_a_dry_run_of_a_replay_says_what_a_replay_then_does(users: FrontDo
     assert len((await get(users, "/dead-letters", admin)).json()["items"]) == 3
     done = (await post(users, "/dead-letters/replays", admin, key=key)).json()
     (plan,), (outcome,) = planned["keys"], done["keys"]
-    assert (planned["dry_run"], planned["applied"], plan["waiting"], plan["first"]["sequence"]) == (True, 0, 3, 1)
+    assert (planned["dry_run"], planned["applied"], plan["dead_letters"], plan["first"]["sequence"]) == (True, 0, 3, 1)
     assert (done["applied"], outcome["key"], outcome["applied"], outcome["stopped_by"]) == (3, key, 3, None)
     caller_id = (await users.client.get("/v1/users/me", headers=admin)).json()["id"]
     shown = (await get(users, f"/dead-letters/{plan['first']['id']}", admin)).json()
@@ -102,11 +102,11 @@ async def test_a_dry_run_of_a_replay_says_what_a_replay_then_does(users: FrontDo
 async def test_a_discard_lets_go_what_stood_behind(users: FrontDoor, admin: dict[str, str]) -> None:
     await store(users, events=3)
     (first, *_) = (await get(users, "/dead-letters", admin)).json()["items"]
-    asked = {"ids": [first["id"]], "reason": "a test order"}
+    asked = {"ids": [first["id"]], "note": "a test order"}
     planned = (await post(users, "/dead-letters/discards", admin, **asked, dry_run=True)).json()
     done = (await post(users, "/dead-letters/discards", admin, **asked)).json()
-    assert planned == {"dry_run": True, "events": [first], "drained": 0}
-    assert done == {"dry_run": False, "events": [first], "drained": 2}
+    assert planned == {"dry_run": True, "dead_letters": [first], "drained": 0}
+    assert done == {"dry_run": False, "dead_letters": [first], "drained": 2}
     assert (await get(users, "/dead-letters", admin)).json()["items"] == []
 
 
@@ -114,10 +114,10 @@ async def test_a_discard_lets_go_what_stood_behind(users: FrontDoor, admin: dict
     ("path", "body", "expected"),
     [
         ("/dead-letters/replays", {}, (422, "nothing_selected")),
-        ("/dead-letters/discards", {"reason": "because"}, (422, "nothing_selected")),
-        ("/dead-letters/discards", {"reason": "because", "ids": [1], "key": "k"}, (422, "nothing_selected")),
-        ("/dead-letters/discards", {"reason": "because", "ids": [999]}, (404, "dead_letter_not_found")),
-        ("/dead-letters/discards", {"reason": "", "key": "k"}, (422, "validation_failed")),
+        ("/dead-letters/discards", {"note": "because"}, (422, "nothing_selected")),
+        ("/dead-letters/discards", {"note": "because", "ids": [1], "key": "k"}, (422, "nothing_selected")),
+        ("/dead-letters/discards", {"note": "because", "ids": [999]}, (404, "dead_letter_not_found")),
+        ("/dead-letters/discards", {"note": "", "key": "k"}, (422, "validation_failed")),
         ("/outbox/resends", {"since": "2026-11-23T10:00:00"}, (422, "validation_failed")),
         ("/republications", {"types": ["orders"]}, (422, "not_republished")),
     ],
