@@ -51,9 +51,11 @@ chaos-quick: .venv/.complete ## The failpoint list, the mutants and three short 
 bench: .venv/.complete ## Measure against bare baselines: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-lint: .venv/.complete ## Style, types and layers
+lint: .venv/.complete ## Style, language, types and layers
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/codespell
+	@$(BIN)/python -m tests.architecture.language
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
