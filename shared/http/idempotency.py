@@ -35,6 +35,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import Response
 
 from shared.errors import Conflict, Problem
+from shared.http.responses import REPLAYED_HEADER
 
 # The key itself is not stored: it salts the fingerprint, so that a password in a body cannot be guessed from the table.
 SCHEMA_UP = """
@@ -180,7 +181,7 @@ async def _saved_answer(session: AsyncSession, use: _Use) -> Response | None:
         return None
     if not hmac.compare_digest(row.fingerprint, use.fingerprint):
         raise IdempotencyKeyReused
-    return Response(row.body, row.status, headers={**row.headers, "idempotency-replayed": "true"})
+    return Response(row.body, row.status, headers={**row.headers, REPLAYED_HEADER: "true"})
 
 
 async def _save_answer(session: AsyncSession, use: _Use, response: Response) -> None:
