@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from structlog.contextvars import bind_contextvars
 
 from shared.errors import Forbidden, Unauthenticated
-from shared.http.tokens import Principal, TokenVerifier
+from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid, TokenVerifier
 
 UNDECLARED = "undeclared"
 
@@ -33,6 +33,15 @@ class RoleRequired(Forbidden):
     """Your role does not allow this."""
 
     code = "role_required"
+
+
+CALLER_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
+"""The problems of a route that requires an access token.
+
+`shared.http.openapi` documents them on every route that depends on `Caller` or `require_role`, together with
+`RoleRequired` for the latter, so a route does not list them. Only a public route that checks a token if one is sent
+lists them itself.
+"""
 
 
 async def public() -> None:

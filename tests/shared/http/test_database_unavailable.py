@@ -10,12 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
 from shared.database import Database, open_database
-from shared.http.auth import Caller, public
+from shared.http.auth import public
 from shared.http.dependencies import SessionsDep
-from shared.http.openapi import complete_openapi
-from shared.http.problems import install_problems, responses
+from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware
-from shared.http.tokens import KeysUnavailable
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.databases import DatabaseFactory
 from tests.shared.http.conftest import ClientOf
@@ -29,7 +27,6 @@ def make_app(database: Database) -> FastAPI:
     app = FastAPI()
     app.state.sessions = database.sessions
     install_problems(app)
-    complete_openapi(app)
     app.add_middleware(RequestContextMiddleware)
 
     @app.post("/work", dependencies=[Depends(public)])
@@ -37,14 +34,6 @@ def make_app(database: Database) -> FastAPI:
         async with sessions.begin() as session:
             await session.execute(sa.text("SELECT CAST(:name AS text)"), {"name": NAME})
             await request.app.state.work(session)
-
-    @app.get("/callers", responses=responses(KeysUnavailable))
-    async def callers(_caller: Caller, _sessions: SessionsDep) -> None:
-        pass
-
-    @app.get("/elsewhere")
-    async def elsewhere(_caller: Caller) -> None:
-        pass
 
     return app
 
@@ -207,15 +196,3 @@ async def test_it_is_logged_once_as_a_warning_and_without_what_was_sent(worker: 
     }
     assert "terminating connection" in error
     assert NAME not in error
-
-
-def test_the_document_says_it_of_the_routes_that_need_the_database(database: Database) -> None:
-    paths = make_app(database).openapi()["paths"]
-
-    def examples(path: str, method: str = "get") -> set[str]:
-        documented = paths[path][method]["responses"].get("503", {"content": {"application/problem+json": {}}})
-        return set(documented["content"]["application/problem+json"].get("examples", {}))
-
-    assert examples("/work", "post") == {"database_unavailable"}
-    assert examples("/callers") == {"keys_unavailable", "database_unavailable"}
-    assert examples("/elsewhere") == {"keys_unavailable"}
