@@ -9,7 +9,7 @@ from shared.http import gateway_errors
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.documentation import openapi_router
 from shared.http.metrics import metrics_router
-from shared.http.openapi import complete_openapi
+from shared.http.openapi import OPERATION_ID, complete_openapi
 from shared.http.problems import (
     BodyMalformed,
     BodyTooLarge,
@@ -50,6 +50,7 @@ def create_application(
         docs_url=None,  # its page loads from a CDN: openapi_router has one that does not
         redoc_url=None,
         redirect_slashes=False,  # the redirect would name this host, which the gateway hides
+        generate_unique_id_function=OPERATION_ID,
         dependencies=[Depends(default_rate_limit)],
         responses=responses(BodyMalformed, BodyTooLarge, ValidationFailed, RateLimited, InternalError),
     )

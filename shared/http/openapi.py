@@ -9,12 +9,13 @@ Routes list only the problems of their own rules. `complete_openapi` adds, for e
     `IdempotencyKey`                      IdempotencyKeyInUse, IdempotencyKeyReused
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
 from shared.errors import PreconditionFailed, PreconditionRequired, Problem
@@ -27,6 +28,9 @@ from shared.http.problems import MEDIA_TYPE, DatabaseUnavailable, ProblemDetails
 
 Json = dict[str, Any]
 Problems = tuple[type[Problem], ...]
+
+OPERATION_ID: Callable[[APIRoute], str] = attrgetter("name")
+"""An operation's id is the name of its route's function: clients generated from the document use it for a method."""
 
 _OF_DEPENDENCIES: dict[object, Problems] = {
     current_caller: CALLER_PROBLEMS,

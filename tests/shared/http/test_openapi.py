@@ -10,7 +10,7 @@ from shared.http.auth import CALLER_PROBLEMS, Caller, RoleRequired, public, requ
 from shared.http.dependencies import SessionsDep
 from shared.http.etags import IfMatch
 from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused
-from shared.http.openapi import complete_openapi
+from shared.http.openapi import OPERATION_ID, complete_openapi
 from shared.http.pagination import PageParams
 from shared.http.problems import ValidationFailed, responses
 
@@ -29,7 +29,7 @@ def optional_version(if_match: Annotated[str | None, Header()] = None) -> str | 
 
 
 def make_app() -> FastAPI:
-    app = FastAPI(responses=responses(ValidationFailed))
+    app = FastAPI(generate_unique_id_function=OPERATION_ID, responses=responses(ValidationFailed))
     router = APIRouter(prefix="/things")
 
     @router.post("/public", dependencies=[Depends(public)])
@@ -134,3 +134,8 @@ def test_listing_an_implied_problem_too_changes_nothing() -> None:
 def test_a_repeated_request_for_the_document_gets_the_same_one() -> None:
     app = make_app()
     assert app.openapi() == app.openapi()
+
+
+def test_an_operations_id_is_the_name_of_its_function(paths: dict[str, Any]) -> None:
+    assert paths["/v1/things/caller"]["get"]["operationId"] == "read_own"
+    assert paths["/v1/things/pages"]["get"]["operationId"] == "list_things"
