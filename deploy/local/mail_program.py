@@ -3,7 +3,7 @@
 import re
 import sys
 
-from deploy.local.answers import http_answers, smtp_answers
+from deploy.local.readiness import http_answers, smtp_answers
 from deploy.local.process import Program
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
-from deploy.local.answers import http_answers
+from deploy.local.readiness import http_answers
 from deploy.local.credentials import ADMIN_EMAIL, SERVICES, Credentials
 from deploy.local.process import Program, run_to_end
 from deploy.local.settings import CHECKOUT, LocalSettings

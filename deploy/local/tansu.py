@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from deploy.local.answers import kafka_answers
+from deploy.local.readiness import kafka_answers
 from deploy.local.process import Program
 
 WHAT_IS_LOST = (

