@@ -3,8 +3,8 @@
 import re
 import sys
 
-from deploy.local.readiness import http_answers, smtp_answers
 from deploy.local.process import Program
+from deploy.local.readiness import http_answers, smtp_answers
 
 
 def mail_program(*, smtp_port: int, page_port: int) -> Program:
@@ -24,6 +24,6 @@ def mail_program(*, smtp_port: int, page_port: int) -> Program:
         ],
         ready=answers,
         address=f"http://127.0.0.1:{page_port}",
-        look=f"the mails; SMTP on port {smtp_port}",
+        notes=f"the mails; SMTP on port {smtp_port}",
         echo=re.compile("WARNING|ERROR|CRITICAL"),
     )

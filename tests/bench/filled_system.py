@@ -8,13 +8,13 @@ from itertools import count
 
 from rich.console import Console
 
-from deploy.demo.running import RunningSystem, _described
+from deploy.demo.system import RunningSystem
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.ports import free_port
 from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
-from deploy.local.state import only_one, read_state
+from deploy.local.state import read_state, single_instance
 from deploy.local.system import System
 from tests.bench.service_rows import fill_service_tables
 from tests.bench.setting import Setting
@@ -70,7 +70,7 @@ async def filled_system(setting: Setting) -> AsyncIterator[RunningSystem]:
         }
     )
     with ExitStack() as stack:
-        stack.enter_context(only_one(folder))
+        stack.enter_context(single_instance(folder))
         screen = Screen(Console(file=stack.enter_context((folder / "screen.log").open("w")), highlight=False))
         credentials = ensure_credentials(folder / "secrets")
         system = System(settings, credentials=credentials, screen=screen)
@@ -83,6 +83,6 @@ async def filled_system(setting: Setting) -> AsyncIterator[RunningSystem]:
         )
         try:
             await system.start()
-            yield _described(folder, read_state(folder) or {})
+            yield RunningSystem.from_state(folder, read_state(folder) or {})
         finally:
             await system.stop()

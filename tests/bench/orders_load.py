@@ -13,7 +13,7 @@ import httpx2
 
 from deploy.demo.accounts import Account, sign_up, signed_in_admin
 from deploy.demo.client import Client
-from deploy.demo.running import RunningSystem
+from deploy.demo.system import RunningSystem
 from tests.bench.arrivals import arrival_times, started_at
 
 CUSTOMERS = 48
@@ -119,7 +119,7 @@ async def _customers(client: Client, *, admin_password: str) -> list[Account]:
         {f"bench-{number}": "United Kingdom" for number in range(CUSTOMERS)},
         admin=admin,
         run=secrets.token_hex(4),
-        little_credit_cents=AMPLE_CREDIT_CENTS,
+        low_credit_limit_cents=AMPLE_CREDIT_CENTS,
         concurrency=4,
         advance=lambda: None,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from deploy.demo.latency import Latency, latency_of
-from deploy.demo.running import RunningSystem
+from deploy.demo.system import RunningSystem
 from shared.database import dsn_of
 from tests.bench.figures import Figure
 from tests.bench.filled_system import filled_system

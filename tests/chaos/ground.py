@@ -19,7 +19,7 @@ from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres, create_owned_database, ensure_role
 from deploy.local.process import run_to_end
 from deploy.local.settings import CHECKOUT
-from deploy.local.supervisor import BackOff, Supervisor
+from deploy.local.supervisor import Backoff, Supervisor
 from tests.harness.cutting_proxy import CuttingProxy
 
 PASSWORD = "orderly"  # of throw-away databases on the loopback address
@@ -112,7 +112,7 @@ async def prepared_ground(folder: Path, *, brokers: int, durable: bool = False) 
         report=lambda _text: None,
         echo=lambda _name, _line: None,
         on_change=lambda: None,
-        back_off=BackOff(first=0.5, longest=2, forgotten_after=5),
+        backoff=Backoff(initial_seconds=0.5, max_seconds=2, reset_after_seconds=5),
     )
     proxy = CuttingProxy(target_port=postgres.port)
     ground = Ground(folder, postgres, nodes, proxy, supervisor)

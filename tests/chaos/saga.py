@@ -16,16 +16,16 @@ from rich.console import Console
 from deploy.demo.accounts import Account
 from deploy.demo.catalogue import products_of
 from deploy.demo.client import Answer, Client, open_client
-from deploy.demo.data import Invoice, invoices_of, read_lines
+from deploy.demo.invoices import Invoice, invoices_of, read_lines
 from deploy.demo.report import Results
-from deploy.demo.run import Choices, _Run
-from deploy.demo.running import RunningSystem, _described
+from deploy.demo.run import DemoRun, Options
+from deploy.demo.system import RunningSystem
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.ports import free_port
 from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
-from deploy.local.state import only_one, read_state
+from deploy.local.state import read_state, single_instance
 from deploy.local.system import System
 from tests.chaos.campaign import Outcome, when_servers_are_back
 from tests.chaos.ground import Ground
@@ -117,12 +117,12 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class _Hurt(_Run):
+class _Hurt(DemoRun):
     """A demo that is hurt while its orders are placed."""
 
     injector: Injector[Whole] = field(kw_only=True)
 
-    async def _shop(
+    async def place_orders(
         self,
         invoices: Sequence[Invoice],
         *,
@@ -131,7 +131,7 @@ class _Hurt(_Run):
         stock_codes: Collection[str],
     ) -> None:
         self.injector.begin()
-        await super()._shop(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
+        await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
         await self.injector.end()
         self.injector.target.database_proxy.disarm()
         self.injector.target.mail_proxy.disarm()
@@ -147,7 +147,7 @@ async def whole_system(ground: Ground) -> AsyncIterator[Whole]:
     database_proxy = CuttingProxy(target_port=settings.postgres_port)
     mail_proxy = CuttingProxy(target_port=settings.smtp_port, word=END_OF_MAIL)
     async with AsyncExitStack() as stack:
-        stack.enter_context(only_one(folder))
+        stack.enter_context(single_instance(folder))
         # What the system and the demo have to say on the way goes to a file.
         screen = Screen(Console(file=stack.enter_context((folder / "screen.log").open("w")), highlight=False))
         credentials = ensure_credentials(folder / "secrets")
@@ -164,7 +164,7 @@ async def whole_system(ground: Ground) -> AsyncIterator[Whole]:
         )
         stack.push_async_callback(system.stop)
         await system.start()
-        running = _described(folder, read_state(folder) or {})
+        running = RunningSystem.from_state(folder, read_state(folder) or {})
         # Who looks must not be cut.
         yield Whole(ground, system, _uncut(running, database_proxy, settings), database_proxy, mail_proxy, screen)
 
@@ -208,10 +208,10 @@ async def run_saga(
 
 async def _hurt_demo(whole: Whole, injector: Injector[Whole], *, invoices_wanted: int) -> Results:
     """On a stretch of the data that the seed chooses."""
-    choices = Choices(
+    options = Options(
         invoices=invoices_wanted,
         concurrency=CONCURRENCY,
-        little_credit_cents=20_000,
+        low_credit_limit_cents=20_000,
         settle_seconds=SETTLE_SECONDS,
         kill=None,
     )
@@ -221,7 +221,7 @@ async def _hurt_demo(whole: Whole, injector: Injector[Whole], *, invoices_wanted
     restarts_before = whole.running.restarts()
     async with open_client(whole.running.gateway_url) as impatient:
         client = PacedClient(impatient._http)
-        run = _Hurt(choices, whole.running, whole.screen, client, restarts_before, injector=injector)
+        run = _Hurt(options, whole.running, whole.screen, client, restarts_before, injector=injector)
         return await run.carry_out(
             invoices[first : first + invoices_wanted],
             stock_codes={product["sku"] for product in products_of(lines)},

@@ -1,4 +1,4 @@
-"""The stand-in images: what their programs need is in the image itself."""
+"""The stand-in images contain everything that their programs need."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tests.images.root import LOADER, programs_and_libraries
 
 pytestmark = pytest.mark.skipif(not LOADER.exists(), reason="needs Linux with glibc on x86-64")
 
-# What the entry points run, and what runs the entry points.
+# The programs that the entry points run, and the shell that runs the entry points.
 PROGRAMS: dict[Kind, set[str]] = {
     "postgres": {"bash", "sh", "mkdir", "initdb", "pg_ctl", "postgres"},
     "valkey": {"bash", "valkey-server"},
@@ -37,7 +37,7 @@ def context(kind: Kind, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_library_that_a_program_needs_is_in_the_image(context: Path) -> None:
+def test_each_library_that_a_program_needs_is_in_the_image(context: Path) -> None:
     root = context / "root"
     found = {path: _libraries(path, root) for path in programs_and_libraries(root)}
     outside = {str(path): names for path, libraries in found.items() if (names := _outside(libraries, root))}
@@ -45,13 +45,13 @@ def test_every_library_that_a_program_needs_is_in_the_image(context: Path) -> No
     assert outside == {}
 
 
-def test_the_programs_of_the_entry_point_are_on_the_path_of_the_image(context: Path, kind: Kind) -> None:
+def test_the_programs_that_the_entry_point_runs_are_on_the_path(context: Path, kind: Kind) -> None:
     folders = _instructions(context)["ENV"].partition("PATH=")[2].split()[0].split(":")
     files = {path.name: path for folder in folders for path in (context / "root" / folder.lstrip("/")).iterdir()}
     assert {program for program in PROGRAMS[kind] if not os.access(files.get(program, ""), os.X_OK)} == set()
 
 
-def test_the_image_starts_from_nothing_and_runs_an_entry_point_it_holds(context: Path) -> None:
+def test_the_image_is_from_scratch_and_has_its_entry_point(context: Path) -> None:
     assert (context / "Dockerfile").read_text().startswith("FROM scratch\n")
     assert _instructions(context)["ENTRYPOINT"] == '["/entrypoint.sh"]'
     entry_point = context / "entrypoint.sh"
@@ -60,7 +60,7 @@ def test_the_image_starts_from_nothing_and_runs_an_entry_point_it_holds(context:
     assert (context / "root/bin/bash").is_file()
 
 
-def test_the_image_runs_as_a_user_that_it_knows_and_that_can_read_everything(context: Path) -> None:
+def test_the_image_runs_as_one_of_its_users_who_can_read_everything(context: Path) -> None:
     root = context / "root"
     users = [line.split(":")[0] for line in (root / "etc/passwd").read_text().splitlines()]
     assert _instructions(context)["USER"] in set(users) - {"root"}
@@ -68,7 +68,7 @@ def test_the_image_runs_as_a_user_that_it_knows_and_that_can_read_everything(con
 
 
 def _libraries(program: Path, root: Path) -> dict[str, str]:
-    """Ask the image's own loader where it finds what the program needs: in the image's folders first."""
+    """Return where the image's own loader finds each library of a program; it looks in the image first."""
     libc = next(path for path in root.rglob("libc.so.6"))
     # Java loads libjvm.so before any of the libraries that need it.
     folders = [libc.parent, root / "usr" / libc.parent.relative_to(root), root / "opt/java/lib/server"]
@@ -82,7 +82,7 @@ def _libraries(program: Path, root: Path) -> dict[str, str]:
 
 
 def _outside(libraries: dict[str, str], root: Path) -> dict[str, str]:
-    """Those found on this machine only, or not at all. The loader itself is known by the path in each program."""
+    """Return the libraries that are not in the image. Each program names the path of the loader, so skip that."""
     known = {name: path for name, path in libraries.items() if name != str(LOADER) and name != LOADER.name}
     return {name: path for name, path in known.items() if not Path(path).is_relative_to(root)}
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the three services: what `make run` needs of them, and nothing else."""
+"""Stand-ins for the three services: they do only what `make run` needs of them."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 def end(*_):
-    note("drained")
+    note("stopped")
     sys.exit(0)
 
 signal.signal(signal.SIGTERM, end)
@@ -46,7 +46,7 @@ with pathlib.Path(os.environ["NOTES"]).open("a") as file:
 
 
 def write_services(folder: Path) -> None:
-    """A package `services`, found before the real one by who works in `folder`."""
+    """Write a package `services`. A process whose working folder is `folder` imports it instead of the real one."""
     for service in ("users", "orders", "notifications"):
         package = folder / "services" / service
         package.mkdir(parents=True)

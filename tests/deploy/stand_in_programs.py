@@ -1,4 +1,4 @@
-"""Stand-ins for servers: small programs that say in files what happens to them."""
+"""Stand-ins for servers: small programs that record in files what happens to them."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ while True:
     time.sleep(0.01)
 """
 
-# Its child is in its group, and neither cares for SIGTERM.
+# It ignores SIGTERM. Its child is in its process group.
 STUBBORN = """
 import os, pathlib, signal, subprocess, sys, time
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -38,13 +38,13 @@ SHORT_LIVED = """
 import os, pathlib, sys
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 (folder / (name + ".pid")).write_text(str(os.getpid()))
-print("these are", "my last words")
+print("out of", "memory")
 sys.exit(3)
 """
 
 
 def program(folder: Path, name: str, *, script: str = OBEDIENT, **options: Any) -> Program:
-    """Ready when it has written its pid."""
+    """Return a program that is ready when it has written its pid to NAME.pid."""
     ready = options.pop("ready", _exists(folder / f"{name}.pid"))
     command: list[str | Path] = [sys.executable, "-c", script, folder, name]
     return Program(name=name, command=command, ready=ready, address="nowhere", **options)

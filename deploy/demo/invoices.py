@@ -1,4 +1,4 @@
-"""The order data as they are: typed, with their dirt kept."""
+"""The invoices of the order data, as they are: invalid values included."""
 
 import csv
 import lzma
@@ -13,7 +13,7 @@ FILE = Path(__file__).with_name("online_retail.csv.xz")
 
 
 class Line(NamedTuple):
-    """One row. Quantities can be negative, prices zero; description and customer can be missing."""
+    """One row. A quantity can be negative, a price zero; description and customer can be missing."""
 
     invoice: str
     stock_code: str
@@ -26,7 +26,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """The rows with one number; all of them have the same customer."""
+    """The rows with one invoice number. All of them have the same customer."""
 
     number: str
     lines: tuple[Line, ...]
@@ -45,18 +45,18 @@ class Invoice:
 
     @property
     def has_negative_quantity(self) -> bool:
-        """True of every cancellation, and of what the shop wrote off."""
+        """Whether a quantity is zero or less, as in cancellations and in what the shop wrote off."""
         return any(line.quantity <= 0 for line in self.lines)
 
 
 def read_lines(file: Path = FILE) -> list[Line]:
-    """Every row, in the order of the file."""
+    """Return every row, in the order of the file."""
     with lzma.open(file, "rt", encoding="latin-1", newline="") as text:
         return parse_lines(text)
 
 
 def parse_lines(text: TextIO) -> list[Line]:
-    """Rows of CSV, after one with the names of the columns."""
+    """Parse CSV whose first row has the names of the columns."""
     rows = csv.reader(text)
     next(rows)
     return [
@@ -74,7 +74,7 @@ def parse_lines(text: TextIO) -> list[Line]:
 
 
 def invoices_of(lines: Iterable[Line]) -> list[Invoice]:
-    """In the order of their first rows."""
+    """Group rows into invoices, in the order of the invoices' first rows."""
     rows: dict[str, list[Line]] = {}
     for line in lines:
         rows.setdefault(line.invoice, []).append(line)

@@ -1,19 +1,19 @@
-"""The order data of the demo, and the catalogue that is made of them."""
+"""The demo's invoices, and the catalogue that is made of them."""
 
 import io
 import json
 from pathlib import Path
 
 from deploy.demo.catalogue import Product, products_of
-from deploy.demo.data import FILE, Invoice, Line, invoices_of, parse_lines, read_lines
+from deploy.demo.invoices import FILE, Invoice, Line, invoices_of, parse_lines, read_lines
 from services.orders.catalogue_file import read_catalogue
 from services.orders.schemas import NewProduct
-from tests.deploy.orderlines import line
+from tests.deploy.order_lines import line
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,UnitPrice,CustomerID,Country\n"
 
 
-def test_dirt_is_kept_as_it_is() -> None:
+def test_invalid_values_are_kept() -> None:
     rows = (
         "536365,85123A,WHITE HANGING  HEART ,6,2.55,17850,United Kingdom\n"
         "536414,22139,,56,0,,United Kingdom\n"
@@ -42,7 +42,7 @@ def test_the_whole_file_is_read() -> None:
     assert max(len(invoice.lines) for invoice in invoices) == 675
 
 
-def test_an_invoice_holds_all_its_lines_in_the_order_of_the_first() -> None:
+def test_invoices_have_the_order_of_their_first_lines() -> None:
     first, other, second = line(invoice="1"), line(invoice="C2", quantity=-1), line(invoice="1", stock_code="B")
 
     invoices = invoices_of([first, other, second])
@@ -52,7 +52,7 @@ def test_an_invoice_holds_all_its_lines_in_the_order_of_the_first() -> None:
     assert [invoice.has_negative_quantity for invoice in invoices] == [False, True]
 
 
-def test_a_product_takes_its_median_price_and_its_most_frequent_description() -> None:
+def test_a_product_has_the_median_price_and_the_most_frequent_description() -> None:
     lines = [
         line(stock_code="A", description="LAMP", price_cents=300, quantity=60),
         line(stock_code="A", description="A LAMP", price_cents=100, quantity=10),
@@ -71,11 +71,11 @@ def test_a_product_takes_its_median_price_and_its_most_frequent_description() ->
     ]
 
 
-def test_what_sold_little_is_in_stock_all_the_same() -> None:
+def test_a_product_that_sold_little_has_the_minimum_stock() -> None:
     assert [product["stock"] for product in products_of([line(quantity=1)])] == [100]
 
 
-def test_what_was_never_really_sold_is_no_product() -> None:
+def test_a_stock_code_that_was_never_sold_is_no_product() -> None:
     lines = [
         line(stock_code="FREE", price_cents=0),
         line(stock_code="BACK", quantity=-1),
@@ -87,7 +87,7 @@ def test_what_was_never_really_sold_is_no_product() -> None:
     assert list(products_of(lines)) == []
 
 
-def test_every_product_of_the_data_is_one_that_the_import_takes(tmp_path: Path) -> None:
+def test_the_import_accepts_every_product_of_the_data(tmp_path: Path) -> None:
     file = tmp_path / "catalogue.jsonl"
     products = list(products_of(read_lines()))
     file.write_text("".join(f"{json.dumps(product)}\n" for product in products))

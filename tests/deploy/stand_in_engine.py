@@ -1,4 +1,4 @@
-"""Stands in for a Docker engine: as much of its API as it takes to start one container and read its log."""
+"""A stand-in for a Docker engine, with the part of its API that starts one container and reads its log."""
 
 import json
 import re
@@ -20,7 +20,7 @@ STREAM_NUMBERS = {"stdout": 1, "stderr": 2}
 
 @dataclass
 class Engine:
-    """What it has, what its container does, and what it was asked for."""
+    """The engine's images, the behaviour of its container, and the requests that it got."""
 
     socket: Path
     images: frozenset[str]
@@ -37,7 +37,7 @@ class Engine:
         return f"unix://{self.socket}"
 
     def start(self) -> None:
-        """Listen as the engine's proxy does, before the container does."""
+        """Listen on the published ports. A real engine does so even before the server in the container listens."""
         for binding in (each for bindings in self.created["HostConfig"]["PortBindings"].values() for each in bindings):
             if self.publishes:
                 address = (binding["HostIp"], int(binding["HostPort"]))
@@ -57,7 +57,7 @@ class Engine:
 
 @contextmanager
 def running_engine(engine: Engine) -> Iterator[Engine]:
-    """Serve its API on its socket."""
+    """Serve the engine's API on its socket."""
 
     class Handler(_Handler):
         pass
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(204, b"")
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Print nothing."""
 
     def _answer(self, status: int, body: dict[str, Any] | bytes) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -122,6 +122,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(content)))
         self.end_headers()
-        # The client may hang up as soon as it has an answer without a body.
+        # After a response without a body, the client may have closed the connection.
         if content:
             self.wfile.write(content)
