@@ -1,4 +1,4 @@
-"""CI is red where it can't run on the Kafka that production runs."""
+"""CI fails if it cannot run on Apache Kafka, the broker of production."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ from tests.architecture.source import CHECKOUT
 NOWHERE = "http://127.0.0.1:9"
 
 
-def test_ci_fails_before_any_check_where_apache_kafka_cannot_be_had(tmp_path: Path) -> None:
-    """With no jars in any cache, and no way to Maven Central. A `make` that only takes notes keeps it from more."""
+def test_ci_fails_before_any_check_if_apache_kafka_cannot_be_downloaded(tmp_path: Path) -> None:
+    """The cache is empty and Maven Central cannot be reached. A stand-in for `make` records the targets."""
     make = tmp_path / "make"
     make.write_text('#!/bin/sh\necho "$@" >>"$HOME/made"\n')
     make.chmod(0o755)
