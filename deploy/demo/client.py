@@ -42,7 +42,7 @@ class Client:
     """Repeats a request after a transport error or a transient answer. `retries` counts the reasons."""
 
     def __init__(self, http: httpx2.AsyncClient, *, timeout_seconds: float = 60) -> None:
-        """`timeout_seconds`: for one request, retries included."""
+        """Give up a request after `timeout_seconds`, retries included."""
         self._http = http
         self._timeout_seconds = timeout_seconds
         self.retries = Counter[str]()

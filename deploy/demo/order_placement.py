@@ -24,7 +24,10 @@ class OrderPlacement:
         run: str,
         log: RequestLog,
     ) -> None:
-        """`stock_codes`: those in the catalogue. `run`: part of the Idempotency-Keys, so that two runs share none."""
+        """Place orders for the `accounts`, which are by customer.
+
+        `stock_codes`: those in the catalogue. `run`: part of the Idempotency-Keys, so that two runs share none.
+        """
         self._client = client
         self._admin = admin
         self._accounts = accounts

@@ -161,6 +161,6 @@ class DemoRun:
             advance()
             if done == after:
                 pid = self.system.kill(service)
-                self.screen.note(f"Killed {service} (kill -9, pid {pid}) while orders are being placed")
+                self.screen.note(f"Killed the {service} service (kill -9, pid {pid}) while orders are being placed")
 
         return advance_and_kill

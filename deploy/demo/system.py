@@ -86,8 +86,7 @@ async def running_system(settings: LocalSettings, *, screen: Screen) -> AsyncIte
         yield await _wait_until_ready(settings.folder, own=own)
     finally:
         if own is not None:
-            with screen.step("Stopping the system", "The system has stopped"):
-                await own.stop()
+            await own.stop()
 
 
 async def _start(settings: LocalSettings, *, screen: Screen) -> Process:

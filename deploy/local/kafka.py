@@ -140,7 +140,7 @@ def class_cache_file() -> Path:
 async def make_class_cache(log: Path) -> None:
     """Make the JVM's cache of Kafka's loaded classes unless it exists: with it, a broker starts in half the time.
 
-    Starts a broker that serves nobody, at the lowest priority, and stops it: the JVM writes the cache when it exits.
+    Starts a broker without clients, at the lowest priority, and stops it: the JVM writes the cache when it exits.
     """
     if class_cache_file().exists():
         return

@@ -122,7 +122,7 @@ class System:
 
     async def _start_service(self, service: str, *, after: tuple[asyncio.Task[None], ...]) -> None:
         await asyncio.gather(*after)
-        with self._screen.step(f"Starting {service}", f"{service} is ready"):
+        with self._screen.step(f"Starting the {service} service", f"The {service} service is ready"):
             await self.supervisor.start(self._services.program(service))
 
     async def _set_up(self) -> None:

@@ -164,7 +164,7 @@ def _first(count: int, version: str) -> str:
 
 
 def test_each_service_uses_the_probe_of_its_image() -> None:
-    """deploy/probe.py builds the variable's name from the SERVICE that the image was built for."""
+    """The command names no port: deploy/probe.py finds it with the SERVICE for which the image was built."""
     commands = {" ".join(containers()[service]["healthcheck"]["test"]) for service in SERVICES}
 
     assert commands == {"CMD python -IS /app/probe.py ready"}

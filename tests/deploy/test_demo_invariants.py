@@ -13,7 +13,7 @@ from tests.harness.databases import DatabaseFactory
 
 @pytest.fixture
 async def undamaged(database_factory: DatabaseFactory) -> AsyncIterator[Databases]:
-    """The databases of a small, undamaged system."""
+    """Yield the databases of a small, undamaged system."""
     dsns = {service: await database_factory(service) for service in SERVICES}
     async with connected(dsns) as databases:
         for service, rows in UNDAMAGED.items():
