@@ -34,13 +34,14 @@ def catalogue() -> None:
 
 @cli.command()
 def run(
-    invoices: Annotated[int, typer.Option(min=1, help="How many invoices to place, from the first one on.")] = 300,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="How many requests may be open at once.")] = 8,
+    invoices: Annotated[int, typer.Option(min=1, help="Number of invoices to place, from the first one on.")] = 300,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Limit of requests that are open at once.")] = 8,
     low_credit_limit: Annotated[
         int, typer.Option(min=0, help="Credit limit of every tenth customer, in pence. Others have the default.")
     ] = 20_000,
     settle_seconds: Annotated[
-        float, typer.Option(min=1, help="How long to wait until every order is decided and every event applied.")
+        float,
+        typer.Option(min=1, help="Time limit for deciding every order, and for applying every event."),
     ] = 60,
     kill: Annotated[
         Service | None, typer.Option(help="Kill this service (kill -9) when half of the invoices are placed.")

@@ -1,4 +1,4 @@
-"""What the shop does with the orders: it ships, delivers and refunds some of them."""
+"""The shop's part: ship, deliver and refund some of the orders."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from deploy.demo.request_log import RequestKind, RequestLog
 
 POLL_SECONDS = 0.5
 SHIP_EVERY, DELIVER_EVERY, REFUND_IN_FULL_EVERY = 5, 10, 20
-"""Of the confirmed orders. Each delivered order is refunded, half of them in full."""
+"""Intervals in the list of confirmed orders. Each delivered order is refunded, half of them in full."""
 
 
 class Fulfilment:

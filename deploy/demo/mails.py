@@ -31,9 +31,9 @@ class Mails:
 
     sent: dict[str, SentMail] = field(default_factory=dict)
     received_at: dict[str, datetime] = field(default_factory=dict)
-    """When the mail catcher received a mail for the first time."""
+    """The time at which the mail catcher first received the mail."""
     repeats: int = 0
-    """How many mails it received again, with the same Message-ID."""
+    """The number of mails that it received again, with the same Message-ID."""
 
     def by_event_type(self) -> Counter[str]:
         """Count the received mails by the type of the event that they report."""

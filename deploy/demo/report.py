@@ -1,4 +1,4 @@
-"""What the demo prints at its end: a table of the results, and a table of the invariants."""
+"""The report that the demo prints at its end: a table of the results, and a table of the invariants."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from deploy.demo.client import Answer
 
 
 class RequestKind(StrEnum):
-    """What the data make of a request. The values are printed in the report."""
+    """The kind of a request, as the invoice determines it. The report prints the values."""
 
     ORDER = "order"
     CANCELLATION = "cancellation"
@@ -56,7 +56,7 @@ class PlacedOrder:
     account: Account
     stock_codes: frozenset[str]
     sent_at: datetime
-    """When the first try of the request began."""
+    """The time at which the first try of the request began."""
 
 
 @dataclass

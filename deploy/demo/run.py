@@ -23,7 +23,7 @@ from deploy.local.screen import Advance, Screen
 from deploy.local.settings import LocalSettings
 
 NOTE_INTERVAL_SECONDS = 5
-"""While invariants are violated, print the first one this often."""
+"""Interval between notes about an invariant that does not hold yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from deploy.local.state import read_state, single_instance, state_file, stop_run
 from deploy.local.system import System
 
 LEFTOVERS_TIMEOUT_SECONDS = 5
-"""After a system was killed, wait up to this long for its ports: the kernel ends its processes, but not instantly."""
+"""Maximum wait for the ports of a system that was killed: the kernel takes a moment to end its processes."""
 
 NOT_RUNNING = "The system is not running."
 

@@ -29,7 +29,7 @@ JAVA_OPTIONS = [
     f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.yaml')}",
 ]
 CLASS_CACHE_TIMEOUT_SECONDS = 120
-"""For the start, and again for the exit, of the broker that makes the class cache. Its low priority makes it slow."""
+"""Timeout for the start, and for the exit, of the broker that makes the class cache. Its low priority makes it slow."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ MAX_LOG_BYTES = 10 * 1024 * 1024
 READY_POLL_SECONDS = 0.05
 """Delay between two readiness checks."""
 CHUNK_BYTES = 64 * 1024
-"""How much output is read at once. The terminal shows no more than this of a line; the log holds all of it."""
+"""Maximum output that is read at once. The terminal shows at most this much of a line; the log has all of it."""
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 Echo = Callable[[str, str], None]
@@ -43,9 +43,9 @@ class Program:
     command: Sequence[str | Path]
     ready: Callable[[], Awaitable[bool]]
     address: str
-    """Where it can be reached. `make status` shows it."""
+    """The address for users. `make status` shows it."""
     notes: str = ""
-    """What is found at the address. `make status` shows it."""
+    """A remark about the address, such as the paths to open. `make status` shows it."""
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
     """The operating system's user to run as; None for the current one."""

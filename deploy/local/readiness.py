@@ -5,7 +5,7 @@ import struct
 from contextlib import suppress
 
 TIMEOUT_SECONDS = 2.0
-"""For one check, the connection included. A server that takes longer counts as not ready."""
+"""Time limit of one check, the connection included. A server that takes longer counts as not ready."""
 _API_VERSIONS = 18
 """The key of Kafka's ApiVersions request."""
 

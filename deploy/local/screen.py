@@ -1,4 +1,4 @@
-"""What the commands print: steps, progress, notes, errors, the output of processes, and the table of a system."""
+"""Everything that the commands print: steps, progress, notes, errors, output of processes, the table of a system."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -11,7 +11,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 class LocalSettings(BaseSettings):
-    """Where the system keeps its data and listens. Every port is on the loopback address."""
+    """The folder, ports and options of the local system. Every port is on the loopback address."""
 
     model_config = SettingsConfigDict(env_prefix="ORDERLY_", frozen=True)
 

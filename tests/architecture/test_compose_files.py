@@ -73,7 +73,7 @@ def test_the_users_service_can_load_the_signing_keys(tmp_path: Path) -> None:
 
 
 def test_the_orders_image_can_print_the_catalogue(tmp_path: Path) -> None:
-    """It has only what compose mounts there, and nothing else of the checkout."""
+    """The image gets only what compose mounts into it, and nothing else of the checkout."""
     copy_into(tmp_path, "orders")
     mounted = [volume.split(":") for volume in containers()["catalogue"]["volumes"] if volume.startswith(".")]
     (tmp_path / "deploy").mkdir()

@@ -44,7 +44,7 @@ async def test_kafka_returns_records_in_their_order(kafka_bootstrap_servers: str
 async def test_valkey_is_empty_at_the_start_of_a_test(valkey_url: str) -> None:
     async with redis.asyncio.Redis.from_url(valkey_url) as client:
         assert await client.dbsize() == 0
-        await client.set("left", "behind")
+        await client.set("key", "value")
 
 
 async def test_valkey_is_empty_at_the_start_of_the_next_test(valkey_url: str) -> None:
