@@ -1,12 +1,17 @@
-"""The OpenAPI document, completed with everything that a route's signature already says.
+"""The OpenAPI document, completed with every problem that a route's path and signature imply.
 
-Routes list only the problems of their own rules. `complete_openapi` adds, for each route:
+Routes list only the problems of their own rules. `complete_openapi` adds:
 
-    a caller (`Caller`, `require_role`)   CALLER_PROBLEMS, and RoleRequired for a role
-    `SessionsDep`                         DatabaseUnavailable
-    `PageParams`                          CursorInvalid
-    an If-Match header                    PreconditionFailed, and PreconditionRequired for `IfMatch`
-    `IdempotencyKey`                      IdempotencyKeyInUse, IdempotencyKeyReused
+    to every route                          InternalError
+    to every route under /v1                RateLimited
+    to a route with parameters or a body    ValidationFailed
+    to a route with a body                  BodyMalformed, BodyTooLarge, MediaTypeUnsupported
+    to a route with `Caller`                CALLER_PROBLEMS
+    to a route with `require_role`          CALLER_PROBLEMS, RoleRequired
+    to a route with `SessionsDep`           DatabaseUnavailable
+    to a route with `PageParams`            CursorInvalid
+    to a route with an If-Match header      PreconditionFailed, and PreconditionRequired if it uses `IfMatch`
+    to a route with `IdempotencyKey`        IdempotencyKeyInUse, IdempotencyKeyReused
 """
 
 from collections.abc import Callable, Iterator
@@ -19,12 +24,23 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
 from shared.errors import PreconditionFailed, PreconditionRequired, Problem
-from shared.http.auth import CALLER_PROBLEMS, RoleGuard, RoleRequired, calls_of, current_caller
+from shared.http.auth import CALLER_PROBLEMS, RoleGuard, RoleRequired, current_caller, dependants_of
 from shared.http.dependencies import database_sessions
 from shared.http.etags import expected_version
 from shared.http.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from shared.http.pagination import CursorInvalid, page_request
-from shared.http.problems import MEDIA_TYPE, DatabaseUnavailable, ProblemDetails, responses
+from shared.http.problems import (
+    MEDIA_TYPE,
+    BodyMalformed,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    InternalError,
+    MediaTypeUnsupported,
+    ProblemDetails,
+    ValidationFailed,
+    responses,
+)
+from shared.http.rate_limit import RATE_LIMITED_PREFIX, RateLimited
 
 Json = dict[str, Any]
 Problems = tuple[type[Problem], ...]
@@ -32,20 +48,22 @@ Problems = tuple[type[Problem], ...]
 OPERATION_ID: Callable[[APIRoute], str] = attrgetter("name")
 """An operation's id is the name of its route's function: clients generated from the document use it for a method."""
 
-_OF_DEPENDENCIES: dict[object, Problems] = {
+_SCHEMAS_OF_FASTAPI = ("HTTPValidationError", "ValidationError")
+"""FastAPI's own schemas of validation errors, which are answered as problems instead."""
+_PROBLEMS_OF_DEPENDENCIES: dict[object, Problems] = {
     current_caller: CALLER_PROBLEMS,
     database_sessions: (DatabaseUnavailable,),
     page_request: (CursorInvalid,),
     expected_version: (PreconditionRequired,),
 }
-_OF_HEADERS: dict[str, Problems] = {
+_PROBLEMS_OF_HEADERS: dict[str, Problems] = {
     "if-match": (PreconditionFailed,),
     "idempotency-key": (IdempotencyKeyInUse, IdempotencyKeyReused),
 }
 
 
 def complete_openapi(app: FastAPI) -> None:
-    """Add to the application's document the schemas of problems, and the problems that the signatures imply."""
+    """Add the implied problems, and the schemas of problems, to the application's document."""
     generate = app.openapi
 
     def openapi() -> Json:
@@ -53,50 +71,65 @@ def complete_openapi(app: FastAPI) -> None:
         _, schemas = models_json_schema(
             [(ProblemDetails, "serialization")], ref_template="#/components/schemas/{model}"
         )
-        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-        for operation, dependant in _operations(app, document):
-            _document_problems(operation, tuple(_implied_problems(dependant)))
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        components.update(schemas["$defs"])
+        for name in _SCHEMAS_OF_FASTAPI:
+            components.pop(name, None)
+        for path, operation, dependant in _operations(app, document):
+            _document_problems(operation, tuple(_implied_problems(path, dependant)))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
 
 
-def _operations(app: FastAPI, document: Json) -> Iterator[tuple[Json, Dependant]]:
-    """Yield every documented operation with the dependencies and parameters of its route."""
+def _operations(app: FastAPI, document: Json) -> Iterator[tuple[str, Json, Dependant]]:
+    """Yield every documented operation with the path and the signature of its route."""
     for route in iter_route_contexts(app.routes):
         dependant = getattr(route, "dependant", None)
         for method in route.methods or ():
             operation = document["paths"].get(route.path, {}).get(method.lower())
-            if dependant is not None and operation is not None:
-                yield operation, dependant
+            if route.path and dependant is not None and operation is not None:
+                yield route.path, operation, dependant
 
 
-def _implied_problems(dependant: Dependant) -> Iterator[type[Problem]]:
-    for call in dict.fromkeys(calls_of(dependant)):
-        yield from _OF_DEPENDENCIES.get(call, ())
-        if isinstance(call, RoleGuard):
+def _implied_problems(path: str, dependant: Dependant) -> Iterator[type[Problem]]:
+    yield InternalError
+    if path.startswith(RATE_LIMITED_PREFIX):
+        yield RateLimited
+    signature = [dependant, *dependants_of(dependant)]
+    if any(map(_takes_input, signature)):
+        yield ValidationFailed
+    if any(each.body_params for each in signature):
+        yield from (BodyMalformed, BodyTooLarge, MediaTypeUnsupported)
+    for each in signature:
+        yield from _PROBLEMS_OF_DEPENDENCIES.get(each.call, ())
+        if isinstance(each.call, RoleGuard):
             yield RoleRequired
-    for header in _headers_of(dependant):
-        yield from _OF_HEADERS.get(header, ())
+        for header in each.header_params:
+            yield from _PROBLEMS_OF_HEADERS.get(header.alias.lower(), ())
 
 
-def _headers_of(dependant: Dependant) -> set[str]:
-    """Return the names of all headers that a route takes, in lower case, including those of its dependencies."""
-    headers = {parameter.alias.lower() for parameter in dependant.header_params}
-    return headers.union(*map(_headers_of, dependant.dependencies))
+def _takes_input(dependant: Dependant) -> bool:
+    return bool(
+        dependant.path_params
+        or dependant.query_params
+        or dependant.header_params
+        or dependant.cookie_params
+        or dependant.body_params
+    )
 
 
 def _document_problems(operation: Json, problems: Problems) -> None:
     for status, response in responses(*problems).items():
-        documented = operation["responses"].get(str(status))
-        operation["responses"][str(status)] = _merged(documented, response) if documented else response
+        operation["responses"][str(status)] = _merged(operation["responses"].get(str(status), {}), response)
 
 
 def _merged(documented: Json, added: Json) -> Json:
-    """Add the missing examples to a documented response. The route's own come last and win."""
-    content = documented.get("content", {}).get(MEDIA_TYPE)
-    if content is None:
-        return documented
-    examples = added["content"][MEDIA_TYPE]["examples"] | content.get("examples", {})
+    """Add problems to a documented response. The route's own examples come last and win."""
+    content = documented.get("content", {})
+    if any("HTTPValidationError" in str(media_type) for media_type in content.values()):
+        return added  # FastAPI documents its own validation error where the route lists no 422
+    examples = added["content"][MEDIA_TYPE]["examples"] | content.get(MEDIA_TYPE, {}).get("examples", {})
     # Copy instead of changing in place: FastAPI shares response objects between operations.
-    return documented | {"content": documented["content"] | {MEDIA_TYPE: content | {"examples": examples}}}
+    problem = added["content"][MEDIA_TYPE] | {"examples": examples}
+    return added | documented | {"content": content | {MEDIA_TYPE: problem}}

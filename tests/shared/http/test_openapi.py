@@ -1,4 +1,4 @@
-"""The OpenAPI document says by itself what a route's signature implies."""
+"""The OpenAPI document shows every problem that a route's path and signature imply."""
 
 from typing import Annotated, Any
 
@@ -12,9 +12,10 @@ from shared.http.etags import IfMatch
 from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused
 from shared.http.openapi import OPERATION_ID, complete_openapi
 from shared.http.pagination import PageParams
-from shared.http.problems import ValidationFailed, responses
+from shared.http.problems import responses
 
-AUTHENTICATED = {"token_missing", "token_invalid", "token_expired", "keys_unavailable"}
+CALLER_CODES = {problem.code for problem in CALLER_PROBLEMS}
+BODY_CODES = {"body_malformed", "body_too_large", "media_type_unsupported", "validation_failed"}
 
 
 class ThingBroken(Problem):
@@ -29,7 +30,7 @@ def optional_version(if_match: Annotated[str | None, Header()] = None) -> str | 
 
 
 def make_app() -> FastAPI:
-    app = FastAPI(generate_unique_id_function=OPERATION_ID, responses=responses(ValidationFailed))
+    app = FastAPI(generate_unique_id_function=OPERATION_ID)
     router = APIRouter(prefix="/things")
 
     @router.post("/public", dependencies=[Depends(public)])
@@ -52,6 +53,14 @@ def make_app() -> FastAPI:
     async def read_stored(_caller: Caller, _sessions: SessionsDep) -> None:
         pass
 
+    @router.get("/parameter/{number}")
+    async def read_numbered(number: int) -> int:
+        return number
+
+    @router.post("/body")
+    async def add_thing(thing: dict[str, str]) -> int:
+        return len(thing)
+
     @router.get("/pages", responses=responses(ThingBroken))
     async def list_things(_params: PageParams) -> None:
         pass
@@ -69,6 +78,11 @@ def make_app() -> FastAPI:
         pass
 
     app.include_router(router, prefix="/v1")
+
+    @app.get("/ping")
+    async def ping() -> None:
+        pass
+
     complete_openapi(app)
     return app
 
@@ -91,23 +105,35 @@ def documented_codes(operation: dict[str, Any]) -> set[str]:
     ("method", "path", "codes"),
     [
         ("post", "public", set()),
-        ("get", "caller", AUTHENTICATED),
-        ("delete", "role", {*AUTHENTICATED, "role_required"}),
+        ("get", "caller", CALLER_CODES),
+        ("delete", "role", {*CALLER_CODES, "role_required"}),
         ("get", "database", {"database_unavailable"}),
-        ("get", "database-and-caller", {*AUTHENTICATED, "database_unavailable"}),
-        ("get", "pages", {"thing_broken", "cursor_invalid"}),
-        ("put", "version", {"precondition_failed", "precondition_required"}),
-        ("put", "optional-version", {"precondition_failed"}),
-        ("post", "key", {"idempotency_key_in_use", "idempotency_key_reused"}),
+        ("get", "database-and-caller", {*CALLER_CODES, "database_unavailable"}),
+        ("get", "parameter/{number}", {"validation_failed"}),
+        ("post", "body", BODY_CODES),
+        ("get", "pages", {"thing_broken", "cursor_invalid", "validation_failed"}),
+        ("put", "version", {"precondition_failed", "precondition_required", "validation_failed"}),
+        ("put", "optional-version", {"precondition_failed", "validation_failed"}),
+        ("post", "key", {"idempotency_key_in_use", "idempotency_key_reused", "validation_failed"}),
     ],
 )
 def test_a_routes_signature_implies_its_problems(
     paths: dict[str, Any], method: str, path: str, codes: set[str]
 ) -> None:
-    assert documented_codes(paths[f"/v1/things/{path}"][method]) == {*codes, "validation_failed"}
+    assert documented_codes(paths[f"/v1/things/{path}"][method]) == {*codes, "rate_limited", "internal_error"}
 
 
-def test_every_implied_problem_stands_under_its_own_status(paths: dict[str, Any]) -> None:
+def test_only_routes_under_v1_document_a_rate_limit(paths: dict[str, Any]) -> None:
+    assert documented_codes(paths["/ping"]["get"]) == {"internal_error"}
+
+
+def test_fastapis_own_validation_error_is_not_documented() -> None:
+    document = make_app().openapi()
+    assert "HTTPValidationError" not in str(document)
+    assert "ValidationError" not in document["components"]["schemas"]
+
+
+def test_every_implied_problem_is_documented_under_its_status(paths: dict[str, Any]) -> None:
     for methods in paths.values():
         for operation in methods.values():
             for status, response in operation["responses"].items():
@@ -116,7 +142,7 @@ def test_every_implied_problem_stands_under_its_own_status(paths: dict[str, Any]
 
 
 def test_listing_an_implied_problem_too_changes_nothing() -> None:
-    app = FastAPI(responses=responses(ValidationFailed))
+    app = FastAPI()
 
     @app.post("/listed", responses=responses(*CALLER_PROBLEMS, RoleRequired, IdempotencyKeyInUse, IdempotencyKeyReused))
     async def listed(_caller: Annotated[object, Depends(require_role("admin"))], key: IdempotencyKey = None) -> None:
