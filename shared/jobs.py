@@ -59,8 +59,8 @@ class Jobs:
     ) -> Callable[[Task], Task]:
         """Register the function for jobs enqueued under `name`.
 
-        A job that raises is retried after `initial_delay`, doubling to `max_delay`. After `attempts` it is held with the
-        status failed, for an operator. `concurrency` limits how many run at once in all processes.
+        A job that raises is retried after `initial_delay`, doubling to `max_delay`. After `attempts` it is held with
+        the status failed, for an operator. `concurrency` limits how many run at once in all processes.
         """
 
         def register(function: Task) -> Task:
