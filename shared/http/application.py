@@ -15,6 +15,13 @@ from shared.http.rate_limit import RATE_LIMITED_PREFIX, RateLimit, RateLimiter
 from shared.http.request_context import RequestContextMiddleware
 from shared.settings import ServiceSettings
 
+_CONVENTIONS = """
+- Errors are problem details (RFC 9457) in `application/problem+json`, with a stable `code` for programs to depend on.
+- Lists are paginated: pass the `next_cursor` of a page as `cursor` to get the next one.
+- Amounts are integers in the currency's smallest unit; times are in RFC 3339 format.
+- Every response has an `X-Request-Id`. Include it when you report a problem.
+"""
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -36,7 +43,7 @@ def create_application(
 
     app = FastAPI(
         title=f"Orderly {name}",
-        description=description,
+        description=f"{description}\n{_CONVENTIONS}",
         version="1",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads its assets from a CDN; openapi_router serves them itself

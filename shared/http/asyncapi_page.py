@@ -53,7 +53,7 @@ def _contents(document: Json) -> Iterator[str]:
     servers = ", ".join(f"<code>{escape(server['host'])}</code>" for server in document["servers"].values())
     if servers:
         yield f"<p>Kafka brokers: {servers}</p>"
-    yield '<table class="contents"><tr><th>Event</th><th>Here</th><th>Description</th></tr>'
+    yield '<table class="contents"><tr><th>Event</th><th>Direction</th><th>Description</th></tr>'
     for operation in document["operations"].values():
         for message in _messages(operation, document):
             name = escape(message["name"])
