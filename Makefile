@@ -80,7 +80,7 @@ clean: ## Remove the caches of the tools
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 reset: stop ## Stop the system and delete all of its data
-	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/secrets .local/catalogue.jsonl
+	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/mails .local/secrets .local/catalogue.jsonl
 
 # Passwords of the containers, made once. Git ignores the file.
 deploy/.env:

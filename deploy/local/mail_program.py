@@ -2,13 +2,14 @@
 
 import re
 import sys
+from pathlib import Path
 
 from deploy.local.process import Program
 from deploy.local.readiness import http_answers, smtp_answers
 
 
-def mail_program(*, smtp_port: int, page_port: int) -> Program:
-    """The mail catcher's process."""
+def mail_program(*, folder: Path, smtp_port: int, page_port: int) -> Program:
+    """The mail catcher's process. Its mails are kept in `folder`."""
 
     async def answers() -> bool:
         return await smtp_answers(smtp_port) and await http_answers(page_port, "/api/count")
@@ -19,6 +20,7 @@ def mail_program(*, smtp_port: int, page_port: int) -> Program:
             sys.executable,
             "-m",
             "deploy.local.mail_catcher",
+            f"--folder={folder}",
             f"--smtp-port={smtp_port}",
             f"--http-port={page_port}",
         ],

@@ -116,7 +116,10 @@ class System:
             await self.supervisor.start(gateway.program())
 
     async def _start_mail(self) -> None:
-        program = mail_program(smtp_port=self._settings.smtp_port, page_port=self._settings.mail_page_port)
+        settings = self._settings
+        program = mail_program(
+            folder=settings.folder / "mails", smtp_port=settings.smtp_port, page_port=settings.mail_page_port
+        )
         with self._screen.step("Starting the mail catcher", "The mail catcher is ready"):
             await self.supervisor.start(program)
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.local.kafka_jars import KAFKA_VERSION
+from deploy.local.mailbox import MAX_MESSAGES
 from shared.settings import ServiceSettings
 from tests.architecture.composed import COMPOSE_FILE, SECRET, composed, containers
 from tests.architecture.dockerfile import copied_for
@@ -115,6 +116,19 @@ def test_each_mounted_file_and_volume_exists() -> None:
             elif source not in composed()["volumes"]:
                 undeclared.append((name, source))
     assert (missing, undeclared) == ([], [])
+
+
+def test_data_are_in_volumes_that_outlive_their_container() -> None:
+    kept = {name: containers()[name]["volumes"][0] for name in ("postgres", "valkey", "kafka", "mailpit")}
+
+    assert kept == {
+        "postgres": "postgres:/var/lib/postgresql",
+        "valkey": "valkey:/data",
+        "kafka": "kafka:/var/lib/kafka/data",
+        "mailpit": "mailpit:/data",
+    }
+    assert _environment("kafka")["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
+    assert _environment("mailpit") == {"MP_DATABASE": "/data/mailpit.db", "MP_MAX_MESSAGES": str(MAX_MESSAGES)}
 
 
 def test_secrets_come_from_a_file_that_git_ignores() -> None:

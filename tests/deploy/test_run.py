@@ -31,7 +31,7 @@ class Run:
     """Runs the commands with a folder and ports of its own."""
 
     def __init__(self, folder: Path, kafka_bootstrap_servers: str) -> None:
-        self.folder = folder / "local"
+        self.folder = folder / ".local"
         self.notes = folder / "notes"
         self._working_folder = folder
         self._environment = {
@@ -60,6 +60,11 @@ class Run:
         with self.command(*arguments) as process:
             output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode, output
+
+    def reset(self) -> None:
+        """`make reset`, without the `stop` that it begins with."""
+        command = ["make", f"--file={CHECKOUT / 'Makefile'}", "--old-file=stop", "reset"]
+        subprocess.run(command, cwd=self._working_folder, check=True)
 
     @contextmanager
     def started(self) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
@@ -95,7 +100,9 @@ def test_a_port_in_use_is_reported_before_anything_starts(run: Run) -> None:
     assert not (run.folder / "logs").exists()
 
 
-async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_keeps_its_data(run: Run) -> None:
+async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_keeps_its_data_until_reset(
+    run: Run,
+) -> None:
     with run.started() as (process, state):
         await _execute(state["databases"]["orders"], "CREATE TABLE kept (id int)")
         async with httpx2.AsyncClient(base_url=state["urls"]["gateway"]) as client:
@@ -118,6 +125,8 @@ async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_ke
 
     with run.started() as (_process, state):
         await _execute(state["databases"]["orders"], "SELECT FROM kept")
+    run.reset()
+    assert [path.name for path in run.folder.iterdir()] == ["lock"]
 
 
 async def _check_routes(client: httpx2.AsyncClient) -> None:
