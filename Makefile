@@ -16,10 +16,15 @@ SERVERS ?= local
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run demo status stop test check chaos chaos-quick bench lint format migrate up down logs clean reset
+.PHONY: help doctor venv run demo status stop test check chaos chaos-quick bench lint format migrate up down logs clean reset
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
+
+doctor: ## Say what this machine lacks, and how to get it
+	@command -v $(PYTHON) >/dev/null || { echo "missing   Python: no $(PYTHON) here. \
+	Install 3.11 or newer, or name one: make PYTHON=/path/to/python3 ..."; exit 1; }
+	@$(PYTHON) -m deploy.doctor
 
 venv: .venv/.complete ## Build .venv from uv.lock
 
