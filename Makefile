@@ -11,12 +11,15 @@ COMPOSE := docker compose --file deploy/compose.yaml
 WORKERS ?= 2
 # The tests' servers: `local` processes, or `containers` of a Docker engine.
 SERVERS ?= local
+# Which tests, and any option of pytest: T=tests/orders, T="tests/orders -k cancel".
+T ?=
 
 # Some images set it. Without bytecode, every start compiles 1,300 modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv run demo status stop test check chaos chaos-quick bench lint format migrate up down logs clean reset
+.PHONY: help doctor venv run demo status stop test check chaos chaos-quick bench lint format migrate up down
+.PHONY: logs clean reset
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -40,8 +43,8 @@ status: .venv/.complete ## Show the processes of the running system, their addre
 stop: .venv/.complete ## Stop the system that `make run` started
 	@$(BIN)/python -m deploy.local stop
 
-test: .venv/.complete ## Run the tests, on real servers; SERVERS=containers uses a Docker engine
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --servers $(SERVERS)
+test: .venv/.complete ## Run the tests, on real servers; T=tests/orders, SERVERS=containers
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --servers $(SERVERS) $(T)
 
 check: lint test ## Run every check of CI except chaos-quick
 
@@ -85,7 +88,8 @@ clean: ## Remove the caches of the tools
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 reset: stop ## Stop the system and delete all of its data
-	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/mails .local/secrets .local/catalogue.jsonl
+	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/mails .local/secrets \
+		.local/catalogue.jsonl
 
 # Passwords of the containers, made once. Git ignores the file.
 deploy/.env:
