@@ -1,4 +1,4 @@
-"""What a check found."""
+"""Result of one check."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Status = Literal["ok", "missing", "optional"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `optional`: it is not there, and nothing that is required needs it."""
+    """One line of the report. `optional` means absent and not required."""
 
     status: Status
     name: str
@@ -19,15 +19,15 @@ class Finding:
 
 
 def ok(name: str, detail: str) -> Finding:
-    """It is there."""
+    """Report what is there."""
     return Finding("ok", name, detail)
 
 
 def missing(name: str, detail: str) -> Finding:
-    """It is required and not there; `detail` says how to get it."""
+    """Report something required that is not there; `detail` says how to get it."""
     return Finding("missing", name, detail)
 
 
 def optional(name: str, detail: str) -> Finding:
-    """It is not there; `detail` says what works without it and what does not."""
+    """Report something that is not there and not required; `detail` says what needs it."""
     return Finding("optional", name, detail)

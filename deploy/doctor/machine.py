@@ -1,4 +1,4 @@
-"""What has to be on the machine itself. Only the standard library: .venv may not exist yet."""
+"""Checks of the machine itself. Only the standard library: .venv may not exist yet."""
 
 import os
 import platform
@@ -15,13 +15,13 @@ from deploy.local.kafka_jars import cache_folder
 from deploy.local.state import running_pid
 
 GIB = 1024**3
-# The packages, Kafka, and some days of data.
+# For the packages, Kafka, and the data of some days.
 MIN_DISK_BYTES = 2 * GIB
 # The running system takes about 1 GiB; the tests and an editor take the rest.
 MIN_MEMORY_BYTES = 2 * GIB
 COMMAND_TIMEOUT_SECONDS = 20
 
-# As deploy/local/settings.py has them, which needs packages. A test compares the two.
+# The defaults of deploy/local/settings.py, which needs packages. A test compares the two.
 PORTS = {
     "ORDERLY_GATEWAY_PORT": 8080,
     "ORDERLY_GATEWAY_HEALTH_PORT": 8081,
@@ -38,7 +38,7 @@ PORTS = {
 
 
 def system() -> Finding:
-    """The servers come as wheels for Linux and macOS."""
+    """Check the operating system: the servers come as wheels for Linux and macOS."""
     kind = f"{platform.system()} on {platform.machine()}"
     if sys.platform not in ("linux", "darwin"):
         return missing("System", f"{kind}; Linux or macOS is needed (on Windows: WSL)")
@@ -46,12 +46,12 @@ def system() -> Finding:
 
 
 def python() -> Finding:
-    """deploy/doctor/__main__.py has refused an old one."""
+    """Report the version: deploy/doctor/__main__.py has refused an old one."""
     return ok("Python", f"{platform.python_version()} ({sys.executable})")
 
 
 def installer() -> Finding:
-    """The Makefile installs uv by either of them."""
+    """Look for pip and venv: the Makefile installs uv with either of them."""
     if find_spec("pip") is not None:
         return ok("pip or venv", "pip")
     if find_spec("ensurepip") is not None and find_spec("venv") is not None:
@@ -62,7 +62,7 @@ def installer() -> Finding:
 
 
 def make() -> Finding:
-    """GNU make, of any version of this century."""
+    """Look for GNU make. Another make can't read the Makefile."""
     version = _first_line("make", "--version")
     if version is None:
         return missing("make", "on Debian and Ubuntu: apt install make; on macOS: xcode-select --install")
@@ -72,7 +72,7 @@ def make() -> Finding:
 
 
 def git() -> Finding:
-    """Tests ask git which files belong to the project."""
+    """Look for git: tests ask it which files belong to the project."""
     version = _first_line("git", "--version")
     if version is None:
         return missing("git", "on Debian and Ubuntu: apt install git; on macOS: xcode-select --install")
@@ -80,7 +80,7 @@ def git() -> Finding:
 
 
 def disk() -> Finding:
-    """In the checkout and in the cache, which may lie on two disks."""
+    """Check the free space for the checkout and for the cache, which may be on two disks."""
     free = {folder: shutil.disk_usage(_existing(folder)).free for folder in (CHECKOUT, cache_folder())}
     fullest = min(free, key=lambda folder: free[folder])
     found = f"{free[fullest] / GIB:.1f} GiB free in {fullest}"
@@ -91,7 +91,7 @@ def disk() -> Finding:
 
 
 def memory() -> Finding:
-    """Of the machine as a whole: what other programs take changes by the minute."""
+    """Check the machine's memory. What other programs take of it changes by the minute and is not counted."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     found = f"{total / GIB:.1f} GiB"
     if total < MIN_MEMORY_BYTES:
@@ -100,7 +100,7 @@ def memory() -> Finding:
 
 
 def ports() -> Finding:
-    """Where `make run` listens. A system that runs already holds them itself."""
+    """Check that `make run` can listen on its ports. If the system is running, it holds them itself."""
     folder = Path(os.environ.get("ORDERLY_FOLDER") or CHECKOUT / ".local")
     if pid := running_pid(folder):
         return ok("Ports", f"held by the running system (pid {pid}); see `make status`")
@@ -115,7 +115,7 @@ def ports() -> Finding:
 
 
 def docker() -> Finding:
-    """Needed by the containers alone."""
+    """Look for a Docker engine and its compose plugin. Only the containers need them."""
     needs = "only `make up` and `make test SERVERS=containers` need it"
     if shutil.which("docker") is None:
         return optional("Docker", f"not installed; {needs}")
@@ -129,7 +129,7 @@ def docker() -> Finding:
 
 
 def _first_line(*command: str) -> str | None:
-    """What a program prints, or None when it is not there, fails or does not end."""
+    """Run a program and return the first line that it prints, or None if it is missing, fails or does not end."""
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -142,7 +142,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _can_listen(port: int) -> bool:
-    # As deploy/local/ports.py does, which needs packages.
+    # deploy/local/ports.py does the same, but it needs packages.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""What the Makefile and uv.lock say, read without a package."""
+"""Facts of the Makefile and uv.lock, read without a package."""
 
 import re
 import tomllib
@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 @cache
 def uv_version() -> str:
-    """The version of uv that the Makefile installs."""
+    """Return the version of uv that the Makefile installs."""
     pinned = re.search(r"^UV_VERSION := (\S+)$", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE)
     if pinned is None:
         raise LookupError("the Makefile pins no UV_VERSION")
@@ -21,24 +21,24 @@ def uv_version() -> str:
 
 
 def uv_program() -> Path:
-    """Where the Makefile installs uv, once for every clone."""
+    """Return where the Makefile installs uv, once for every clone."""
     return cache_folder() / f"uv-{uv_version()}" / "bin" / "uv"
 
 
 def is_venv_complete() -> bool:
-    """Whether `make venv` has nothing left to do."""
+    """Return whether `make venv` has nothing left to do."""
     made = CHECKOUT / ".venv" / ".complete"
     sources = [CHECKOUT / "uv.lock", CHECKOUT / "pyproject.toml"]
     return made.exists() and all(made.stat().st_mtime >= source.stat().st_mtime for source in sources)
 
 
 def locked_index() -> str:
-    """The package index that uv.lock names."""
+    """Return the package index that uv.lock names."""
     return str(next(package["source"]["registry"] for package in _locked() if "registry" in package["source"]))
 
 
 def a_locked_wheel() -> str:
-    """The address of one wheel: indexes serve their files from another host."""
+    """Return the URL of one wheel: an index may serve its files from another host."""
     return str(next(package["wheels"][0]["url"] for package in _locked() if package.get("wheels")))
 
 

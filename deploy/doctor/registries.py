@@ -17,17 +17,17 @@ from deploy.local.kafka_jars import KAFKA_VERSION, jars_folder
 
 REQUEST_TIMEOUT_SECONDS = 10
 PIP_TIMEOUT_SECONDS = 60
-# The one that jgo resolves from; a test compares the two.
+# Where jgo resolves from; a test compares the two.
 MAVEN_CENTRAL = "https://repo.maven.apache.org/maven2"
 
 
 def pip_index() -> Finding:
-    """Where uv itself comes from: pip's configuration decides, with its mirrors, proxies and certificates."""
+    """Check that uv can be installed. pip is asked, so its mirrors, proxies and certificates apply."""
     name = "Index of pip"
     if uv_program().exists():
         return ok(name, f"not needed: {uv_program()} is installed")
     if find_spec("pip") is None:
-        # `make venv` makes a pip for itself, which reads the same variable.
+        # `make venv` then makes an environment with pip, which reads the same variable.
         index = os.environ.get("PIP_INDEX_URL") or locked_index()
         if not _answers(f"{index.rstrip('/')}/uv/"):
             return missing(name, f"{_host(index)} does not answer; a mirror is set with PIP_INDEX_URL")
@@ -46,7 +46,7 @@ def pip_index() -> Finding:
 
 
 def uv_index() -> Finding:
-    """Where the packages come from. uv reads none of pip's configuration."""
+    """Check that uv can fetch the locked packages. uv reads none of pip's configuration."""
     name = "Index of uv"
     if is_venv_complete():
         return ok(name, "not needed: .venv is complete")
@@ -54,7 +54,8 @@ def uv_index() -> Finding:
     for source, index in _chosen_indexes():
         if index.rstrip("/") != locked.rstrip("/"):
             return missing(
-                name, f"{source} names {_host(index)}, but uv.lock is made of {locked}: `make venv` needs that one"
+                name,
+                f"{source} names {_host(index)}, but uv.lock was made from {locked}, and `make venv` needs that index",
             )
     for url in (f"{locked.rstrip('/')}/uv/", a_locked_wheel()):
         if not _answers(url):
@@ -63,7 +64,7 @@ def uv_index() -> Finding:
 
 
 def maven_central() -> Finding:
-    """Without it a broker of less weight stands in, unless Apache Kafka is demanded."""
+    """Check that Apache Kafka can be fetched. It is optional unless ORDERLY_KAFKA=apache forbids its stand-in."""
     name = "Maven Central"
     if jars_folder().is_dir():
         return ok(name, f"not needed: Apache Kafka {KAFKA_VERSION} is in {jars_folder()}")
@@ -76,7 +77,7 @@ def maven_central() -> Finding:
 
 
 def _chosen_indexes() -> Iterator[tuple[str, str]]:
-    """Whoever chose an index for uv, and which; the environment comes before the files."""
+    """Yield what configures an index for uv, and its URL. The environment comes before the files."""
     for variable in ("UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         if index := os.environ.get(variable):
             yield variable, index
@@ -99,11 +100,11 @@ def _uv_configuration() -> list[Path]:
 
 
 def _answers(url: str) -> bool:
-    """Whether the server answers at all: one that wants a password or knows no such file is up, too."""
+    """Return whether the server answers. A server that asks for a password or has no such file answers, too."""
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     try:
-        with urlopen(Request(bare, method="HEAD"), timeout=REQUEST_TIMEOUT_SECONDS):  # noqa: S310 - of our own files
+        with urlopen(Request(bare, method="HEAD"), timeout=REQUEST_TIMEOUT_SECONDS):  # noqa: S310 - a URL from our own files
             return True
     except HTTPError as error:
         return error.code < 500
@@ -112,5 +113,5 @@ def _answers(url: str) -> bool:
 
 
 def _host(url: str) -> str:
-    """Without the password that an index's address may carry."""
+    """Return the host of a URL without the password that an index's URL may carry."""
     return urlsplit(url).netloc.rpartition("@")[2]

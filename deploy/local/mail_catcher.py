@@ -99,7 +99,7 @@ def _mailbox(request: Request) -> Mailbox:
 
 
 def _part(content: EmailMessage, subtype: str) -> str | None:
-    """The text of a mail as `plain` or `html`."""
+    """Return the text of a mail as `plain` or `html`."""
     body = content.get_body((subtype,))
     return None if body is None else str(body.get_content()).replace("\r\n", "\n")
 
@@ -111,7 +111,7 @@ def _not_found() -> Response:
 def main() -> None:
     """`python -m deploy.local.mail_catcher --folder F --smtp-port N --http-port N`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="where the mails are kept")
+    parser.add_argument("--folder", type=Path, required=True, help="folder of the mails")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--smtp-port", type=int, default=8026)
     parser.add_argument("--http-port", type=int, default=8025)

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Mail(BaseModel):
-    """What a list shows of a mail; the mail itself stays in its file."""
+    """The part of a mail that lists show; the mail itself stays in its file."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +34,7 @@ class Mail(BaseModel):
     message_id: str
 
     def summary(self) -> dict[str, object]:
-        """The mail as the API's lists have it."""
+        """Return the mail as the API lists it."""
         return {
             "id": str(self.id),
             "received_at": self.received_at.isoformat(),
@@ -53,7 +53,7 @@ class Mailbox:
         self._folder = folder
         self._max_messages = max_messages
         self._mails = {mail.id: mail for mail in _read_mails(folder)}
-        # Numbers of unreadable files are not given again: they would replace the file.
+        # Ids of unreadable files are not used again: the new mail would replace the file.
         self._ids = count(max(_numbered_files(folder), default=0) + 1)
         self._remove_oldest()
 
@@ -79,7 +79,7 @@ class Mailbox:
         return "250 OK"
 
     def get(self, mail_id: int) -> tuple[Mail, EmailMessage] | None:
-        """One mail with its headers and parts, if it is still kept."""
+        """Return one mail with its headers and parts, or None if it is no longer kept."""
         mail = self._mails.get(mail_id)
         if mail is None:
             return None
@@ -92,7 +92,7 @@ class Mailbox:
         return mail, message_from_bytes(raw, policy=default)
 
     def matching(self, wanted: Mapping[str, str]) -> Iterator[Mail]:
-        """Newest first; `to`, `subject` and `q` (either of them) match a part of the text in any case."""
+        """Yield matching mails, newest first. `to`, `subject` and `q` (either) match a part of the text in any case."""
         to, subject, either = (wanted.get(name, "").casefold() for name in ("to", "subject", "q"))
         for mail in reversed(list(self._mails.values())):
             mail_to, mail_subject = " ".join(mail.recipients).casefold(), mail.subject.casefold()
@@ -125,7 +125,7 @@ class Mailbox:
 
 
 def _read_mails(folder: Path) -> Iterator[Mail]:
-    """Oldest first. A file that can't be read is reported and skipped."""
+    """Yield the stored mails, oldest first. A file that can't be read is reported and skipped."""
     for unfinished in folder.glob("*.unfinished"):
         unfinished.unlink()
     for number, path in sorted(_numbered_files(folder).items()):
@@ -134,7 +134,7 @@ def _read_mails(folder: Path) -> Iterator[Mail]:
                 line = file.readline(MAX_ENVELOPE_BYTES)
             mail = Mail.model_validate_json(line.removeprefix(ENVELOPE_HEADER))
         except (OSError, ValidationError) as error:
-            logger.warning("%s is no stored mail and is skipped: %s", path, str(error).partition("\n")[0])
+            logger.warning("%s is not a stored mail and is skipped: %s", path, str(error).partition("\n")[0])
             continue
         yield mail.model_copy(update={"id": number})
 
@@ -144,5 +144,5 @@ def _numbered_files(folder: Path) -> dict[int, Path]:
 
 
 def text_of(value: object) -> str:
-    """A header as text, with question marks for bytes that are no UTF-8: JSON can't carry what they decode to."""
+    """Return a header as text, with question marks for bytes that are not UTF-8, which JSON can't carry."""
     return "" if value is None else str(value).encode(errors="replace").decode()

@@ -49,7 +49,7 @@ class Clone:
         }
 
     def doctor(self, *, python: str | Path = sys.executable, **environment: str) -> tuple[int, dict[str, str]]:
-        """The exit status, and each line by the name of its check."""
+        """Return the exit status, and each line by the name of its check."""
         command = [python, "-m", "deploy.doctor"]
         run = subprocess.run(
             command,
@@ -68,13 +68,13 @@ class Clone:
         }
 
     def install_uv(self) -> None:
-        """As `make venv` leaves it."""
+        """Put uv where `make venv` installs it."""
         program = self.cache / f"uv-{uv_version()}" / "bin" / "uv"
         program.parent.mkdir(parents=True)
         program.touch()
 
     def fetch_kafka(self) -> None:
-        """As the first `make run` leaves it."""
+        """Put the folder of jars where the first `make run` puts it."""
         (self.cache / f"kafka-{KAFKA_VERSION}").mkdir()
 
     def use_index(self, url: str) -> None:
@@ -110,7 +110,7 @@ def test_a_taken_port_is_named_with_its_variable(clone: Clone) -> None:
     assert found["Ports"].startswith(f"missing  another program listens on {port} (ORDERLY_SMTP_PORT);")
 
 
-def test_the_ports_of_our_own_running_system_are_no_fault(clone: Clone) -> None:
+def test_the_ports_of_our_own_running_system_are_no_error(clone: Clone) -> None:
     held = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); "
     held += "file.write('4711'); file.flush(); print(flush=True); sys.stdin.read()"
     lock = clone.folder / ".local" / "lock"
@@ -186,7 +186,7 @@ def test_another_index_than_that_of_the_lock_is_refused_before_uv_refuses_it(clo
     for chosen in ({"UV_DEFAULT_INDEX": f"{NOWHERE}/simple"}, {"UV_CONFIG_FILE": str(configuration)}):
         status, found = clone.doctor(**chosen)
         assert status == 1
-        assert f"names 127.0.0.1:9, but uv.lock is made of {locked_index()}" in found["Index of uv"]
+        assert f"names 127.0.0.1:9, but uv.lock was made from {locked_index()}" in found["Index of uv"]
 
 
 def test_a_complete_venv_needs_no_index(clone: Clone) -> None:
@@ -238,7 +238,7 @@ def test_it_checks_the_ports_and_the_repository_that_are_used(monkeypatch: pytes
 
 @contextmanager
 def _index() -> Iterator[str]:
-    """A package index that has uv; every file of every package is there as well."""
+    """Serve a package index that has uv, and any file of any package."""
     page = f'<a href="uv-{uv_version()}-py3-none-any.whl">uv-{uv_version()}-py3-none-any.whl</a>'.encode()
 
     class Handler(BaseHTTPRequestHandler):

@@ -52,7 +52,7 @@ def test_damaged_and_half_written_files_are_skipped(tmp_path: Path, capfd: pytes
         subjects = [mail["subject"] for mail in _messages(catcher)]
 
     assert subjects == ["Fifth", "Fourth"]
-    assert capfd.readouterr().err.count("is no stored mail and is skipped") == 4
+    assert capfd.readouterr().err.count("is not a stored mail and is skipped") == 4
     assert not (folder / "00000006.unfinished").exists()
     assert (folder / "notes.eml").exists()
 
@@ -99,7 +99,7 @@ def test_a_mail_whose_file_is_gone_is_not_found(tmp_path: Path) -> None:
     assert mailbox.get(int(file.stem)) is None
 
 
-def test_a_header_that_is_no_text_can_be_listed_and_shown(tmp_path: Path) -> None:
+def test_a_header_that_is_not_text_can_be_listed_and_shown(tmp_path: Path) -> None:
     with running_mail_catcher(tmp_path / "mails") as catcher:
         _send(catcher, "ann@example.org", b"caf\xe9 \xff")
         (mail,) = _messages(catcher)
@@ -118,7 +118,7 @@ def test_the_folder_is_for_its_owner_only_and_a_file_is_the_mail_as_it_came(tmp_
 
 
 def _send(catcher: MailCatcher, to: str, subject: str | bytes) -> None:
-    """The header names another recipient than the envelope, as for a blind copy."""
+    """Send a mail whose header names another recipient than the envelope, as for a blind copy."""
     raw_subject = subject if isinstance(subject, bytes) else subject.encode()
     host, port = catcher.smtp_url.removeprefix("smtp://").split(":")
     with smtplib.SMTP(host, int(port)) as client:
@@ -130,7 +130,7 @@ def _messages(catcher: MailCatcher) -> list[dict[str, Any]]:
 
 
 def _receive(mailbox: Mailbox, *, subject: bytes) -> str:
-    """As aiosmtpd hands a mail over."""
+    """Pass a mail on in the way that aiosmtpd does."""
     envelope = Envelope()
     envelope.mail_from, envelope.rcpt_tos = "shop@example.org", ["ann@example.org"]
     envelope.original_content = MAIL % (b"ann@example.org", subject)
