@@ -18,7 +18,7 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv run demo status stop test check chaos chaos-quick bench lint format migrate up down
+.PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
 .PHONY: logs clean reset
 
 help: ## List the targets
@@ -46,7 +46,10 @@ stop: .venv/.complete ## Stop the system that `make run` started
 test: .venv/.complete ## Run the tests, on real servers; T=tests/orders, SERVERS=containers
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --servers $(SERVERS) $(T)
 
-check: lint test ## Run every check of CI except chaos-quick
+coverage: .venv/.complete ## Run all tests, and fail if they run too little of the code
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
+
+check: lint test ## Run every check of CI except coverage and chaos-quick
 
 chaos: .venv/.complete ## Run random chaos campaigns: CHAOS="--seeds 60 --seconds 60"
 	@$(BIN)/python -m tests.chaos $(CHAOS)
@@ -84,7 +87,7 @@ logs: ## Follow the containers' output
 	$(COMPOSE) logs --follow
 
 clean: ## Remove the caches of the tools
-	@rm -rf .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+	@rm -rf .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis .coverage*
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 reset: stop ## Stop the system and delete all of its data
