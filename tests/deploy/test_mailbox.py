@@ -12,7 +12,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from deploy.local.mailbox import Mailbox
-from tests.mail import MailCatcher, running_mail_catcher
+from tests.harness.mail import MailCatcher, running_mail_catcher
 
 MAIL = b"From: shop@example.org\r\nTo: %s\r\nSubject: %s\r\nMessage-ID: <1@example.org>\r\n\r\nplain words\r\n"
 
