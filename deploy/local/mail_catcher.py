@@ -27,7 +27,7 @@ SANDBOX = (
 
 
 def create_app(mailbox: Mailbox, *, host: str, smtp_port: int) -> Starlette:
-    """Page and API; its lifespan is the SMTP server's."""
+    """Build the page and the API; the SMTP server runs during their lifespan."""
 
     @asynccontextmanager
     async def receive(_app: Starlette) -> AsyncIterator[None]:
@@ -109,7 +109,7 @@ def _not_found() -> Response:
 
 
 def main() -> None:
-    """`python -m deploy.local.mail_catcher --folder F --smtp-port N --http-port N`."""
+    """Run `python -m deploy.local.mail_catcher --folder F --smtp-port N --http-port N`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="folder of the mails")
     parser.add_argument("--host", default="127.0.0.1")

@@ -9,7 +9,7 @@ from deploy.local.readiness import http_answers, smtp_answers
 
 
 def mail_program(*, folder: Path, smtp_port: int, page_port: int) -> Program:
-    """The mail catcher's process. Its mails are kept in `folder`."""
+    """Describe the mail catcher's process, which keeps its mails in `folder`."""
 
     async def answers() -> bool:
         return await smtp_answers(smtp_port) and await http_answers(page_port, "/api/count")
