@@ -7,6 +7,9 @@ import asyncpg
 
 from shared.messaging import metrics
 
+DURATION = timedelta(seconds=5)
+"""How long another relay waits to take over from one that is dead or stopped."""
+
 _ACQUIRE = """
     INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ($1, $2, 1, clock_timestamp() + $3)
     ON CONFLICT (shard) DO UPDATE SET
@@ -30,10 +33,9 @@ class Lease:
     An advisory lock would not do: a process that is stopped keeps it. `epoch` rises with every new leader.
     """
 
-    duration = timedelta(seconds=5)
-
-    def __init__(self, *, shard: int, owner: str) -> None:
+    def __init__(self, *, shard: int, owner: str, duration: timedelta = DURATION) -> None:
         self.owner = owner
+        self.duration = duration
         self.epoch = 0
         self.is_held = False
         self._shard = shard

@@ -66,11 +66,11 @@ class LeaseLost(Exception):
 class Relay:
     """Sends one shard. Several may run; the one that holds the lease works, the others stand by."""
 
-    def __init__(self, *, dsn: str, publisher: Publisher, shard: int = 0) -> None:
+    def __init__(self, *, dsn: str, publisher: Publisher, shard: int = 0, lease: Lease | None = None) -> None:
         self._dsn = dsn
         self._publisher = publisher
         self._shard = shard
-        self._lease = Lease(shard=shard, owner=str(uuid.uuid4()))
+        self._lease = lease or Lease(shard=shard, owner=str(uuid.uuid4()))
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._backoffs: dict[str, tuple[float, float]] = {}

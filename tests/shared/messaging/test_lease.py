@@ -22,9 +22,7 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 def lease_of(owner: str) -> Lease:
     """Of the test's shard, and long enough for a busy machine."""
-    lease = Lease(shard=0, owner=owner)
-    lease.duration = timedelta(minutes=5)
-    return lease
+    return Lease(shard=0, owner=owner, duration=timedelta(minutes=5))
 
 
 async def age(connection: Connection, lease: Lease, by: timedelta) -> None:
