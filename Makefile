@@ -40,15 +40,15 @@ test: .venv/.complete ## Run the tests on real servers: local processes, or SERV
 
 check: lint test ## Everything that CI checks but the chaos
 
-chaos: .venv/.complete ## Break everything on purpose, over and over: CHAOS="--seeds 60 --seconds 60"
+chaos: .venv/.complete ## Inject faults and check every guarantee: CHAOS="--seeds 60 --seconds 60"
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
-# One seed, so that the same code is asked the same; `make chaos` draws its own.
+# With a fixed seed two runs are comparable; `make chaos` uses a random one.
 chaos-quick: .venv/.complete ## The failpoint list, the mutants and three short campaigns: under 10 minutes
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/chaos
 	@$(BIN)/python -m tests.chaos --seeds 3 --seconds 30 --seed 255871 --workload hot-keys,poison,orders $(CHAOS)
 
-bench: .venv/.complete ## Measure against bare baselines: BENCH="--only relay --rows 0"
+bench: .venv/.complete ## Measure beside bare baselines: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 lint: .venv/.complete ## Style, types and layers
