@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from itertools import starmap, zip_longest
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -20,7 +19,7 @@ from deploy.local.screen import Screen
 from shared.garbage_collector import tune_garbage_collector
 from tests.bench import consumer, delay, memory, poison, relay, saga
 from tests.bench.fixtures import Benchmark, Fixtures, prepare_fixtures
-from tests.bench.measurement import Measurement, Result, joined
+from tests.bench.measurement import Measurement, Result, joined, results_of
 from tests.bench.report import results_table
 from tests.harness.supervised_servers import supervised_servers
 
@@ -128,7 +127,7 @@ class Run:
                     with self._step(name, rows, f"round {number} of {self.rounds}"):
                         found[rows].append(await benchmarks[rows](number))
         full = joined(found[self.rows]) if self.rows else []
-        self.results += starmap(Result, zip_longest(joined(found[0]), full))
+        self.results += results_of(joined(found[0]), full)
 
     def _step(self, name: str, rows: int, what: str) -> AbstractContextManager[None]:
         text = f"{name}{f', {rows:,} rows in every table' if rows else ''}: {what}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from statistics import median, quantiles
 from typing import Any
 
@@ -111,6 +112,15 @@ class Result:
         if self.change is None or self.empty.is_met is False:
             return self.empty.is_met
         return (-self.change if self.empty.higher_is_better else self.change) <= MAX_CHANGE
+
+
+def results_of(empty: Sequence[Measurement], full: Sequence[Measurement]) -> list[Result]:
+    """Pair the measurements; one with several baselines has one change, by the first of them."""
+    results: list[Result] = []
+    for one, other in zip_longest(empty, full):
+        is_repeated = any(result.empty.name == one.name for result in results)
+        results.append(Result(one, None if is_repeated else other))
+    return results
 
 
 def _comparable(one: Measurement) -> Sequence[float]:

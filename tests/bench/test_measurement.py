@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.measurement import Measurement, Result, joined, latencies
+from tests.bench.measurement import Measurement, Result, joined, latencies, results_of
 
 
 def rate(*values: float, **changed: Any) -> Measurement:
@@ -69,3 +69,9 @@ def test_full_tables_may_cost_a_tenth(result: Result, is_met: bool | None) -> No
 def test_each_round_is_compared_with_the_one_beside_it() -> None:
     result = Result(*(delay(*values, baseline_values=()) for values in ((10, 20, 40), (11, 18, 41))))
     assert result.change == pytest.approx(0.025)
+
+
+def test_a_measurement_with_two_baselines_has_one_change() -> None:
+    empty, full = [rate(100), rate(100, baseline="other")], [rate(90), rate(80, baseline="other")]
+    assert results_of(empty, full) == [Result(empty[0], full[0]), Result(empty[1])]
+    assert results_of(empty, []) == [Result(empty[0]), Result(empty[1])]

@@ -11,7 +11,7 @@ from tests.chaos.accounts import CONSUMER, CONSUMER_TABLES, PRODUCER_TABLES, TOP
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """Addresses. Workers and observers get different ones where a proxy stands in between."""
+    """The addresses and the folder. Workers get the addresses of proxies where there are some, observers never do."""
 
     producer_url: str
     consumer_url: str

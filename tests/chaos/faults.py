@@ -7,13 +7,13 @@ import asyncpg
 
 from shared.database import dsn_of
 from shared.messaging.failpoints import NAMES
-from shared.messaging.outbox.lease import DURATION
+from shared.messaging.outbox.lease import LEASE_DURATION
 from tests.chaos.injector import Injector, named
 from tests.chaos.servers import CampaignServers
 from tests.chaos.worker_pool import WorkerPool
 from tests.harness.supervised_servers import OWNER
 
-LEASE_SECONDS = DURATION.total_seconds()
+LEASE_SECONDS = LEASE_DURATION.total_seconds()
 SESSION_TIMEOUT_SECONDS = 10.0
 FAILPOINT_CHANCE = 0.02
 

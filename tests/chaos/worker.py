@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaProducer
 from shared.database import Sessions, dsn_of, open_database
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.worker import ConsumerWorker
-from shared.messaging.outbox.lease import DURATION, Lease
+from shared.messaging.outbox.lease import LEASE_DURATION, Lease
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.wake_up import Notifier
@@ -59,7 +59,7 @@ class Plan:
     """How many operations the writer carries out; None: until it is stopped."""
     failpoints: str = ""
     mutant: str | None = None
-    lease_duration: timedelta = DURATION
+    lease_duration: timedelta = LEASE_DURATION
 
     @property
     def finished(self) -> Path:

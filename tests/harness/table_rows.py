@@ -51,7 +51,7 @@ MESSAGING_FILLS = {
         )
         SELECT 'notifications.orders', 'orders', n % 3, 1000000000000 + n / 3, uuidv7(at - now())::text,
                uuidv7(at - now()), 'order.confirmed', 2, '{"ce_type": "order.confirmed", "ce_sequence": "2"}',
-               convert_to(repeat('{"filled":true}', 20), 'UTF8'), 'refused', 'filled', at,
+               convert_to(repeat('{"filled":true}', 20), 'UTF8'), 'rule_violated', 'filled', at,
                CASE n % 2 WHEN 0 THEN 'replayed' ELSE 'discarded' END, at + interval '1 hour'
         FROM (
             SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
