@@ -1,86 +1,100 @@
-# `make` prints this file's targets. Every target but `venv` runs in .venv, which it makes first.
+# `make` lists the targets. The targets that need .venv make it first.
 
 UV_VERSION := 0.13.9
 PYTHON ?= python3
 BIN := .venv/bin
-# Outside of the checkout, for every clone.
+# Outside of the checkout, so that all clones share it.
 UV_FOLDER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/orderly/uv-$(UV_VERSION)
 UV := $(UV_FOLDER)/bin/uv
 COMPOSE := docker compose --file deploy/compose.yaml
-# Two are enough to keep two cores busy: most of a test's time is waiting.
+# Worker processes of the tests. Two keep two cores busy.
 WORKERS ?= 2
-# How the tests' servers run: as `local` processes, or in `containers` of a Docker engine.
+# The tests' servers: `local` processes, or `containers` of a Docker engine.
 SERVERS ?= local
+# Which tests, and any option of pytest: T=tests/orders, T="tests/orders -k cancel".
+T ?=
 
-# Some images forbid Python its bytecode; without it every start compiles 1,300 modules again.
+# Some images set it. Without bytecode, every start compiles 1,300 modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run demo status stop test check chaos chaos-quick bench lint format migrate up down logs clean reset
+.PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
+.PHONY: logs clean reset
 
-help: ## Print this
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
 
-venv: .venv/.complete ## Make the virtual environment of the locked packages
+doctor: ## Say what this machine lacks, and how to get it
+	@command -v $(PYTHON) >/dev/null || { echo "missing   Python: no $(PYTHON) here. \
+	Install 3.11 or newer, or name one: make PYTHON=/path/to/python3 ..."; exit 1; }
+	@$(PYTHON) -m deploy.doctor
 
-run: .venv/.complete ## Start everything on this machine and show what runs where; Ctrl-C stops it
+venv: .venv/.complete ## Build .venv from uv.lock
+
+run: .venv/.complete ## Start the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local run
 
-demo: .venv/.complete ## Place real orders through the gateway and check every invariant
+demo: .venv/.complete ## Place real invoices as orders, and check every invariant
 	@$(BIN)/python -m deploy.demo
 
-status: .venv/.complete ## Show what runs where
+status: .venv/.complete ## Show the processes of the running system, their addresses and memory
 	@$(BIN)/python -m deploy.local status
 
-stop: .venv/.complete ## Stop what `make run` started
+stop: .venv/.complete ## Stop the system that `make run` started
 	@$(BIN)/python -m deploy.local stop
 
-test: .venv/.complete ## Run the tests on real servers: local processes, or SERVERS=containers
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --servers $(SERVERS)
+test: .venv/.complete ## Run the tests, on real servers; T=tests/orders, SERVERS=containers
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --servers $(SERVERS) $(T)
 
-check: lint test ## Everything that CI checks but the chaos
+coverage: .venv/.complete ## Run all tests, and fail if they run too little of the code
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
 
-chaos: .venv/.complete ## Inject faults and check every guarantee: CHAOS="--seeds 60 --seconds 60"
+check: lint test ## Run every check of CI except coverage and chaos-quick
+
+chaos: .venv/.complete ## Run random chaos campaigns: CHAOS="--seeds 60 --seconds 60"
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
-# With a fixed seed two runs are comparable; `make chaos` uses a random one.
-chaos-quick: .venv/.complete ## The failpoint list, the mutants and three short campaigns: under 10 minutes
+# With a fixed seed, so that each run does the same. `make chaos` chooses a new one.
+chaos-quick: .venv/.complete ## Run the failpoint list, the mutants and three short campaigns (under 10 minutes)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/chaos
 	@$(BIN)/python -m tests.chaos --seeds 3 --seconds 30 --seed 255871 --workload hot-keys,poison,orders $(CHAOS)
 
-bench: .venv/.complete ## Measure beside bare baselines: BENCH="--only relay --rows 0"
+bench: .venv/.complete ## Run the benchmarks: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-lint: .venv/.complete ## Style, types and layers
+lint: .venv/.complete ## Check style, language, types and layers
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/codespell
+	@$(BIN)/python -m tests.architecture.language
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-format: .venv/.complete ## Put the code into shape
+format: .venv/.complete ## Format the code
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-migrate: .venv/.complete ## Bring the databases of a running system to the newest schema
+migrate: .venv/.complete ## Migrate the databases of the running system
 	@$(BIN)/python -m deploy.local migrate
 
-up: deploy/.env ## Start everything in containers
+up: deploy/.env ## Start the whole system in containers
 	$(COMPOSE) up --build --detach --wait
 
-down: ## Stop the containers; their data stays
+down: ## Stop the containers and keep their data
 	$(COMPOSE) down
 
 logs: ## Follow the containers' output
 	$(COMPOSE) logs --follow
 
-clean: ## Remove what tools left behind
-	@rm -rf .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis
+clean: ## Remove the caches of the tools
+	@rm -rf .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis .coverage*
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-reset: stop ## Remove all data of `make run`
-	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/secrets .local/catalogue.jsonl
+reset: stop ## Stop the system and delete all of its data
+	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/mails .local/secrets \
+		.local/catalogue.jsonl
 
-# Passwords of the containers, made once and kept out of git.
+# Passwords of the containers, made once. Git ignores the file.
 deploy/.env:
 	@$(PYTHON) deploy/compose/secrets_file.py $@
 
@@ -88,7 +102,7 @@ deploy/.env:
 	@$(UV) sync --quiet --locked --group dev --python $(PYTHON)
 	@touch $@
 
-# Into a folder by pip, or where there is no pip (Debian), by way of a virtual environment, which takes longer.
+# With pip into a folder; without pip (Debian) into a virtual environment, which takes longer.
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3 ..."; exit 1; }
@@ -98,5 +112,5 @@ $(UV):
 	elif $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
 		$(PYTHON) -m venv $(UV_FOLDER) && $(UV_FOLDER)/bin/pip install --quiet uv==$(UV_VERSION); \
 	else \
-		echo "Python has neither pip nor venv; on Debian: apt install python3-venv"; exit 1; \
+		echo "Python has neither pip nor venv. On Debian, run: apt install python3-venv"; exit 1; \
 	fi

@@ -1,4 +1,4 @@
-"""The health check inside a container: exit status 0 when the service of $SERVICE says that it is `live` or `ready`."""
+"""The health check of a container: exits with 0 if the service $SERVICE is `live` or `ready`, as the argument says."""
 
 import http.client
 import os

@@ -1,7 +1,8 @@
-"""A service's side of Kafka as an AsyncAPI 3 document: what it sends, what it reads, and how an event looks.
+"""A service's events as an AsyncAPI 3 document: what it publishes, what it consumes, and the format of each event.
 
-Made from the event classes, the declared topics and the subscriptions, so that it can't say anything else than the
-code. FastStream's own generator sees neither: the relay sends for all, and one handler takes every batch.
+The document is generated from the event classes, the declared topics and the subscriptions, so it cannot differ from
+the code. FastStream's own generator knows none of them: the relay publishes all events, and one handler takes every
+batch of a topic.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from shared.events.contract import EVENT_TYPES, Event
 from shared.events.golden import golden_examples
-from shared.events.topics import TOPICS, Topic
+from shared.events.topics import CLEANUP_POLICY, TOPICS, Topic
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import encode_headers
 from shared.messaging.outbox.outbox import dataschema_of
@@ -21,29 +22,40 @@ from shared.messaging.outbox.outbox import dataschema_of
 Json = dict[str, Any]
 
 HEADERS = "CloudEventHeaders"
+_ABOUT_EVENTS = (
+    "Events are CloudEvents 1.0 on Kafka, in the binary content mode: the value is the data, and the attributes are "
+    "headers. Each event is delivered at least once."
+)
 _BINDING = {"bindingVersion": "0.5.0"}
 _HEADER_FIELDS: Json = {
-    "ce_specversion": {"type": "string", "const": "1.0", "description": "CloudEvents, Kafka binary binding."},
+    "ce_specversion": {
+        "type": "string",
+        "const": "1.0",
+        "description": "The version of CloudEvents.",
+    },
     "ce_id": {
         "type": "string",
         "format": "uuid",
-        "description": "A UUIDv7, the same at every repetition: remember it, and apply an event once.",
+        "description": "A UUIDv7. A redelivered event has the same id: use it to apply each event only once.",
     },
-    "ce_source": {"type": "string", "format": "uri-reference", "description": "The sender."},
-    "ce_type": {"type": "string", "description": "The event's name. Ignore those that you do not know."},
-    "ce_time": {"type": "string", "format": "date-time", "description": "When it happened."},
-    "ce_subject": {"type": "string", "description": "The record's key."},
-    "ce_dataschema": {"type": "string", "format": "uri", "description": "The `$id` of the data's JSON Schema."},
+    "ce_source": {"type": "string", "format": "uri-reference", "description": "The service that published the event."},
+    "ce_type": {
+        "type": "string",
+        "description": "The type of the event. Ignore types that you do not know.",
+    },
+    "ce_time": {"type": "string", "format": "date-time", "description": "The time at which the event occurred."},
+    "ce_subject": {"type": "string", "description": "The key of the Kafka record."},
+    "ce_dataschema": {"type": "string", "format": "uri", "description": "The `$id` of the JSON Schema of the data."},
     "ce_sequence": {
         "type": "string",
         "pattern": "^[1-9][0-9]*$",
-        "description": "Counts the events of one topic and key from 1, without a gap.",
+        "description": "The number of the event among those with its topic and key: 1, 2, 3 and so on, without gaps.",
     },
-    "content-type": {"type": "string", "const": "application/json"},
-    "traceparent": {"type": "string", "description": "W3C Trace Context, where there is a trace."},
-    "tracestate": {"type": "string", "description": "W3C Trace Context, where there is a state."},
+    "content-type": {"type": "string", "const": "application/json", "description": "The format of the data."},
+    "traceparent": {"type": "string", "description": "The W3C trace context, if the event is part of a trace."},
+    "tracestate": {"type": "string", "description": "Vendor-specific W3C trace context, if there is any."},
 }
-_SOMETIMES = {"traceparent", "tracestate"}
+_OPTIONAL_HEADERS = {"traceparent", "tracestate"}
 
 
 def asyncapi_document(
@@ -54,10 +66,13 @@ def asyncapi_document(
     bootstrap_servers: str = "",
     topic_prefix: str = "",
 ) -> Json:
-    """A service sends what its module of shared.events declares, and reads what it has a handler for."""
-    sent = [event for event in EVENT_TYPES.values() if event.__module__ == f"shared.events.{service}"]
-    read = [event for subscription in subscriptions for event in subscription.event_types]
-    events = sorted({*sent, *read}, key=lambda event: event.type)
+    """Return the document of a service.
+
+    A service publishes the events that its module of `shared.events` declares, and consumes those it has a handler for.
+    """
+    published = [event for event in EVENT_TYPES.values() if event.__module__ == f"shared.events.{service}"]
+    consumed = [event for subscription in subscriptions for event in subscription.event_types]
+    events = sorted({*published, *consumed}, key=lambda event: event.type)
     topics = [topic for topic in TOPICS if topic.name in {event.topic for event in events}]
     return {
         "asyncapi": "3.0.0",
@@ -65,18 +80,18 @@ def asyncapi_document(
         "info": {
             "title": f"Orderly {service}: events",
             "version": "1",
-            "description": f"{description} CloudEvents 1.0 in Kafka's binary binding; delivered at least once.",
+            "description": f"{description} {_ABOUT_EVENTS}",
             "license": {"name": "MIT"},
         },
         "defaultContentType": "application/json",
         "servers": _servers(bootstrap_servers),
         "channels": {topic.name: _channel(topic, events, prefix=topic_prefix) for topic in topics},
         "operations": {
-            **{f"send.{topic.name}": _sending(topic, sent) for topic in topics if _on(topic, sent)},
+            **{f"send.{topic.name}": _sending(topic, published) for topic in topics if _on(topic, published)},
             **{
-                f"receive.{topic.name}": _receiving(topic, read, group=f"{topic_prefix}{service}.{topic.name}")
+                f"receive.{topic.name}": _receiving(topic, consumed, group=f"{topic_prefix}{service}.{topic.name}")
                 for topic in topics
-                if _on(topic, read)
+                if _on(topic, consumed)
             },
         },
         "components": {
@@ -98,13 +113,13 @@ def _on(topic: Topic, events: Iterable[type[Event]]) -> list[type[Event]]:
 def _channel(topic: Topic, events: Iterable[type[Event]], *, prefix: str) -> Json:
     return {
         "address": prefix + topic.name,
-        "description": "Events of one key are in the order of their commits.",
+        "description": "Events with the same key are in the order in which they were committed.",
         "messages": {event.type: {"$ref": f"#/components/messages/{event.type}"} for event in _on(topic, events)},
         "bindings": {
             "kafka": {
                 "partitions": topic.partitions,
                 "topicConfiguration": {
-                    "cleanup.policy": [topic.cleanup_policy],
+                    "cleanup.policy": [CLEANUP_POLICY],
                     "retention.ms": int(topic.retention.total_seconds() * 1000),
                 },
                 **_BINDING,
@@ -115,13 +130,13 @@ def _channel(topic: Topic, events: Iterable[type[Event]], *, prefix: str) -> Jso
 
 def _sending(topic: Topic, events: Iterable[type[Event]]) -> Json:
     return _operation("send", topic, _on(topic, events)) | {
-        "summary": "What this service tells: each in the transaction that made it true."
+        "summary": "Published in the same transaction as the change that the event reports."
     }
 
 
 def _receiving(topic: Topic, events: Iterable[type[Event]], *, group: str) -> Json:
     return _operation("receive", topic, _on(topic, events)) | {
-        "summary": "What this service applies, once and in order; it ignores the topic's other events.",
+        "summary": "Applied once each, in order. The topic's other events are ignored.",
         "bindings": {"kafka": {"groupId": {"type": "string", "const": group}, **_BINDING}},
     }
 
@@ -154,15 +169,19 @@ def _message(event: type[Event]) -> Json:
 
 def _key(event: type[Event]) -> Json:
     is_id = event.model_fields[event.key_field].annotation is UUID
-    return {"type": "string", **({"format": "uuid"} if is_id else {}), "description": f"Key: `{event.key_field}`."}
+    return {
+        "type": "string",
+        **({"format": "uuid"} if is_id else {}),
+        "description": f"Record key: `{event.key_field}`.",
+    }
 
 
 def _headers() -> Json:
     return {
         "type": "object",
-        "description": "CloudEvents 1.0 attributes, as UTF-8 text.",
+        "description": "CloudEvents 1.0 attributes and the trace context, as UTF-8 text.",
         "properties": _HEADER_FIELDS,
-        "required": [name for name in _HEADER_FIELDS if name not in _SOMETIMES],
+        "required": [name for name in _HEADER_FIELDS if name not in _OPTIONAL_HEADERS],
     }
 
 

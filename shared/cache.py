@@ -1,4 +1,4 @@
-"""Read-through cache in Valkey: one load per miss, no stale value after a change, no failure when Valkey is down."""
+"""Read-through cache in Valkey: one load per miss, no stale value after a change, no error while Valkey is down."""
 
 import asyncio
 import secrets
@@ -20,9 +20,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 DEFAULT_LEASE = timedelta(seconds=2)
-"""Longer than a load takes. A reader waits this long for the lease's holder, then loads by itself."""
+"""Upper bound of a load. A reader waits this long for the lease's holder, then loads without the cache."""
 DEFAULT_TIMEOUT = timedelta(milliseconds=250)
-"""For a connection to Valkey; an answer may take twice as long. Then the request goes on without the cache."""
+"""Time-out of a connection to Valkey; a response may take twice as long. Then the request works without the cache."""
 _POLL_SECONDS = 0.02
 
 # Returns the value, or without one 1 if the caller has the lease now, or 0 if another reader holds it. Between two
@@ -32,8 +32,8 @@ local value = redis.call('get', KEYS[1])
 if value then return value end
 return redis.call('set', KEYS[2], ARGV[1], 'nx', 'px', ARGV[2]) and 1 or 0
 """
-# Only the holder of the lease may store. `forget` takes the lease away too, so that a load begun before a change
-# cannot put the old value back after it.
+# Only the holder of the lease may store. `invalidate` removes the lease too, so that a load that began before a change
+# cannot store the old value after it.
 _STORE = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
@@ -44,7 +44,7 @@ _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del
 
 @dataclass
 class Outage:
-    """Valkey does not answer: go on without it for a second at a time, and say so every 30 s, not every request."""
+    """An outage of Valkey: work without it for a second at a time, and log it every 30 s instead of every request."""
 
     event: str
     _until: float = field(default=0.0, init=False)
@@ -70,7 +70,7 @@ class Cache:
     _outage: Outage = field(default_factory=lambda: Outage("cache_unavailable"), init=False)
 
     async def get_or_load(self, key: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], model: type[T]) -> T:
-        """The stored value, or what `load` returns; of many that miss together, in all processes, one loads."""
+        """Return the stored value, or load it. Of concurrent misses, in all processes, one loads."""
         adapter: TypeAdapter[T] = _adapter_of(model)  # type: ignore[arg-type]  # every type is hashable
         token = secrets.token_hex(8)
         deadline = time.monotonic() + self.lease.total_seconds()
@@ -91,14 +91,14 @@ class Cache:
         return await load()
 
     async def invalidate(self, *keys: str) -> None:
-        """Call it after the commit. If Valkey cannot be reached, the old value lives on until its TTL ends."""
+        """Drop stored values after a commit. If Valkey cannot be reached, an old value stays until its TTL ends."""
         try:
             await self.client.unlink(*(name for key in keys for name in (self._value(key), self._lease(key))))
         except (RedisError, OSError) as error:
             self._outage.report(error)
 
     async def ping(self) -> None:
-        """Raises when Valkey does not answer."""
+        """Ask Valkey for a reply. Raises: RedisError, OSError."""
         await self.client.ping()
 
     async def close(self) -> None:
@@ -147,7 +147,7 @@ def _milliseconds(duration: timedelta) -> int:
 def open_cache(
     valkey_url: str, *, prefix: str = "", lease: timedelta = DEFAULT_LEASE, timeout: timedelta = DEFAULT_TIMEOUT
 ) -> Cache:
-    """`prefix` keeps services apart that share one Valkey. Connects at the first use."""
+    """Open a cache; it connects at the first use. `prefix` separates services that share one Valkey."""
     pool = BlockingConnectionPool.from_url(
         valkey_url,
         max_connections=20,

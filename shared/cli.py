@@ -1,6 +1,6 @@
-"""The command line that every service has: serve, migrate, what its migrations need, and the operators' tool.
+"""The command line of every service: serve, migrate, create migrations, and the operators' tool.
 
-A command imports what it needs when it runs: the whole application costs two seconds of a processor, and `make run`
+A command imports what it needs when it runs: importing the whole application takes two seconds of CPU, and `make run`
 starts eight of these processes at once.
 """
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 SHUTDOWN_SECONDS = 10
 
 RoleOption = Annotated[
-    str | None, typer.Option(help=f"What this process does, comma-separated: {', '.join(Role)}. Default: all.")
+    str | None, typer.Option(help=f"Roles of this process, comma-separated: {', '.join(Role)}. Default: all.")
 ]
 
 
 def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer.Typer:
-    """The Typer application of one service; without a command it serves.
+    """Build the command line of one service; without a command it serves.
 
-    `package` is the service's own; it has `app.create_app`, `models.Base`, `subscribers.SUBSCRIPTIONS`, `jobs`
-    and the folder `migrations`.
+    `package` is the service's own: it has `app.create_app`, `models.Base`, `subscribers.SUBSCRIPTIONS`, `jobs` and the
+    folder `migrations`.
     """
     name = package.rpartition(".")[2]
     cli = typer.Typer(help=f"The {name} service of Orderly.", no_args_is_help=False, pretty_exceptions_enable=False)
@@ -51,7 +51,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
 
     @cli.command()
     def serve(role: RoleOption = None) -> None:
-        """Serve HTTP, and run relay, consumers and jobs beside it; SIGTERM drains and ends it."""
+        """Serve HTTP and run relay, consumers and jobs; SIGTERM lets work in progress end."""
         import uvicorn
 
         if role is not None:
@@ -79,9 +79,9 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
 def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], StorageSettings]) -> None:
     @cli.command()
     def migrate(
-        topics: Annotated[bool, typer.Option(help="Create the Kafka topics that are not there yet, too.")] = True,
+        topics: Annotated[bool, typer.Option(help="Also create the Kafka topics that do not exist yet.")] = True,
     ) -> None:
-        """Bring the database to the newest revision; repeatable."""
+        """Migrate the database to the newest revision. Safe to repeat."""
         loaded = storage()
 
         async def run() -> None:
@@ -95,12 +95,12 @@ def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], Storag
 
     @cli.command()
     def downgrade(revision: str) -> None:
-        """Bring the database back to an older revision; "base" drops everything."""
+        """Migrate the database down to an older revision; "base" drops everything."""
         asyncio.run(migrations_of(package, storage()).downgrade(revision))
 
     @cli.command()
     def check_migrations() -> None:
-        """Fail when the models say what no migration does."""
+        """Fail if the models differ from the migrations."""
         asyncio.run(migrations_of(package, storage()).check())
 
     @cli.command()
@@ -110,7 +110,7 @@ def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], Storag
 
 
 def migrations_of(package: str, storage: StorageSettings) -> "Migrations":
-    """The migrations of the service in `package`."""
+    """Return the migrations of the service in `package`."""
     from shared.migrations.runner import Migrations
 
     models = import_module(f"{package}.models")

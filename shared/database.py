@@ -19,7 +19,7 @@ class Database:
     sessions: Sessions
 
     async def ping(self) -> None:
-        """Raises when no connection answers."""
+        """Ask the database for a reply. Raises: DBAPIError, OSError, TimeoutError."""
         async with self.engine.connect() as connection:
             await connection.execute(sa.text("SELECT 1"))
 
@@ -31,10 +31,10 @@ class Database:
 def open_database(
     url: str, *, service: str, pool_size: int, on_events_committed: Callable[[], None] | None = None
 ) -> Database:
-    """Make the engine; nothing connects before the first use.
+    """Create the engine; it connects at the first use.
 
-    `service` names the CloudEvents source of what its sessions record. `on_events_committed` is called after
-    each commit that left events in the outbox, so that a relay in this process need not wait for its next poll.
+    `service` is the CloudEvents source of what its sessions record. `on_events_committed` is called after each commit
+    with events, so that a relay in this process does not wait for its next poll.
     """
     engine = create_async_engine(
         url,
@@ -42,7 +42,7 @@ def open_database(
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
-        # Parameters are people's data; they have no place in an error's text, which gets logged.
+        # Parameters are personal data; they must not get into an error's text, which is logged.
         hide_parameters=True,
         connect_args={
             "timeout": 5,
@@ -53,7 +53,7 @@ def open_database(
                 "lock_timeout": "10000",
                 "idle_in_transaction_session_timeout": "30000",
                 "timezone": "UTC",
-                # Every statement here is a short one: compiling it costs more than it saves.
+                # All statements are short: compiling them costs more than it saves.
                 "jit": "off",
             },
         },
@@ -68,5 +68,5 @@ def open_database(
 
 
 def dsn_of(database_url: str) -> str:
-    """The URL as asyncpg itself takes it."""
+    """Return the URL as asyncpg takes it."""
     return database_url.replace("postgresql+asyncpg://", "postgresql://", 1)

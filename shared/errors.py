@@ -1,4 +1,4 @@
-"""Refusals: the expected errors, each with an HTTP status and a stable code.
+"""Client errors, each with an HTTP status and a stable code; they are answered as RFC 9457 problems.
 
     Problem
     ├── Unauthenticated       401
@@ -9,8 +9,8 @@
     ├── PreconditionRequired  428
     └── TooManyRequests       429
 
-A service subclasses beside the rule that refuses. Anything raised that is not a Problem is a fault: logged, and status
-500, or 503 where the database is what keeps the request from being answered.
+A service declares its own subclasses beside the rule that raises them. Every other exception is unexpected: it is
+logged and answered with 500, or with 503 if the database is unavailable.
 """
 
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 
 
 class Problem(Exception):
-    """The request was refused."""
+    """The request cannot be processed."""
 
     status: ClassVar[int] = 400
-    code: ClassVar[str] = "refused"
+    code: ClassVar[str] = "bad_request"
     title: ClassVar[str]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -38,7 +38,7 @@ class Problem(Exception):
         extra: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`detail` and `extra` go to the client: nothing internal in them."""
+        """Describe one occurrence. `detail` and `extra` are sent to the client: put nothing internal into them."""
         super().__init__(detail or self.title)
         self.detail = detail
         self.extra: dict[str, Any] = dict(extra or {})
@@ -64,35 +64,35 @@ class Unauthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """You may not do this."""
+    """You are not allowed to do this."""
 
     status = 403
     code = "forbidden"
 
 
 class NotFound(Problem):
-    """There is no such thing."""
+    """The resource does not exist."""
 
     status = 404
     code = "not_found"
 
 
 class Conflict(Problem):
-    """The request conflicts with the present state."""
+    """The request conflicts with the current state of the resource."""
 
     status = 409
     code = "conflict"
 
 
 class PreconditionFailed(Problem):
-    """It was changed since you read it."""
+    """The resource has changed since you read it."""
 
     status = 412
     code = "precondition_failed"
 
 
 class PreconditionRequired(Problem):
-    """The request must say which version it changes."""
+    """The If-Match header is required."""
 
     status = 428
     code = "precondition_required"

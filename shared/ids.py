@@ -1,4 +1,4 @@
-"""New identifiers: UUIDs of version 7, which sort by the time they were made."""
+"""New identifiers: UUIDs of version 7, which sort by their time."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Delayed and timed work on PostgreSQL (PgQueuer): enqueued in the transaction it belongs to, tried with back-off."""
+"""Delayed and timed jobs on PostgreSQL (PgQueuer): enqueued in their transaction, retried with backoff."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ Task = Callable[[Sessions, bytes], Awaitable[None]]
 Timed = Callable[[Sessions], Awaitable[None]]
 
 POLL = timedelta(seconds=5)
-"""The longest a job waits when its wake-up was lost."""
+"""Upper bound of a job's wait if its wake-up was lost."""
 RESTART_DELAY_SECONDS = 2.0
 
 _JOB_LOG = tuple(
@@ -42,7 +42,7 @@ class _TaskOptions:
 
 
 class Jobs:
-    """The job functions of one service. A job may run twice: it checks in its own transaction what is still to do."""
+    """The job functions of one service. A job may run twice: its transaction checks what is still to do."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, _TaskOptions] = {}
@@ -59,8 +59,8 @@ class Jobs:
     ) -> Callable[[Task], Task]:
         """Register the function for jobs enqueued under `name`.
 
-        A fault is tried again after `initial_delay`, doubling to `max_delay`; after `attempts` the job is held
-        with status failed, to be looked at. `concurrency` bounds how many run at once over all processes.
+        A job that raises is retried after `initial_delay`, doubling to `max_delay`. After `attempts` it is held with
+        the status failed, for an operator. `concurrency` limits how many run at once in all processes.
         """
 
         def register(function: Task) -> Task:
@@ -70,7 +70,7 @@ class Jobs:
         return register
 
     def every(self, expression: str) -> Callable[[Timed], Timed]:
-        """Register timed work: cron with an optional sixth field for seconds; one process at a time runs it."""
+        """Register timed work: cron with an optional sixth field for seconds. One process at a time runs it."""
 
         def register(function: Timed) -> Timed:
             self._timed[function.__name__] = (expression, function)
@@ -79,7 +79,7 @@ class Jobs:
         return register
 
     def install(self, queuer: PgQueuer, sessions: Sessions) -> None:
-        """Hand the functions to a queue manager."""
+        """Register the functions at a queue manager."""
         for name, options in self._tasks.items():
             _install_task(queuer, sessions, name=name, options=options)
         for name, (expression, function) in self._timed.items():
@@ -87,7 +87,7 @@ class Jobs:
 
 
 class JobRunner:
-    """Runs a service's jobs until stopped; trouble with the database is waited out."""
+    """Runs a service's jobs until stopped, reconnecting after database errors."""
 
     def __init__(self, jobs: Jobs, *, dsn: str, sessions: Sessions) -> None:
         self._jobs = jobs
@@ -97,7 +97,7 @@ class JobRunner:
         self._queuer: PgQueuer | None = None
 
     async def run(self) -> None:
-        """Work until `stop`, then let the jobs in hand end."""
+        """Run jobs until `stop`, then let those in hand end."""
         while not self._stopping.is_set():
             try:
                 async with asyncpg.create_pool(self._dsn, min_size=1, max_size=4, timeout=5) as pool:
@@ -106,7 +106,7 @@ class JobRunner:
                     await self._queuer.run(
                         dequeue_timeout=POLL, batch_size=10, max_concurrent_tasks=20, shutdown_on_listener_failure=True
                     )
-            except Exception as error:  # noqa: BLE001 - the runner is the edge: log, wait, begin again
+            except Exception as error:  # noqa: BLE001 - the runner is the edge: log, wait, start again
                 logger.warning("jobs_interrupted", error=repr(error))
             finally:
                 self._queuer = None
@@ -121,19 +121,23 @@ class JobRunner:
 
 
 class _Driver(AsyncpgPoolDriver):
-    """PgQueuer asks its listener for a sign of life as it starts, at times before it listens: it gave up after 10 s."""
+    """A driver whose notifications wait until it listens.
+
+    PgQueuer 1.6 checks its listener's health as it starts, at times before the listener exists, and gives up after
+    10 s. There is no upstream issue.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         super().__init__(pool)
         self._listens = asyncio.Event()
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        """Listen, and let the questions through."""
+        """Listen to a channel, and let notifications through from then on."""
         await super().add_listener(channel, callback)
         self._listens.set()
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Notify those who listen, this process among them."""
+        """Notify the listeners of a channel, once this process listens too."""
         await self._listens.wait()
         await super().notify(channel, payload)
 
@@ -157,17 +161,17 @@ async def enqueue(
 
 
 async def purge_job_log(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
-    """Delete one batch of what PgQueuer logged of ended jobs, and of its sums; returns how many rows there were.
+    """Delete one batch of PgQueuer's log of ended jobs and of its statistics; return the number of rows.
 
     PgQueuer itself never does. Repeat, a transaction each, until it returns 0.
     """
     deleted = 0
     ctid: sa.ColumnElement[Any] = sa.literal_column("ctid")
     for table in _JOB_LOG:
-        # By id, which rises with time: the sums have no index on their time.
+        # By id, which rises with time: the statistics have no index on their time.
         oldest = sa.select(ctid, table.c.created).select_from(table).order_by(table.c.id).limit(limit).subquery()
         old = sa.select(ctid).select_from(oldest).where(oldest.c.created < sa.func.now() - older_than)
-        # Found again by where they lie: by their ids, so many would have the planner read the whole table.
+        # By ctid: for that many ids the planner would read the whole table.
         of_batch = ctid == sa.func.any(sa.func.array(old.scalar_subquery()))
         gone = await session.scalars(sa.delete(table).where(of_batch).returning(sa.literal(1)))
         deleted += len(gone.all())

@@ -9,12 +9,12 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Loggers that bring handlers of their own, or say at INFO what is only wanted when they are debugged.
+# Loggers that have handlers of their own, or log at INFO what is only useful for debugging.
 _QUIETED = {
     "uvicorn.access": logging.CRITICAL,  # request_finished takes its place
     "uvicorn.error": logging.INFO,
     "aiokafka": logging.WARNING,
-    "shared.messaging.faststream": logging.ERROR,  # what it warns of is how it was told to be
+    "shared.messaging.faststream": logging.ERROR,  # it warns of its own configuration
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
     "pgqueuer": logging.WARNING,
@@ -26,10 +26,10 @@ def configure_logging(
     service: str,
     *,
     level: str = "info",
-    format: Literal["json", "console"] = "json",  # noqa: A002 - the settings' own word
+    format: Literal["json", "console"] = "json",  # noqa: A002 - the name of the setting
     stream: TextIO | None = None,
 ) -> None:
-    """Everything this process logs goes to `stream`, or stdout, from now on; calling it again starts over."""
+    """Configure all logging of this process, to `stream` or stdout. Calling it again replaces the configuration."""
 
     def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
@@ -82,7 +82,7 @@ def _rendering(format: Literal["json", "console"]) -> list[Processor]:  # noqa: 
 def _json(event: EventDict, **_options: object) -> str:
     try:
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # a huge number, or text that is not Unicode: a line must not be lost for it
+    except TypeError:  # a huge number, or text that is not Unicode, must not lose the line
         return json.dumps({str(name): value for name, value in event.items()}, default=str)
 
 

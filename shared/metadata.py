@@ -21,11 +21,11 @@ TYPE_ANNOTATIONS = {
     UUID: sa.Uuid(),
     str: sa.Text(),
 }
-"""For `type_annotation_map` of a service's declarative base: text without a length, times with a zone."""
+"""Value for `type_annotation_map` of a service's declarative base: text without a length, times with a time zone."""
 
 
 def service_metadata() -> sa.MetaData:
-    """Metadata with the naming convention and the tables that every service has."""
+    """Create metadata with the naming convention and the tables that every service has."""
     metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
     add_messaging_tables(metadata)
     idempotency_table(metadata)

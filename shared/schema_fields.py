@@ -1,4 +1,4 @@
-"""A JSON Schema as rows for people: which fields there are, of what type, and what they mean."""
+"""A JSON Schema as table rows: the name, type and description of each field."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-_FORMATS = {"date-time": "time (RFC 3339)", "uuid": "UUID"}
+_FORMATS = {"date-time": "timestamp (RFC 3339)", "uuid": "UUID"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field. `path` is dotted, with `[]` after a list's name."""
+    """One field of a schema. `path` is dotted, with `[]` after the name of a list."""
 
     path: str
     type: str
@@ -20,7 +20,7 @@ class Field:
 
 
 def fields_of(schema: Schema, *, document: Schema, prefix: str = "") -> Iterator[Field]:
-    """The fields of an object, each followed by its own; references are looked up in `document`."""
+    """Yield the fields of an object, nested ones after their parent. References are resolved in `document`."""
     schema = resolved(schema, document)
     for name, value in schema.get("properties", {}).items():
         yield Field(
@@ -34,7 +34,7 @@ def fields_of(schema: Schema, *, document: Schema, prefix: str = "") -> Iterator
 
 
 def resolved(schema: Schema, document: Schema) -> Schema:
-    """The schema itself, or the one that it refers to. Raises: KeyError when there is none."""
+    """Return the schema, following its reference if it is one. Raises: KeyError for a reference to nothing."""
     if "$ref" not in schema:
         return schema
     target: Any = document

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Role(StrEnum):
-    """A part of a service's work that a process can do; all of them by default."""
+    """A part of a service's work. A process has all roles by default."""
 
     API = "api"
     RELAY = "relay"
@@ -22,7 +22,7 @@ def _listed(value: object) -> object:
 
 
 class StorageSettings(BaseSettings):
-    """Where a service keeps its data: all that its migrations need. URLs that hold a password stay out of the repr."""
+    """Settings of a service's storage, which its migrations need. URLs with a password are not in the repr."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -34,31 +34,31 @@ class StorageSettings(BaseSettings):
 
 
 class ServiceSettings(StorageSettings):
-    """A service subclasses this with its own `env_prefix`."""
+    """Settings that every service has; each subclasses them with its own `env_prefix`."""
 
     database_pool_size: Annotated[int, Field(gt=0)] = 10
     valkey_url: Annotated[str, Field(repr=False)]
     kafka_idempotent_producer: bool = True
-    """False only for a broker that has no idempotent producers; a retried batch may then be there twice."""
+    """False only for a broker without idempotent producers; a retried batch may then be in the topic twice."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)]
     trusted_proxies: str = "127.0.0.1"
-    """Addresses (comma-separated, or *) whose X-Forwarded-For is believed."""
+    """Addresses (comma-separated, or *) whose X-Forwarded-For header is trusted."""
     jwks_url: str | None = None
     token_issuer: str = "orderly"  # noqa: S105 - a name
     rate_limit: str = "600/minute"
-    """For each caller, or address where there is none, over all of /v1."""
+    """Limit of all requests to /v1 by one caller, or by one address without a caller."""
     roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_listed), Field(min_length=1)] = frozenset(Role)
-    """What this process does, comma-separated. Health and metrics answer in every role."""
+    """Roles of this process, comma-separated. Every role serves health and metrics."""
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 def load(settings_class: type[SettingsT], *, prefix: str | None = None) -> SettingsT:
-    """Read the environment; what is missing or wrong ends the process with status 2 and one line each on stderr.
+    """Read the settings from the environment. Exit with status 2 and a line on stderr for each invalid one.
 
-    `prefix` stands in for a class's own `env_prefix`.
+    `prefix` replaces the class's `env_prefix`.
     """
     prefix = settings_class.model_config.get("env_prefix", "") if prefix is None else prefix
     try:
@@ -66,9 +66,9 @@ def load(settings_class: type[SettingsT], *, prefix: str | None = None) -> Setti
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             variable = prefix + "__".join(str(part) for part in problem["loc"])
-            print(f"{variable.upper()}: {_said_plainly(problem['type'], problem['msg'])}", file=sys.stderr)  # noqa: T201
+            print(f"{variable.upper()}: {_in_words(problem['type'], problem['msg'])}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
 
-def _said_plainly(kind: str, message: str) -> str:
+def _in_words(kind: str, message: str) -> str:
     return "is not set" if kind == "missing" else message[0].lower() + message[1:]

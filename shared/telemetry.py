@@ -1,4 +1,4 @@
-"""W3C trace context, carried from request to event to job, without a tracing SDK in the process."""
+"""W3C trace context, carried from request to event to job, without a tracing SDK."""
 
 import re
 import secrets
@@ -34,14 +34,14 @@ _current: ContextVar[TraceContext | None] = ContextVar("trace_context", default=
 
 
 def parse_traceparent(traceparent: str, *, tracestate: str | None = None) -> TraceContext | None:
-    """None when it is malformed: then a new trace begins."""
+    """Parse a traceparent; None if it is malformed, so that a new trace begins."""
     match = _TRACEPARENT.fullmatch(traceparent.strip())
     if match is None or match["version"] == "ff" or (match["version"] == "00" and match["rest"]):
         return None
     if not int(match["trace"], 16) or not int(match["span"], 16):
         return None
     kept = tracestate if tracestate and len(tracestate) <= _TRACESTATE_MAX else None
-    # Of the flags, "sampled" and "random" mean the same in every version.
+    # The flags "sampled" and "random" mean the same in every version.
     return TraceContext(match["trace"], match["span"], f"{int(match['flags'], 16) & 3:02x}", kept)
 
 
@@ -61,7 +61,7 @@ def current_tracestate() -> str | None:
 
 @contextmanager
 def continued_trace(traceparent: str | None, *, tracestate: str | None = None) -> Iterator[TraceContext]:
-    """Work inside as a child of the given context, or in a new trace; logs carry its `trace_id`."""
+    """Run the block as a child of the given context, or in a new trace; its logs have the `trace_id`."""
     parent = parse_traceparent(traceparent, tracestate=tracestate) if traceparent else None
     context = parent.child() if parent else new_trace()
     token = _current.set(context)

@@ -1,4 +1,4 @@
-"""Telling trouble with the infrastructure, which passes, from trouble with the work itself, which does not."""
+"""Telling transient errors of the infrastructure from errors of the work itself."""
 
 from traceback import walk_tb
 
@@ -6,22 +6,22 @@ import asyncpg
 from sqlalchemy import exc
 
 _OF_THE_STATEMENT = ("0A", "21", "22", "23", "42", "P0")
-"""SQLSTATE classes that the same statement meets again: its data, a constraint, its syntax, a raised exception."""
+"""SQLSTATE classes of a statement's own error, which it raises again: data, constraint, syntax, raised exception."""
 CONNECTION_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-"""What asyncpg itself raises when a connection can't be had or goes: an InternalClientError too, if it goes while a
+"""Errors that asyncpg raises if it cannot connect or loses a connection; InternalClientError if it loses one as a
 statement begins."""
 _DRIVERS = frozenset({"asyncpg", "sqlalchemy"})
 
 
 class TransientError(Exception):
-    """Our own code could not do something just now, and may well on another try."""
+    """Our own code could not do something now; another try may succeed."""
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same work may well succeed on another try, with nothing changed but time.
+    """Return whether the same work may succeed on another try without any change.
 
-    A database that is away, full, locked or refusing is never an event's fault, so only what a statement brings
-    on itself counts as its own.
+    A database that is unavailable, full, locked or rejecting connections is never an event's own error. So only the
+    SQLSTATE classes of a statement's own error are not transient.
     """
     if isinstance(error, exc.DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
@@ -32,10 +32,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_database_unavailable(error: BaseException) -> bool:
-    """Whether it passes, and is the database's: it is away, locked or full, or no connection to it is free.
+    """Return whether a transient error comes from the database: unavailable, locked, full, or no free connection.
 
-    The drivers hand on what a socket raises, and their time-outs, as they are: only the way that such a fault came
-    tells a database that is away from a file that is missing.
+    The drivers pass on socket errors and time-outs unchanged. Only the traceback tells an unavailable database from a
+    missing file.
     """
     return is_transient(error) and any(
         frame.f_globals.get("__name__", "").partition(".")[0] in _DRIVERS for frame, _ in walk_tb(error.__traceback__)

@@ -96,8 +96,8 @@ async def database_factory(postgres_admin_url: str) -> AsyncIterator[DatabaseFac
 
 
 @pytest.fixture(scope="session")
-def _mail_catcher() -> Iterator[MailCatcher]:
-    with running_mail_catcher() as catcher:
+def _mail_catcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailCatcher]:
+    with running_mail_catcher(tmp_path_factory.mktemp("mails")) as catcher:
         yield catcher
 
 

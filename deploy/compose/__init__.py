@@ -1,1 +1,1 @@
-"""What deploy/compose.yaml mounts or needs: the databases of a new server, secrets, signing keys."""
+"""Scripts of deploy/compose.yaml: they make the databases, the passwords and the signing keys."""

@@ -1,9 +1,9 @@
 #!/bin/sh
-# One role and one database per service. PostgreSQL's image runs this once, on a new data folder.
+# Make a role and a database per service. PostgreSQL's image runs this once, on a new data folder.
 set -eu
 
 create() {
-    # CONNECT is everybody's by default; taken away, each role is refused by the others' databases.
+    # By default every role may connect to every database. Revoke that, so that each role can access only its own.
     psql --no-password --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
         --set role="$1" --set password="$2" <<'SQL'
 CREATE ROLE :"role" LOGIN PASSWORD :'password';

@@ -1,6 +1,6 @@
-"""Write deploy/.env, where compose finds the passwords: made once per checkout, and in no repository.
+"""Write deploy/.env, the file of compose's passwords. It is made once per checkout, and git ignores it.
 
-The standard library alone, in any Python 3: `make up` needs no virtual environment.
+It needs only the standard library of any Python 3, because `make up` needs no virtual environment.
 """
 
 import os
@@ -18,19 +18,19 @@ NAMES = (
 
 
 def write_secrets(file: Path) -> bool:
-    """Make the file unless it is there: the databases were created with what it says. Returns whether it is new."""
+    """Write the file unless it exists: the databases have its passwords. Return whether it is new."""
     if file.exists():
         return False
     unfinished = file.with_name(f"{file.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as text:
-        # Letters, digits, - and _: the passwords go into URLs as they are.
+        # Letters, digits, - and _ only: the passwords are not escaped in URLs.
         text.writelines(f"{name}={secrets.token_urlsafe(24)}\n" for name in NAMES)
     unfinished.rename(file)
     return True
 
 
 if __name__ == "__main__":
-    made = Path(sys.argv[1])
-    if write_secrets(made):
-        print(f"{made}: passwords made")
+    path = Path(sys.argv[1])
+    if write_secrets(path):
+        print(f"Wrote new passwords to {path}.")

@@ -1,4 +1,4 @@
-"""Make the JWK Set that the users service signs access tokens with; runs in that service's image."""
+"""Write the JWK Set with which the users service signs access tokens. Runs in that service's image."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from joserfc.jwk import KeySet, OKPKey
 
 
 def write_signing_keys(file: Path) -> bool:
-    """Make the file unless it is there: new keys would end every session. Returns whether it is new."""
+    """Write the file unless it exists: new keys would invalidate every access token. Return whether it is new."""
     if file.exists():
         return False
     key = OKPKey.generate_key("Ed25519", parameters={"use": "sig"}, private=True, auto_kid=True)

@@ -1,1 +1,1 @@
-"""Real invoices placed as orders, and what must be true afterwards."""
+"""The demo: places real invoices as orders, and checks invariants across the three services."""

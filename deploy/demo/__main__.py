@@ -1,4 +1,4 @@
-"""`python -m deploy.demo`: the demo itself; `python -m deploy.demo catalogue`: its products as JSON lines."""
+"""The command line of the demo: `python -m deploy.demo [run]`, and `catalogue`, which prints its products."""
 
 import asyncio
 import json
@@ -9,13 +9,16 @@ from typing import Annotated
 import typer
 
 from deploy.demo.catalogue import products_of
-from deploy.demo.data import read_lines
+from deploy.demo.invoices import read_lines
 
-cli = typer.Typer(help="Real invoices as orders.", pretty_exceptions_enable=False)
+cli = typer.Typer(
+    help="Place real invoices as orders, and check invariants across services.",
+    pretty_exceptions_enable=False,
+)
 
 
 class Service(StrEnum):
-    """What can be killed."""
+    """A service that the demo can kill."""
 
     USERS = "users"
     ORDERS = "orders"
@@ -24,48 +27,51 @@ class Service(StrEnum):
 
 @cli.command()
 def catalogue() -> None:
-    """Print the products of the data, for `python -m services.orders import-catalogue`."""
+    """Print the products of the invoices as JSON lines, for `python -m services.orders import-catalogue`."""
     for product in products_of(read_lines()):
         print(json.dumps(product))
 
 
 @cli.command()
 def run(
-    invoices: Annotated[int, typer.Option(min=1, help="How many of the data's invoices, from the first on.")] = 300,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests that are open at once.")] = 8,
-    customers_credit: Annotated[
-        int, typer.Option(min=0, help="Credit limit in pence of every tenth customer; others keep the default.")
+    invoices: Annotated[int, typer.Option(min=1, help="Number of invoices to place, from the first one on.")] = 300,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Limit of requests that are open at once.")] = 8,
+    low_credit_limit: Annotated[
+        int, typer.Option(min=0, help="Credit limit of every tenth customer, in pence. Others have the default.")
     ] = 20_000,
-    settle_seconds: Annotated[float, typer.Option(min=1, help="How long the system may take to come to rest.")] = 60,
+    settle_seconds: Annotated[
+        float,
+        typer.Option(min=1, help="Time limit for deciding every order, and for applying every event."),
+    ] = 60,
     kill: Annotated[
-        Service | None, typer.Option(help="kill -9 this service when half of the orders are placed.")
+        Service | None, typer.Option(help="Kill this service (kill -9) when half of the invoices are placed.")
     ] = None,
 ) -> None:
-    """Place invoices as orders, and check what became of them. Exit status 1 if an invariant is broken."""
-    # Here, because `make run` waits for the catalogue, which needs none of it.
-    from deploy.demo.client import Unanswered  # noqa: PLC0415
-    from deploy.demo.run import Choices, run_demo  # noqa: PLC0415
+    """Place invoices as orders, and check the result. The exit status is 1 if an invariant is violated."""
+    # Imported here: `make run` waits for `catalogue`, which needs none of it.
+    from deploy.demo.client import RequestFailed  # noqa: PLC0415
+    from deploy.demo.run import Options, run_demo  # noqa: PLC0415
     from deploy.local.process import LocalError  # noqa: PLC0415
 
-    choices = Choices(
+    options = Options(
         invoices=invoices,
         concurrency=concurrency,
-        little_credit_cents=customers_credit,
+        low_credit_limit_cents=low_credit_limit,
         settle_seconds=settle_seconds,
         kill=kill,
     )
-    is_whole = False
+    has_passed = False
     try:
-        is_whole = asyncio.run(run_demo(choices))
-    except* (LocalError, Unanswered) as errors:
+        has_passed = asyncio.run(run_demo(options))
+    except* (LocalError, RequestFailed) as errors:
         for error in errors.exceptions:
             print(f"  ✗ {error}", file=sys.stderr)
-    if not is_whole:
+    if not has_passed:
         raise typer.Exit(1)
 
 
 def main(arguments: list[str]) -> None:
-    """Without a command's name it is `run`."""
+    """Run a command; `run` if none is named."""
     is_named = arguments[:1] in (["run"], ["catalogue"], ["--help"])
     cli(arguments if is_named else ["run", *arguments], prog_name="python -m deploy.demo")
 

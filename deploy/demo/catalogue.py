@@ -1,4 +1,4 @@
-"""The catalogue: what the shop of the data sold, as `services.orders import-catalogue` reads it."""
+"""The catalogue: the products of the invoices, in the form that `services.orders import-catalogue` reads."""
 
 import re
 from collections import Counter
@@ -6,17 +6,17 @@ from collections.abc import Iterable, Iterator
 from statistics import median_low
 from typing import TypedDict
 
-from deploy.demo.data import Line
+from deploy.demo.invoices import Line
 
 MIN_STOCK = 100
-# Some codes of the shop's own bookkeeping hold blanks: they were never meant for customers.
+# The shop also used stock codes for its bookkeeping, such as "BANK CHARGES". Those contain blanks.
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Remarks such as "?" stand where a description is missing.
+# Some rows have a remark such as "?" instead of a description.
 _DESCRIPTION = re.compile(r"[^\W\d_]{2}")
 
 
 class Product(TypedDict):
-    """A line of the catalogue's file."""
+    """A product, as in a line of the catalogue file."""
 
     sku: str
     name: str
@@ -27,7 +27,7 @@ class Product(TypedDict):
 
 
 def products_of(lines: Iterable[Line]) -> Iterator[Product]:
-    """One for each stock code that was sold at a price and under a name."""
+    """Yield a product for each stock code that was sold for a price and has a description."""
     sales: dict[str, list[Line]] = {}
     for line in lines:
         if line.quantity > 0 and line.price_cents > 0 and _DESCRIPTION.search(line.description):
@@ -46,6 +46,6 @@ def _product(stock_code: str, sold: list[Line]) -> Product:
         "description": f"{units:,} sold on {len(sold):,} order lines of the Online Retail data.",
         "price_cents": median_low([line.price_cents for line in sold]),
         "currency": "GBP",
-        # Enough for the whole of the data, twice.
+        # Enough to place all invoices twice.
         "stock": max(2 * units, MIN_STOCK),
     }

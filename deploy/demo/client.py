@@ -1,4 +1,4 @@
-"""HTTP through the gateway, by a client that takes no trouble for an answer: it asks again with the same key."""
+"""The demo's HTTP client: it repeats a request, with the same Idempotency-Key, until it gets a final answer."""
 
 import asyncio
 from collections import Counter
@@ -11,15 +11,15 @@ import httpx2
 
 INITIAL_RETRY_DELAY_SECONDS = 0.2
 MAX_RETRY_DELAY_SECONDS = 2.0
-# What says nothing of the request itself: the gateway's word for a service that is away, and "not now".
+# These say nothing about the request itself: a service is unavailable, or wants the request later.
 TRANSIENT_STATUSES = frozenset({429, 502, 503, 504})
-# The first try may still be running in the service when its connection has broken already.
+# After a broken connection, the service may still be at work on the first try.
 TRANSIENT_CODES = frozenset({"idempotency_key_in_use"})
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Status and JSON body; `code` is that of a problem."""
+    """The status and the JSON body of a response."""
 
     status: int
     body: dict[str, Any]
@@ -30,18 +30,19 @@ class Answer:
 
     @property
     def code(self) -> str:
+        """The code of a problem; `status_...` if the body has none."""
         return str(self.body.get("code") or f"status_{self.status}")
 
 
-class Unanswered(Exception):
-    """No answer that counts, however often it was asked."""
+class RequestFailed(Exception):
+    """A request had no final answer in time, or failed where the demo cannot go on."""
 
 
 class Client:
-    """Repeats a request until it has an answer that is about the request. `retries` counts why it had to."""
+    """Repeats a request after a transport error or a transient answer. `retries` counts the reasons."""
 
     def __init__(self, http: httpx2.AsyncClient, *, timeout_seconds: float = 60) -> None:
-        """`timeout_seconds`: how long one request may go without such an answer."""
+        """Give up a request after `timeout_seconds`, retries included."""
         self._http = http
         self._timeout_seconds = timeout_seconds
         self.retries = Counter[str]()
@@ -56,7 +57,10 @@ class Client:
         token: str | None = None,
         key: str | None = None,
     ) -> Answer:
-        """`key`: the Idempotency-Key, without which a repeated POST may have its effect twice. Raises: Unanswered."""
+        """Return the final answer. Raises: RequestFailed.
+
+        `key`: the Idempotency-Key. Without one, a repeated POST may take effect twice.
+        """
         headers = {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -77,7 +81,9 @@ class Client:
                 reason = f"{answer.status} {answer.code}"
                 retry_delay = max(retry_delay, float(response.headers.get("Retry-After", "0")))
             if loop.time() + retry_delay > deadline:
-                raise Unanswered(f"{method} {path}: {reason}, for {self._timeout_seconds:.0f} s")
+                raise RequestFailed(
+                    f"{method} {path} failed for {self._timeout_seconds:g} s, the last time with: {reason}"
+                )
             self.retries[reason] += 1
             await asyncio.sleep(retry_delay)
             retry_delay = min(2 * retry_delay, MAX_RETRY_DELAY_SECONDS)
@@ -85,7 +91,7 @@ class Client:
 
 @asynccontextmanager
 async def open_client(gateway_url: str) -> AsyncIterator[Client]:
-    """How many requests are open at once is the caller's to bound."""
+    """Open a client of the gateway. The caller limits how many requests are open at once."""
     async with httpx2.AsyncClient(base_url=gateway_url, timeout=30) as http:
         yield Client(http)
 

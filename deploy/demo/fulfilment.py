@@ -1,55 +1,56 @@
-"""The shop's side: once orders are decided, some are shipped, delivered, and refunded in part or whole."""
+"""The shop's part: ship, deliver and refund some of the orders."""
 
 import asyncio
 from typing import Any
 
 from deploy.demo.accounts import Account
 from deploy.demo.client import Client
-from deploy.demo.ledger import Ledger, Sent
+from deploy.demo.request_log import RequestKind, RequestLog
 
 POLL_SECONDS = 0.5
-SHIP_EVERY, DELIVER_EVERY, REFUND_WHOLE_EVERY = 5, 10, 20
+SHIP_EVERY, DELIVER_EVERY, REFUND_IN_FULL_EVERY = 5, 10, 20
+"""Intervals in the list of confirmed orders. Each delivered order is refunded, half of them in full."""
 
 
 class Fulfilment:
-    """What the admin does with a run's orders."""
+    """Works on a run's orders as the admin, and records the answers in `log`."""
 
-    def __init__(self, client: Client, *, admin: Account, run: str, ledger: Ledger) -> None:
+    def __init__(self, client: Client, *, admin: Account, run: str, log: RequestLog) -> None:
         self._client = client
         self._admin = admin
         self._run = run
-        self._ledger = ledger
+        self._log = log
 
-    async def wait_until_decided(self, *, within_seconds: float) -> int:
-        """Wait until none of the orders is pending. Returns how many still are when the time is over."""
+    async def wait_until_decided(self, *, timeout_seconds: float) -> int:
+        """Wait until no order is pending. Return how many still are after the timeout."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + within_seconds
+        deadline = loop.time() + timeout_seconds
         while True:
             pending = len(await self._own_orders("pending"))
             if not pending or loop.time() > deadline:
                 return pending
             await asyncio.sleep(POLL_SECONDS)
 
-    async def send_off_some(self, *, concurrency: int) -> None:
-        """Every fifth confirmed order leaves, every tenth arrives, and is then refunded by half or whole by turns."""
-        free = asyncio.Semaphore(concurrency)
+    async def fulfil_some(self, *, concurrency: int) -> None:
+        """Ship every fifth confirmed order; deliver and refund every second one of those."""
+        slots = asyncio.Semaphore(concurrency)
 
-        async def one(order: dict[str, Any], position: int) -> None:
-            async with free:
-                await self._send_off(order, position=position)
+        async def fulfil_one(order: dict[str, Any], position: int) -> None:
+            async with slots:
+                await self._fulfil(order, position=position)
 
         async with asyncio.TaskGroup() as group:
             for position, order in enumerate(await self._own_orders("confirmed")):
                 if position % SHIP_EVERY == 0:
-                    group.create_task(one(order, position))
+                    group.create_task(fulfil_one(order, position))
 
-    async def _send_off(self, order: dict[str, Any], *, position: int) -> None:
-        await self._move(order["id"], "ship", "shipped", Sent.SHIPMENT)
+    async def _fulfil(self, order: dict[str, Any], *, position: int) -> None:
+        await self._move(order["id"], "ship", "shipped", RequestKind.SHIPMENT)
         if position % DELIVER_EVERY:
             return
-        await self._move(order["id"], "deliver", "delivered", Sent.DELIVERY)
-        is_whole = position % REFUND_WHOLE_EVERY == 0
-        amount_cents = order["total_cents"] if is_whole else max(1, order["total_cents"] // 2)
+        await self._move(order["id"], "deliver", "delivered", RequestKind.DELIVERY)
+        is_full = position % REFUND_IN_FULL_EVERY == 0
+        amount_cents = order["total_cents"] if is_full else max(1, order["total_cents"] // 2)
         answer = await self._admin.send(
             self._client,
             "POST",
@@ -57,15 +58,15 @@ class Fulfilment:
             json={"amount_cents": amount_cents, "reason": "Arrived broken."},
             key=f"{self._run}-refund-{order['id']}",
         )
-        self._ledger.judge(Sent.REFUND, answer, what=f"order {order['number']}")
+        self._log.record(RequestKind.REFUND, answer, subject=f"order {order['number']}")
 
-    async def _move(self, order_id: str, action: str, status: str, sent: Sent) -> None:
+    async def _move(self, order_id: str, action: str, status: str, kind: RequestKind) -> None:
         answer = await self._admin.send(self._client, "POST", f"/v1/orders/{order_id}/{action}")
-        # Of a repeated request the first may have been carried out without an answer.
+        # If the request was repeated, an earlier try may have moved the order.
         if answer.body.get("from") != status:
-            self._ledger.judge(sent, answer, what=f"order {order_id}")
+            self._log.record(kind, answer, subject=f"order {order_id}")
 
     async def _own_orders(self, status: str) -> list[dict[str, Any]]:
-        """The run's orders with this status, in the order in which they were answered."""
+        """Return the run's orders that have this status, in the order in which they were placed."""
         by_id = {order["id"]: order async for order in self._admin.read_all(self._client, "/v1/orders", status=status)}
-        return [by_id[order.id] for order in self._ledger.orders if order.id in by_id]
+        return [by_id[order.id] for order in self._log.orders if order.id in by_id]

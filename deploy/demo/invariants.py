@@ -1,7 +1,7 @@
-"""What must be true of the three databases together: each invariant finds its violations, and says them in words.
+"""Invariants of the three databases together. Each returns its violations, a sentence per violation.
 
-Those that hold at any moment can be checked while the system works. Those `at_rest` are promises about the end: they
-hold once nothing is on its way any more.
+Most hold at any moment, so they can be checked while the system works. Those marked `at_rest` hold once every event is
+applied and every mail is sent.
 """
 
 import asyncio
@@ -12,60 +12,59 @@ from datetime import timedelta
 
 import asyncpg
 
-from deploy.demo import agreement
-from deploy.demo.agreement import Connection, Databases
+from deploy.demo import cross_service_invariants as cross_service
+from deploy.demo.cross_service_invariants import Connection, Databases
 
-Find = Callable[[Databases], Awaitable[list[str]]]
+FindViolations = Callable[[Databases], Awaitable[list[str]]]
 SERVICES = ("users", "orders", "notifications")
 POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Invariant:
-    """`find` gives the violations, a sentence each."""
+    """A rule, as a sentence, and the function that finds its violations."""
 
     name: str
-    find: Find
+    find: FindViolations
     at_rest: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one invariant."""
+    """The violations of one invariant; none if it holds."""
 
     name: str
     violations: Sequence[str]
 
 
-def rows_of(service: str, violations: str) -> Find:
-    """`violations`: SQL that selects one sentence for each."""
+def rows_of(service: str, query: str) -> FindViolations:
+    """Run `query` in one service's database. It selects a sentence per violation."""
 
     async def find(databases: Databases) -> list[str]:
-        return [row[0] for row in await databases[service].fetch(violations)]
+        return [row[0] for row in await databases[service].fetch(query)]
 
     return find
 
 
-def rows_of_all(violations: str) -> Find:
-    """The same SQL in the database of every service."""
+def rows_of_all(query: str) -> FindViolations:
+    """Run `query` in the database of every service. It selects a sentence per violation."""
 
     async def find(databases: Databases) -> list[str]:
         return [
-            f"{service}: {row[0]}"
-            for service, connection in databases.items()
-            for row in await connection.fetch(violations)
+            f"{service}: {row[0]}" for service, connection in databases.items() for row in await connection.fetch(query)
         ]
 
     return find
 
 
-WITHIN_LIMIT = """
-    SELECT format('user %s: %s reserved and %s used of %s', user_id, reserved_cents, used_cents, limit_cents)
+CREDIT_OVER_LIMIT = """
+    SELECT format('user %s: %s cents reserved and %s used, but the limit is %s',
+                  user_id, reserved_cents, used_cents, limit_cents)
     FROM credit_account
     WHERE reserved_cents < 0 OR used_cents < 0 OR reserved_cents + used_cents > limit_cents
 """
-CREDIT_ADDS_UP = """
-    SELECT format('user %s: %s reserved and %s used, by the orders %s and %s',
+CREDIT_NOT_SUM_OF_ORDERS = """
+    SELECT format('user %s: %s cents reserved and %s used, but the orders add up to %s and %s',
                   a.user_id, a.reserved_cents, a.used_cents, r.reserved, r.used)
     FROM credit_account a,
     LATERAL (
@@ -75,12 +74,12 @@ CREDIT_ADDS_UP = """
     ) r
     WHERE (a.reserved_cents, a.used_cents) IS DISTINCT FROM (r.reserved, r.used)
 """
-STOCK_NOT_OVERSOLD = """
-    SELECT format('product %s: %s reserved of %s', sku, reserved, stock)
+STOCK_OVERSOLD = """
+    SELECT format('product %s: %s reserved, but the stock is %s', sku, reserved, stock)
     FROM product WHERE NOT reserved BETWEEN 0 AND stock
 """
-STOCK_ADDS_UP = """
-    SELECT format('product %s: %s reserved, by open orders %s', sku, reserved, coalesce(held, 0))
+STOCK_NOT_SUM_OF_ORDERS = """
+    SELECT format('product %s: %s reserved, but the open orders add up to %s', sku, reserved, coalesce(held, 0))
     FROM product
     LEFT JOIN (
         SELECT i.sku, sum(i.quantity) AS held
@@ -90,13 +89,14 @@ STOCK_ADDS_UP = """
     ) open_orders USING (sku)
     WHERE reserved <> coalesce(held, 0)
 """
-NO_DEAD_LETTERS = """
-    SELECT format('%s parked %s of %s %s: %s', consumer, coalesce(type, 'an event'), topic, key, reason)
+DEAD_LETTERS = """
+    SELECT format('%s could not apply %s of %s %s (%s)', consumer, coalesce(type, 'an event'), topic, key, reason)
     FROM dead_letter WHERE resolution IS NULL
 """
-# What was sent is kept for days, not for ever: the oldest may be gone, but from there on none may be missing.
-NO_GAP = """
-    SELECT format('%s %s: %s events up to %s, the stream is at %s', topic, key, events, last, s.sequence)
+# Sent events are kept for some days only. The oldest of a key may be deleted, but none after that may be missing.
+SEQUENCE_GAPS = """
+    SELECT format('%s %s: %s events up to sequence %s, but the last sequence is %s',
+                  topic, key, events, last, s.sequence)
     FROM (
         SELECT topic, key, count(*) AS events, min(sequence) AS first, max(sequence) AS last
         FROM (SELECT topic, key, sequence FROM outbox UNION ALL SELECT topic, key, sequence FROM outbox_sent) e
@@ -104,10 +104,9 @@ NO_GAP = """
     ) e LEFT JOIN event_stream s USING (topic, key)
     WHERE last IS DISTINCT FROM s.sequence OR events <> last - first + 1
 """
-NONE_PENDING = "SELECT format('order %s is pending', number) FROM customer_order WHERE status = 'pending'"
-OUTBOX_EMPTY = "SELECT format('%s of %s %s waits to be sent', type, topic, key) FROM outbox"
-# An event that tells somebody tells them on every channel, once.
-DELIVERED = """
+PENDING_ORDERS = "SELECT format('order %s is pending', number) FROM customer_order WHERE status = 'pending'"
+UNSENT_EVENTS = "SELECT format('%s of %s %s is not sent yet', type, topic, key) FROM outbox"
+UNDELIVERED_NOTIFICATIONS = """
     SELECT format('notification %s (%s): %s', n.id, n.event_type,
                   coalesce(string_agg(state, ', ' ORDER BY state), 'no delivery'))
     FROM notification n
@@ -118,26 +117,32 @@ DELIVERED = """
 """
 
 INVARIANTS = (
-    Invariant("reserved + used credit is within every user's limit", rows_of("users", WITHIN_LIMIT)),
-    Invariant("every user's credit is the sum of the orders that hold it", rows_of("users", CREDIT_ADDS_UP)),
-    Invariant("0 <= reserved <= stock for every product", rows_of("orders", STOCK_NOT_OVERSOLD)),
-    Invariant("reserved stock is the sum of open orders", rows_of("orders", STOCK_ADDS_UP)),
-    Invariant("no event is parked", rows_of_all(NO_DEAD_LETTERS)),
-    Invariant("no gap in the events of any key", rows_of_all(NO_GAP)),
-    # In this order: what one step leaves behind for the next is looked for later than the step itself.
-    Invariant("every order is in an end state", rows_of("orders", NONE_PENDING), at_rest=True),
-    Invariant("every outbox is empty", rows_of_all(OUTBOX_EMPTY), at_rest=True),
-    Invariant("every event was taken by every reader", agreement.events_not_taken, at_rest=True),
-    Invariant("credit and orders agree, order by order", agreement.credit_disagreeing, at_rest=True),
-    Invariant("every user was welcomed once", agreement.welcomes_disagreeing, at_rest=True),
-    Invariant("one notification for each thing that became of an order", agreement.notices_disagreeing, at_rest=True),
-    Invariant("each notification went out once on every channel", rows_of("notifications", DELIVERED), at_rest=True),
+    Invariant("No user's reserved and used credit exceeds the limit", rows_of("users", CREDIT_OVER_LIMIT)),
+    Invariant("Each user's credit is the sum of the orders that hold it", rows_of("users", CREDIT_NOT_SUM_OF_ORDERS)),
+    Invariant("No product has more units reserved than in stock", rows_of("orders", STOCK_OVERSOLD)),
+    Invariant(
+        "Each product's reserved units are the sum of its open orders", rows_of("orders", STOCK_NOT_SUM_OF_ORDERS)
+    ),
+    Invariant("No event is a dead letter", rows_of_all(DEAD_LETTERS)),
+    Invariant("No key has a gap in its events", rows_of_all(SEQUENCE_GAPS)),
+    # In the order of an event's path: what a step produces after its own check is found by the check of the next step.
+    Invariant("No order is pending", rows_of("orders", PENDING_ORDERS), at_rest=True),
+    Invariant("Every outbox is empty", rows_of_all(UNSENT_EVENTS), at_rest=True),
+    Invariant("Every consumer has reached the last event of every key", cross_service.unconsumed_events, at_rest=True),
+    Invariant("Orders and users agree on the credit of each order", cross_service.credit_differences, at_rest=True),
+    Invariant("Each user has one welcome notification", cross_service.welcome_differences, at_rest=True),
+    Invariant(
+        "Each change of an order has one notification", cross_service.order_notification_differences, at_rest=True
+    ),
+    Invariant(
+        "Each notification was sent once per channel", rows_of("notifications", UNDELIVERED_NOTIFICATIONS), at_rest=True
+    ),
 )
 
 
 @asynccontextmanager
 async def connected(dsns: Mapping[str, str]) -> AsyncIterator[Databases]:
-    """Connect to the databases of users, orders and notifications; SQLAlchemy's form of the URLs will do too."""
+    """Connect to the database of each service. `dsns`: URLs by service, in SQLAlchemy's or libpq's form."""
     async with AsyncExitStack() as stack:
         databases: dict[str, Connection] = {}
         for service in SERVICES:
@@ -148,20 +153,23 @@ async def connected(dsns: Mapping[str, str]) -> AsyncIterator[Databases]:
 
 
 async def check(databases: Databases, *, at_rest: bool = True) -> list[Finding]:
-    """Look once. Without `at_rest` only at what must hold at any moment."""
+    """Check every invariant once; without `at_rest` only those that hold at any moment."""
     invariants = [invariant for invariant in INVARIANTS if at_rest or not invariant.at_rest]
     return [Finding(invariant.name, await invariant.find(databases)) for invariant in invariants]
 
 
 async def check_once_settled(
-    databases: Databases, *, within: timedelta, tell: Callable[[Sequence[Finding]], None] = lambda _findings: None
+    databases: Databases, *, within: timedelta, on_wait: Callable[[Sequence[Finding]], None] = lambda _findings: None
 ) -> list[Finding]:
-    """Look until nothing is found; what is found when the time is over stays. `tell` is told each time it must wait."""
+    """Check every invariant until none is violated, or until the time is over; return the last findings.
+
+    Calls `on_wait` with the violated invariants each time before it waits.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within.total_seconds()
     while True:
         findings = await check(databases)
         if not any(finding.violations for finding in findings) or loop.time() > deadline:
             return findings
-        tell([finding for finding in findings if finding.violations])
+        on_wait([finding for finding in findings if finding.violations])
         await asyncio.sleep(POLL_SECONDS)

@@ -1,47 +1,48 @@
-"""How long customers waited: from the sending of the POST to the confirmation, and to the mail."""
+"""Latencies that customers see: from sending the POST to the confirmation, and to the confirmation mail."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from deploy.demo.outcomes import Mails, Outcome
+from deploy.demo.mails import Mails
+from deploy.demo.timelines import Timeline
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds that half of them, 99 of 100 of them, and all of them stayed within."""
+    """Percentiles and the maximum of `count` measured values, in seconds."""
 
     count: int
     p50: float
     p99: float
-    longest: float
+    maximum: float
 
 
-def latency_to_confirmed(outcomes: Iterable[Outcome]) -> Latency | None:
-    """By the order's own timeline."""
+def latency_to_confirmed(timelines: Iterable[Timeline]) -> Latency | None:
+    """Return the latency until the time of the confirmation in the order's timeline."""
     return latency_of(
         [
-            (entry.at - outcome.order.sent_at).total_seconds()
-            for outcome in outcomes
-            if (entry := outcome.entry("confirmed")) is not None
+            (entry.at - timeline.order.sent_at).total_seconds()
+            for timeline in timelines
+            if (entry := timeline.entry("confirmed")) is not None
         ]
     )
 
 
-def latency_to_mail(outcomes: Iterable[Outcome], mails: Mails) -> Latency | None:
-    """Until the mail server had taken the mail that tells of the confirmation."""
+def latency_to_mail(timelines: Iterable[Timeline], mails: Mails) -> Latency | None:
+    """Return the latency until the mail catcher received the confirmation mail."""
     received = mails.received_for("order.confirmed")
     return latency_of(
         [
-            (min(received[outcome.order.id]) - outcome.order.sent_at).total_seconds()
-            for outcome in outcomes
-            if outcome.order.id in received
+            (min(received[timeline.order.id]) - timeline.order.sent_at).total_seconds()
+            for timeline in timelines
+            if timeline.order.id in received
         ]
     )
 
 
 def latency_of(seconds: Sequence[float]) -> Latency | None:
-    """None of nothing. Nearest rank: every value it gives was measured."""
+    """Return the nearest-rank percentiles, so that each is a measured value; None without values."""
     if not seconds:
         return None
     ordered = sorted(seconds)

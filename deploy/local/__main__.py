@@ -1,4 +1,4 @@
-"""`python -m deploy.local run`, `status`, `migrate` and `stop`."""
+"""The command line of the local system: `python -m deploy.local run`, `status`, `stop` and `migrate`."""
 
 import asyncio
 import signal
@@ -10,26 +10,27 @@ from pydantic import ValidationError
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.ports import check_ports_are_free
 from deploy.local.process import LocalError
-from deploy.local.screen import Screen
+from deploy.local.screen import Screen, system_table
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
-from deploy.local.state import only_one, read_state, state_file, stop_running
+from deploy.local.state import read_state, single_instance, state_file, stop_running
 from deploy.local.system import System
-from deploy.local.table import system_table
 
-# What a killed run leaves behind is ended by the kernel, but not all at once.
 LEFTOVERS_TIMEOUT_SECONDS = 5
+"""Maximum wait for the ports of a system that was killed: the kernel takes a moment to end its processes."""
 
-cli = typer.Typer(help="Orderly on this machine: real servers as local processes.", pretty_exceptions_enable=False)
+NOT_RUNNING = "The system is not running."
+
+cli = typer.Typer(help="Run Orderly on this machine, as local processes.", pretty_exceptions_enable=False)
 
 
 @cli.command()
 def run() -> None:
-    """Start everything, show what runs where, and keep it running until Ctrl-C."""
+    """Start everything, show the processes and their addresses, and keep them running until Ctrl-C."""
     screen, settings = Screen(), _settings()
     failures: list[str] = []
     try:
-        with only_one(settings.folder):
+        with single_instance(settings.folder):
             was_killed = state_file(settings.folder).exists()
             check_ports_are_free(settings.ports(), timeout_seconds=LEFTOVERS_TIMEOUT_SECONDS if was_killed else 0)
             credentials = ensure_credentials(settings.folder / "secrets")
@@ -45,27 +46,30 @@ def run() -> None:
 
 @cli.command()
 def status() -> None:
-    """Show what runs where."""
+    """Show the processes of the running system, their addresses and their memory."""
     screen, state = Screen(), read_state(_settings().folder)
     if state is None:
-        _fail(screen, "Nothing runs: `make run` starts the system.")
+        _fail(screen, f"{NOT_RUNNING} `make run` starts it.")
     screen.table(system_table(state))
 
 
 @cli.command()
 def stop() -> None:
-    """Stop a running system, and wait until it has stopped."""
+    """Stop the running system, and wait until it has stopped."""
     screen = Screen()
-    screen.note("Stopped." if stop_running(_settings().folder) else "Nothing runs.")
+    try:
+        screen.note("The system has stopped." if stop_running(_settings().folder) else NOT_RUNNING)
+    except LocalError as error:
+        _fail(screen, str(error))
 
 
 @cli.command()
 def migrate() -> None:
-    """Bring the databases of a running system to the newest schema."""
+    """Migrate the databases of the running system to the newest schema, and create new topics."""
     screen, settings = Screen(), _settings()
     state = read_state(settings.folder)
     if state is None:
-        _fail(screen, "Nothing runs: `make run` starts the system, and migrates as it does.")
+        _fail(screen, f"{NOT_RUNNING} `make run` starts it and migrates its databases.")
     services = Services(
         settings=settings,
         credentials=ensure_credentials(settings.folder / "secrets"),
@@ -73,27 +77,27 @@ def migrate() -> None:
     )
     try:
         for service in SERVICES:
-            with screen.step(f"{service} migrates", f"{service}: schema and topics"):
+            with screen.step(f"Migrating {service}", f"{service}: schema and topics are up to date"):
                 asyncio.run(services.migrate(service))
     except LocalError as error:
         _fail(screen, str(error))
 
 
 async def _run(system: System, settings: LocalSettings, screen: Screen) -> None:
-    asked_to_stop = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     starting = asyncio.create_task(system.start())
-    waiting = asyncio.create_task(asked_to_stop.wait())
+    waiting = asyncio.create_task(stop_requested.wait())
     idle_work: asyncio.Task[None] | None = None
     try:
         with screen.working():
             await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 starting.result()
-        if not asked_to_stop.is_set():
+        if not stop_requested.is_set():
             screen.table(system_table(read_state(settings.folder) or {}))
-            screen.note("Ctrl-C stops it all.")
+            screen.note("Press Ctrl-C to stop everything.")
             idle_work = asyncio.create_task(system.prepare_next_start())
         await waiting
     finally:
@@ -101,7 +105,7 @@ async def _run(system: System, settings: LocalSettings, screen: Screen) -> None:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        with screen.working(), screen.step("Everything stops", "Everything has stopped"):
+        with screen.working(), screen.step("Stopping everything", "Everything has stopped"):
             await system.stop()
 
 
@@ -113,7 +117,7 @@ def _settings() -> LocalSettings:
 
 
 def _messages(errors: "ExceptionGroup[LocalError]") -> list[str]:
-    """Each once: what several parts waited for fails all of them."""
+    """Return each message once: parts that waited for the same failed part fail with the same error."""
     messages: dict[str, None] = {}
     for error in errors.exceptions:
         found = _messages(error) if isinstance(error, ExceptionGroup) else [str(error)]

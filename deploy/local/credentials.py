@@ -1,4 +1,4 @@
-"""What must stay secret in the local system: made once, kept in a folder that only its owner can read."""
+"""Secrets of the local system, made once and kept in a folder that only its owner can read."""
 
 import json
 import os
@@ -15,7 +15,7 @@ ADMIN_EMAIL = "admin@orderly.example"
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """Passwords of the database's roles, and the files that processes are told to read."""
+    """The passwords of the database roles, and the secret files whose paths the processes get."""
 
     database_passwords: dict[str, str]
     signing_keys_file: Path
@@ -23,7 +23,7 @@ class Credentials:
 
 
 def ensure_credentials(folder: Path) -> Credentials:
-    """Read them, or make what is missing."""
+    """Read the credentials, and make those that do not exist yet."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     passwords = folder / "database-passwords.json"
     _write_once(passwords, lambda: json.dumps({role: secrets.token_urlsafe(24) for role in ("postgres", *SERVICES)}))
@@ -44,6 +44,7 @@ def _new_signing_keys() -> str:
 
 
 def _write_once(path: Path, make: Callable[[], str]) -> None:
+    """Write the file unless it exists. It gets its name when it is complete."""
     if path.exists():
         return
     unfinished = path.with_name(f"{path.name}.unfinished")

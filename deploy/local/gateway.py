@@ -1,4 +1,4 @@
-"""Traefik, with the same dynamic file that compose and Kubernetes use."""
+"""The gateway: Traefik with the routes of deploy/gateway/, which compose and Kubernetes use too."""
 
 import re
 import sysconfig
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.answers import http_answers
 from deploy.local.process import LocalError, Program
+from deploy.local.readiness import http_answers
 
 SOURCE = Path(__file__).parents[1] / "gateway"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """One Traefik. `service_urls` by service."""
+    """One Traefik. `service_urls` maps each service to its URL."""
 
     folder: Path
     port: int
@@ -23,7 +23,7 @@ class Gateway:
     requests_per_second: int
 
     def program(self) -> Program:
-        """The gateway's process."""
+        """Return the program that runs the gateway."""
         return Program(
             name="gateway",
             command=[Path(sysconfig.get_path("scripts"), "traefik"), f"--configfile={self._static_configuration()}"],
@@ -33,12 +33,12 @@ class Gateway:
             },
             ready=lambda: http_answers(self.health_port, "/ping"),
             address=f"http://127.0.0.1:{self.port}",
-            look="the API: /v1/products; /.well-known/jwks.json",
+            notes="the API, such as /v1/products",
             echo=re.compile(r'"level":"(warn|error|fatal)"'),
         )
 
     def _static_configuration(self) -> Path:
-        """Traefik's static file takes no variables: write one with this machine's addresses in it."""
+        """Write the static configuration with this machine's addresses: Traefik allows no variables in it."""
         text = (SOURCE / "traefik.yaml").read_text()
         for there, here in {
             'address: ":8080"': f'address: "127.0.0.1:{self.port}"',
@@ -46,7 +46,7 @@ class Gateway:
             "filename: /etc/traefik/dynamic.yaml": f"filename: {SOURCE / 'dynamic.yaml'}",
         }.items():
             if text.count(there) != 1:
-                raise LocalError(f"{SOURCE / 'traefik.yaml'} should have one line {there!r}")
+                raise LocalError(f"{SOURCE / 'traefik.yaml'} must contain {there!r} exactly once")
             text = text.replace(there, here)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "traefik.yaml"

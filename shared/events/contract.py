@@ -1,17 +1,17 @@
-"""What an event is: a frozen fact with a type, a topic and the key that orders it."""
+"""The base class of events: an immutable fact with a type, a topic and the key by which it is ordered."""
 
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 EVENT_TYPES: dict[str, type["Event"]] = {}
-"""Every concrete event by its CloudEvents type; filled as the modules of this package are imported."""
+"""Every concrete event class by its CloudEvents type. Importing the modules of this package fills it."""
 
 
 class Event(BaseModel):
-    """A fact in the past tense. Subclasses name `type`, inherit `topic`, and say which field is the key.
+    """A fact, named in the past tense. Concrete subclasses set `type`; their base classes set `topic` and `key_field`.
 
-    Readers ignore fields they do not know, so that a schema can grow; writers are checked strictly.
+    Unknown fields are ignored, so that a newer version with more fields can be read.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
@@ -22,7 +22,7 @@ class Event(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_kwargs: Any) -> None:
-        """Register a concrete event; raises TypeError when two classes claim one type."""
+        """Register a concrete event. Raises: TypeError if two classes have the same type."""
         name = cls.__dict__.get("type")
         if name is None:
             return
@@ -31,5 +31,5 @@ class Event(BaseModel):
 
     @property
     def key(self) -> str:
-        """The Kafka key: events of one key are applied in their order."""
+        """The Kafka key. Events with the same key are applied in their order."""
         return str(getattr(self, self.key_field))

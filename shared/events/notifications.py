@@ -1,4 +1,4 @@
-"""Events of the notifications service: what became of a message. Key: notification id."""
+"""Events of the notifications service: the outcome of deliveries. Key: notification id."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -7,30 +7,33 @@ from shared.events.contract import Event
 
 
 class NotificationEvent(Event):
-    """Anything that happened to one notification on one channel."""
+    """An event about one notification on one channel."""
 
     topic: ClassVar[str] = "notifications"
     key_field: ClassVar[str] = "notification_id"
 
     notification_id: UUID
+    """The id of the notification."""
     user_id: UUID
+    """The id of the user who is notified."""
     category: str
-    """What the message was about, as people choose it in their preferences."""
+    """What the notification is about: `account` or `orders`."""
     channel: str
+    """The channel of the delivery, such as `email`."""
     source_event_id: UUID
-    """The `ce_id` of the event that the message told of."""
+    """The `ce_id` of the event that caused the notification."""
 
 
 class NotificationSent(NotificationEvent):
-    """The channel's provider took the message."""
+    """The provider of the channel accepted the notification."""
 
     type: ClassVar[str] = "notification.sent"
 
 
 class NotificationFailed(NotificationEvent):
-    """Every try was used up, or the provider refused for good."""
+    """The notification could not be delivered: all attempts failed, or the provider rejected it permanently."""
 
     type: ClassVar[str] = "notification.failed"
 
     reason: str
-    """A code: why the last try failed."""
+    """A code for why the last attempt failed, such as `recipient_refused`."""

@@ -1,4 +1,4 @@
-"""Events of the orders service: orders (key: order id) and the catalogue (key: sku)."""
+"""Events of the orders service: orders (key: order id) and products (key: SKU)."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -10,135 +10,155 @@ from shared.events.contract import Event
 
 
 class OrderLine(BaseModel):
-    """One position of an order, at the price of the day it was placed."""
+    """One line of an order, at the price when the order was placed."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
 
     sku: str
+    """The SKU of the product."""
     name: str
+    """The name of the product when the order was placed."""
     quantity: int
+    """The number of units."""
     unit_price_cents: int
+    """The price of one unit, in the currency's smallest unit."""
 
 
 class OrderEvent(Event):
-    """Anything that happened to one order."""
+    """An event about one order."""
 
     topic: ClassVar[str] = "orders"
     key_field: ClassVar[str] = "order_id"
 
     order_id: UUID
+    """The id of the order."""
     number: str
-    """The order's number for people."""
+    """The order number that the customer sees."""
     user_id: UUID
+    """The id of the user who placed the order."""
     total_cents: int
+    """The total, in the currency's smallest unit."""
     currency: str
+    """The currency, as an ISO 4217 code."""
 
 
 class OrderCreated(OrderEvent):
-    """An order was placed; its stock is reserved, its credit is not yet."""
+    """An order was placed. Its stock is reserved; its credit is not reserved yet."""
 
     type: ClassVar[str] = "order.created"
 
     deadline: datetime
-    """An order that is not confirmed by then is cancelled."""
+    """The order is cancelled if it is still pending at this time."""
 
 
 class OrderConfirmed(OrderEvent):
-    """Stock and credit are reserved: the order stands."""
+    """The order was confirmed: its stock and its credit are reserved."""
 
     type: ClassVar[str] = "order.confirmed"
 
     lines: tuple[OrderLine, ...]
+    """The lines of the order."""
 
 
 class OrderRejected(OrderEvent):
-    """The order can't be paid; its stock is free again."""
+    """The order was rejected because no credit was reserved for it. Its stock is available again."""
 
     type: ClassVar[str] = "order.rejected"
 
     reason: str
-    """A code; mostly that of the refused credit."""
+    """A code for why, such as the reason of `user.credit_refused`."""
 
 
 CancelReason = Literal["customer", "support", "deadline"]
 
 
 class OrderCancelled(OrderEvent):
-    """The order was called off; whoever set something aside for it gives that back."""
+    """The order was cancelled. Stock and credit that are reserved for it become available again."""
 
     type: ClassVar[str] = "order.cancelled"
 
     reason: CancelReason
+    """Who cancelled the order, or `deadline` if it was not confirmed in time."""
 
 
 class OrderShipped(OrderEvent):
-    """The goods left; the reserved credit is used now."""
+    """The order was shipped. The credit that is reserved for it is now used."""
 
     type: ClassVar[str] = "order.shipped"
 
 
 class OrderDelivered(OrderEvent):
-    """The goods arrived."""
+    """The order was delivered."""
 
     type: ClassVar[str] = "order.delivered"
 
 
 class OrderRefunded(OrderEvent):
-    """Money goes back: `amount_cents` with this event, `refunded_cents` in all so far."""
+    """The order was refunded, in part or in full."""
 
     type: ClassVar[str] = "order.refunded"
 
     amount_cents: int
-    """What goes back now."""
+    """The amount of this refund, in the currency's smallest unit."""
     refunded_cents: int
-    """What went back in all, this time included."""
+    """The sum of all refunds so far, including this one."""
 
 
 OrderState = Literal["pending", "confirmed", "rejected", "cancelled", "shipped", "delivered", "refunded"]
 
 
 class OrderSnapshot(OrderEvent):
-    """The order as it is now; nothing has happened to it. A reader replaces what it kept."""
+    """The current state of an order, sent again without a change. Replace what you have stored."""
 
     type: ClassVar[str] = "order.snapshot"
 
     status: OrderState
+    """The status of the order."""
     placed_at: datetime
+    """The time at which the order was placed."""
     deadline: datetime
-    """An order that is still pending then is cancelled."""
+    """The order is cancelled if it is still pending at this time."""
     refunded_cents: int
-    """What went back in all."""
+    """The sum of all refunds so far."""
     lines: tuple[OrderLine, ...]
+    """The lines of the order."""
 
 
 class ProductEvent(Event):
-    """Anything that happened to one product of the catalogue."""
+    """An event about one product."""
 
     topic: ClassVar[str] = "products"
     key_field: ClassVar[str] = "sku"
 
     sku: str
+    """The SKU of the product."""
 
 
 class ProductCreated(ProductEvent):
-    """A product joined the catalogue."""
+    """A product was added to the catalogue."""
 
     type: ClassVar[str] = "product.created"
 
     name: str
+    """The name of the product."""
     price_cents: int
+    """The price of one unit, in the currency's smallest unit."""
     currency: str
+    """The currency, as an ISO 4217 code."""
     active: bool
-    """Whether it can be ordered."""
+    """Whether the product can be ordered."""
 
 
 class ProductUpdated(ProductEvent):
-    """The product as it is now."""
+    """A product changed, or its state is sent again. Replace what you have stored."""
 
     type: ClassVar[str] = "product.updated"
 
     name: str
+    """The name of the product."""
     price_cents: int
+    """The price of one unit, in the currency's smallest unit."""
     currency: str
+    """The currency, as an ISO 4217 code."""
     active: bool
-    """Whether it can be ordered."""
+    """Whether the product can be ordered."""

@@ -1,4 +1,4 @@
-"""Events of the users service: people, and what became of their credit. Key: user id."""
+"""Events of the users service: users and their credit. Key: user id."""
 
 from typing import ClassVar, Literal
 from uuid import UUID
@@ -7,52 +7,62 @@ from shared.events.contract import Event
 
 
 class UserEvent(Event):
-    """Anything that happened to one user."""
+    """An event about one user."""
 
     topic: ClassVar[str] = "users"
     key_field: ClassVar[str] = "user_id"
 
     user_id: UUID
+    """The id of the user."""
 
 
 class UserCreated(UserEvent):
-    """Somebody signed up."""
+    """A user signed up."""
 
     type: ClassVar[str] = "user.created"
 
     email: str
+    """The e-mail address of the user."""
     name: str
+    """The name of the user."""
     phone: str | None
+    """The phone number of the user, in E.164 format."""
     locale: str
-    """A BCP 47 tag: the language of messages."""
+    """The language of messages to the user, as a BCP 47 tag."""
     time_zone: str
-    """A name of the IANA database."""
+    """The time zone of the user, as a name of the IANA database."""
 
 
 class UserUpdated(UserEvent):
-    """The address data as they are now; a reader replaces what it kept."""
+    """A user's profile changed. The event holds the whole profile: replace what you have stored."""
 
     type: ClassVar[str] = "user.updated"
 
     email: str
+    """The e-mail address of the user."""
     name: str
+    """The name of the user."""
     phone: str | None
+    """The phone number of the user, in E.164 format."""
     locale: str
-    """A BCP 47 tag: the language of messages."""
+    """The language of messages to the user, as a BCP 47 tag."""
     time_zone: str
-    """A name of the IANA database."""
+    """The time zone of the user, as a name of the IANA database."""
 
 
 class CreditEvent(UserEvent):
-    """The answer of the credit account to one order."""
+    """An event about the credit for one order."""
 
     order_id: UUID
+    """The id of the order."""
     amount_cents: int
+    """The amount, in the currency's smallest unit."""
     currency: str
+    """The currency, as an ISO 4217 code."""
 
 
 class CreditReserved(CreditEvent):
-    """The order's total is set aside."""
+    """Credit for the order's total was reserved."""
 
     type: ClassVar[str] = "user.credit_reserved"
 
@@ -61,14 +71,15 @@ CreditRefusedReason = Literal["limit_exceeded", "currency_mismatch", "user_unkno
 
 
 class CreditRefused(CreditEvent):
-    """The order can't be paid on credit."""
+    """Credit for the order's total was refused."""
 
     type: ClassVar[str] = "user.credit_refused"
 
     reason: CreditRefusedReason
+    """Why the credit was refused."""
 
 
 class CreditReleased(CreditEvent):
-    """What had been set aside for the order is free again."""
+    """The credit that was reserved for the order is available again."""
 
     type: ClassVar[str] = "user.credit_released"

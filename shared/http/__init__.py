@@ -1,1 +1,1 @@
-"""HTTP behaviour that every service shares: errors, authentication, idempotency, pages, limits."""
+"""HTTP behaviour shared by all services: problems, authentication, idempotency, pagination, rate limits."""

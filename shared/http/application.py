@@ -1,4 +1,4 @@
-"""The HTTP side that every service shares: request context, problems, body limit, rate limit, metrics."""
+"""A service's FastAPI application, with the middleware, problems, limits and documentation that all services share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -9,18 +9,18 @@ from shared.http import gateway_errors
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.documentation import openapi_router
 from shared.http.metrics import metrics_router
-from shared.http.openapi import complete_openapi
-from shared.http.problems import (
-    BodyMalformed,
-    BodyTooLarge,
-    InternalError,
-    ValidationFailed,
-    install_problems,
-    responses,
-)
-from shared.http.rate_limit import RateLimited, RateLimiter, rate_limit
+from shared.http.openapi import OPERATION_ID, complete_openapi
+from shared.http.problems import install_problems
+from shared.http.rate_limit import RATE_LIMITED_PREFIX, RateLimit, RateLimiter
 from shared.http.request_context import RequestContextMiddleware
 from shared.settings import ServiceSettings
+
+_CONVENTIONS = """
+- Errors are problem details (RFC 9457) in `application/problem+json`, with a stable `code` for programs to depend on.
+- Lists are paginated: pass the `next_cursor` of a page as `cursor` to get the next one.
+- Amounts are integers in the currency's smallest unit; times are in RFC 3339 format.
+- Every response has an `X-Request-Id`. Include it when you report a problem.
+"""
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
@@ -34,24 +34,23 @@ def create_application(
     lifespan: Lifespan,
     state: Mapping[str, object],
 ) -> FastAPI:
-    """`state` goes to `app.state`, where dependencies find it; `cache` and `token_verifier` must be in it."""
-    limit = rate_limit("default", settings.rate_limit)
+    """Create the application. `state` is copied to `app.state`; it must hold `cache` and `token_verifier`."""
+    limit = RateLimit("default", settings.rate_limit)
 
     async def default_rate_limit(request: Request) -> None:
-        # Probes and published keys must be answered however often they are asked for.
-        if request.url.path.startswith("/v1/"):
+        if request.url.path.startswith(RATE_LIMITED_PREFIX):
             await limit(request)
 
     app = FastAPI(
         title=f"Orderly {name}",
-        description=description,
+        description=f"{description}\n{_CONVENTIONS}",
         version="1",
         lifespan=lifespan,
-        docs_url=None,  # its page loads from a CDN: openapi_router has one that does not
+        docs_url=None,  # FastAPI's page loads its assets from a CDN; openapi_router serves them itself
         redoc_url=None,
-        redirect_slashes=False,  # the redirect would name this host, which the gateway hides
+        redirect_slashes=False,  # the redirect would name the host behind the gateway
+        generate_unique_id_function=OPERATION_ID,
         dependencies=[Depends(default_rate_limit)],
-        responses=responses(BodyMalformed, BodyTooLarge, ValidationFailed, RateLimited, InternalError),
     )
     for attribute, value in state.items():
         setattr(app.state, attribute, value)
@@ -61,5 +60,5 @@ def create_application(
     for router in (*routers, gateway_errors.router, metrics_router, openapi_router(app)):
         app.include_router(router)
     app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(RequestContextMiddleware)  # added last, so outermost: it sees every answer
+    app.add_middleware(RequestContextMiddleware)  # added last, so it is the outermost and sees every response
     return app

@@ -1,4 +1,4 @@
-"""What a route asks of its caller: nothing, an account, or a role; and the access matrix read off an application."""
+"""Access control: routes are public, or require an access token, or a role; and the access matrix of an application."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from structlog.contextvars import bind_contextvars
 
 from shared.errors import Forbidden, Unauthenticated
-from shared.http.tokens import Principal, TokenVerifier
+from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid, TokenVerifier
 
 UNDECLARED = "undeclared"
 
@@ -19,7 +19,7 @@ bearer = HTTPBearer(
     auto_error=False,
     bearerFormat="JWT",
     scheme_name="access_token",
-    description="The access token of POST /v1/sessions.",
+    description="An access token, as returned by `POST /v1/sessions`.",
 )
 
 
@@ -35,13 +35,23 @@ class RoleRequired(Forbidden):
     code = "role_required"
 
 
+CALLER_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
+"""The problems of a route that requires an access token.
+
+`shared.http.openapi` documents them on every route that depends on `Caller` or `require_role`, together with
+`RoleRequired` for the latter, so a route does not list them. Only a public route that checks a token if one is sent
+lists them itself.
+"""
+
+
 async def public() -> None:
-    """Marks a route that anyone may call: `dependencies=[Depends(public)]`."""
+    """Mark a route as public: `dependencies=[Depends(public)]`."""
 
 
 async def current_caller(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
+    """Return the caller that the access token names. Raises: one of CALLER_PROBLEMS."""
     if credentials is None:
         raise TokenMissing
     verifier: TokenVerifier = request.app.state.token_verifier
@@ -55,6 +65,8 @@ Caller = Annotated[Principal, Depends(current_caller)]
 
 @dataclass(frozen=True)
 class RoleGuard:
+    """A dependency that requires one of `roles`."""
+
     roles: frozenset[str]
 
     async def __call__(self, caller: Caller) -> Principal:
@@ -64,12 +76,15 @@ class RoleGuard:
 
 
 def require_role(*roles: str) -> RoleGuard:
-    """A dependency that lets in callers with any of the roles."""
+    """Return a dependency that admits callers who have at least one of the roles."""
     return RoleGuard(frozenset(roles))
 
 
 def access_matrix(app: FastAPI) -> dict[str, str]:
-    """`"GET /v1/orders"` -> "public", "caller", roles as "admin|support", or UNDECLARED, which a test must refuse."""
+    """Map each route, such as `GET /v1/orders`, to who may call it.
+
+    The values are "public", "caller", roles joined as "admin|support", or UNDECLARED: a test rejects the last one.
+    """
     documentation = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
     matrix = {}
     for route in iter_route_contexts(app.routes):
@@ -81,7 +96,7 @@ def access_matrix(app: FastAPI) -> dict[str, str]:
 
 
 def _access_of(dependant: Dependant) -> str:
-    calls = list(calls_of(dependant))
+    calls = [each.call for each in dependants_of(dependant)]
     roles = ["|".join(sorted(call.roles)) for call in calls if isinstance(call, RoleGuard)]
     if roles:
         return " and ".join(sorted(set(roles)))
@@ -90,8 +105,8 @@ def _access_of(dependant: Dependant) -> str:
     return "public" if public in calls else UNDECLARED
 
 
-def calls_of(dependant: Dependant) -> Iterator[object]:
-    """Every dependency of a route, those of its dependencies too."""
+def dependants_of(dependant: Dependant) -> Iterator[Dependant]:
+    """Yield every dependency of a route, including indirect ones."""
     for dependency in dependant.dependencies:
-        yield dependency.call
-        yield from calls_of(dependency)
+        yield dependency
+        yield from dependants_of(dependency)

@@ -1,4 +1,4 @@
-"""A bound on request bodies, kept whether or not the client announces their length."""
+"""A limit on the size of request bodies, enforced with and without a Content-Length header."""
 
 from contextlib import suppress
 
@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.http.problems import BodyTooLarge, problem_response
 
 MAX_BODY_BYTES = 1024 * 1024
+"""A request body is read into memory as a whole; a higher limit lets a client use more of it."""
 
 
 class _LimitExceeded(Exception):
@@ -15,6 +16,8 @@ class _LimitExceeded(Exception):
 
 
 class BodyLimitMiddleware:
+    """Answers 413 as soon as more than `max_bytes` are announced or received."""
+
     def __init__(self, app: ASGIApp, *, max_bytes: int = MAX_BODY_BYTES) -> None:
         self.app = app
         self.max_bytes = max_bytes
@@ -27,11 +30,11 @@ class BodyLimitMiddleware:
         if announced.isdecimal() and int(announced) > self.max_bytes:
             await problem_response(BodyTooLarge(), scope=scope)(scope, receive, send)
             return
-        await self._pass_on_counted(scope, receive, send)
+        await self._call_with_counted_body(scope, receive, send)
 
-    async def _pass_on_counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call_with_counted_body(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
-        answering = False
+        has_responded = False
 
         async def counted_receive() -> Message:
             nonlocal received
@@ -42,13 +45,13 @@ class BodyLimitMiddleware:
             return message
 
         async def checked_send(message: Message) -> None:
-            nonlocal answering
-            # FastAPI makes a 400 of the body that broke off: ours is the better answer.
-            if received <= self.max_bytes or answering:
-                answering = True
+            nonlocal has_responded
+            # FastAPI turns the interrupted body into a 400: drop that response, so that the client gets the 413.
+            if received <= self.max_bytes or has_responded:
+                has_responded = True
                 await send(message)
 
         with suppress(_LimitExceeded):
             await self.app(scope, counted_receive, checked_send)
-        if received > self.max_bytes and not answering:
+        if received > self.max_bytes and not has_responded:
             await problem_response(BodyTooLarge(), scope=scope)(scope, receive, send)

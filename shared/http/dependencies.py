@@ -1,4 +1,7 @@
-"""What routes ask the application for. Coroutines all: FastAPI would send plain functions to a thread each time."""
+"""Dependencies on the application's state.
+
+All are coroutines: FastAPI runs plain functions in a thread pool, which costs more than the look-up.
+"""
 
 from typing import Annotated
 
@@ -9,6 +12,7 @@ from shared.database import Sessions
 
 
 async def database_sessions(request: Request) -> Sessions:
+    """Return the service's session factory. A route that depends on it documents DatabaseUnavailable."""
     sessions: Sessions = request.app.state.sessions
     return sessions
 
@@ -19,5 +23,5 @@ async def _cache(request: Request) -> Cache:
 
 
 SessionsDep = Annotated[Sessions, Depends(database_sessions)]
-"""The route opens its transaction itself, `async with sessions.begin()`, and answers after the commit."""
+"""The route opens its own transaction, `async with sessions.begin()`, and responds after the commit."""
 CacheDep = Annotated[Cache, Depends(_cache)]

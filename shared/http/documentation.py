@@ -1,4 +1,4 @@
-"""What a service says of itself: `/docs` for its HTTP side, `/asyncapi` for its events; all of it works offline."""
+"""Documentation pages: `/docs` for the HTTP API and `/asyncapi` for the events. Both work without internet access."""
 
 import json
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from shared.errors import NotFound
 from shared.http.asyncapi_page import asyncapi_page
 from shared.http.auth import public
 
-# Only the files of this wheel are used, not its code: FastAPI's own page loads them from a CDN.
+# Only the static files of this package are used: the page of FastAPI itself loads them from a CDN.
 _ASSETS = Path(str(files("fastapi_offline"))) / "static"
-_SERVED = {"swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"}
-_DAY = "public, max-age=86400"
+_ASSET_NAMES = {"swagger-ui-bundle.js", "swagger-ui.css", "favicon.png"}
+_CACHE_CONTROL = "public, max-age=86400"
 
 
 def openapi_router(app: FastAPI) -> APIRouter:
-    """`/docs`: Swagger UI on the application's OpenAPI document."""
+    """Return a router with `/docs`: Swagger UI for the application's OpenAPI document."""
     router = APIRouter(prefix="/docs", include_in_schema=False, dependencies=[Depends(public)])
 
     @router.get("")
@@ -33,29 +33,32 @@ def openapi_router(app: FastAPI) -> APIRouter:
             swagger_js_url="docs/swagger-ui-bundle.js",
             swagger_css_url="docs/swagger-ui.css",
             swagger_favicon_url="docs/favicon.png",
-            swagger_ui_parameters={"validatorUrl": None},  # by default it sends the document to swagger.io
+            swagger_ui_parameters={"validatorUrl": None},  # by default Swagger UI sends the document to swagger.io
         )
 
     @router.get("/{name}")
     async def asset(name: str) -> FileResponse:
-        if name not in _SERVED:
+        if name not in _ASSET_NAMES:
             raise NotFound
-        return FileResponse(_ASSETS / name, headers={"Cache-Control": _DAY})
+        return FileResponse(_ASSETS / name, headers={"Cache-Control": _CACHE_CONTROL})
 
     return router
 
 
 def asyncapi_router(make_document: Callable[[], dict[str, Any]]) -> APIRouter:
-    """`/asyncapi.json` and `/asyncapi`. The document is made when it is first asked for: few processes ever are."""
+    """Return a router with `/asyncapi.json` and `/asyncapi`.
+
+    The document is generated on the first request: most processes never serve it.
+    """
     router = APIRouter(include_in_schema=False, dependencies=[Depends(public)])
     document = cache(make_document)
 
     @router.get("/asyncapi.json")
-    async def for_programs() -> Response:
+    async def asyncapi_json() -> Response:
         return Response(json.dumps(document()), media_type="application/json")
 
     @router.get("/asyncapi")
-    async def for_people() -> HTMLResponse:
+    async def asyncapi_html() -> HTMLResponse:
         return HTMLResponse(asyncapi_page(document()))
 
     return router

@@ -1,4 +1,4 @@
-"""Entity tags: the version of what is read, and the version that a change expects."""
+"""Entity tags: a resource's version as its ETag, and the version that a change expects as If-Match."""
 
 import re
 from typing import Annotated
@@ -11,21 +11,26 @@ _VERSION_TAG = re.compile(r'"(\d{1,18})"')
 
 
 def etag_of(version: int) -> str:
+    """Return a strong ETag for a version."""
     return f'"{version}"'
 
 
 async def expected_version(
     if_match: Annotated[
         str | None,
-        Header(description="The ETag of the version that this request changes.", examples=['"3"']),
+        Header(
+            description="The ETag of the version that you last read. The request fails if it is outdated.",
+            examples=['"3"'],
+        ),
     ] = None,
 ) -> int:
+    """Return the version in the If-Match header. Raises: PreconditionRequired, PreconditionFailed."""
     if if_match is None:
-        raise PreconditionRequired("Send If-Match with the ETag that you read.")
-    # A weak tag never matches If-Match (RFC 9110, 13.1.1), and what we never gave out matches nothing.
+        raise PreconditionRequired("Send If-Match with the ETag of the version that you read.")
+    # Weak tags never match If-Match (RFC 9110, section 13.1.1); tags of another form were never sent by this API.
     match = _VERSION_TAG.fullmatch(if_match.strip())
     if match is None:
-        raise PreconditionFailed("If-Match must hold one ETag exactly as it was given.")
+        raise PreconditionFailed("If-Match must contain exactly one ETag, as it was received.")
     return int(match[1])
 
 

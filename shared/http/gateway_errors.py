@@ -1,4 +1,4 @@
-"""The gateway's own errors, worded by a service: Traefik asks for their bodies here."""
+"""Problem bodies for the gateway's own errors: Traefik fetches them from a service."""
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -11,14 +11,14 @@ router = APIRouter(prefix="/problems", include_in_schema=False)
 
 
 class ServiceUnreachable(Problem):
-    """The service that answers this can't be reached at the moment."""
+    """The service is unreachable."""
 
     status = 502
     code = "service_unreachable"
 
 
 class ServiceTooSlow(Problem):
-    """The service that answers this did not do so in time."""
+    """The service did not respond in time."""
 
     status = 504
     code = "service_too_slow"
@@ -29,7 +29,7 @@ _PROBLEMS: dict[int, type[Problem]] = {problem.status: problem for problem in (S
 
 @router.get("/{status}", dependencies=[Depends(public)])
 async def gateway_error(request: Request, status: int) -> Response:
-    """Answered with 200: the gateway sends the body on under the status that it has itself."""
+    """Return the problem for a status of the gateway. The response is a 200: the gateway sets its own status."""
     if status not in _PROBLEMS:
         raise NotFound
     response = problem_response(_PROBLEMS[status](), scope=request.scope)

@@ -1,4 +1,4 @@
-"""The health routes: one for people, one for each probe of an orchestrator."""
+"""Health routes: a full report for operators, and one route for each probe of an orchestrator."""
 
 from typing import Any
 
@@ -10,25 +10,29 @@ from shared.http.auth import public
 
 
 def health_router(health: Health) -> APIRouter:
-    not_healthy: dict[int | str, dict[str, Any]] = {503: {"model": HealthReport, "description": "Not healthy"}}
-    router = APIRouter(prefix="/health", tags=["health"], dependencies=[Depends(public)], responses=not_healthy)
+    """Return the router of `/health`, `/health/live` and `/health/ready`."""
+    unhealthy: dict[int | str, dict[str, Any]] = {503: {"model": HealthReport, "description": "Unhealthy"}}
+    router = APIRouter(prefix="/health", tags=["health"], dependencies=[Depends(public)], responses=unhealthy)
 
-    @router.get("", summary="Everything this service depends on", response_model=HealthReport)
+    @router.get("", summary="Report the health of all dependencies", response_model=HealthReport)
     async def health_report() -> Response:
-        return _answer(await health.report())
+        """Check every dependency of the service. `degraded` means that only optional ones fail; it is a 200."""
+        return _response(await health.report())
 
-    @router.get("/live", summary="Is the process turning? If not, restart it", response_model=HealthReport)
+    @router.get("/live", summary="Check liveness: restart the process if it fails", response_model=HealthReport)
     async def liveness() -> Response:
-        return _answer(await health.is_live())
+        """Check that no loop of the process is stuck. Dependencies are not checked: a restart would not fix them."""
+        return _response(await health.is_live())
 
-    @router.get("/ready", summary="Should requests be sent here?", response_model=HealthReport)
+    @router.get("/ready", summary="Check readiness: send no requests while it fails", response_model=HealthReport)
     async def readiness() -> Response:
-        return _answer(await health.readiness())
+        """Check the dependencies that requests need. It also fails while the process shuts down."""
+        return _response(await health.readiness())
 
     return router
 
 
-def _answer(report: HealthReport) -> Response:
+def _response(report: HealthReport) -> Response:
     return Response(
         report.model_dump_json(),
         status_code=503 if report.status == "unhealthy" else 200,

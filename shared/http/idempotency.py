@@ -1,4 +1,7 @@
-"""Idempotency keys: the saved answer lies in the same transaction as the effect, so a repeat can never do it twice."""
+"""Idempotency keys: a repeated request gets the saved response of the first one instead of a second effect.
+
+The response is saved in the same transaction as the effect, so neither exists without the other.
+"""
 
 import hashlib
 import hmac
@@ -35,8 +38,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import Response
 
 from shared.errors import Conflict, Problem
+from shared.http.responses import REPLAYED_HEADER
 
-# The key itself is not stored: it salts the fingerprint, so that a password in a body cannot be guessed from the table.
+# Only a hash of the key is stored. The key itself salts the fingerprint of the body, so that a password in the body
+# cannot be guessed from the table.
 SCHEMA_UP = """
 CREATE TABLE idempotency_key (
     caller uuid NOT NULL,
@@ -54,7 +59,7 @@ CREATE INDEX ix_idempotency_key_created_at ON idempotency_key (created_at);
 """
 SCHEMA_DOWN = "DROP TABLE idempotency_key;"
 
-_ANYONE = UUID(int=0)
+_ANONYMOUS = UUID(int=0)
 _TABLE = Table(
     "idempotency_key",
     MetaData(),
@@ -72,12 +77,12 @@ _TABLE = Table(
 
 
 def idempotency_table(metadata: MetaData) -> Table:
-    """Declare the table in a service's metadata, for its migrations to be compared with."""
+    """Add the table to a service's metadata, so that `alembic check` compares it with the migrations."""
     return _TABLE.to_metadata(metadata)
 
 
 class IdempotencyKeyInUse(Conflict):
-    """The first request with this Idempotency-Key is still running."""
+    """A request with this Idempotency-Key is still in progress."""
 
     code = "idempotency_key_in_use"
 
@@ -86,7 +91,7 @@ class IdempotencyKeyInUse(Conflict):
 
 
 class IdempotencyKeyReused(Problem):
-    """This Idempotency-Key was used with another body."""
+    """This Idempotency-Key was already used with a different body."""
 
     status = 422
     code = "idempotency_key_reused"
@@ -97,17 +102,20 @@ _KEY_HEADER = Header(
     min_length=1,
     max_length=255,
     pattern=r"^[\x21-\x7e]+$",
-    description="A random key: a repeat with it gets the first answer again instead of a second effect.",
+    description="A unique value, such as a random UUID. A repeated request with the same key and body has no second "
+    "effect: it gets the response of the first one, with the header `Idempotency-Replayed: true`.",
     examples=["0b1c5a3e-6f0e-4f0c-9a53-0a4c2f3d9e11"],
 )
 IdempotencyKey = Annotated[str | None, _KEY_HEADER]
+"""A parameter that takes the optional Idempotency-Key header; pass it on to `run_idempotently`."""
 
 Action = Callable[[AsyncSession], Awaitable[Response]]
+"""Makes the changes in the session and returns the response to save. It must not commit."""
 
 
 @dataclass(frozen=True)
-class _Use:
-    """One use of a key: whose, where, and for what."""
+class _KeyUse:
+    """One use of a key: by whom, on which route, for which body."""
 
     caller: UUID
     route: str
@@ -116,6 +124,7 @@ class _Use:
 
     @property
     def lock_id(self) -> int:
+        """The id of the advisory lock that a request with this key holds until it commits."""
         whole = b"\0".join((self.caller.bytes, self.route.encode(), self.key_hash))
         return int.from_bytes(hashlib.sha256(whole).digest()[:8], signed=True)
 
@@ -129,36 +138,39 @@ async def run_idempotently(
     body: BaseModel,
     action: Action,
 ) -> Response:
-    """Run `action` once per key, in one transaction with its saved answer; returns after the commit.
+    """Run `action` once per key and save its response in the same transaction; return after the commit.
 
-    A refusal rolls everything back and is not saved: the repeat is judged anew. Not for answers that hold secrets, such
-    as tokens: they would lie in the table. Raises: IdempotencyKeyInUse, IdempotencyKeyReused.
+    Without a key it runs each time. A Problem rolls everything back and is not saved, so a repeat runs `action` again.
+    Do not use it for responses with secrets, such as tokens: they would be stored in the table.
+
+    Raises: IdempotencyKeyInUse, IdempotencyKeyReused.
     """
     async with sessions.begin() as session:
         if key is None:
             return await action(session)
-        use = _Use(
-            caller=caller_id or _ANYONE,
+        use = _KeyUse(
+            caller=caller_id or _ANONYMOUS,
             route=f"{request.method} {request.url.path}",
             key_hash=hashlib.sha256(key.encode()).digest(),
             fingerprint=_fingerprint(body, key=key),
         )
         if not await session.scalar(select(func.pg_try_advisory_xact_lock(use.lock_id))):
             raise IdempotencyKeyInUse
-        saved = await _saved_answer(session, use)
+        saved = await _saved_response(session, use)
         if saved is not None:
             return saved
         response = await action(session)
-        await _save_answer(session, use, response)
+        await _save_response(session, use, response)
     return response
 
 
 def _fingerprint(body: BaseModel, *, key: str) -> bytes:
-    canonical = orjson.dumps(body.model_dump(), default=_plain, option=orjson.OPT_SORT_KEYS)
+    """Return a keyed hash of the body, equal for equal bodies whatever the order of their fields."""
+    canonical = orjson.dumps(body.model_dump(), default=_to_json, option=orjson.OPT_SORT_KEYS)
     return hmac.digest(key.encode(), canonical, "sha256")
 
 
-def _plain(value: object) -> Any:
+def _to_json(value: object) -> Any:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, SecretBytes):
@@ -168,7 +180,7 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
-async def _saved_answer(session: AsyncSession, use: _Use) -> Response | None:
+async def _saved_response(session: AsyncSession, use: _KeyUse) -> Response | None:
     row = (
         await session.execute(
             select(_TABLE.c.fingerprint, _TABLE.c.status, _TABLE.c.headers, _TABLE.c.body).where(
@@ -180,10 +192,10 @@ async def _saved_answer(session: AsyncSession, use: _Use) -> Response | None:
         return None
     if not hmac.compare_digest(row.fingerprint, use.fingerprint):
         raise IdempotencyKeyReused
-    return Response(row.body, row.status, headers={**row.headers, "idempotency-replayed": "true"})
+    return Response(row.body, row.status, headers={**row.headers, REPLAYED_HEADER: "true"})
 
 
-async def _save_answer(session: AsyncSession, use: _Use, response: Response) -> None:
+async def _save_response(session: AsyncSession, use: _KeyUse, response: Response) -> None:
     await session.execute(
         insert(_TABLE).values(
             caller=use.caller,
@@ -198,8 +210,8 @@ async def _save_answer(session: AsyncSession, use: _Use, response: Response) -> 
 
 
 async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
-    """Delete one batch of old keys; repeat, a transaction each, until it returns less than `limit`."""
-    # Found again by where they lie: by their keys, so many would have the planner read the whole table for each batch.
+    """Delete one batch of old keys and return its size. Repeat in new transactions until it is below `limit`."""
+    # Delete by ctid: to join this many rows by their keys, the planner would scan the whole table for each batch.
     ctid: ColumnElement[Any] = literal_column("ctid")
     old = (
         select(ctid)
@@ -208,6 +220,6 @@ async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta
         .order_by(_TABLE.c.created_at)
         .limit(limit)
     )
-    of_batch = ctid == func.any(func.array(old.scalar_subquery()))
-    deleted = await session.scalars(delete(_TABLE).where(of_batch).returning(literal(1)))
+    in_batch = ctid == func.any(func.array(old.scalar_subquery()))
+    deleted = await session.scalars(delete(_TABLE).where(in_batch).returning(literal(1)))
     return len(deleted.all())

@@ -1,4 +1,4 @@
-"""Request metrics, and the page Prometheus reads."""
+"""Request metrics, and the page that Prometheus scrapes."""
 
 from fastapi import APIRouter, Depends
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
@@ -8,14 +8,15 @@ from shared.http.auth import public
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LABELS = ("method", "route", "status_class")
-_requests = Counter("http_requests", "Requests answered.", _LABELS)  # exposed as http_requests_total
-_duration = Histogram("http_request_duration_seconds", "From the first byte in to the last byte out.", _LABELS)
+_requests = Counter("http_requests", "Requests that were answered.", _LABELS)  # exposed as http_requests_total
+_duration = Histogram("http_request_duration_seconds", "Time from a request to the end of its response.", _LABELS)
 
 metrics_router = APIRouter(include_in_schema=False)
 
 
 def count_request(method: str, *, route: str, status: int, duration_seconds: float) -> None:
-    # An invented method must not become a time series.
+    """Count one finished request. `route` is the path template, never the path."""
+    # Clients can send any method name: unknown ones share a label, so that they cannot create time series.
     labels = (method if method in _METHODS else "other", route, f"{status // 100}xx")
     _requests.labels(*labels).inc()
     _duration.labels(*labels).observe(duration_seconds)

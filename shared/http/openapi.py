@@ -1,25 +1,69 @@
-"""The OpenAPI document, completed by what routes need not say: problem schemas, refused callers, a database away."""
+"""The OpenAPI document, completed with every problem that a route's path and signature imply.
 
+Routes list only the problems of their own rules. `complete_openapi` adds:
+
+    to every route                          InternalError
+    to every route under /v1                RateLimited
+    to a route with parameters or a body    ValidationFailed
+    to a route with a body                  BodyMalformed, BodyTooLarge, MediaTypeUnsupported
+    to a route with `Caller`                CALLER_PROBLEMS
+    to a route with `require_role`          CALLER_PROBLEMS, RoleRequired
+    to a route with `SessionsDep`           DatabaseUnavailable
+    to a route with `PageParams`            CursorInvalid
+    to a route with an If-Match header      PreconditionFailed, and PreconditionRequired if it uses `IfMatch`
+    to a route with `IdempotencyKey`        IdempotencyKeyInUse, IdempotencyKeyReused
+"""
+
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
-from shared.errors import Problem
-from shared.http.auth import UNDECLARED, RoleRequired, TokenMissing, access_matrix, calls_of
+from shared.errors import PreconditionFailed, PreconditionRequired, Problem
+from shared.http.auth import CALLER_PROBLEMS, RoleGuard, RoleRequired, current_caller, dependants_of
 from shared.http.dependencies import database_sessions
-from shared.http.problems import MEDIA_TYPE, DatabaseUnavailable, ProblemDetails, responses
-from shared.http.tokens import KeysUnavailable, TokenExpired, TokenInvalid
+from shared.http.etags import expected_version
+from shared.http.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
+from shared.http.pagination import CursorInvalid, page_request
+from shared.http.problems import (
+    MEDIA_TYPE,
+    BodyMalformed,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    InternalError,
+    MediaTypeUnsupported,
+    ProblemDetails,
+    ValidationFailed,
+    responses,
+)
+from shared.http.rate_limit import RATE_LIMITED_PREFIX, RateLimited
 
 Json = dict[str, Any]
+Problems = tuple[type[Problem], ...]
 
-_OF_CALLERS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
-_OF_ROLES = (*_OF_CALLERS, RoleRequired)
-_OF_ACCESS: dict[str, tuple[type[Problem], ...]] = {"public": (), UNDECLARED: (), "caller": _OF_CALLERS}
+OPERATION_ID: Callable[[APIRoute], str] = attrgetter("name")
+"""An operation's id is the name of its route's function: clients generated from the document use it for a method."""
+
+_SCHEMAS_OF_FASTAPI = ("HTTPValidationError", "ValidationError")
+"""FastAPI's own schemas of validation errors, which are answered as problems instead."""
+_PROBLEMS_OF_DEPENDENCIES: dict[object, Problems] = {
+    current_caller: CALLER_PROBLEMS,
+    database_sessions: (DatabaseUnavailable,),
+    page_request: (CursorInvalid,),
+    expected_version: (PreconditionRequired,),
+}
+_PROBLEMS_OF_HEADERS: dict[str, Problems] = {
+    "if-match": (PreconditionFailed,),
+    "idempotency-key": (IdempotencyKeyInUse, IdempotencyKeyReused),
+}
 
 
 def complete_openapi(app: FastAPI) -> None:
+    """Add the implied problems, and the schemas of problems, to the application's document."""
     generate = app.openapi
 
     def openapi() -> Json:
@@ -27,40 +71,65 @@ def complete_openapi(app: FastAPI) -> None:
         _, schemas = models_json_schema(
             [(ProblemDetails, "serialization")], ref_template="#/components/schemas/{model}"
         )
-        document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-        _document_common_problems(app, document)
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        components.update(schemas["$defs"])
+        for name in _SCHEMAS_OF_FASTAPI:
+            components.pop(name, None)
+        for path, operation, dependant in _operations(app, document):
+            _document_problems(operation, tuple(_implied_problems(path, dependant)))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
 
 
-def _document_common_problems(app: FastAPI, document: Json) -> None:
-    access, on_database = access_matrix(app), _routes_on_the_database(app)
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            route = f"{method.upper()} {path}"
-            problems = _OF_ACCESS.get(access.get(route, "public"), _OF_ROLES)
-            if route in on_database:
-                problems = (*problems, DatabaseUnavailable)
-            for status, response in responses(*problems).items():
-                documented = operation["responses"].get(str(status))
-                operation["responses"][str(status)] = _merged(documented, response) if documented else response
+def _operations(app: FastAPI, document: Json) -> Iterator[tuple[str, Json, Dependant]]:
+    """Yield every documented operation with the path and the signature of its route."""
+    for route in iter_route_contexts(app.routes):
+        dependant = getattr(route, "dependant", None)
+        for method in route.methods or ():
+            operation = document["paths"].get(route.path, {}).get(method.lower())
+            if route.path and dependant is not None and operation is not None:
+                yield route.path, operation, dependant
 
 
-def _routes_on_the_database(app: FastAPI) -> set[str]:
-    return {
-        f"{method} {route.path}"
-        for route in iter_route_contexts(app.routes)
-        if (dependant := getattr(route, "dependant", None)) and database_sessions in calls_of(dependant)
-        for method in route.methods or ()
-    }
+def _implied_problems(path: str, dependant: Dependant) -> Iterator[type[Problem]]:
+    yield InternalError
+    if path.startswith(RATE_LIMITED_PREFIX):
+        yield RateLimited
+    signature = [dependant, *dependants_of(dependant)]
+    if any(map(_takes_input, signature)):
+        yield ValidationFailed
+    if any(each.body_params for each in signature):
+        yield from (BodyMalformed, BodyTooLarge, MediaTypeUnsupported)
+    for each in signature:
+        yield from _PROBLEMS_OF_DEPENDENCIES.get(each.call, ())
+        if isinstance(each.call, RoleGuard):
+            yield RoleRequired
+        for header in each.header_params:
+            yield from _PROBLEMS_OF_HEADERS.get(header.alias.lower(), ())
+
+
+def _takes_input(dependant: Dependant) -> bool:
+    return bool(
+        dependant.path_params
+        or dependant.query_params
+        or dependant.header_params
+        or dependant.cookie_params
+        or dependant.body_params
+    )
+
+
+def _document_problems(operation: Json, problems: Problems) -> None:
+    for status, response in responses(*problems).items():
+        operation["responses"][str(status)] = _merged(operation["responses"].get(str(status), {}), response)
 
 
 def _merged(documented: Json, added: Json) -> Json:
-    """The route's own words, and the examples that are missing there; what is no problem stays as it is."""
-    content = documented.get("content", {}).get(MEDIA_TYPE)
-    if content is None:
-        return documented
-    examples = added["content"][MEDIA_TYPE]["examples"] | content.get("examples", {})
-    # A new one: FastAPI lets operations share what they have in common.
-    return documented | {"content": documented["content"] | {MEDIA_TYPE: content | {"examples": examples}}}
+    """Add problems to a documented response. The route's own examples come last and win."""
+    content = documented.get("content", {})
+    if any("HTTPValidationError" in str(media_type) for media_type in content.values()):
+        return added  # FastAPI documents its own validation error where the route lists no 422
+    examples = added["content"][MEDIA_TYPE]["examples"] | content.get(MEDIA_TYPE, {}).get("examples", {})
+    # Copy instead of changing in place: FastAPI shares response objects between operations.
+    problem = added["content"][MEDIA_TYPE] | {"examples": examples}
+    return added | documented | {"content": content | {MEDIA_TYPE: problem}}

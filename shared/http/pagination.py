@@ -1,4 +1,4 @@
-"""Keyset pages: a stable order, an opaque cursor, and the next page's address in a Link header."""
+"""Keyset pagination: a stable order, an opaque cursor, and the URL of the next page in a Link header."""
 
 import base64
 from collections.abc import Callable
@@ -19,30 +19,39 @@ from shared.errors import Problem
 from shared.http.request_context import add_response_header
 
 ItemT = TypeVar("ItemT")
+_DATA_EXCEPTION = "22"  # PostgreSQL's class of errors about values
 
 
 class CursorInvalid(Problem):
-    """The cursor is not one that this list gave out."""
+    """The cursor is invalid for this list."""
 
     status = 422
     code = "cursor_invalid"
 
 
 class Page(BaseModel, Generic[ItemT]):
+    """One page of a list."""
+
     items: list[ItemT]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last one.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` to get the next page; null on the last page.")
 
 
 @dataclass(frozen=True)
 class PageRequest:
+    """The page that a request asks for; without a cursor, the first one."""
+
     limit: int
     cursor: str | None
 
 
 async def page_request(
-    limit: Annotated[int, Query(ge=1, le=100, description="How many items a page holds.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=500, description="The `next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="The maximum number of items on the page.")] = 20,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=500, description="The `next_cursor` of the previous page. Omit it for the first page."),
+    ] = None,
 ) -> PageRequest:
+    """Return the pagination parameters of a request."""
     return PageRequest(limit, cursor)
 
 
@@ -57,17 +66,22 @@ async def page_of(
     params: PageRequest,
     map: Callable[..., ItemT],  # noqa: A002 - what it does
 ) -> Page[ItemT]:
-    """`query` must be ordered by columns that are never null and together unique; `map` gets a row's columns."""
-    place = _marker_of(params.cursor, query) if params.cursor is not None else Marker()
+    """Return one page of a query and add its Link header. `map` makes an item from a row's columns.
+
+    The query must be ordered by columns that are never null and unique together, or rows would be skipped.
+
+    Raises: CursorInvalid.
+    """
+    marker = _marker_of(params.cursor, query) if params.cursor is not None else Marker()
     try:
-        rows = await select_page(session, query, per_page=params.limit, page=place)
+        rows = await select_page(session, query, per_page=params.limit, page=marker)
     except (InvalidPage, StatementError) as error:
-        if params.cursor is not None and _blames_the_values(error):
+        if params.cursor is not None and _is_about_values(error):
             raise CursorInvalid from error
         raise
     cursor = _cursor_of(rows.paging.next) if rows.paging.has_next else None
     if cursor is not None:
-        add_response_header(request, "Link", f'<{_address_of(request, cursor)}>; rel="next"')
+        add_response_header(request, "Link", f'<{_next_url(request, cursor)}>; rel="next"')
     return Page(items=[map(*row) for row in rows], next_cursor=cursor)
 
 
@@ -89,14 +103,17 @@ def _marker_of(cursor: str, query: Select[*tuple[Any, ...]]) -> Marker:
     return marker
 
 
-def _blames_the_values(error: Exception) -> bool:
-    """A forged cursor can hold too large a number or a NUL: only driver and database see that."""
+def _is_about_values(error: Exception) -> bool:
+    """Return whether the values of the query caused the error, not the query itself.
+
+    A forged cursor can hold a number that is too large, or a NUL character: only the driver or the database rejects it.
+    """
     if isinstance(error, DBAPIError):
-        return str(getattr(error.orig, "sqlstate", "")).startswith("22")
+        return str(getattr(error.orig, "sqlstate", "")).startswith(_DATA_EXCEPTION)
     return True
 
 
-def _address_of(request: Request, cursor: str) -> str:
-    """Relative to the host, so that it holds behind any gateway."""
+def _next_url(request: Request, cursor: str) -> str:
+    """Return the URL of the page at the cursor, without the host: the gateway has another one."""
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
     return f"{request.url.path}?{urlencode([*others, ('cursor', cursor)])}"

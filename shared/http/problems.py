@@ -1,4 +1,4 @@
-"""Every error answer, as an RFC 9457 problem with a stable code."""
+"""Error responses: every one is an RFC 9457 problem with a stable code."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -23,86 +23,101 @@ _CHARACTER_NOT_IN_REPERTOIRE = "22021"  # PostgreSQL's code
 
 
 class ValidationFailed(Problem):
-    """The request does not have the expected form."""
+    """The request is invalid."""
 
     status = 422
     code = "validation_failed"
 
 
 class BodyMalformed(Problem):
-    """The body is not valid JSON."""
+    """The request body is not valid JSON."""
 
     status = 400
     code = "body_malformed"
 
 
 class BodyTooLarge(Problem):
-    """The body is too large."""
+    """The request body is too large."""
 
     status = 413
     code = "body_too_large"
 
 
 class MediaTypeUnsupported(Problem):
-    """The body must be sent as application/json."""
+    """The request body must be sent as application/json."""
 
     status = 415
     code = "media_type_unsupported"
 
 
 class MethodNotAllowed(Problem):
-    """This resource does not know that method."""
+    """The method is not allowed for this resource."""
 
     status = 405
     code = "method_not_allowed"
 
 
 class InternalError(Problem):
-    """Something went wrong on our side."""
+    """An unexpected error occurred on our side."""
 
     status = 500
     code = "internal_error"
 
 
 class DatabaseUnavailable(Problem):
-    """The database is not available at the moment."""
+    """The database is temporarily unavailable."""
 
     status = 503
     code = "database_unavailable"
 
     def __init__(self) -> None:
-        # The connection may have been cut between the commit and its confirmation.
+        # The connection may have been lost between the commit and its confirmation.
         super().__init__(
-            "The request may or may not have been carried out. Send it again, with its Idempotency-Key if it has one.",
+            "The request may or may not have been processed. Retry it, with the same Idempotency-Key if it has one.",
             headers={"Retry-After": "2"},
         )
 
 
 class FieldProblem(BaseModel):
-    """One thing wrong with the request."""
+    """One invalid value in the request."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     source: str = Field(serialization_alias="in", examples=["body"])
-    pointer: str = Field(description="JSON Pointer (RFC 6901) to the value.", examples=["/items/0/quantity"])
+    """The part of the request that holds the value: `body`, `query`, `path` or `header`."""
+    pointer: str = Field(examples=["/items/0/quantity"])
+    """A JSON Pointer (RFC 6901) to the value; empty for the body as a whole."""
     message: str = Field(examples=["Input should be greater than 0"])
+    """What is wrong, for developers."""
     code: str = Field(examples=["greater_than"])
+    """A stable code for what is wrong."""
 
 
 class ProblemDetails(BaseModel):
-    """RFC 9457 problem details. `code` is stable; `title` and `detail` are for people."""
+    """An error, as RFC 9457 problem details. Some codes come with further members."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     type: str = Field(examples=["urn:orderly:problem:not_found"])
-    title: str = Field(examples=["There is no such thing"])
+    """The `code` as a URN."""
+    title: str = Field(examples=["The resource does not exist"])
+    """A summary of the problem, the same each time it occurs."""
     status: int = Field(examples=[404])
+    """The HTTP status code."""
     code: str = Field(examples=["not_found"])
+    """A stable code for programs to depend on."""
     detail: str | None = None
+    """What is special about this occurrence."""
     instance: str | None = Field(default=None, examples=["/v1/orders/0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"])
+    """The path of the request."""
     request_id: str | None = None
+    """The `X-Request-Id` of the request. Include it when you report the problem."""
     errors: list[FieldProblem] | None = None
+    """The invalid values, if the code is `validation_failed`."""
 
 
 def problem_response(problem: Problem, *, scope: Scope) -> Response:
+    """Render a problem. Its own members win over `extra`, so that `extra` cannot change the status or code."""
     content = problem.extra | _members(type(problem)) | {"instance": scope["path"]}
     if problem.detail is not None:
         content["detail"] = problem.detail
@@ -122,18 +137,21 @@ def _members(problem: type[Problem]) -> dict[str, Any]:
 
 
 def install_problems(app: FastAPI) -> None:
-    """Answer refusals, validation errors and unknown routes as problems; faults are RequestContextMiddleware's."""
-    app.exception_handler(Problem)(_answer_problem)
-    app.exception_handler(RequestValidationError)(_answer_validation_error)
-    app.exception_handler(HTTPException)(_answer_http_exception)
-    app.exception_handler(DBAPIError)(_answer_database_error)
+    """Answer client errors, validation errors and unknown routes as problems.
+
+    RequestContextMiddleware answers unexpected errors.
+    """
+    app.exception_handler(Problem)(_handle_problem)
+    app.exception_handler(RequestValidationError)(_handle_validation_error)
+    app.exception_handler(HTTPException)(_handle_http_exception)
+    app.exception_handler(DBAPIError)(_handle_database_error)
 
 
-async def _answer_problem(request: Request, problem: Problem) -> Response:
+async def _handle_problem(request: Request, problem: Problem) -> Response:
     return problem_response(problem, scope=request.scope)
 
 
-async def _answer_validation_error(request: Request, error: RequestValidationError) -> Response:
+async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
     return problem_response(_problem_of(error.errors(), request), scope=request.scope)
 
 
@@ -141,7 +159,7 @@ def _problem_of(errors: Any, request: Request) -> Problem:
     for entry in errors:
         if entry["type"] == "json_invalid":
             return BodyMalformed()
-        # FastAPI hands a body of another media type over as bytes, which then fails to be an object.
+        # FastAPI passes on a body of another media type as bytes, which then fail validation as an object.
         if entry["loc"] == ("body",) and entry["type"] != "missing" and not _sends_json(request):
             return MediaTypeUnsupported()
     return ValidationFailed(extra={"errors": [_field_problem(entry) for entry in errors]})
@@ -153,20 +171,20 @@ def _sends_json(request: Request) -> bool:
 
 
 def _field_problem(entry: Mapping[str, Any]) -> dict[str, str]:
-    """Without the input: what was sent may be a password."""
+    """Describe one validation error without the input: it may be a password."""
     source, *path = entry["loc"]
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
     return {"in": source, "pointer": pointer, "message": entry["msg"], "code": entry["type"]}
 
 
-async def _answer_database_error(request: Request, error: DBAPIError) -> Response:
-    # JSON and URLs can carry a NUL, PostgreSQL's text cannot: one place here instead of a rule on every text field.
+async def _handle_database_error(request: Request, error: DBAPIError) -> Response:
+    # JSON and URLs can contain NUL, PostgreSQL's text cannot. Handling it here saves a rule on every text field.
     if getattr(error.orig, "sqlstate", None) != _CHARACTER_NOT_IN_REPERTOIRE:
         raise error
     return problem_response(ValidationFailed("Text must not contain the NUL character."), scope=request.scope)
 
 
-async def _answer_http_exception(request: Request, error: HTTPException) -> Response:
+async def _handle_http_exception(request: Request, error: HTTPException) -> Response:
     problem = _problem_of_status(error.status_code)
     problem.headers.update(error.headers or {})
     if problem.status == MethodNotAllowed.status:
@@ -175,7 +193,7 @@ async def _answer_http_exception(request: Request, error: HTTPException) -> Resp
 
 
 def _allowed_methods(request: Request) -> set[str]:
-    """Of all routes with this path: Starlette names those of the first one only."""
+    """Return the methods of all routes with this path: Starlette's Allow header names only those of the first one."""
     matching = (
         route
         for route in iter_route_contexts(request.app.routes)
@@ -188,20 +206,20 @@ def _problem_of_status(status: int) -> Problem:
     known = {problem.status: problem for problem in (NotFound, MethodNotAllowed, BodyMalformed, BodyTooLarge)}
     if status in known:
         return known[status]()
-    unnamed = HTTPStatus(status)
-    members = {"status": status, "code": unnamed.name.lower(), "title": unnamed.phrase}
+    standard = HTTPStatus(status)
+    members = {"status": status, "code": standard.name.lower(), "title": standard.phrase}
     problem: type[Problem] = type("HttpProblem", (Problem,), members)
     return problem()
 
 
 def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
-    """Document these refusals on a route: `@router.post(..., responses=responses(OutOfStock, NotFound))`."""
+    """Return the OpenAPI responses for these problems.
+
+    Use it on a route, `@router.post(..., responses=responses(OutOfStock, NotFound))`, for the problems of its own
+    rules only: `shared.http.openapi` adds those that its signature implies.
+    """
     documented: dict[int | str, dict[str, Any]] = {}
-    shown = list(problems)
-    if any(problem.status == ValidationFailed.status for problem in problems):
-        # A route's 422 replaces the application's, which any route can answer too.
-        shown.append(ValidationFailed)
-    for problem in shown:
+    for problem in problems:
         entry = documented.setdefault(
             problem.status,
             {

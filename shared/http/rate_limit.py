@@ -1,7 +1,9 @@
-"""Rate limits per caller or address, counted in Valkey by a sliding window, told in the IETF RateLimit fields."""
+"""Rate limits per caller or IP address.
+
+Requests are counted in Valkey, over a sliding window. Responses carry the IETF RateLimit and RateLimit-Policy headers.
+"""
 
 import hashlib
-import inspect
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -20,7 +22,12 @@ from shared.http.auth import bearer
 from shared.http.request_context import add_response_header
 from shared.http.tokens import TokenVerifier
 
-KeyOf = Callable[[Request], str | Awaitable[str]]
+KeyOf = Callable[[Request], Awaitable[str]]
+"""Returns the key that a request is counted on."""
+
+
+RATE_LIMITED_PREFIX = "/v1/"
+"""Routes under it have the default limit. Others have none: a 429 to a health probe would restart the process."""
 
 
 class RateLimited(TooManyRequests):
@@ -30,7 +37,7 @@ class RateLimited(TooManyRequests):
 
 
 class RateLimiter:
-    """Lives at `app.state.rate_limiter`. When Valkey is down it lets everything pass."""
+    """Counts requests; `app.state.rate_limiter`. While Valkey is unavailable, every request is allowed."""
 
     def __init__(self, cache: Cache) -> None:
         storage = RedisStorage(
@@ -42,15 +49,15 @@ class RateLimiter:
         self._windows = SlidingWindowCounterRateLimiter(storage)
         self._outage = Outage("rate_limits_unavailable")
 
-    async def spend(self, item: RateLimitItem, name: str, key: str) -> tuple[bool, int, float] | None:
-        """(allowed, remaining, seconds until more is allowed), or None when nothing can be counted."""
+    async def hit(self, limit: RateLimitItem, name: str, key: str) -> tuple[bool, int, float] | None:
+        """Count a request; return (allowed, remaining, seconds until the window resets), or None without Valkey."""
         if self._outage.ongoing:
             return None
-        # Hashed, because a key may be an address of a person.
+        # The key is hashed because it may be personal: an e-mail or IP address.
         digest = hashlib.sha256(key.encode()).hexdigest()[:32]
         try:
-            allowed = await self._windows.hit(item, name, digest)
-            window = await self._windows.get_window_stats(item, name, digest)
+            allowed = await self._windows.hit(limit, name, digest)
+            window = await self._windows.get_window_stats(limit, name, digest)
         except (RedisError, OSError) as error:
             self._outage.report(error)
             return None
@@ -58,44 +65,39 @@ class RateLimiter:
 
 
 async def address(request: Request) -> str:
+    """Return a key for the client's IP address."""
     return f"address {request.client.host if request.client else 'unknown'}"
 
 
 async def caller_or_address(request: Request) -> str:
+    """Return a key for the caller, or for the IP address of a request without a valid token."""
     credentials = await bearer(request)
     if credentials:
         verifier: TokenVerifier = request.app.state.token_verifier
-        with suppress(Problem):  # whoever has no valid token is counted by address; the route refuses it
+        with suppress(Problem):  # the route itself responds to an invalid token
             return f"user {(await verifier.verify(credentials.credentials)).user_id}"
     return await address(request)
 
 
 class RateLimit:
-    """A dependency: `Depends(rate_limit("sign-in", "10/minute", key=address))`."""
+    """A dependency that limits requests: `Depends(RateLimit("default", "10/minute"))`, or "5 per 10 second"."""
 
-    def __init__(self, name: str, limit: str, *, key: KeyOf) -> None:
+    def __init__(self, name: str, limit: str, *, key: KeyOf = caller_or_address) -> None:
         self._name = name
-        self._item = parse(limit)
+        self._limit = parse(limit)
         self._key = key
 
     async def __call__(self, request: Request) -> None:
-        key = self._key(request)
-        await self.spend(request, key=await key if inspect.isawaitable(key) else key)
-
-    async def spend(self, request: Request, *, key: str) -> None:
-        """For keys that only the route knows, such as the account of a sign-in. Raises: RateLimited."""
+        """Count the request and add the RateLimit headers to its response. Raises: RateLimited."""
         limiter: RateLimiter = request.app.state.rate_limiter
-        spent = await limiter.spend(self._item, self._name, key)
-        if spent is None:
+        window = await limiter.hit(self._limit, self._name, await self._key(request))
+        if window is None:
             return
-        allowed, remaining, seconds = spent
-        window = self._item.get_expiry()
-        add_response_header(request, "RateLimit-Policy", f'"{self._name}";q={self._item.amount};w={window}')
-        add_response_header(request, "RateLimit", f'"{self._name}";r={remaining if allowed else 0};t={ceil(seconds)}')
+        allowed, remaining, reset_seconds = window
+        policy = f'"{self._name}";q={self._limit.amount};w={self._limit.get_expiry()}'
+        add_response_header(request, "RateLimit-Policy", policy)
+        add_response_header(
+            request, "RateLimit", f'"{self._name}";r={remaining if allowed else 0};t={ceil(reset_seconds)}'
+        )
         if not allowed:
-            raise RateLimited(retry_after=timedelta(seconds=seconds))
-
-
-def rate_limit(name: str, limit: str, *, key: KeyOf = caller_or_address) -> RateLimit:
-    """`limit` as "10/minute" or "5 per 10 second"."""
-    return RateLimit(name, limit, key=key)
+            raise RateLimited(retry_after=timedelta(seconds=reset_seconds))

@@ -1,4 +1,4 @@
-"""The outermost layer of every request: its id and trace, its log line and metrics, and the answer to a fault."""
+"""The outermost layer of every request: its id and trace, log line, metrics, and the response to unexpected errors."""
 
 import re
 import time
@@ -21,15 +21,17 @@ log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _RESPONSE_HEADERS = "response_headers"
-_CLIENT_GONE = 499  # what the log says where no answer was sent
+_NO_RESPONSE = 499  # the status that is logged if the client disconnected before a response was sent
 
 
 def add_response_header(request: Request, name: str, value: str) -> None:
-    """Send this with whatever answer the request gets, a problem included; repeated names become a list."""
+    """Add a header to the response, whichever it will be, problems included. A repeated name adds another value."""
     getattr(request.state, _RESPONSE_HEADERS).append((name, value))
 
 
 class RequestContextMiddleware:
+    """Gives every request an id and a trace, logs and counts it, and answers unexpected errors with a problem."""
+
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
@@ -41,7 +43,7 @@ class RequestContextMiddleware:
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else new_id().hex
         scope.setdefault("state", {})[_RESPONSE_HEADERS] = []
-        # On a kept-alive connection the server may start a request in the context of the one before.
+        # On a kept-alive connection the server may run a request in the context of the previous one.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         with continued_trace(headers.get("traceparent"), tracestate=headers.get("tracestate")):
@@ -49,7 +51,7 @@ class RequestContextMiddleware:
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
         self._app = app
@@ -66,16 +68,16 @@ class _Exchange:
         except Exception as error:
             problem = self._problem_of(error)
             if self._status is not None:
-                raise  # the answer is already on its way: all that is left is to break the connection
+                raise  # the response has started: only closing the connection can tell the client
             await problem_response(problem, scope=self._scope)(self._scope, self._receive, self._send_with_headers)
         finally:
             self._record(time.perf_counter() - started_at)
 
     def _problem_of(self, error: Exception) -> Problem:
-        """Log the fault, and find the words for the client."""
+        """Log an unexpected error and return the problem that the client gets."""
         where = {"method": self._scope["method"], "route": _route_template(self._scope)}
         if is_database_unavailable(error):
-            # Of every request while it lasts, and nothing that this code could help: a line instead of a traceback.
+            # An outage causes this for every request, and the code is not to blame: log one line, no traceback.
             log.warning("database_unavailable", **where, error=repr(error))
             return DatabaseUnavailable()
         log.exception("request_failed", **where)
@@ -92,18 +94,18 @@ class _Exchange:
 
     def _record(self, duration_seconds: float) -> None:
         method, route = self._scope["method"], _route_template(self._scope)
-        status = self._status or _CLIENT_GONE
+        status = self._status or _NO_RESPONSE
         count_request(method, route=route, status=status, duration_seconds=duration_seconds)
-        # Probes and scrapes come every few seconds and say nothing while they succeed.
-        probed = route == "/metrics" or route.startswith("/health")
-        record = log.debug if probed and status < 400 else log.info
+        # Probes and scrapes arrive every few seconds; successful ones are not worth a log line.
+        is_probe = route == "/metrics" or route.startswith("/health")
+        record = log.debug if is_probe and status < 400 else log.info
         record(
             "request_finished", method=method, route=route, status=status, duration_ms=round(duration_seconds * 1000, 1)
         )
 
 
 def _route_template(scope: Scope) -> str:
-    """`/v1/orders/{order_id}`: never the path itself, which holds ids and would make endless time series."""
-    # FastAPI keeps included routers apart: only the effective context knows the prefix of the inclusion.
+    """Return the path template, such as `/v1/orders/{order_id}`. Paths hold ids: each would be a time series."""
+    # A route of an included router does not know its prefix; FastAPI's effective route context does.
     matched: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     return getattr(matched, "path_format", None) or "unmatched"

@@ -1,7 +1,7 @@
-"""Access tokens, verified in the process against the users service's published keys.
+"""Access tokens, verified locally with the public keys that the users service publishes.
 
-An access token is a JWT signed with Ed25519, `alg` and `kid` in its header. Its claims: `iss`, `aud`, `sub` (the user's
-id), `sid` (the session's id), `roles`, `iat`, `exp`.
+An access token is a JWT signed with Ed25519; its header has `alg` and `kid`. Its claims are `iss`, `aud`, `sub` (the
+user's id), `sid` (the session's id), `roles`, `iat` and `exp`.
 """
 
 import asyncio
@@ -21,16 +21,17 @@ from joserfc.jwk import Key, KeySet
 
 from shared.errors import Problem, Unauthenticated
 
-ALGORITHM = "Ed25519"  # RFC 9864's name; the older "EdDSA" also allowed another curve
+ALGORITHM = "Ed25519"  # the name of RFC 9864; the older "EdDSA" allows other curves too
 AUDIENCE = "orderly"
 
 log = structlog.get_logger(__name__)
 
 KeySource = Callable[[], Awaitable[KeySet]]
+"""Returns the key set as it is published now."""
 
 
 class TokenInvalid(Unauthenticated):
-    """The access token is not valid."""
+    """The access token is invalid."""
 
     code = "token_invalid"
     challenge = 'Bearer error="invalid_token"'
@@ -44,7 +45,7 @@ class TokenExpired(Unauthenticated):
 
 
 class KeysUnavailable(Problem):
-    """Tokens cannot be checked at the moment."""
+    """Access tokens cannot be verified at the moment."""
 
     status = 503
     code = "keys_unavailable"
@@ -55,7 +56,7 @@ class KeysUnavailable(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling, as the access token says."""
+    """The caller, as the access token names it."""
 
     user_id: UUID
     roles: frozenset[str]
@@ -63,6 +64,8 @@ class Principal:
 
 
 def remote_keys(url: str, *, timeout: timedelta = timedelta(seconds=2)) -> KeySource:
+    """Return a source that fetches the key set from a JWKS URL."""
+
     async def fetch() -> KeySet:
         async with httpx2.AsyncClient(timeout=timeout.total_seconds()) as client:
             response = await client.get(url)
@@ -72,19 +75,22 @@ def remote_keys(url: str, *, timeout: timedelta = timedelta(seconds=2)) -> KeySo
 
 
 class PublishedKeys:
-    """The key set, fetched when a key is unknown or the set is old; what is known survives a failed fetch."""
+    """The published key set, fetched again when a key is unknown or the set is old.
+
+    A failed fetch keeps the known keys.
+    """
 
     def __init__(
         self,
         source: KeySource,
         *,
-        keep: timedelta = timedelta(minutes=5),
-        pause: timedelta = timedelta(seconds=10),
+        max_age: timedelta = timedelta(minutes=5),
+        min_fetch_interval: timedelta = timedelta(seconds=10),
     ) -> None:
-        """`pause` bounds how often an unknown key id may cause a fetch."""
+        """Fetch at most once per `min_fetch_interval`, however many unknown key ids tokens name."""
         self._source = source
-        self._keep = keep.total_seconds()
-        self._pause = pause.total_seconds()
+        self._max_age_seconds = max_age.total_seconds()
+        self._min_fetch_interval_seconds = min_fetch_interval.total_seconds()
         self._keys: dict[str, Key] = {}
         self._fresh_until = 0.0
         self._fetch_not_before = 0.0
@@ -92,12 +98,13 @@ class PublishedKeys:
         self._fetching = asyncio.Lock()
 
     async def find(self, key_id: str) -> Key | None:
+        """Return a key; None if it is not published. Raises: KeysUnavailable."""
         if not self._is_fresh(key_id):
-            # Where the key is known, one request asks for news and the others need not wait for it.
+            # While one request refreshes the set, the others use the key they know instead of waiting.
             if key_id in self._keys and self._fetching.locked():
                 return self._keys[key_id]
             async with self._fetching:
-                # Tokens with invented key ids must not become requests to the users service.
+                # Tokens with invented key ids must not cause a fetch each.
                 if not self._is_fresh(key_id) and time.monotonic() >= self._fetch_not_before:
                     await self._fetch()
         key = self._keys.get(key_id)
@@ -117,9 +124,10 @@ class PublishedKeys:
         else:
             self._failed = False
             self._keys = {key.kid: key for key in key_set.keys if key.kid}
-            self._fresh_until = time.monotonic() + self._keep
-        # Without any key nobody can be let in: that is worth asking again soon.
-        self._fetch_not_before = time.monotonic() + (self._pause if self._keys else min(1.0, self._pause))
+            self._fresh_until = time.monotonic() + self._max_age_seconds
+        # Without any key no caller can be verified, so retry sooner.
+        interval_seconds = self._min_fetch_interval_seconds
+        self._fetch_not_before = time.monotonic() + (interval_seconds if self._keys else min(1.0, interval_seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,10 @@ class _Verified:
 
 
 class TokenVerifier:
-    """A verified token is remembered until it expires: the signature costs 0.16 ms, a look-up a thousandth of it."""
+    """Verifies access tokens, and caches verified ones until they expire.
+
+    Checking a signature takes 0.16 ms, a look-up in the cache a thousandth of that.
+    """
 
     def __init__(
         self,
@@ -138,11 +149,11 @@ class TokenVerifier:
         *,
         issuer: str,
         leeway: timedelta = timedelta(seconds=5),
-        remembered: int = 10_000,
-        keys_kept: timedelta = timedelta(minutes=5),
+        max_cached_tokens: int = 10_000,
+        max_key_age: timedelta = timedelta(minutes=5),
         min_fetch_interval: timedelta = timedelta(seconds=10),
     ) -> None:
-        self._keys = PublishedKeys(keys, keep=keys_kept, pause=min_fetch_interval)
+        self._keys = PublishedKeys(keys, max_age=max_key_age, min_fetch_interval=min_fetch_interval)
         self._leeway = int(leeway.total_seconds())
         self._claims = jwt.JWTClaimsRegistry(
             leeway=self._leeway,
@@ -151,24 +162,24 @@ class TokenVerifier:
             sub={"essential": True},
             exp={"essential": True},
         )
-        self._remembered = remembered
+        self._max_cached_tokens = max_cached_tokens
         self._verified: dict[bytes, _Verified] = {}
 
     async def verify(self, token: str) -> Principal:
-        """Raises: TokenInvalid, TokenExpired, KeysUnavailable."""
+        """Return the caller that the token names. Raises: TokenInvalid, TokenExpired, KeysUnavailable."""
         digest = hashlib.sha256(token.encode()).digest()
         verified = self._verified.get(digest)
         if verified is None:
             verified = await self._check(token)
-            self._remember(digest, verified)
+            self._cache(digest, verified)
         elif await self._keys.find(verified.key_id) is None:
-            raise TokenInvalid  # its key was withdrawn since
+            raise TokenInvalid  # its key has been withdrawn
         if verified.expires_at <= time.time():
             raise TokenExpired
         return verified.principal
 
-    def _remember(self, digest: bytes, verified: _Verified) -> None:
-        if len(self._verified) >= self._remembered:
+    def _cache(self, digest: bytes, verified: _Verified) -> None:
+        if len(self._verified) >= self._max_cached_tokens:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = verified
 

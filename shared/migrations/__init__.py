@@ -1,1 +1,1 @@
-"""Migrations of every service: one Alembic environment, each service's own versions and metadata."""
+"""Migrations: one Alembic environment for all services, each with its own versions and metadata."""

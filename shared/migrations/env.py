@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `shared.migrations.runner` opened."""
+"""Alembic's environment script: runs migrations on the connection that `shared.migrations.runner` opens."""
 
 from alembic import context
 

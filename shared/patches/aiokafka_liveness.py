@@ -1,4 +1,10 @@
-"""aiokafka: signs of life of a consumer that its public interface does not show."""
+"""aiokafka: a consumer's liveness, which its public interface does not show.
+
+aiokafka 0.14 keeps a consumer in its group by the task `_coordinator._coordination_task`. Under uvloop, a RuntimeError
+of a closed socket can end that task for good (aio-libs/aiokafka#1038). aio-libs/aiokafka#1154 asked for a public state
+of the coordinator. `_subscription.fetcher_idle_time` has no public counterpart and no upstream issue of its own; the
+nearest is aio-libs/aiokafka#1040.
+"""
 
 import asyncio
 
@@ -6,7 +12,7 @@ from aiokafka import AIOKafkaConsumer
 
 
 def coordination_has_ended(consumer: AIOKafkaConsumer) -> bool:
-    """Return whether the task that keeps the consumer in its group has ended, as a socket error can end it."""
+    """Return whether the task that keeps the consumer in its group has ended."""
     task: asyncio.Task[None] = consumer._coordinator._coordination_task  # noqa: SLF001
     return task.done()
 

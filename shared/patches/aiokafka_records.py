@@ -1,4 +1,9 @@
-"""What aiokafka fetches, read to the end: a header's name that is not UTF-8 would end its consumer, and the next."""
+"""aiokafka: records whose header names are not UTF-8.
+
+aiokafka 0.14 raises UnicodeDecodeError for such a name, which ends the consumer, and every successor at the same
+record. This replaces `aiokafka.consumer.fetcher.MemoryRecords` and uses the pure Python `_DefaultRecordBatchPy` with
+its `_buffer`. There is no upstream issue. The patch can go when aiokafka decodes header names with an error handler.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +14,11 @@ from aiokafka.record.memory_records import MemoryRecords
 
 _LENGTH_AT = 8
 _LENGTH_ENDS_AT = 12
-"""Of a batch: its offset, and the bytes that follow; the same in all versions of the format."""
+"""Bytes in a batch's header, which begins with its offset and its length in all versions of the format."""
 
 
 class TolerantRecords:
-    """In place of aiokafka's own: a partition's share of a fetch."""
+    """The record batches of one partition in a fetch; replaces aiokafka's MemoryRecords."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
@@ -37,7 +42,7 @@ class TolerantRecords:
 
 
 class _TolerantBatch:
-    """A batch that is read a second time, by Python and with names escaped, where it can't be read by aiokafka's C."""
+    """A batch that is decoded again, by Python with escaped names, if aiokafka's C code cannot decode it."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
@@ -50,18 +55,18 @@ class _TolerantBatch:
         try:
             yield from self._batch
         except UnicodeDecodeError:
-            # From its first record on: the fetcher leaves out those that it had.
+            # From the first record on: the fetcher skips those that it had.
             again = iter(_DefaultRecordBatchPy(self._raw))
-            again._buffer = _EscapedNames(again._buffer)  # noqa: SLF001 - decompressed by now; nothing public is
+            again._buffer = _EscapedNames(again._buffer)  # noqa: SLF001 - decompressed by now
             yield from again
 
     def __next__(self) -> Any:
-        """So the fetcher reads the end of a transaction, which has no headers."""
+        """Return the next record: the fetcher reads a transaction's end this way, which has no headers."""
         return next(self._batch)
 
 
 class _EscapedNames(bytearray):
-    """Decodes whatever it is: of a batch, only the headers' names are decoded."""
+    """Bytes that decode with escapes: in a batch, only header names are decoded."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -72,5 +77,5 @@ class _EscapedNames(bytearray):
 
 
 def install() -> None:
-    """For every consumer of this process."""
+    """Install the patch for every consumer of this process."""
     fetcher.MemoryRecords = TolerantRecords

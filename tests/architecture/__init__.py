@@ -1,1 +1,1 @@
-"""Rules that the code must keep everywhere, checked over its text, its imports and its deployment."""
+"""Rules for the whole repository, checked on its source, its imports and its deployment files."""

@@ -1,4 +1,4 @@
-"""deploy/compose.yaml as compose sees it: merged, and with its variables filled in."""
+"""deploy/compose.yaml as compose reads it, with merged anchors and replaced variables."""
 
 import re
 from functools import cache
@@ -18,13 +18,13 @@ Composed = dict[str, Any]
 
 @cache
 def composed() -> Composed:
-    """Every secret of deploy/.env is SECRET. Raises: KeyError for a variable that is in no file and has no default."""
+    """Return the file's content, with SECRET for each secret. Raises: KeyError for a variable without a value."""
     document: Composed = _filled_in(yaml.safe_load(COMPOSE_FILE.read_text()))
     return document
 
 
 def containers() -> dict[str, Composed]:
-    """By name."""
+    """Return the containers by name."""
     found: dict[str, Composed] = composed()["services"]
     return found
 

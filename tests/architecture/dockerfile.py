@@ -1,4 +1,4 @@
-"""deploy/Dockerfile, read as its instructions."""
+"""deploy/Dockerfile, parsed into instructions."""
 
 import fnmatch
 import re
@@ -15,7 +15,7 @@ DOCKERFILE = CHECKOUT / "deploy" / "Dockerfile"
 
 @dataclass(frozen=True)
 class Instruction:
-    """`FROM`, `RUN` ... and the rest of its line, with continued lines joined."""
+    """An instruction such as RUN, and its arguments with continued lines joined."""
 
     name: str
     arguments: str
@@ -23,14 +23,14 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Copied:
-    """One source in the checkout and where it goes in /app."""
+    """A path in the checkout, and the path in /app to which it is copied."""
 
     source: str
     target: str
 
 
 def stages() -> list[list[Instruction]]:
-    """The instructions from each FROM on; those before the first are left out."""
+    """Return the instructions of each stage. A stage begins with FROM."""
     text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
     found: list[list[Instruction]] = []
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
@@ -43,14 +43,14 @@ def stages() -> list[list[Instruction]]:
 
 
 def copied_for(service: str) -> list[Copied]:
-    """What an image takes from the checkout."""
+    """Return what the image of a service gets from the checkout."""
     return [
         copied for instruction in stages()[0] if instruction.name == "COPY" for copied in _copied(instruction, service)
     ]
 
 
 def copy_into(folder: Path, service: str) -> None:
-    """Lay out `folder` as /app in the image, without the packages."""
+    """Copy into `folder` what /app in the image contains, except the packages."""
     for copied in copied_for(service):
         source, target = CHECKOUT / copied.source, folder / copied.target
         if source.is_dir():
@@ -61,7 +61,7 @@ def copy_into(folder: Path, service: str) -> None:
 
 
 def is_sent_to_builder(source: str) -> bool:
-    """Whether .dockerignore lets it through: the last line that matches it, or a folder above it, decides."""
+    """Return whether .dockerignore includes a path. The last line that matches it or a parent decides."""
     is_sent = True
     for line in (CHECKOUT / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!")

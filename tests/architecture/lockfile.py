@@ -1,4 +1,4 @@
-"""What uv.lock installs for a group, on the machine that an image is."""
+"""The packages that uv.lock installs for a dependency group in an image."""
 
 import tomllib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tests.architecture.source import CHECKOUT
 PROJECT = "orderly"
 IMAGE_PYTHON = (3, 13)
 IMAGE_GLIBC_MINOR = 36
-"""Of Debian 12; the image's Debian is no older."""
+"""The minor version of glibc 2 in Debian 12. The image has at least this version."""
 MARKERS = {
     "python_version": "3.13",
     "python_full_version": "3.13.0",
@@ -29,7 +29,7 @@ MARKERS = {
 
 @dataclass(frozen=True)
 class Locked:
-    """One package at its locked version."""
+    """A package at its locked version."""
 
     name: str
     wheels: tuple[str, ...]
@@ -37,7 +37,7 @@ class Locked:
 
 @cache
 def installed_by(group: str, *, machine: str = "x86_64") -> dict[str, Locked]:
-    """Every package of `uv sync --no-default-groups --group ...` in the image, by name."""
+    """Return the packages that `uv sync --no-default-groups --group ...` installs in the image, by name."""
     packages = tomllib.loads((CHECKOUT / "uv.lock").read_text())["package"]
     project = next(package for package in packages if package["name"] == PROJECT)
     found: dict[str, Locked] = {}
@@ -59,7 +59,7 @@ def installed_by(group: str, *, machine: str = "x86_64") -> dict[str, Locked]:
 
 
 def has_wheel(package: Locked, *, machine: str) -> bool:
-    """Whether it installs without a compiler in the image for this kind of machine."""
+    """Return whether the package has a wheel that fits the image for this machine."""
     tags = _tags(machine)
     return any(not tags.isdisjoint(parse_wheel_filename(wheel)[3]) for wheel in package.wheels)
 
@@ -79,7 +79,7 @@ def _applies(dependency: dict[str, Any], machine: str) -> bool:
 
 
 def _package(packages: list[dict[str, Any]], dependency: dict[str, Any]) -> dict[str, Any]:
-    """A name can be locked in several versions; the dependency says which, then."""
+    """Return the locked package. If its name is locked in several versions, the dependency has the version."""
     version = dependency.get("version")
     return next(
         package
@@ -89,7 +89,7 @@ def _package(packages: list[dict[str, Any]], dependency: dict[str, Any]) -> dict
 
 
 def locked_version(name: str) -> str:
-    """The version of a package that is locked once."""
+    """Return the locked version of a package that has only one."""
     packages = tomllib.loads((CHECKOUT / "uv.lock").read_text())["package"]
     (version,) = {package["version"] for package in packages if package["name"] == name}
     return str(version)

@@ -1,4 +1,4 @@
-"""The project's own Python modules, parsed."""
+"""The Python modules of this repository, parsed."""
 
 import ast
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SERVICES = ("notifications", "orders", "users")
 
 @dataclass(frozen=True)
 class Module:
-    """One file."""
+    """A Python file."""
 
     path: Path
 
@@ -27,11 +27,11 @@ class Module:
 
     @property
     def name(self) -> str:
-        """How it is imported."""
+        """The name by which the module is imported."""
         return ".".join(self.path.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__")
 
     def imports(self) -> Iterator[tuple[str, str | None]]:
-        """Every import as (module, name in it): `import a.b` is ("a.b", None)."""
+        """Yield every import as (module, imported name); `import a.b` is ("a.b", None)."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from ((alias.name, None) for alias in node.names)
@@ -41,5 +41,5 @@ class Module:
 
 @cache
 def modules_under(*packages: str) -> tuple[Module, ...]:
-    """Every module in these folders of the checkout, by path."""
+    """Return every module in these folders of the checkout, sorted by path."""
     return tuple(Module(path) for package in packages for path in sorted((CHECKOUT / package).rglob("*.py")))

@@ -1,4 +1,4 @@
-"""deploy/compose.yaml fits the services, the images and itself. No Docker engine is needed to see that."""
+"""deploy/compose.yaml is consistent with the services, the images and itself. Needs no Docker engine."""
 
 import re
 from importlib import import_module
@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.local.kafka_jars import KAFKA_VERSION
+from deploy.local.mailbox import MAX_MESSAGES
 from shared.settings import ServiceSettings
 from tests.architecture.composed import COMPOSE_FILE, SECRET, composed, containers
 from tests.architecture.dockerfile import copied_for
@@ -18,17 +19,17 @@ RUNNING = {name for name, container in containers().items() if container["restar
 TASKS = set(containers()) - RUNNING
 
 
-def test_the_whole_system_is_there() -> None:
+def test_every_part_of_the_system_has_a_container() -> None:
     assert {*SERVICES, "gateway", "postgres", "valkey", "kafka", "mailpit"} == RUNNING
     assert {f"{service}-migrate" for service in SERVICES} <= TASKS
 
 
-def test_everything_that_keeps_running_has_a_health_check() -> None:
+def test_each_container_that_keeps_running_has_a_health_check() -> None:
     assert {name for name in RUNNING if not containers()[name].get("healthcheck", {}).get("test")} == set()
 
 
-def test_what_is_waited_for_can_come_to_be() -> None:
-    """Healthy: what runs and has a check. Completed: what ends by itself."""
+def test_each_condition_of_a_dependency_can_become_true() -> None:
+    """Only a container that keeps running becomes healthy, and only a task completes."""
     reachable = {"service_healthy": RUNNING, "service_completed_successfully": TASKS}
     wrong = [
         (name, dependency)
@@ -39,10 +40,10 @@ def test_what_is_waited_for_can_come_to_be() -> None:
     assert wrong == []
 
 
-def test_every_task_is_waited_for() -> None:
-    """`up --wait` takes the end of a task for a failure unless something that runs depends on it."""
-    awaited = {name for container in containers().values() for name in container.get("depends_on", {})}
-    assert {task for task in TASKS if task not in awaited} == set()
+def test_another_container_depends_on_each_task() -> None:
+    """Otherwise `up --wait` treats the end of the task as a failure."""
+    dependencies = {name for container in containers().values() for name in container.get("depends_on", {})}
+    assert {task for task in TASKS if task not in dependencies} == set()
 
 
 def test_a_service_starts_after_its_database_is_migrated() -> None:
@@ -69,7 +70,7 @@ def test_a_container_gives_its_service_every_setting_it_needs_and_no_other(
     assert urlsplit(settings.database_url).path == f"/{service}"
 
 
-def test_addresses_name_a_container_and_the_port_it_listens_on() -> None:
+def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
     ports = {service: _environment(service)[f"{service.upper()}_HTTP_PORT"] for service in SERVICES}
     listening = {f"{name}:{port}" for name, port in {**ports, "postgres": 5432, "valkey": 6379}.items()}
     listening |= {"kafka:9092", "mailpit:1025"}
@@ -84,12 +85,12 @@ def test_addresses_name_a_container_and_the_port_it_listens_on() -> None:
     assert named == listening
 
 
-def test_only_the_gateway_and_the_page_of_mails_are_published_and_only_on_this_machine() -> None:
+def test_only_the_gateway_and_the_mail_page_are_published_and_only_on_loopback() -> None:
     published = {name: container["ports"] for name, container in containers().items() if "ports" in container}
     assert published == {"gateway": ["127.0.0.1:8080:8080"], "mailpit": ["127.0.0.1:8025:8025"]}
 
 
-def test_the_databases_are_out_of_reach_of_the_gateway_and_of_the_outside() -> None:
+def test_neither_the_gateway_nor_the_outside_can_reach_the_databases() -> None:
     assert composed()["networks"]["parts"] == {"internal": True}
     assert containers()["gateway"]["networks"] == ["edge"]
     assert {name: containers()[name]["networks"] for name in ("postgres", "valkey", "kafka")} == {
@@ -97,7 +98,7 @@ def test_the_databases_are_out_of_reach_of_the_gateway_and_of_the_outside() -> N
     }
 
 
-def test_the_gateway_reads_the_same_routes_as_everywhere_and_gets_their_variables() -> None:
+def test_the_gateway_reads_the_shared_routes_and_gets_their_variables() -> None:
     gateway = containers()["gateway"]
     routes = (CHECKOUT / "deploy" / "gateway" / "dynamic.yaml").read_text()
     used = set(re.findall(r'env "(\w+)"', routes))
@@ -106,7 +107,7 @@ def test_the_gateway_reads_the_same_routes_as_everywhere_and_gets_their_variable
     assert used == gateway["environment"].keys()
 
 
-def test_everything_that_is_mounted_exists() -> None:
+def test_each_mounted_file_and_volume_exists() -> None:
     missing, undeclared = [], []
     for name, container in containers().items():
         for source in (volume.partition(":")[0] for volume in container.get("volumes", [])):
@@ -117,7 +118,20 @@ def test_everything_that_is_mounted_exists() -> None:
     assert (missing, undeclared) == ([], [])
 
 
-def test_secrets_come_from_a_file_that_is_not_in_the_repository() -> None:
+def test_data_are_in_volumes_that_outlive_their_container() -> None:
+    kept = {name: containers()[name]["volumes"][0] for name in ("postgres", "valkey", "kafka", "mailpit")}
+
+    assert kept == {
+        "postgres": "postgres:/var/lib/postgresql",
+        "valkey": "valkey:/data",
+        "kafka": "kafka:/var/lib/kafka/data",
+        "mailpit": "mailpit:/data",
+    }
+    assert _environment("kafka")["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
+    assert _environment("mailpit") == {"MP_DATABASE": "/data/mailpit.db", "MP_MAX_MESSAGES": str(MAX_MESSAGES)}
+
+
+def test_secrets_come_from_a_file_that_git_ignores() -> None:
     text = COMPOSE_FILE.read_text()
     values = re.findall(r"^\s*\w*PASSWORD\w*: (.*)$", text, flags=re.MULTILINE)
 
@@ -127,7 +141,7 @@ def test_secrets_come_from_a_file_that_is_not_in_the_repository() -> None:
     assert ".env" in (CHECKOUT / ".gitignore").read_text().split()
 
 
-def test_our_own_containers_have_no_more_rights_than_they_need() -> None:
+def test_our_own_containers_run_without_privileges() -> None:
     own = {name: container for name, container in containers().items() if "build" in container}
     rights = {name: (own[name]["read_only"], own[name]["cap_drop"], own[name]["security_opt"]) for name in own}
 
@@ -163,9 +177,9 @@ def _first(count: int, version: str) -> str:
     return ".".join(version.split(".")[:count])
 
 
-def test_the_probe_finds_the_port_it_is_to_ask() -> None:
-    """deploy/probe.py builds the variable's name from the SERVICE that the image was built for."""
-    asked = {" ".join(containers()[service]["healthcheck"]["test"]) for service in SERVICES}
+def test_each_service_uses_the_probe_of_its_image() -> None:
+    """The command names no port: deploy/probe.py finds it with the SERVICE for which the image was built."""
+    commands = {" ".join(containers()[service]["healthcheck"]["test"]) for service in SERVICES}
 
-    assert asked == {"CMD python -IS /app/probe.py ready"}
+    assert commands == {"CMD python -IS /app/probe.py ready"}
     assert "probe.py" in {copied.target for copied in copied_for("users")}

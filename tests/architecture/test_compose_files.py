@@ -1,4 +1,4 @@
-"""What compose mounts and needs, at work: databases, secrets, signing keys, tasks."""
+"""The scripts of deploy/compose.yaml work: databases, passwords, signing keys, tasks."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from tests.harness.server_host import local_process
 CREATE_DATABASES = COMPOSE_FILE.parent / "compose" / "create-databases.sh"
 
 
-async def test_each_role_gets_its_own_database_and_is_refused_by_the_others(tmp_path: Path) -> None:
+async def test_each_role_can_access_its_own_database_only(tmp_path: Path) -> None:
     async with local_process("postgres", tmp_path / "postgres") as url:
         at = urlsplit(url)
         environment = {
@@ -60,7 +60,7 @@ def test_secrets_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path
     assert [value for value in values.values() if not re.fullmatch(r"[\w-]{32}", value)] == []
 
 
-def test_the_users_service_takes_the_signing_keys_that_are_made_for_it(tmp_path: Path) -> None:
+def test_the_users_service_can_load_the_signing_keys(tmp_path: Path) -> None:
     file = tmp_path / "signing-keys.json"
 
     assert write_signing_keys(file)
@@ -72,8 +72,8 @@ def test_the_users_service_takes_the_signing_keys_that_are_made_for_it(tmp_path:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_the_catalogue_can_be_written_in_the_image_of_orders(tmp_path: Path) -> None:
-    """With what compose mounts there, and nothing else of the checkout."""
+def test_the_orders_image_can_print_the_catalogue(tmp_path: Path) -> None:
+    """The image gets only what compose mounts into it, and nothing else of the checkout."""
     copy_into(tmp_path, "orders")
     mounted = [volume.split(":") for volume in containers()["catalogue"]["volumes"] if volume.startswith(".")]
     (tmp_path / "deploy").mkdir()
@@ -87,7 +87,7 @@ def test_the_catalogue_can_be_written_in_the_image_of_orders(tmp_path: Path) -> 
     assert result.stdout.count(b'"sku"') > 1_000
 
 
-def test_the_tasks_that_are_shell_scripts_are_valid_ones() -> None:
+def test_the_shell_scripts_of_tasks_have_valid_syntax() -> None:
     scripts = {
         name: each["entrypoint"][2] for name, each in containers().items() if each.get("entrypoint", [""])[0] == "sh"
     }
@@ -100,7 +100,7 @@ def test_the_tasks_that_are_shell_scripts_are_valid_ones() -> None:
 
 
 def _password_of(role: str) -> str:
-    """As bad as a password can be."""
+    """Return a password with every character that SQL treats specially."""
     return f'it\'s; "{role}"'
 
 

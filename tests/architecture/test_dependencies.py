@@ -1,4 +1,4 @@
-"""Each service's group of packages is enough for it, and no more than it needs."""
+"""The dependency group of each service has every package that the service needs, and no other."""
 
 import sys
 from importlib.metadata import packages_distributions

@@ -1,4 +1,4 @@
-"""The image of a service: what is in it, what is not, and that it starts from that."""
+"""The image of a service contains what the service needs to start, and nothing else."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.architecture.source import CHECKOUT, SERVICES
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_everything_that_is_copied_exists_and_is_sent_to_the_builder(service: str) -> None:
+def test_each_copied_path_exists_and_is_sent_to_the_builder(service: str) -> None:
     sources = [copied.source for copied in copied_for(service)]
 
     assert [source for source in sources if not (CHECKOUT / source).exists()] == []
@@ -25,8 +25,8 @@ def test_everything_that_is_copied_exists_and_is_sent_to_the_builder(service: st
 
 
 def test_secrets_and_data_are_not_sent_to_the_builder() -> None:
-    kept = [".env", "deploy/.env", ".local/secrets/signing-keys.json", ".git/config", "tests/conftest.py"]
-    assert [source for source in kept if is_sent_to_builder(source)] == []
+    paths = [".env", "deploy/.env", ".local/secrets/signing-keys.json", ".git/config", "tests/conftest.py"]
+    assert [path for path in paths if is_sent_to_builder(path)] == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -39,7 +39,7 @@ def test_an_image_holds_one_service_only(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_starts_from_what_its_image_holds_and_asks_for_its_settings(service: str, tmp_path: Path) -> None:
+def test_a_service_can_be_imported_in_its_image_and_reports_missing_settings(service: str, tmp_path: Path) -> None:
     copy_into(tmp_path, service)
 
     result = subprocess.run(
@@ -56,7 +56,7 @@ def test_a_service_starts_from_what_its_image_holds_and_asks_for_its_settings(se
     assert "Traceback" not in result.stderr
 
 
-def test_the_image_runs_as_nobody_in_particular_and_is_stopped_by_sigterm() -> None:
+def test_the_image_runs_as_a_numeric_user_and_is_stopped_by_sigterm() -> None:
     last = {instruction.name: instruction.arguments for instruction in stages()[-1]}
 
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", last["USER"])
@@ -65,7 +65,7 @@ def test_the_image_runs_as_nobody_in_particular_and_is_stopped_by_sigterm() -> N
     assert "exec python" in last["ENTRYPOINT"]
 
 
-def test_the_image_is_left_without_the_tools_that_built_it() -> None:
+def test_the_image_does_not_contain_the_tools_that_build_it() -> None:
     last = stages()[-1]
     assert [instruction for instruction in last if re.search(r"\b(pip|uv|apt-get)\b", instruction.arguments)] == []
 
@@ -82,13 +82,13 @@ def test_the_image_and_the_makefile_pin_one_uv() -> None:
 
 
 @pytest.mark.parametrize(("answer", "exit_status"), [(200, 0), (503, 1)])
-def test_the_probe_tells_what_the_service_answers(answer: int, exit_status: int) -> None:
+def test_the_probe_reports_the_health_of_the_service(answer: int, exit_status: int) -> None:
     with _answering(lambda path: answer if path == "/health/ready" else 404) as port:
         assert _probe(port, "ready") == exit_status
         assert _probe(port, "live") == 1
 
 
-def test_the_probe_fails_where_nothing_answers() -> None:
+def test_the_probe_fails_if_nothing_listens() -> None:
     with _answering(lambda _: 200) as port:
         pass
     assert _probe(port, "live") == 1
@@ -106,8 +106,8 @@ def _answering(status_of: Callable[[str], int]) -> Iterator[int]:
             self.send_response(status_of(self.path))
             self.end_headers()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has
-            """Say nothing."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+            """Print nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

@@ -1,4 +1,4 @@
-"""What every file looks like: short, named for what it is, introduced by a line, at home on any machine."""
+"""Every file is short, has a meaningful name and a docstring, and works on any machine."""
 
 import ast
 import re
@@ -8,10 +8,10 @@ from tests.architecture.source import CHECKOUT, PACKAGES, modules_under
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50
-NO_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
-# A list of tables, with nothing to follow from one line to the next.
+VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}
+# A list of tables. Its length makes it no harder to read.
 DECLARATIONS = {"shared.messaging.storage.tables.add_messaging_tables"}
-# Written so that this file itself has none.
+# The expression does not match itself.
 MACHINE_PATH = re.compile(r"/(?:work|home|Users|root)/[\w.]+")
 
 MODULES = modules_under(*PACKAGES)
@@ -33,8 +33,8 @@ def test_no_function_is_longer_than_50_lines() -> None:
     assert {name: length for name, length in too_long.items() if name not in DECLARATIONS} == {}
 
 
-def test_no_module_is_named_for_being_anything() -> None:
-    assert [module.name for module in MODULES if NO_NAMES & set(module.name.split("."))] == []
+def test_no_module_has_a_vague_name() -> None:
+    assert [module.name for module in MODULES if VAGUE_NAMES & set(module.name.split("."))] == []
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
@@ -43,14 +43,14 @@ def test_every_folder_with_modules_is_a_package() -> None:
     assert missing == []
 
 
-def test_every_module_says_in_its_first_line_what_it_is_for() -> None:
-    # An empty __init__.py has nothing to introduce.
-    written = [module for module in MODULES if module.text]
-    said = {module.name: (ast.get_docstring(module.tree) or "").partition("\n")[0] for module in written}
-    assert [name for name, line in said.items() if not line] == []
+def test_every_module_has_a_docstring() -> None:
+    # An empty __init__.py needs none.
+    modules = [module for module in MODULES if module.text]
+    first_lines = {module.name: (ast.get_docstring(module.tree) or "").partition("\n")[0] for module in modules}
+    assert [name for name, line in first_lines.items() if not line] == []
 
 
-def test_nothing_depends_on_where_one_machine_keeps_its_files() -> None:
+def test_no_file_has_a_path_of_one_machine() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
         cwd=CHECKOUT,
@@ -75,7 +75,7 @@ def test_the_lock_names_one_index_only() -> None:
 
 
 def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Its lines from `def` on; a function inside of it counts for itself."""
+    """Return the number of lines from `def` on, without the lines of nested functions."""
     inner = [
         node
         for statement in function.body
@@ -91,5 +91,5 @@ def _lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> range:
 
 
 def _is_migration(parts: tuple[str, ...]) -> bool:
-    """Alembic loads them by path; their names start with a number."""
+    """Return whether the path is of a migration. Alembic loads those by path, so their folder is no package."""
     return "services" in parts and parts[-2] == "migrations"

@@ -114,7 +114,7 @@ class Run:
                     self.screen.error(f"{name}\n{traceback.format_exc()}")
 
     async def _measure(self, name: str, fixtures: Sequence[Fixtures]) -> None:
-        """Alternate the rounds with empty and full tables: the machine's speed changes within minutes."""
+        """Run the rounds with empty and full tables in turn: the machine's speed changes within minutes."""
         found: dict[int, list[list[Measurement]]] = {one.rows: [] for one in fixtures}
         async with AsyncExitStack() as stack:
             benchmarks: dict[int, Benchmark] = {}

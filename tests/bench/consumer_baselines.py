@@ -1,4 +1,4 @@
-"""What the consumer is compared with: a bare loop without an inbox, and a handler with a transaction a message."""
+"""The baselines of the consumer: a bare loop without an inbox, and a handler with a transaction a message."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -29,7 +29,7 @@ SECONDS = 10
 WARM_UP_SECONDS = 2
 """Not counted: connections are opened, and a relay takes the lease."""
 MAX_MISSED_SHARE = 0.02
-"""With more events missing from the rate, the delay would be that of a lower load."""
+"""The share of events that may be missing: with more, the delay would be that of a lower load."""
 POOL_SIZE = 10
 MAX_MS = (5.0, 25.0)
 DRAIN_TIMEOUT_SECONDS = 10.0

@@ -1,4 +1,4 @@
-"""What every benchmark is given: servers as they run in production, databases with or without rows, and topics."""
+"""The fixtures of every benchmark: servers as they run in production, databases with or without rows, and topics."""
 
 import asyncio
 import logging

@@ -16,7 +16,7 @@ class Measurement:
     unit: str
     higher_is_better: bool = False
     baseline: str | None = None
-    """What the value is compared with, in the same rounds."""
+    """The name of the value to compare with, measured in the same rounds."""
     baseline_values: tuple[float, ...] = ()
     baseline_uses_tables: bool = False
     """Whether rows in the tables slow the baseline down too."""

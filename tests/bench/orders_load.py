@@ -14,7 +14,7 @@ import httpx2
 from deploy.demo.accounts import Account, sign_up, signed_in_admin
 from deploy.demo.client import Client
 from deploy.demo.invariants import connected
-from deploy.demo.running import RunningSystem
+from deploy.demo.system import RunningSystem
 from tests.bench.arrivals import arrival_times, start_each_at
 
 CUSTOMERS = 48
@@ -104,7 +104,7 @@ async def _customers(client: Client, system: RunningSystem) -> list[Account]:
         {f"bench-{number}": "United Kingdom" for number in range(CUSTOMERS)},
         admin=await signed_in_admin(client, password=system.admin_password),
         run=secrets.token_hex(4),
-        little_credit_cents=AMPLE_CREDIT_CENTS,
+        low_credit_limit_cents=AMPLE_CREDIT_CENTS,
         concurrency=4,
         advance=lambda: None,
     )

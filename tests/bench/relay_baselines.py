@@ -1,4 +1,4 @@
-"""What the relay is compared with: a producer without an outbox, and another outbox, both configured to be fast."""
+"""The baselines of the relay: a producer without an outbox, and another outbox, both configured to be fast."""
 
 import json
 import time

@@ -25,7 +25,7 @@ CLIENTS = (8, 16)
 WARM_UP_SECONDS = 5.0
 CAPACITY_SECONDS = 15.0
 SHARES_SECONDS = {0.25: 90.0, 0.75: 40.0}
-"""How long orders arrive at each share of the capacity: at least 700 orders, so that the p99 is not one of them."""
+"""The time for which orders arrive at each share of the capacity: for fewer than 700, the p99 would be one of them."""
 SETTLE_TIMEOUT_SECONDS = 60.0
 SERVICE_SETTINGS = {"RATE_LIMIT": "100000/minute"}
 ACCESS_TOKEN_MINUTES = "60"

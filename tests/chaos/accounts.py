@@ -62,7 +62,7 @@ class AmountRejected(Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What the writers and the consumers of a campaign do. Shares are fractions of the operations."""
+    """The work of a campaign's writers and consumers. Shares are fractions of the operations."""
 
     name: str
     accounts: int = 40
@@ -77,7 +77,7 @@ class Workload:
     interval_seconds: float = 0.01
     """A writer's delay between two operations; a shorter one makes more events."""
     handler_seconds: float = 0.0
-    """How long the handler takes for each event."""
+    """The time that the handler takes for each event."""
 
 
 WORKLOADS = {

@@ -31,9 +31,9 @@ class CampaignResult:
     workload: str
     findings: Sequence[Finding]
     faults: Counter[str] = field(default_factory=Counter)
-    """How often each fault was injected."""
+    """The count of each fault that was injected."""
     effects: Counter[str] = field(default_factory=Counter)
-    """What the faults caused, such as restarted workers."""
+    """The counts of what the faults caused, such as restarted workers."""
     events: int = 0
     applied: int = 0
     dead_letters: int = 0

@@ -1,4 +1,4 @@
-"""Where a campaign or a test runs: two databases, the topics of one prefix, and a folder."""
+"""The environment of a campaign or a test: two databases, the topics of one prefix, and a folder."""
 
 from dataclasses import dataclass
 from pathlib import Path

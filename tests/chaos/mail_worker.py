@@ -15,7 +15,7 @@ from tests.chaos.forked_process import set_up_process
 
 @dataclass(frozen=True, kw_only=True)
 class MailPlan:
-    """Where a mail worker finds its database and its mail server."""
+    """The database and the mail server of a mail worker."""
 
     database_url: str
     smtp_url: str

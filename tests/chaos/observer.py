@@ -18,7 +18,7 @@ from tests.harness.kafka_topics import read_topic
 
 POLL_SECONDS = 0.25
 LATE_SECONDS = 120.0
-"""After the deadline, wait this much longer: otherwise late events would look like lost ones."""
+"""The additional wait after the deadline: without it, late events would look like lost ones."""
 
 
 async def observe(environment: Environment, *, within_seconds: float = 60) -> ObservedState:

@@ -22,7 +22,7 @@ class Occurrence:
     sequence: int | None
     event_id: UUID | None
     reason: str = ""
-    """Why it became a dead letter."""
+    """The reason of a dead letter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class ObservedState:
 
     @property
     def duplicates(self) -> int:
-        """How many records repeat an event; the consumer must ignore them."""
+        """The number of records that repeat an event; the consumer must ignore them."""
         ids = [record.event_id for record in self.records if record.event_id is not None]
         return len(ids) - len(set(ids))
 

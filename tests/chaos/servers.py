@@ -24,7 +24,7 @@ class LeaderWatch:
     _leaders: dict[tuple[str, int], int] = field(default_factory=dict)
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Count until cancelled."""
         while True:
             with suppress(KafkaError, OSError):
                 async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers) as consumer:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import asyncpg
 
-from deploy.demo.running import RunningSystem
+from deploy.demo.system import RunningSystem
 from deploy.local.credentials import ensure_credentials
 from deploy.local.screen import Screen
 from deploy.local.services import Services

@@ -10,9 +10,9 @@ from typing import Any
 from deploy.demo.accounts import Account
 from deploy.demo.catalogue import products_of
 from deploy.demo.client import Answer, Client, open_client
-from deploy.demo.data import Invoice, invoices_of, read_lines
+from deploy.demo.invoices import Invoice, invoices_of, read_lines
 from deploy.demo.report import Results
-from deploy.demo.run import Choices, _Run
+from deploy.demo.run import DemoRun, Options
 from deploy.local.credentials import SERVICES
 from tests.chaos.campaign import CampaignResult
 from tests.chaos.injector import Fault, Injector
@@ -50,12 +50,12 @@ class PacedClient(Client):
 
 
 @dataclass(frozen=True)
-class _RunUnderFaults(_Run):
+class RunUnderFaults(DemoRun):
     """A run of the demo with faults while its orders are placed."""
 
     injector: Injector[SystemUnderTest] = field(kw_only=True)
 
-    async def _shop(
+    async def place_orders(
         self,
         invoices: Sequence[Invoice],
         *,
@@ -65,7 +65,7 @@ class _RunUnderFaults(_Run):
     ) -> None:
         system = self.injector.target
         self.injector.start()
-        await super()._shop(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
+        await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
         await self.injector.stop()
         system.database_proxy.disarm()
         system.mail_proxy.disarm()
@@ -120,10 +120,10 @@ def _effects(system: SystemUnderTest) -> Counter[str]:
 
 async def _run_demo(system: SystemUnderTest, injector: Injector[SystemUnderTest], *, invoices: int) -> Results:
     """Run the demo with consecutive invoices of its data; the seed chooses the first one."""
-    choices = Choices(
+    options = Options(
         invoices=invoices,
         concurrency=CONCURRENCY,
-        little_credit_cents=LOW_CREDIT_CENTS,
+        low_credit_limit_cents=LOW_CREDIT_CENTS,
         settle_seconds=SETTLE_TIMEOUT_SECONDS,
         kill=None,
     )
@@ -133,7 +133,7 @@ async def _run_demo(system: SystemUnderTest, injector: Injector[SystemUnderTest]
     restarts_before = system.running.restarts()
     async with open_client(system.running.gateway_url) as client:
         paced = PacedClient(client._http)
-        run = _RunUnderFaults(choices, system.running, system.screen, paced, restarts_before, injector=injector)
+        run = RunUnderFaults(options, system.running, system.screen, paced, restarts_before, injector=injector)
         return await run.carry_out(
             all_invoices[first : first + invoices],
             stock_codes={product["sku"] for product in products_of(lines)},

@@ -17,7 +17,7 @@ KILLED_AT = {
     "offsets_before_commit": ("consumer.handled=kill@3", ALL_APPLIED),
     "no_inbox": ("consumer.db_committed=kill@3", APPLIED_ONCE),
 }
-"""Where each mutant is killed, and the invariant that it violates then."""
+"""The failpoint at which each mutant is killed, and the invariant that it violates then."""
 
 
 @pytest.mark.parametrize("mutant", KILLED_AT)

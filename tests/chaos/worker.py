@@ -47,7 +47,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a worker does, and where."""
+    """The work of a worker, and its environment."""
 
     name: str
     roles: frozenset[str]
@@ -56,7 +56,7 @@ class Plan:
     environment: Environment
     workload: Workload
     operations: int | None = None
-    """How many operations the writer carries out; None: until it is stopped."""
+    """The number of operations that the writer carries out; None: until it is stopped."""
     failpoints: str = ""
     mutant: str | None = None
     lease_duration: timedelta = LEASE_DURATION

@@ -1,1 +1,1 @@
-"""What others build on: events, access and the HTTP API, checked against the documents that promise them."""
+"""Contract tests: events, access control and the HTTP API, compared with the documents that describe them."""

@@ -1,6 +1,6 @@
-"""`python -m tests.contracts`: bring the events' schemas and the generated parts of docs/ up to date.
+"""`python -m tests.contracts`: regenerate the schemas of events and the generated parts of docs/.
 
-`python -m tests.contracts release` also declares the schemas released: from then on they may only grow.
+`python -m tests.contracts release` also marks the schemas as released: from then on they may only grow.
 """
 
 import sys
@@ -13,21 +13,21 @@ from tests.contracts.documents import generated, with_section
 
 
 def update() -> None:
-    """Write what the code says."""
-    schemas.write(schemas.of_the_code(), schemas.COMMITTED)
+    """Write the schemas and documents that the code describes."""
+    schemas.write(schemas.current_schemas(), schemas.COMMITTED)
     with tempfile.TemporaryDirectory() as folder:
         for (path, name), content in generated(applications(Path(folder))).items():
             path.write_text(with_section(path.read_text(), name, content))
 
 
 def release() -> None:
-    """Raises: SystemExit when the last release would be broken, or an example is missing."""
-    present = schemas.of_the_code()
-    if broken := schemas.broken_promises(released=schemas.read(schemas.RELEASED), present=present):
-        sys.exit("not released, because readers of the last release would break:\n  " + "\n  ".join(broken))
+    """Copy the schemas to the released ones. Raises: SystemExit if one breaks its release or lacks an example."""
+    current = schemas.current_schemas()
+    if broken := schemas.broken_releases(released=schemas.read(schemas.RELEASED), current=current):
+        sys.exit("Not released, because these changes break consumers of the last release:\n  " + "\n  ".join(broken))
     if outdated := schemas.outdated_examples():
-        sys.exit("not released, because these need a golden example of today:\n  " + "\n  ".join(outdated))
-    schemas.write(present, schemas.RELEASED)
+        sys.exit("Not released, because these types need a golden example:\n  " + "\n  ".join(outdated))
+    schemas.write(current, schemas.RELEASED)
 
 
 if __name__ == "__main__":

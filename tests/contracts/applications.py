@@ -1,4 +1,4 @@
-"""The three services' applications, composed but not started: no server is needed to ask what they offer."""
+"""The applications of the three services, created but not started, so no server is needed."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import services.users.app
 import services.users.settings
 from deploy.compose.signing_keys import write_signing_keys
 
-# Nothing connects before an application is started, so nothing has to answer here.
-NOWHERE = {
+# An application connects when it starts, not before.
+UNUSED = {
     "database_url": "postgresql+asyncpg://nobody:nothing@127.0.0.1:1/nothing",
     "valkey_url": "redis://127.0.0.1:1/0",
     "kafka_bootstrap_servers": "127.0.0.1:1",
@@ -23,14 +23,14 @@ JWKS_URL = "http://127.0.0.1:1/.well-known/jwks.json"
 
 
 def applications(folder: Path) -> dict[str, FastAPI]:
-    """By service; `folder` takes the signing keys."""
+    """Return the application of each service. The signing keys are written to `folder`."""
     keys_file = folder / "signing-keys.json"
     write_signing_keys(keys_file)
     return {
         "notifications": services.notifications.app.create_app(
             services.notifications.settings.Settings.model_validate(
                 {
-                    **NOWHERE,
+                    **UNUSED,
                     "jwks_url": JWKS_URL,
                     "smtp_url": "smtp://127.0.0.1:1",
                     "mail_from": "Orderly <no-reply@orderly.example>",
@@ -39,9 +39,9 @@ def applications(folder: Path) -> dict[str, FastAPI]:
             )
         ),
         "orders": services.orders.app.create_app(
-            services.orders.settings.Settings.model_validate({**NOWHERE, "jwks_url": JWKS_URL})
+            services.orders.settings.Settings.model_validate({**UNUSED, "jwks_url": JWKS_URL})
         ),
         "users": services.users.app.create_app(
-            services.users.settings.Settings.model_validate({**NOWHERE, "signing_keys_file": keys_file})
+            services.users.settings.Settings.model_validate({**UNUSED, "signing_keys_file": keys_file})
         ),
     }

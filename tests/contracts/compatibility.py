@@ -1,6 +1,6 @@
-"""Whether a schema still says what its release said. The one change allowed is a new optional field.
+"""Compatibility of a schema with its release. The only change allowed is a new optional field.
 
-Widening is refused like narrowing: a reader that knows two reasons parks an event with a third.
+A wider type breaks consumers as well: one that knows two reasons cannot read an event with a third.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,17 +9,17 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 ANNOTATIONS = {"$schema", "$id", "$defs", "title", "description", "examples"}
-"""Keywords that change no document's validity."""
+"""Keywords that do not affect which data is valid."""
 
 
-def breaking_changes(released: Schema, present: Schema) -> list[str]:
-    """One line for each; empty when whoever reads or sends by the release is served by the present schema too."""
-    old, new = (_plain(schema, schema.get("$defs", {})) for schema in (released, present))
-    return [*_changed_keywords(old, new, at="the event"), *_changed_examples(released, present)]
+def breaking_changes(released: Schema, current: Schema) -> list[str]:
+    """Describe each change of the current schema that breaks consumers or publishers of the release."""
+    old, new = (_plain(schema, schema.get("$defs", {})) for schema in (released, current))
+    return [*_changed_keywords(old, new, at="the event"), *_changed_examples(released, current)]
 
 
 def _plain(schema: Any, definitions: Schema) -> Any:
-    """Without annotations, and with what it refers to in place: to rename a class changes nothing on the wire."""
+    """Return the schema without annotations and with references resolved: names of classes are not part of it."""
     if isinstance(schema, list):
         return [_plain(each, definitions) for each in schema]
     if not isinstance(schema, Mapping):
@@ -41,7 +41,7 @@ def _changed_keywords(old: Schema, new: Schema, *, at: str) -> Iterator[str]:
         if keyword == "properties":
             yield from _changed_fields(old, new, at=at)
         elif keyword == "required":
-            yield from _changed_presence(old, new, at=at)
+            yield from _changed_required(old, new, at=at)
         elif keyword == "items" and before and after:
             yield from _changed_keywords(before, after, at=f"{at}[]")
         elif before != after:
@@ -57,15 +57,15 @@ def _changed_fields(old: Schema, new: Schema, *, at: str) -> Iterator[str]:
             yield f"{at}.{name}: was removed"
 
 
-def _changed_presence(old: Schema, new: Schema, *, at: str) -> Iterator[str]:
+def _changed_required(old: Schema, new: Schema, *, at: str) -> Iterator[str]:
     before, after = set(old.get("required", ())), set(new.get("required", ()))
-    yield from (f"{at}.{name}: is required now" for name in sorted(after - before))
+    yield from (f"{at}.{name}: is now required" for name in sorted(after - before))
     kept = new.get("properties", {}).keys()
-    yield from (f"{at}.{name}: may be missing now" for name in sorted((before - after) & kept))
+    yield from (f"{at}.{name}: is now optional" for name in sorted((before - after) & kept))
 
 
-def _changed_examples(released: Schema, present: Schema) -> Iterator[str]:
-    before, after = released.get("examples", []), present.get("examples", [])
+def _changed_examples(released: Schema, current: Schema) -> Iterator[str]:
+    before, after = released.get("examples", []), current.get("examples", [])
     for version, example in enumerate(before, start=1):
         if after[version - 1 : version] != [example]:
             yield f"the golden example of version {version} was changed"

@@ -1,4 +1,4 @@
-"""The applications, once per module: composing them takes a while."""
+"""The applications, created once per session: that takes a while."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The parts of docs/ that are generated: each stands between two comments with its name."""
+"""The generated sections of docs/. Each is enclosed by two comments with its name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.contracts.events import event_table
 
 
 def generated(apps: Mapping[str, FastAPI]) -> dict[tuple[Path, str], str]:
-    """(file, name of the section) -> what it must say."""
+    """Return the content of each generated section, by file and name."""
     return {
         (CHECKOUT / "docs" / "architecture.md", "events"): event_table(),
         (CHECKOUT / "docs" / "access.md", "access"): access_table(apps),
@@ -21,13 +21,13 @@ def generated(apps: Mapping[str, FastAPI]) -> dict[tuple[Path, str], str]:
 
 
 def section(text: str, name: str) -> str:
-    """What stands between the comments. Raises: ValueError when they are not there."""
+    """Return the content between the comments. Raises: ValueError if they are missing."""
     start, end = _comments(name)
     return text[text.index(start) + len(start) : text.index(end)].strip()
 
 
 def with_section(text: str, name: str, content: str) -> str:
-    """The text with another content between the comments."""
+    """Return the text with new content between the comments."""
     start, end = _comments(name)
     head, tail = text[: text.index(start)], text[text.index(end) :]
     return f"{head}{start}\n\n{content}\n\n{tail}"

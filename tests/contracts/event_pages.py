@@ -1,4 +1,4 @@
-"""Every event for people: what it says, an example, who sends it and who reads it."""
+"""The event catalogue of docs/events.md: fields, an example, publishers and consumers of every event."""
 
 import json
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from shared.events.contract import Event
 from shared.events.golden import golden_examples
 from shared.events.topics import TOPICS, Topic
 from shared.schema_fields import fields_of
-from tests.contracts.events import CONTRACTS, readers, senders
+from tests.contracts.events import CONTRACTS, OUTSIDE, consumers, publishers
 
 
 def event_pages() -> str:
-    """Markdown: a chapter for each topic, with its events."""
+    """Return Markdown with a section for each topic and its events."""
     return "\n\n".join(part for topic in TOPICS for part in _topic(topic))
 
 
@@ -19,7 +19,7 @@ def _topic(topic: Topic) -> Iterator[str]:
     events = [event for event in CONTRACTS.values() if event.topic == topic.name]
     yield f"## Topic `{topic.name}`"
     yield (
-        f"Key: `{events[0].key_field}`. {topic.partitions} partitions, kept for {topic.retention.days} days. "
+        f"Key: `{events[0].key_field}`. {topic.partitions} partitions, retained for {topic.retention.days} days. "
         f"Schemas: `shared/events/schemas/`."
     )
     for event in events:
@@ -27,14 +27,14 @@ def _topic(topic: Topic) -> Iterator[str]:
 
 
 def _event(event: type[Event]) -> Iterator[str]:
-    read_by = readers()[event.type]
+    consumed_by = ", ".join(consumers()[event.type]) or OUTSIDE
     yield f"### `{event.type}`"
     yield (event.__doc__ or "").strip()
-    yield f"Sent by {', '.join(sorted(senders()[event.type]))}; read by {', '.join(read_by) or 'subscribers outside'}."
+    yield f"Published by {', '.join(sorted(publishers()[event.type]))}; consumed by {consumed_by}."
     schema = event.model_json_schema()
-    rows = ["| field | type | |", "|---|---|---|"]
+    rows = ["| field | type | description |", "|---|---|---|"]
     for field in fields_of(schema, document=schema):
-        notes = [] if field.required else ["May be missing."]
+        notes = [] if field.required else ["Optional."]
         rows.append(f"| `{field.path}` | {field.type} | {' '.join([field.description, *notes]).strip()} |")
     yield "\n".join(rows)
     if examples := golden_examples(event.type):

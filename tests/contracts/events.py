@@ -1,4 +1,4 @@
-"""Who sends which event and who reads it, as the code says."""
+"""The publishers and consumers of every event, read from the code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,33 +12,35 @@ for name in SERVICES:
     import_module(f"shared.events.{name}")
 
 CONTRACTS: Mapping[str, type[Event]] = dict(sorted(EVENT_TYPES.items()))
-"""Every event by its type."""
+"""Every event class by its type."""
+OUTSIDE = "outside subscribers"
+"""The consumers of an event that no service consumes."""
 
 
 @dataclass(frozen=True)
 class Handled:
-    """One line of a service's subscribers."""
+    """A handler of a service, and the event that it handles."""
 
     service: str
     event_class: type[Event]
     handler: str
 
 
-def senders() -> dict[str, set[str]]:
-    """Event type -> services that record it: they import its class and `record` into one module."""
-    sent: dict[str, set[str]] = {event_type: set() for event_type in CONTRACTS}
+def publishers() -> dict[str, set[str]]:
+    """Return the services that publish each event type: a module of theirs imports its class and `record`."""
+    found: dict[str, set[str]] = {event_type: set() for event_type in CONTRACTS}
     types = {(event.__module__, event.__name__): event_type for event_type, event in CONTRACTS.items()}
     for service in SERVICES:
         for module in modules_under(f"services/{service}"):
             imports = set(module.imports())
             if ("shared.messaging.outbox.outbox", "record") in imports:
                 for imported in imports & types.keys():
-                    sent[types[imported]].add(service)  # type: ignore[index]  # keys of `types` have a name
-    return sent
+                    found[types[imported]].add(service)  # type: ignore[index]  # keys of `types` have a name
+    return found
 
 
 def subscriptions() -> dict[str, list[Subscription]]:
-    """Service -> its subscriptions."""
+    """Return the subscriptions of each service."""
     return {
         service: [
             value
@@ -50,10 +52,10 @@ def subscriptions() -> dict[str, list[Subscription]]:
 
 
 def handled() -> list[Handled]:
-    """Every handler of every service."""
+    """Return every handler of every service."""
     found = []
-    for service, its_subscriptions in subscriptions().items():
-        for subscription in its_subscriptions:
+    for service, service_subscriptions in subscriptions().items():
+        for subscription in service_subscriptions:
             for event_class in subscription.event_types:
                 handling = subscription.handling_of(event_class.type)
                 if handling is not None:
@@ -61,21 +63,21 @@ def handled() -> list[Handled]:
     return found
 
 
-def readers() -> dict[str, list[str]]:
-    """Event type -> "service: `handler`" of each that reads it."""
+def consumers() -> dict[str, list[str]]:
+    """Return the consumers of each event type, as "service: `handler`"."""
     found: dict[str, list[str]] = {event_type: [] for event_type in CONTRACTS}
-    for line in handled():
-        found[line.event_class.type].append(f"{line.service}: `{line.handler}`")
+    for each in handled():
+        found[each.event_class.type].append(f"{each.service}: `{each.handler}`")
     return found
 
 
 def event_table() -> str:
-    """Markdown: event x sender x readers."""
-    sent, read_by = senders(), readers()
-    rows = ["| event | topic | key | sent by | read by |", "|---|---|---|---|---|"]
+    """Return a Markdown table of all events."""
+    published_by, consumed_by = publishers(), consumers()
+    rows = ["| event | topic | key | published by | consumed by |", "|---|---|---|---|---|"]
     for event_type, event in sorted(CONTRACTS.items(), key=lambda item: (item[1].__module__, item[1].topic, item[0])):
         rows.append(
-            f"| `{event_type}` | {event.topic} | {event.key_field} | {', '.join(sorted(sent[event_type]))} "
-            f"| {'<br>'.join(read_by[event_type]) or 'subscribers outside'} |"
+            f"| `{event_type}` | {event.topic} | {event.key_field} | {', '.join(sorted(published_by[event_type]))} "
+            f"| {'<br>'.join(consumed_by[event_type]) or OUTSIDE} |"
         )
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""The JSON Schemas of the events: as the code says, as they are committed, and as they were released."""
+"""The JSON Schemas of events: the current, the committed and the released ones."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Schemas = Mapping[str, dict[str, Any]]
 
 
 def schema_of(event: type[Event]) -> dict[str, Any]:
-    """Named as `ce_dataschema` names it. Topic and key are part of the promise; the examples are the golden ones."""
+    """Return an event's schema. Topic and key are part of the contract; the examples are the golden examples."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": dataschema_of(event.type),
@@ -30,18 +30,18 @@ def schema_of(event: type[Event]) -> dict[str, Any]:
     }
 
 
-def of_the_code() -> Schemas:
-    """Event type -> its schema."""
+def current_schemas() -> Schemas:
+    """Return the schema of each event type, generated from the code."""
     return {event_type: schema_of(event) for event_type, event in CONTRACTS.items()}
 
 
 def read(folder: Path) -> Schemas:
-    """Event type -> the schema in its file."""
+    """Return the schema of each event type, read from the files in a folder."""
     return {path.name.removesuffix(".json"): json.loads(path.read_text()) for path in sorted(folder.iterdir())}
 
 
 def write(schemas: Schemas, folder: Path) -> None:
-    """One file each; what is no event any more is removed."""
+    """Write one file per event type, and remove those of other types."""
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         if path.name.removesuffix(".json") not in schemas:
@@ -51,20 +51,20 @@ def write(schemas: Schemas, folder: Path) -> None:
 
 
 def outdated_examples() -> list[str]:
-    """The types whose newest golden example is not what is sent today: it has no example, or has grown since."""
-    return [event_type for event_type, event in CONTRACTS.items() if not _shows_today(event)]
+    """Return the event types whose last golden example is missing, or lacks a field of the current version."""
+    return [event_type for event_type, event in CONTRACTS.items() if not _has_current_example(event)]
 
 
-def broken_promises(*, released: Schemas, present: Schemas) -> list[str]:
-    """What was released and is not kept; a new type breaks nothing."""
+def broken_releases(*, released: Schemas, current: Schemas) -> list[str]:
+    """Describe each change that breaks a released schema. New event types break nothing."""
     return [
         f"{event_type}: {change}"
         for event_type, schema in released.items()
-        for change in (breaking_changes(schema, present[event_type]) if event_type in present else ["was removed"])
+        for change in (breaking_changes(schema, current[event_type]) if event_type in current else ["was removed"])
     ]
 
 
-def _shows_today(event: type[Event]) -> bool:
+def _has_current_example(event: type[Event]) -> bool:
     examples = golden_examples(event.type)
     if not examples:
         return False

@@ -1,4 +1,4 @@
-"""The AsyncAPI documents: whole, true to the code, and readable without a network."""
+"""The AsyncAPI documents are complete, match the code, and are served without external resources."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from shared.ids import new_id
 from shared.messaging.envelope import encode_headers
 from shared.schema_fields import fields_of, resolved
 from tests.architecture.source import SERVICES
-from tests.contracts.events import CONTRACTS, handled, senders, subscriptions
+from tests.contracts.events import CONTRACTS, handled, publishers, subscriptions
 
 Document = dict[str, Any]
 PAGES = ("/asyncapi", "/docs")
@@ -26,25 +26,26 @@ PAGES = ("/asyncapi", "/docs")
 def documents() -> dict[str, Document]:
     return {
         service: asyncapi_document(
-            service=service, description="Tested.", subscriptions=subscriptions()[service], topic_prefix="eu."
+            service=service, description="A test.", subscriptions=subscriptions()[service], topic_prefix="eu."
         )
         for service in SERVICES
     }
 
 
-def test_every_event_is_sent_in_one_document_and_once(documents: dict[str, Document]) -> None:
-    sent = [(event, service) for service, document in documents.items() for event in _events(document, "send")]
-    assert sorted(sent) == sorted((event, service) for event, services in senders().items() for service in services)
-    assert sorted(event for event, _ in sent) == sorted(CONTRACTS)
+def test_every_event_is_published_in_exactly_one_document(documents: dict[str, Document]) -> None:
+    published = [(event, service) for service, document in documents.items() for event in _events(document, "send")]
+    expected = [(event, service) for event, services in publishers().items() for service in services]
+    assert sorted(published) == sorted(expected)
+    assert sorted(event for event, _ in published) == sorted(CONTRACTS)
 
 
-def test_every_reader_receives_what_it_has_a_handler_for(documents: dict[str, Document]) -> None:
+def test_every_service_receives_the_events_that_it_handles(documents: dict[str, Document]) -> None:
     received = [(service, event) for service, document in documents.items() for event in _events(document, "receive")]
-    assert sorted(received) == sorted((line.service, line.event_class.type) for line in handled())
+    assert sorted(received) == sorted((each.service, each.event_class.type) for each in handled())
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_reference_leads_somewhere(documents: dict[str, Document], service: str) -> None:
+def test_every_reference_has_a_target(documents: dict[str, Document], service: str) -> None:
     references = list(_references(documents[service]))
     assert references
     for reference in references:
@@ -52,13 +53,13 @@ def test_every_reference_leads_somewhere(documents: dict[str, Document], service
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_message_and_schema_that_is_defined_is_used(documents: dict[str, Document], service: str) -> None:
+def test_every_message_and_schema_is_used(documents: dict[str, Document], service: str) -> None:
     defined = documents[service]["components"]
     names = {f"#/components/{kind}/{name}" for kind, entries in defined.items() for name in entries}
     assert names - set(_references(documents[service])) == set()
 
 
-def test_a_message_has_the_data_headers_and_key_that_are_sent(documents: dict[str, Document]) -> None:
+def test_a_message_describes_the_data_the_headers_and_the_key(documents: dict[str, Document]) -> None:
     for document in documents.values():
         for event_type, message in document["components"]["messages"].items():
             event = CONTRACTS[event_type]
@@ -69,13 +70,13 @@ def test_a_message_has_the_data_headers_and_key_that_are_sent(documents: dict[st
             assert set(message["examples"][-1]["payload"]) == set(event.model_fields)
 
 
-def test_the_headers_are_those_on_the_wire(documents: dict[str, Document]) -> None:
+def test_the_documented_headers_are_the_published_ones(documents: dict[str, Document]) -> None:
     headers = documents["orders"]["components"]["schemas"]["CloudEventHeaders"]
     assert set(headers["properties"]) == _header_names(trace="00-1-2-01")
     assert set(headers["required"]) == _header_names(trace=None)
 
 
-def test_channels_and_groups_carry_the_deployments_names(documents: dict[str, Document]) -> None:
+def test_channels_and_groups_have_the_topic_prefix(documents: dict[str, Document]) -> None:
     orders = documents["orders"]
     topic = next(topic for topic in TOPICS if topic.name == "orders")
     assert orders["channels"]["orders"]["address"] == "eu.orders"
@@ -94,7 +95,7 @@ async def test_the_document_is_served(apps: dict[str, FastAPI], service: str) ->
         document = (await client.get("/asyncapi.json")).json()
 
     assert document["asyncapi"] == "3.0.0"
-    assert set(_events(document, "send")) == {event for event, its in senders().items() if service in its}
+    assert set(_events(document, "send")) == {event for event, services in publishers().items() if service in services}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -110,17 +111,18 @@ async def test_the_page_shows_every_event_field_and_example(apps: dict[str, Fast
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_page_of_documentation_needs_nothing_from_elsewhere(apps: dict[str, FastAPI], path: str) -> None:
+async def test_a_documentation_page_loads_no_external_resource(apps: dict[str, FastAPI], path: str) -> None:
     async with _client(apps["orders"]) as client:
         page = await client.get(path)
         links = _Links()
         links.feed(page.text)
-        answers = {link: (await client.get(f"/{link}")).status_code for link in links.found if not link.startswith("#")}
+        local = [link for link in links.found if not link.startswith("#")]
+        statuses = {link: (await client.get(f"/{link}")).status_code for link in local}
 
     assert page.status_code == 200
     assert not [link for link in links.found if "//" in link]
-    assert answers
-    assert set(answers.values()) == {200}
+    assert statuses
+    assert set(statuses.values()) == {200}
 
 
 async def test_the_api_page_does_not_send_the_document_to_a_validator(apps: dict[str, FastAPI]) -> None:
@@ -132,13 +134,13 @@ async def test_the_api_page_does_not_send_the_document_to_a_validator(apps: dict
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "redoc.standalone.js", "..%2Fcore.py"])
-async def test_no_other_file_of_the_package_is_served(apps: dict[str, FastAPI], name: str) -> None:
+async def test_other_files_of_the_package_are_not_served(apps: dict[str, FastAPI], name: str) -> None:
     async with _client(apps["orders"]) as client:
         assert (await client.get(f"/docs/{name}")).status_code == 404
 
 
 class _Links(HTMLParser):
-    """What a page loads and links to, except data that it brings along."""
+    """Collects the URLs that a page loads or links to, except data URLs."""
 
     def __init__(self) -> None:
         super().__init__()

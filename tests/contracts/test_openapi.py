@@ -1,4 +1,4 @@
-"""The OpenAPI documents are complete: whoever reads them can write a client without asking."""
+"""The OpenAPI documents are complete enough to write a client from."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
 from joserfc.jwk import KeySet, OKPKey
 
 from shared.ids import new_id
@@ -18,7 +19,7 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 Operations = dict[str, dict[str, Any]]
 NEEDS_NO_EXAMPLE = {"const", "enum", "default", "$ref", "allOf"}
-"""Of a property: what already shows its values."""
+"""Keywords of a property that already show its values."""
 NEEDS_NO_DATABASE = {"GET /.well-known/jwks.json"}
 PARAMETER = re.compile(r"{(\w+)}")
 
@@ -31,7 +32,7 @@ def document(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> dict[s
 
 @pytest.fixture
 def operations(document: dict[str, Any]) -> Operations:
-    """Those that the outside can reach. Health and metrics are for those who run the system."""
+    """Return the operations that clients can reach. Health routes are for operators only."""
     return {
         f"{method.upper()} {path}": operation
         for path, methods in document["paths"].items()
@@ -50,25 +51,34 @@ def test_every_route_is_documented(apps: dict[str, FastAPI], service: str) -> No
 
 
 @pytest.mark.parametrize("member", ["summary", "description", "operationId", "tags"])
-def test_every_operation_is_introduced(operations: Operations, member: str) -> None:
+def test_every_operation_is_described(operations: Operations, member: str) -> None:
     assert [name for name, operation in operations.items() if not operation.get(member)] == []
 
 
-def test_every_operation_is_named_for_what_it_does(operations: Operations) -> None:
-    """Not the name FastAPI derives from the path: generated clients have it as a method."""
-    derived = [name for name, operation in operations.items() if operation["operationId"].endswith(_tail(name))]
-    assert derived == []
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_operation_has_the_name_of_its_function(apps: dict[str, FastAPI], service: str) -> None:
+    """The routes under /v1/operations/<service> have the same functions in each service, so theirs get a suffix."""
+    paths = apps[service].openapi()["paths"]
+    named_otherwise = [
+        (expected, operation["operationId"])
+        for route in iter_route_contexts(apps[service].routes)
+        for method, operation in paths.get(route.path, {}).items()
+        if method.upper() in (route.methods or ())
+        and operation["operationId"] != (expected := _operation_id(route, service=service))
+    ]
+    assert named_otherwise == []
 
 
-def test_no_two_operations_of_the_system_have_one_name(apps: dict[str, FastAPI]) -> None:
-    names = [
+def test_operation_ids_are_unique_over_all_services(apps: dict[str, FastAPI]) -> None:
+    """The gateway offers the three services as one API, without their health routes."""
+    operation_ids = [
         operation["operationId"]
         for app in apps.values()
         for path, methods in app.openapi()["paths"].items()
         if not path.startswith("/health")
         for operation in methods.values()
     ]
-    assert sorted(names) == sorted(set(names))
+    assert sorted(operation_ids) == sorted(set(operation_ids))
 
 
 def test_every_error_is_a_problem_with_an_example_of_its_own_status(operations: Operations) -> None:
@@ -85,48 +95,48 @@ def test_every_error_is_a_problem_with_an_example_of_its_own_status(operations: 
     assert wrong == []
 
 
-def test_an_operation_with_a_bearer_token_documents_its_refusals(
+def test_an_operation_that_requires_a_token_documents_401_and_403(
     operations: Operations, apps: dict[str, FastAPI]
 ) -> None:
     access = {route: who for app in apps.values() for route, who in routes_of(app).items()}
-    expected = {name: _refusals(access[name]) for name in operations}
+    expected = {name: _access_statuses(access[name]) for name in operations}
     assert [name for name, statuses in expected.items() if not statuses <= set(operations[name]["responses"])] == []
 
 
-def test_every_operation_on_the_database_documents_that_it_may_be_away(operations: Operations) -> None:
-    silent = {name for name, operation in operations.items() if not _may_lack_its_database(operation)}
-    assert silent <= NEEDS_NO_DATABASE
+def test_every_operation_on_the_database_documents_its_outage(operations: Operations) -> None:
+    undocumented = {name for name, operation in operations.items() if not _documents_database_outage(operation)}
+    assert undocumented <= NEEDS_NO_DATABASE
 
 
-async def test_every_reading_operation_answers_as_documented_while_database_and_cache_are_away(tmp_path: Path) -> None:
+async def test_every_get_operation_responds_as_documented_without_database_and_cache(tmp_path: Path) -> None:
     issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first"})]))
     wrong = []
     for app in applications(tmp_path).values():
         app.state.token_verifier = issuer.verifier()
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as client:
-            for path, operation in _reading(app.openapi()).items():
-                answer = await client.get(PARAMETER.sub(_example, path), headers=issuer.header("admin"))
-                expected = (503, "database_unavailable") if _may_lack_its_database(operation) else (200, None)
-                if (answer.status_code, answer.json().get("code")) != expected:
-                    wrong.append((path, answer.text))
+            for path, operation in _get_operations(app.openapi()).items():
+                response = await client.get(PARAMETER.sub(_example, path), headers=issuer.header("admin"))
+                expected = (503, "database_unavailable") if _documents_database_outage(operation) else (200, None)
+                if (response.status_code, response.json().get("code")) != expected:
+                    wrong.append((path, response.text))
     assert wrong == []
 
 
-def test_every_success_says_what_comes_back(operations: Operations) -> None:
-    silent = [
+def test_every_success_documents_its_body(operations: Operations) -> None:
+    undocumented = [
         (name, status)
         for name, operation in operations.items()
         for status, response in operation["responses"].items()
         if int(status) < 300 and status != "204" and not _schema_of(response)
     ]
-    assert silent == []
+    assert undocumented == []
 
 
 def test_every_body_has_examples(document: dict[str, Any]) -> None:
     lacking = [
         f"{schema_name}.{name}"
         for schema_name, schema in document["components"]["schemas"].items()
-        # A page's items have their own; the report of /health is for those who run the system.
+        # The items of a page have examples; the report of /health is for operators.
         if not schema_name.startswith(("Page_", "Health", "Check")) and not _has_example(schema)
         for name, value in schema.get("properties", {}).items()
         if not _shows_its_values(value)
@@ -134,12 +144,11 @@ def test_every_body_has_examples(document: dict[str, Any]) -> None:
     assert lacking == []
 
 
-def _tail(name: str) -> str:
-    method, path = name.split(" ")
-    return "_".join([*path.replace("{", "").replace("}", "").replace("-", "_").split("/"), method.lower()])
+def _operation_id(route: RouteContext, *, service: str) -> str | None:
+    return f"{route.name}_of_{service}" if str(route.path).startswith("/v1/operations/") else route.name
 
 
-def _reading(document: dict[str, Any]) -> Operations:
+def _get_operations(document: dict[str, Any]) -> Operations:
     paths = document["paths"].items()
     return {path: methods["get"] for path, methods in paths if "get" in methods and not path.startswith("/health")}
 
@@ -148,13 +157,13 @@ def _example(parameter: re.Match[str]) -> str:
     return "17" if parameter[1] == "dead_letter_id" else str(new_id())
 
 
-def _may_lack_its_database(operation: dict[str, Any]) -> bool:
+def _documents_database_outage(operation: dict[str, Any]) -> bool:
     unavailable = operation["responses"].get("503", {"content": {}})
     examples = unavailable["content"].get("application/problem+json", {}).get("examples", {})
     return "database_unavailable" in examples
 
 
-def _refusals(access: str) -> set[str]:
+def _access_statuses(access: str) -> set[str]:
     if access == "public":
         return set()
     return {"401"} if access == "caller" else {"401", "403"}
@@ -169,7 +178,7 @@ def _has_example(schema: dict[str, Any]) -> bool:
 
 
 def _shows_its_values(value: dict[str, Any]) -> bool:
-    """An example, or values that speak for themselves: constants, times, ids, flags, and what is a schema itself."""
+    """Return whether a property has an example, or needs none: constants, times, ids, flags and references."""
     if _has_example(value) or NEEDS_NO_EXAMPLE & value.keys():
         return True
     alternatives = [*_alternatives(value)]

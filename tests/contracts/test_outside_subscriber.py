@@ -1,4 +1,4 @@
-"""docs/examples/outside_subscriber.py does what it says, as a process on a real Kafka."""
+"""docs/examples/outside_subscriber.py applies events once, as a process on a real Kafka."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from shared.messaging.topics import create_topics
 from tests.architecture.source import CHECKOUT
 
 SCRIPT = CHECKOUT / "docs" / "examples" / "outside_subscriber.py"
-FIRST_LINE_TIMEOUT_SECONDS = 60
+LINE_TIMEOUT_SECONDS = 60
 """Starting Python and joining a group take a while on a busy machine."""
 
 Send = Callable[[Event, UUID], Awaitable[None]]
@@ -33,7 +33,7 @@ Send = Callable[[Event, UUID], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Subscriber:
-    """The example's arguments."""
+    """The example, with its arguments."""
 
     servers: str
     database: Path
@@ -41,7 +41,7 @@ class Subscriber:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.StreamReader]:
-        """What it prints, until it is killed: nobody gets to say goodbye."""
+        """Run it and yield its output; kill it at the end, without a clean shutdown."""
         arguments = [str(SCRIPT), self.servers, str(self.database), self.topic]
         process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
         assert process.stdout
@@ -50,14 +50,14 @@ class Subscriber:
         await process.wait()
 
     def applied(self) -> list[str]:
-        """The numbers of the orders that it keeps."""
+        """Return the numbers of the orders that it has stored."""
         with sqlite3.connect(self.database) as database:
             rows = database.execute("SELECT number FROM confirmed ORDER BY rowid").fetchall()
         database.close()
         return [number for (number,) in rows]
 
     async def committed_offset(self) -> int:
-        """Of its group, over all partitions; -1 where nothing was committed."""
+        """Return the highest committed offset of its group over all partitions; -1 if there is none."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
         await admin.start()
         offsets = await admin.list_consumer_group_offsets(f"outside-subscriber.{self.topic}")
@@ -75,7 +75,7 @@ async def subscriber(kafka_bootstrap_servers: str, topic_prefix: str, tmp_path: 
 async def send(subscriber: Subscriber) -> AsyncIterator[Send]:
     async with AIOKafkaProducer(bootstrap_servers=subscriber.servers) as producer:
 
-        async def send_(event: Event, event_id: UUID) -> None:
+        async def send_event(event: Event, event_id: UUID) -> None:
             headers = encode_headers(
                 event_id=event_id,
                 event_type=event.type,
@@ -90,32 +90,30 @@ async def send(subscriber: Subscriber) -> AsyncIterator[Send]:
             value = event.model_dump_json().encode()
             await producer.send_and_wait(subscriber.topic, value, key=event.key.encode(), headers=headers)
 
-        yield send_
+        yield send_event
 
 
 async def test_an_outside_subscriber_applies_each_confirmed_order_once(subscriber: Subscriber, send: Send) -> None:
     repeated = new_id()
-    async with subscriber.running() as printed:
+    async with subscriber.running() as output:
         await send(_confirmed("O-1"), repeated)
         await send(_shipped("O-1"), new_id())
         await send(_confirmed("O-1"), repeated)
         await send(_confirmed("O-2"), new_id())
-        lines = [await _line(printed), await _line(printed)]
+        lines = [await _line(output), await _line(output)]
 
     assert lines == ["O-1 confirmed: 107.10 GBP", "O-2 confirmed: 107.10 GBP"]
     assert subscriber.applied() == ["O-1", "O-2"]
-    assert await subscriber.committed_offset() in {3, 4}, "what came before the last event was committed"
+    assert await subscriber.committed_offset() in {3, 4}, "at least the events before the last one are committed"
 
 
-async def test_an_outside_subscriber_that_was_killed_goes_on_where_it_stopped(
-    subscriber: Subscriber, send: Send
-) -> None:
-    async with subscriber.running() as printed:
+async def test_an_outside_subscriber_resumes_after_it_was_killed(subscriber: Subscriber, send: Send) -> None:
+    async with subscriber.running() as output:
         await send(_confirmed("O-1"), new_id())
-        await _line(printed)
+        await _line(output)
     await send(_confirmed("O-2"), new_id())
-    async with subscriber.running() as printed:
-        line = await _line(printed)
+    async with subscriber.running() as output:
+        line = await _line(output)
 
     assert line == "O-2 confirmed: 107.10 GBP"
     assert subscriber.applied() == ["O-1", "O-2"]
@@ -133,6 +131,6 @@ def _json_of(event_type: str) -> bytes:
     return json.dumps(golden_examples(event_type)[-1]).encode()
 
 
-async def _line(printed: asyncio.StreamReader) -> str:
-    async with asyncio.timeout(FIRST_LINE_TIMEOUT_SECONDS):
-        return (await printed.readline()).decode().strip()
+async def _line(output: asyncio.StreamReader) -> str:
+    async with asyncio.timeout(LINE_TIMEOUT_SECONDS):
+        return (await output.readline()).decode().strip()

@@ -1,4 +1,4 @@
-"""The events keep what they promised: committed schemas, golden examples of every version, and the last release."""
+"""The schemas of events: the committed ones are current, golden examples stay readable, releases are not broken."""
 
 import json
 from copy import deepcopy
@@ -15,23 +15,23 @@ from tests.contracts.events import CONTRACTS
 from tests.contracts.schemas import (
     COMMITTED,
     RELEASED,
-    broken_promises,
-    of_the_code,
+    broken_releases,
+    current_schemas,
     outdated_examples,
     read,
     write,
 )
 
-HOW = "run `python -m tests.contracts`, look at what changed in shared/events/schemas, and commit it"
+HOW_TO_UPDATE = "run `python -m tests.contracts`, review the changes in shared/events/schemas, and commit them"
 
 
 class Line(BaseModel):
-    """Part of the invented event."""
+    """A line of the sample event."""
 
     sku: str
 
 
-class Invented(BaseModel):
+class Sample(BaseModel):
     """An event with a field of every kind."""
 
     order_id: str
@@ -41,22 +41,22 @@ class Invented(BaseModel):
 
 
 RELEASE: dict[str, Any] = {
-    **Invented.model_json_schema(),
+    **Sample.model_json_schema(),
     "x-topic": "orders",
     "x-key": "order_id",
     "examples": [{"order_id": "1"}],
 }
 
 
-def test_the_committed_schemas_are_what_the_code_says() -> None:
-    assert read(COMMITTED) == of_the_code(), HOW
+def test_the_committed_schemas_match_the_code() -> None:
+    assert read(COMMITTED) == current_schemas(), HOW_TO_UPDATE
 
 
-def test_nothing_that_was_released_is_broken() -> None:
-    assert broken_promises(released=read(RELEASED), present=of_the_code()) == []
+def test_no_released_schema_is_broken() -> None:
+    assert broken_releases(released=read(RELEASED), current=current_schemas()) == []
 
 
-def test_no_golden_example_is_of_an_unknown_event() -> None:
+def test_the_golden_examples_cover_exactly_the_events() -> None:
     assert {folder.name for folder in EXAMPLES.iterdir()} == set(CONTRACTS)
 
 
@@ -66,33 +66,33 @@ def test_golden_examples_are_numbered_without_a_gap() -> None:
 
 
 @pytest.mark.parametrize("event_type", CONTRACTS)
-def test_the_golden_examples_of_every_version_are_read_today(event_type: str) -> None:
+def test_golden_examples_of_every_version_can_be_read(event_type: str) -> None:
     for example in golden_examples(event_type):
         CONTRACTS[event_type].model_validate_json(json.dumps(example))
 
 
-def test_the_newest_golden_example_of_every_event_is_what_is_sent_today() -> None:
-    """A new field asks for an example of its own: the next number in shared/events/examples/<type>/."""
+def test_the_last_golden_example_of_every_event_is_current() -> None:
+    """A new field requires a new example: the next number in shared/events/examples/<type>/."""
     assert outdated_examples() == []
 
 
 def test_a_new_optional_field_breaks_nothing() -> None:
-    class Grown(Invented):
+    class Grown(Sample):
         gift_note: str = ""
 
     assert breaking_changes(RELEASE, {**RELEASE, **Grown.model_json_schema()}) == []
 
 
-def test_a_new_optional_field_deep_inside_breaks_nothing() -> None:
-    present = deepcopy(RELEASE)
-    present["$defs"]["Line"]["properties"]["colour"] = {"type": "string"}
-    assert breaking_changes(RELEASE, present) == []
+def test_a_new_optional_nested_field_breaks_nothing() -> None:
+    current = deepcopy(RELEASE)
+    current["$defs"]["Line"]["properties"]["colour"] = {"type": "string"}
+    assert breaking_changes(RELEASE, current) == []
 
 
-def test_words_for_people_and_the_names_of_classes_may_change() -> None:
-    present = json.loads(json.dumps(RELEASE).replace("Line", "OrderLine").replace("An event with", "One with"))
-    assert present != RELEASE
-    assert breaking_changes(RELEASE, present) == []
+def test_descriptions_and_class_names_may_change() -> None:
+    current = json.loads(json.dumps(RELEASE).replace("Line", "OrderLine").replace("An event with", "One with"))
+    assert current != RELEASE
+    assert breaking_changes(RELEASE, current) == []
 
 
 def test_a_new_version_adds_an_example() -> None:
@@ -103,7 +103,7 @@ BREAKS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a removed field": ({"properties": {"amount_cents": None}}, ["the event.amount_cents: was removed"]),
     "a renamed field": (
         {"properties": {"amount_cents": None, "cents": {"type": "integer"}}, "required": ["cents"]},
-        ["the event.amount_cents: was removed", "the event.cents: is required now"],
+        ["the event.amount_cents: was removed", "the event.cents: is now required"],
     ),
     "a retyped field": (
         {"properties": {"amount_cents": {"type": "string"}}},
@@ -111,13 +111,13 @@ BREAKS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a new field that is required": (
         {"properties": {"note": {"type": "string"}}, "required": ["note"]},
-        ["the event.note: is required now"],
+        ["the event.note: is now required"],
     ),
     "a narrowed field": (
         {"properties": {"amount_cents": {"maximum": 10}}},
         ["the event.amount_cents: maximum was None, is 10"],
     ),
-    "a field that can't be null any more": (
+    "a field that must not be null": (
         {"properties": {"reason": {"anyOf": [{"type": "string"}]}}},
         [
             "the event.reason: anyOf was [{'type': 'string'}, {'type': 'null'}], is [{'type': 'string'}]",
@@ -131,7 +131,10 @@ BREAKS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"properties": {"order_id": {"format": "uuid"}}},
         ["the event.order_id: format was None, is uuid"],
     ),
-    "unknown fields refused": ({"additionalProperties": False}, ["the event: additionalProperties was None, is False"]),
+    "rejected unknown fields": (
+        {"additionalProperties": False},
+        ["the event: additionalProperties was None, is False"],
+    ),
     "another topic": ({"x-topic": "users"}, ["the event: x-topic was orders, is users"]),
     "another key": ({"x-key": "reason"}, ["the event: x-key was order_id, is reason"]),
     "a changed example": ({"examples": [{"order_id": "2"}]}, ["the golden example of version 1 was changed"]),
@@ -139,33 +142,33 @@ BREAKS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("change", "said"), BREAKS.values(), ids=BREAKS.keys())
-def test_every_kind_of_break_is_found_and_named(change: dict[str, Any], said: list[str]) -> None:
-    assert breaking_changes(RELEASE, _changed(RELEASE, change)) == said
+@pytest.mark.parametrize(("change", "expected"), BREAKS.values(), ids=BREAKS.keys())
+def test_every_kind_of_breaking_change_is_found(change: dict[str, Any], expected: list[str]) -> None:
+    assert breaking_changes(RELEASE, _changed(RELEASE, change)) == expected
 
 
-def test_a_field_that_may_be_missing_now_breaks_its_readers() -> None:
-    present = {**RELEASE, "required": [name for name in RELEASE["required"] if name != "reason"]}
-    assert breaking_changes(RELEASE, present) == ["the event.reason: may be missing now"]
+def test_a_field_that_becomes_optional_breaks_consumers() -> None:
+    current = {**RELEASE, "required": [name for name in RELEASE["required"] if name != "reason"]}
+    assert breaking_changes(RELEASE, current) == ["the event.reason: is now optional"]
 
 
-def test_one_more_allowed_value_breaks_readers_that_know_the_old_ones() -> None:
+def test_an_additional_enum_value_breaks_consumers() -> None:
     old, new = ({"properties": {"reason": {"enum": values}}} for values in (["a", "b"], ["a", "b", "c"]))
     assert breaking_changes(old, new) == ["the event.reason: enum was ['a', 'b'], is ['a', 'b', 'c']"]
 
 
-def test_a_type_that_is_gone_is_a_break_and_a_new_one_is_none() -> None:
-    assert broken_promises(released={"a.b": RELEASE}, present={"c.d": RELEASE}) == ["a.b: was removed"]
+def test_removing_a_type_breaks_and_adding_one_does_not() -> None:
+    assert broken_releases(released={"a.b": RELEASE}, current={"c.d": RELEASE}) == ["a.b: was removed"]
 
 
-def test_what_is_no_event_any_more_loses_its_file(tmp_path: Path) -> None:
+def test_the_file_of_a_removed_type_is_deleted(tmp_path: Path) -> None:
     write({"a.b": RELEASE, "c.d": RELEASE}, tmp_path)
     write({"c.d": RELEASE}, tmp_path)
     assert read(tmp_path) == {"c.d": RELEASE}
 
 
 def _changed(schema: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    """Merged: None removes a member, and from `required` too; new required names are added."""
+    """Merge a change into a schema. None removes a member, also from `required`; other required names are added."""
     merged = deepcopy(schema)
     for name, value in change.items():
         if name == "required":

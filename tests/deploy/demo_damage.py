@@ -1,4 +1,4 @@
-"""A small system in which everything is in order, as rows, and what may be done to it that must be found."""
+"""The rows of a small, undamaged system, and the damage that the demo's invariants must find in it."""
 
 # ruff: noqa: S608 - the values are constants of this file
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 USER = "0199a6e2-0000-7000-8000-000000000001"
 CONFIRMED, SHIPPED, REJECTED = (f"0199a6e2-0000-7000-8000-00000000001{digit}" for digit in "123")
 
-# One user with an order that is confirmed, one that is shipped and half refunded, and one that was rejected.
-WHOLE = {
+# One user with three orders: one confirmed, one shipped and refunded in part, one rejected.
+UNDAMAGED = {
     "users": f"""
         INSERT INTO user_account (id, email, name, locale, time_zone, roles, status, password_hash,
                                   created_at, updated_at, version)
@@ -51,7 +51,7 @@ WHOLE = {
                      ('order.shipped', 'orders', jsonb_build_object('order_id', '{SHIPPED}')),
                      ('order.refunded', 'orders', jsonb_build_object('order_id', '{SHIPPED}')),
                      ('order.rejected', 'orders', jsonb_build_object('order_id', '{REJECTED}')))
-             told (type, category, data);
+             changes (type, category, data);
         INSERT INTO delivery (id, notification_id, channel, status, sent_at)
         SELECT gen_random_uuid(), id, channel, 'sent', now()
         FROM notification, (VALUES ('email'), ('in_app')) c (channel);
@@ -61,19 +61,20 @@ WHOLE = {
 }
 
 
-def waiting_event(sequence: int) -> str:
+def unsent_event(sequence: int) -> str:
+    """Return SQL that puts an event into the outbox."""
     return f"""
         INSERT INTO outbox (shard, event_id, topic, key, sequence, type, source, dataschema, occurred_at, payload)
         VALUES (0, gen_random_uuid(), 'orders', '{CONFIRMED}', {sequence}, 'order.confirmed', '-', '-', now(), '');
     """
 
 
-_ONE_NOTICE = "(SELECT id FROM notification WHERE event_type = 'order.rejected')"
+_ONE_NOTIFICATION = "(SELECT id FROM notification WHERE event_type = 'order.rejected')"
 
 
 @dataclass(frozen=True)
 class Damage:
-    """SQL for one database, and what is found then: words of the violation by words of the invariant's name."""
+    """SQL that damages one database. `found`: the violated invariants, each with a part of its violations."""
 
     name: str
     service: str
@@ -87,105 +88,141 @@ DAMAGES = (
         "users",
         """ALTER TABLE credit_account DROP CONSTRAINT ck_credit_account_within_limit;
            UPDATE credit_account SET limit_cents = 400""",
-        {"within every user's limit": f"user {USER}: 300 reserved and 200 used of 400"},
+        {
+            "No user's reserved and used credit exceeds the limit": (
+                f"user {USER}: 300 cents reserved and 200 used, but the limit is 400"
+            )
+        },
     ),
     Damage(
         "credit that no order holds",
         "users",
         "UPDATE credit_account SET reserved_cents = 301",
-        {"the sum of the orders that hold it": "301 reserved and 200 used, by the orders 300 and 200"},
+        {
+            "Each user's credit is the sum of the orders that hold it": (
+                f"user {USER}: 301 cents reserved and 200 used, but the orders add up to 300 and 200"
+            )
+        },
     ),
     Damage(
         "oversold stock",
         "orders",
         "ALTER TABLE product DROP CONSTRAINT ck_product_reserved_within_stock; UPDATE product SET stock = 2",
-        {"0 <= reserved <= stock": "product A: 3 reserved of 2"},
+        {"No product has more units reserved than in stock": "product A: 3 reserved, but the stock is 2"},
     ),
     Damage(
         "stock that no order holds",
         "orders",
         "UPDATE product SET reserved = 4",
-        {"sum of open orders": "product A: 4 reserved, by open orders 3"},
+        {
+            "Each product's reserved units are the sum of its open orders": (
+                "product A: 4 reserved, but the open orders add up to 3"
+            )
+        },
     ),
     Damage(
-        "a parked event",
+        "a dead letter",
         "users",
         """INSERT INTO dead_letter (consumer, topic, partition, "offset", key, headers, payload, reason)
-           VALUES ('users.orders', 'orders', 0, 1, 'k', '{}', '', 'refused')""",
-        {"no event is parked": "users: users.orders parked an event of orders k: refused"},
+           VALUES ('users.orders', 'orders', 0, 1, 'k', '{}', '', 'rule_violated')""",
+        {"No event is a dead letter": "users: users.orders could not apply an event of orders k (rule_violated)"},
     ),
     Damage(
         "an event that is missing between two others",
         "orders",
-        waiting_event(1) + waiting_event(3) + "UPDATE event_stream SET sequence = 3",
+        unsent_event(1) + unsent_event(3) + "UPDATE event_stream SET sequence = 3",
         {
-            "no gap": f"orders: orders {CONFIRMED}: 2 events up to 3, the stream is at 3",
-            "outbox is empty": "orders: order.confirmed of orders",
-            "taken by every reader": f"users is at 2 of 3 in orders {CONFIRMED}",
+            "No key has a gap in its events": (
+                f"orders: orders {CONFIRMED}: 2 events up to sequence 3, but the last sequence is 3"
+            ),
+            "Every outbox is empty": "orders: order.confirmed of orders",
+            "Every consumer has reached the last event of every key": (
+                f"users.orders is at sequence 2 of orders {CONFIRMED}, but the last one is 3"
+            ),
         },
     ),
     Damage(
         "an event that is missing at the end",
         "orders",
         "UPDATE event_stream SET sequence = 3",
-        {"taken by every reader": f"notifications is at 2 of 3 in orders {CONFIRMED}"},
+        {
+            "Every consumer has reached the last event of every key": (
+                f"notifications.orders is at sequence 2 of orders {CONFIRMED}, but the last one is 3"
+            )
+        },
     ),
     Damage(
         "an event that was never sent",
         "orders",
-        waiting_event(2),
-        {"outbox is empty": f"orders: order.confirmed of orders {CONFIRMED} waits to be sent"},
+        unsent_event(2),
+        {"Every outbox is empty": f"orders: order.confirmed of orders {CONFIRMED} is not sent yet"},
     ),
     Damage(
-        "an order that nobody decided",
+        "an order that is still pending",
         "orders",
         f"""UPDATE customer_order SET status = 'pending' WHERE id = '{CONFIRMED}';
             DELETE FROM order_timeline WHERE order_id = '{CONFIRMED}' AND status = 'confirmed'""",
         {
-            "in an end state": "order O-1 is pending",
-            "one notification for each": f"order {CONFIRMED}, user {USER}: order.confirmed: 1 instead of 0",
+            "No order is pending": "order O-1 is pending",
+            "Each change of an order has one notification": (
+                f"order.confirmed notification for order {CONFIRMED} of user {USER}: found 1, expected 0"
+            ),
         },
     ),
     Damage(
-        "a reservation that a rejected order left behind",
+        "credit that is still reserved for a rejected order",
         "users",
         f"""UPDATE credit_reservation SET status = 'reserved', reason = NULL, amount_cents = 100
             WHERE order_id = '{REJECTED}';
             UPDATE credit_account SET reserved_cents = 400""",
-        {"credit and orders agree": f"order {REJECTED}: reserved 100: 1 instead of 0"},
+        {
+            "Orders and users agree on the credit of each order": (
+                f"reserved credit of 100 cents for order {REJECTED}: found 1, expected 0"
+            )
+        },
     ),
     Damage(
-        "a refund that the credit never saw",
+        "a refund that released no credit",
         "orders",
         f"UPDATE customer_order SET refunded_cents = 400 WHERE id = '{SHIPPED}'",
-        {"credit and orders agree": f"order {SHIPPED}: used 0: 0 instead of 1"},
+        {
+            "Orders and users agree on the credit of each order": (
+                f"used credit of 0 cents for order {SHIPPED}: found 0, expected 1"
+            )
+        },
     ),
     Damage(
         "a second welcome",
         "notifications",
         "UPDATE notification SET event_type = 'user.created', category = 'account' WHERE event_type = 'order.rejected'",
         {
-            "welcomed once": f"a welcome of user {USER}: 2 instead of 1",
-            "one notification for each": f"order {REJECTED}, user {USER}: order.rejected: 0 instead of 1",
+            "Each user has one welcome notification": f"welcome notification for user {USER}: found 2, expected 1",
+            "Each change of an order has one notification": (
+                f"order.rejected notification for order {REJECTED} of user {USER}: found 0, expected 1"
+            ),
         },
     ),
     Damage(
-        "a notification that told twice",
+        "a notification about a change that has one already",
         "notifications",
         "UPDATE notification SET event_type = 'order.shipped' WHERE event_type = 'order.refunded'",
-        {"one notification for each": f"order {SHIPPED}, user {USER}: order.shipped: 2 instead of 1"},
+        {
+            "Each change of an order has one notification": (
+                f"order.shipped notification for order {SHIPPED} of user {USER}: found 2, expected 1"
+            )
+        },
     ),
     Damage(
-        "a mail that waits",
+        "a mail that is not sent yet",
         "notifications",
         f"""UPDATE delivery SET status = 'queued', sent_at = NULL, next_attempt_at = now()
-            WHERE channel = 'email' AND notification_id = {_ONE_NOTICE}""",
-        {"went out once on every channel": "(order.rejected): email queued, in_app sent"},
+            WHERE channel = 'email' AND notification_id = {_ONE_NOTIFICATION}""",
+        {"Each notification was sent once per channel": "(order.rejected): email queued, in_app sent"},
     ),
     Damage(
-        "a channel that was left out",
+        "a notification without a delivery on one channel",
         "notifications",
-        f"DELETE FROM delivery WHERE channel = 'in_app' AND notification_id = {_ONE_NOTICE}",
-        {"went out once on every channel": "(order.rejected): email sent"},
+        f"DELETE FROM delivery WHERE channel = 'in_app' AND notification_id = {_ONE_NOTIFICATION}",
+        {"Each notification was sent once per channel": "(order.rejected): email sent"},
     ),
 )

@@ -1,4 +1,4 @@
-"""Servers in containers: ready when the image's log says so, and reachable from this machine only."""
+"""Test servers in containers are ready when the log of the image says so, and reachable from this machine only."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -16,7 +16,7 @@ from docker.errors import DockerException, ImageNotFound
 from testcontainers.core.docker_client import DockerClient
 
 from tests.architecture.composed import containers as composed_containers
-from tests.deploy.docker_engine import Engine, running_engine
+from tests.deploy.stand_in_engine import Engine, running_engine
 from tests.harness.containers import LABEL, check_engine, container
 from tests.harness.servers import IMAGES, KINDS, Kind, ServerFailed, image_of
 
@@ -27,14 +27,14 @@ StartEngine = Callable[..., Engine]
 
 
 def logs_of(kind: Kind) -> dict[str, str]:
-    """What the official image writes to each stream, from its start until it is ready."""
+    """Return what the official image writes to each stream until its server is ready."""
     return {path.suffix.removeprefix("."): path.read_text() for path in LOGS.glob(f"{kind}.std*")}
 
 
 @pytest.fixture
 def start_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartEngine]:
-    """Start an engine that has every image, and let DOCKER_HOST name it."""
-    # Not in `tmp_path`: a socket's path has about a hundred characters at most.
+    """Start a stand-in engine that has every image, and set DOCKER_HOST to it."""
+    # Not in `tmp_path`: the path of a socket may have about a hundred characters only.
     with TemporaryDirectory(dir="/tmp", prefix="engine-") as folder, ExitStack() as running:
 
         def start(*, logs: dict[str, str], **behaviour: Any) -> Engine:
@@ -63,7 +63,7 @@ async def test_a_container_is_published_on_loopback_and_removed_with_its_volumes
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_server_is_not_ready_before_the_last_line_of_its_start(start_engine: StartEngine, kind: Kind) -> None:
+async def test_a_server_is_not_ready_before_the_last_line_of_its_log(start_engine: StartEngine, kind: Kind) -> None:
     logs = logs_of(kind)
     last = "stderr" if kind == "postgres" else "stdout"
     logs[last] = "".join(logs[last].splitlines(keepends=True)[:-1])
@@ -74,7 +74,7 @@ async def test_a_server_is_not_ready_before_the_last_line_of_its_start(start_eng
     assert engine.removed
 
 
-async def test_a_container_that_exits_is_not_waited_for(start_engine: StartEngine) -> None:
+async def test_a_container_that_exits_fails_at_once(start_engine: StartEngine) -> None:
     engine = start_engine(logs={"stderr": "Error: Database is uninitialized\n"}, exits=True)
     with pytest.raises(ServerFailed, match=r"Container exited \(status: exited, exit code: 1\)"):
         async with container("postgres", timeout_seconds=60):
@@ -82,7 +82,7 @@ async def test_a_container_that_exits_is_not_waited_for(start_engine: StartEngin
     assert engine.removed
 
 
-async def test_an_image_that_cannot_be_pulled_is_named(start_engine: StartEngine) -> None:
+async def test_an_image_that_cannot_be_pulled_is_reported(start_engine: StartEngine) -> None:
     start_engine(logs={}, images=frozenset())
     with pytest.raises(
         ServerFailed, match=rf"container of {image_of('kafka')} did not start: .*no route to the registry"
@@ -91,7 +91,7 @@ async def test_an_image_that_cannot_be_pulled_is_named(start_engine: StartEngine
             pass
 
 
-async def test_a_container_that_another_machine_publishes_is_said_to_be_out_of_reach(start_engine: StartEngine) -> None:
+async def test_a_container_that_is_published_on_another_machine_is_reported(start_engine: StartEngine) -> None:
     engine = start_engine(logs=logs_of("valkey"), publishes=False)
     with pytest.raises(ServerFailed, match="is ready, but not reachable"):
         async with container("valkey", timeout_seconds=10):
@@ -99,7 +99,7 @@ async def test_a_container_that_another_machine_publishes_is_said_to_be_out_of_r
     assert engine.removed
 
 
-async def test_without_an_engine_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_engine_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     with pytest.raises(ServerFailed, match=r"No Docker engine answers at unix://\S+/nobody.sock: "):
         async with container("valkey"):
@@ -108,17 +108,17 @@ async def test_without_an_engine_it_says_so(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.fixture
 def engine_with_images() -> None:
-    """Skip where no engine answers, or where it neither has the images nor can pull them."""
+    """Skip the test if no engine answers, or if it neither has the images nor can pull them."""
     try:
         check_engine()
         with closing(DockerClient().client) as engine:
             for kind in KINDS:
-                _have(engine, image_of(kind))
+                _ensure_image(engine, image_of(kind))
     except (ServerFailed, DockerException) as error:
         pytest.skip(str(error))
 
 
-def _have(engine: docker.DockerClient, image: str) -> None:
+def _ensure_image(engine: docker.DockerClient, image: str) -> None:
     try:
         engine.images.get(image)
     except ImageNotFound:

@@ -1,4 +1,4 @@
-"""The demo's client: it asks again when an answer says nothing of the request, always with the same key."""
+"""The demo's client repeats a request after a transient answer, with the same Idempotency-Key."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,29 +11,29 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from deploy.demo.accounts import Account
-from deploy.demo.client import Answer, Client, Unanswered
+from deploy.demo.client import Answer, Client, RequestFailed
 
-TAKEN = JSONResponse({"id": "1"}, status_code=201)
-AWAY = PlainTextResponse("Bad Gateway", status_code=502)
+CREATED = JSONResponse({"id": "1"}, status_code=201)
+UNAVAILABLE = PlainTextResponse("Bad Gateway", status_code=502)
 EXPIRED = JSONResponse({"code": "token_expired"}, status_code=401)
 
 
 class Server:
-    """Gives the answers it was made with, one after the other, and keeps what it was asked."""
+    """Gives its answers one after the other, and keeps the requests."""
 
     def __init__(self, *answers: Response | type[httpx2.TransportError]) -> None:
         self._answers = list(answers)
-        self.asked: list[tuple[str | None, str | None, Any]] = []
+        self.requests: list[tuple[str | None, str | None, Any]] = []
 
     async def answer(self, request: Request) -> Response:
         headers = request.headers
-        self.asked.append((headers.get("idempotency-key"), headers.get("authorization"), await request.json()))
+        self.requests.append((headers.get("idempotency-key"), headers.get("authorization"), await request.json()))
         answer = self._answers.pop(0)
         if isinstance(answer, Response):
             return answer
         raise answer("the connection broke")
 
-    async def ask(
+    async def call(
         self, send: Callable[[Client], Awaitable[Answer]], *, timeout_seconds: float = 10
     ) -> tuple[Answer, Client]:
         app = Starlette(routes=[Route("/{path:path}", self.answer, methods=["POST"])])
@@ -49,45 +49,45 @@ async def _place(client: Client) -> Answer:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (AWAY, "502 status_502"),
+        (UNAVAILABLE, "502 status_502"),
         (JSONResponse({"code": "keys_unavailable"}, status_code=503), "503 keys_unavailable"),
         (JSONResponse({"code": "idempotency_key_in_use"}, status_code=409), "409 idempotency_key_in_use"),
         (httpx2.ReadError, "ReadError"),
     ],
 )
-async def test_a_request_that_got_no_answer_of_its_own_is_repeated_with_its_key(
+async def test_a_request_is_repeated_with_its_key_after_a_transient_answer(
     error: Response | type[httpx2.TransportError], reason: str
 ) -> None:
-    server = Server(error, TAKEN)
+    server = Server(error, CREATED)
 
-    answer, client = await server.ask(_place)
+    answer, client = await server.call(_place)
 
     assert answer == Answer(201, {"id": "1"})
-    assert server.asked == [("run-1", "Bearer t", {"items": []})] * 2
+    assert server.requests == [("run-1", "Bearer t", {"items": []})] * 2
     assert client.retries == {reason: 1}
 
 
-async def test_a_refusal_is_an_answer() -> None:
+async def test_a_client_error_is_a_final_answer() -> None:
     server = Server(JSONResponse({"code": "out_of_stock"}, status_code=409))
 
-    answer, _ = await server.ask(_place)
+    answer, _ = await server.call(_place)
 
     assert (answer.status, answer.code, answer.is_success) == (409, "out_of_stock", False)
 
 
-async def test_patience_ends() -> None:
-    with pytest.raises(Unanswered, match="POST /v1/orders: 502 status_502"):
-        await Server(AWAY).ask(_place, timeout_seconds=0)
+async def test_a_request_fails_after_its_timeout() -> None:
+    with pytest.raises(RequestFailed, match="POST /v1/orders failed for 0 s, the last time with: 502 status_502"):
+        await Server(UNAVAILABLE).call(_place, timeout_seconds=0)
 
 
-async def test_who_has_an_old_token_signs_in_again() -> None:
+async def test_an_account_with_an_expired_token_signs_in_again() -> None:
     account = Account("ada@example.com", "secret", token="old")
-    server = Server(EXPIRED, JSONResponse({"access_token": "new"}, status_code=201), TAKEN)
+    server = Server(EXPIRED, JSONResponse({"access_token": "new"}, status_code=201), CREATED)
 
-    answer, _ = await server.ask(lambda client: account.send(client, "POST", "/v1/orders", json={}, key="run-1"))
+    answer, _ = await server.call(lambda client: account.send(client, "POST", "/v1/orders", json={}, key="run-1"))
 
     assert answer.is_success
-    assert server.asked == [
+    assert server.requests == [
         ("run-1", "Bearer old", {}),
         (None, None, {"email": "ada@example.com", "password": "secret"}),
         ("run-1", "Bearer new", {}),

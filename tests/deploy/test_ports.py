@@ -1,4 +1,4 @@
-"""A taken port is an error that says all there is to know."""
+"""Ports that are in use are reported with everything that the user needs to know."""
 
 import os
 import socket
@@ -9,23 +9,23 @@ import pytest
 from deploy.local.ports import PortTaken, check_ports_are_free, free_port
 
 
-def test_a_taken_port_is_named_with_its_setting_and_its_holder() -> None:
+def test_a_port_in_use_is_reported_with_its_setting_and_its_process() -> None:
     free = free_port()
     with closing(socket.socket()) as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         taken = holder.getsockname()[1]
 
-        with pytest.raises(PortTaken) as problem:
+        with pytest.raises(PortTaken) as error:
             check_ports_are_free({"ORDERLY_KAFKA_PORT": free, "ORDERLY_GATEWAY_PORT": taken})
 
-    assert f"Port {taken} is taken by " in str(problem.value)
-    assert f"(pid {os.getpid()})" in str(problem.value)
-    assert "Set ORDERLY_GATEWAY_PORT to use another." in str(problem.value)
-    assert "ORDERLY_KAFKA_PORT" not in str(problem.value)
+    assert f"Port {taken} is in use by " in str(error.value)
+    assert f"(pid {os.getpid()})" in str(error.value)
+    assert "Set ORDERLY_GATEWAY_PORT to choose another port." in str(error.value)
+    assert "ORDERLY_KAFKA_PORT" not in str(error.value)
 
 
-def test_a_port_that_was_closed_a_moment_ago_is_free() -> None:
+def test_a_port_with_connections_in_time_wait_is_free() -> None:
     port = free_port()
     with closing(socket.create_server(("127.0.0.1", port))) as holder, socket.create_connection(("127.0.0.1", port)):
         holder.accept()[0].close()

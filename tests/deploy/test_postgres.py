@@ -1,4 +1,4 @@
-"""A PostgreSQL of `make run`: its data outlive it, however it ends."""
+"""The PostgreSQL of `make run` keeps its data, even if it is killed."""
 
 import os
 import signal
@@ -14,8 +14,8 @@ from deploy.local.postgres import Postgres, create_database
 from deploy.local.process import Process, start_process
 
 
-async def test_what_was_committed_is_found_after_a_stop_and_after_a_kill() -> None:
-    # Not pytest's folder, whose parents are closed to the user that PostgreSQL runs as.
+async def test_committed_rows_survive_a_stop_and_a_kill() -> None:
+    # Not pytest's folder: the user that PostgreSQL runs as cannot enter its parents.
     with TemporaryDirectory() as folder:
         async with _running(Path(folder)) as (url, _process):
             assert await create_database(url, name="shop", password="first") is True

@@ -1,4 +1,4 @@
-"""`python -m deploy.local run`, whole: real servers, stand-ins for the services."""
+"""`python -m deploy.local run` with real servers and stand-ins for the services."""
 
 import asyncio
 import os
@@ -20,20 +20,20 @@ import pytest
 from deploy.local.ports import free_port
 from deploy.local.settings import CHECKOUT, LocalSettings
 from deploy.local.state import read_state
-from tests.deploy.standins import write_services
+from tests.deploy.stand_in_services import write_services
 from tests.harness.databases import for_asyncpg
 
 DEADLINE_SECONDS = 90
-ALREADY = "The system runs already (pid {}): see `make status`, or `make stop` it."
+ALREADY_RUNNING = "The system is already running (pid {}). `make status` shows it; `make stop` stops it."
 
 
 class Run:
-    """A folder of its own, with ports of its own."""
+    """Runs the commands with a folder and ports of its own."""
 
     def __init__(self, folder: Path, kafka_bootstrap_servers: str) -> None:
-        self.folder = folder / "local"
+        self.folder = folder / ".local"
         self.notes = folder / "notes"
-        self._place = folder
+        self._working_folder = folder
         self._environment = {
             **os.environ,
             **{name: str(free_port()) for name in LocalSettings().ports()},
@@ -49,7 +49,7 @@ class Run:
     def command(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "deploy.local", *arguments],
-            cwd=self._place,
+            cwd=self._working_folder,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -61,9 +61,14 @@ class Run:
             output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode, output
 
+    def reset(self) -> None:
+        """`make reset`, without the `stop` that it begins with."""
+        command = ["make", f"--file={CHECKOUT / 'Makefile'}", "--old-file=stop", "reset"]
+        subprocess.run(command, cwd=self._working_folder, check=True)
+
     @contextmanager
     def started(self) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-        """The process, and what it tells once it is ready."""
+        """Yield the process of `run` and its state, once the system is ready."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         with self.command("run") as process:
             try:
@@ -79,33 +84,35 @@ class Run:
 
 @pytest.fixture
 def run(kafka_bootstrap_servers: str) -> Iterator[Run]:
-    # Not pytest's folder, whose parents are closed to the user that PostgreSQL runs as.
+    # Not pytest's folder: the user that PostgreSQL runs as cannot enter its parents.
     with TemporaryDirectory() as folder:
         write_services(Path(folder))
         yield Run(Path(folder), kafka_bootstrap_servers)
 
 
-def test_a_taken_port_is_named_before_anything_is_started(run: Run) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(run: Run) -> None:
     with closing(socket.create_server(("127.0.0.1", run.port("ORDERS")))):
         status, shown = run.output_of("run")
 
     assert status == 1
-    assert f"Port {run.port('ORDERS')} is taken by" in shown
-    assert "Set ORDERLY_ORDERS_PORT to use another." in shown
+    assert f"Port {run.port('ORDERS')} is in use by" in shown
+    assert "Set ORDERLY_ORDERS_PORT to choose another port." in shown
     assert not (run.folder / "logs").exists()
 
 
-async def test_a_run_serves_restarts_refuses_a_second_stops_in_order_and_finds_its_data_again(run: Run) -> None:
+async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_keeps_its_data_until_reset(
+    run: Run,
+) -> None:
     with run.started() as (process, state):
         await _execute(state["databases"]["orders"], "CREATE TABLE kept (id int)")
         async with httpx2.AsyncClient(base_url=state["urls"]["gateway"]) as client:
-            await _routes_lead_where_they_should(client)
-            await _a_killed_service_is_a_worded_502_and_comes_back(client, pid=state["processes"]["users"]["pid"])
+            await _check_routes(client)
+            await _check_restart_of_a_killed_service(client, pid=state["processes"]["users"]["pid"])
 
-        assert run.output_of("run") == (1, f"  ✗ {ALREADY.format(process.pid)}\n")
+        assert run.output_of("run") == (1, f"  ✗ {ALREADY_RUNNING.format(process.pid)}\n")
         status, shown = run.output_of("status")
         assert status == 0
-        assert "users (1 restarts)" in shown
+        assert "users (restarts: 1)" in shown
 
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=DEADLINE_SECONDS)
@@ -113,14 +120,16 @@ async def test_a_run_serves_restarts_refuses_a_second_stops_in_order_and_finds_i
         assert "Everything has stopped" in output
         assert read_state(run.folder) is None
     notes = run.notes.read_text().splitlines()
-    assert sorted(notes[-3:]) == ["notifications drained", "orders drained", "users drained"]
+    assert sorted(notes[-3:]) == ["notifications stopped", "orders stopped", "users stopped"]
     assert notes[0] == "all set-up"
 
-    with run.started() as (_again, state):
+    with run.started() as (_process, state):
         await _execute(state["databases"]["orders"], "SELECT FROM kept")
+    run.reset()
+    assert [path.name for path in run.folder.iterdir()] == ["lock"]
 
 
-async def _routes_lead_where_they_should(client: httpx2.AsyncClient) -> None:
+async def _check_routes(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v1/orders/1?a=b")).text == "orders answers /v1/orders/1?a=b"
     assert (await client.get("/.well-known/jwks.json")).text == "users answers /.well-known/jwks.json"
     assert (await client.get("/v1/preferences")).text == "notifications answers /v1/preferences"
@@ -129,7 +138,7 @@ async def _routes_lead_where_they_should(client: httpx2.AsyncClient) -> None:
         assert (answer.status_code, answer.text) == (404, "users answers /v1/no-such-resource"), hidden
 
 
-async def _a_killed_service_is_a_worded_502_and_comes_back(client: httpx2.AsyncClient, *, pid: int) -> None:
+async def _check_restart_of_a_killed_service(client: httpx2.AsyncClient, *, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     answer = await client.post("/v1/users")
     assert (answer.status_code, answer.text) == (502, "orders answers /problems/502")

@@ -1,4 +1,4 @@
-"""The servers that tests run on: real, isolated, and those of `make run`."""
+"""The servers of a test run: real ones, isolated from each other, started as in `make run`."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from tests.harness.databases import PASSWORD, DatabaseFactory, database_url, for
 from tests.harness.servers import Kind
 
 
-async def test_kafka_gives_back_in_order_what_was_produced(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
+async def test_kafka_returns_records_in_their_order(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
     topic = f"{topic_prefix}letters"
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap_servers)
     await admin.start()
@@ -44,14 +44,14 @@ async def test_kafka_gives_back_in_order_what_was_produced(kafka_bootstrap_serve
 async def test_valkey_is_empty_at_the_start_of_a_test(valkey_url: str) -> None:
     async with redis.asyncio.Redis.from_url(valkey_url) as client:
         assert await client.dbsize() == 0
-        await client.set("left", "behind")
+        await client.set("key", "value")
 
 
 async def test_valkey_is_empty_at_the_start_of_the_next_test(valkey_url: str) -> None:
     await test_valkey_is_empty_at_the_start_of_a_test(valkey_url)
 
 
-async def test_each_database_is_new_and_belongs_to_its_role(database_factory: DatabaseFactory) -> None:
+async def test_each_database_is_new_and_owned_by_its_role(database_factory: DatabaseFactory) -> None:
     first, second = await database_factory(), await database_factory()
     assert first != second
 
@@ -61,7 +61,7 @@ async def test_each_database_is_new_and_belongs_to_its_role(database_factory: Da
     await connection.close()
 
 
-async def test_a_role_is_refused_by_the_database_of_another(
+async def test_a_role_cannot_connect_to_the_database_of_another(
     database_factory: DatabaseFactory, postgres_admin_url: str
 ) -> None:
     await database_factory()
@@ -80,7 +80,7 @@ async def test_a_role_is_refused_by_the_database_of_another(
 
 @asynccontextmanager
 async def hosted(kind: Kind, folder: Path, **environment: str) -> AsyncIterator[tuple[Process, Process]]:
-    """Yields the controller of a run and its server's host, once the server answers."""
+    """Yield a run's controller and the host process of its server, once the server answers."""
     await asyncio.to_thread(folder.mkdir)
     controller = await asyncio.create_subprocess_exec("sleep", "600")
     host = await asyncio.create_subprocess_exec(
@@ -114,7 +114,7 @@ async def test_a_server_ends_with_the_test_run_that_started_it(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-async def test_a_run_on_the_stand_in_broker_is_warned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_on_tansu_prints_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(servers.RUN_FOLDER, str(tmp_path / "run"))
     assert servers.warning_of("kafka") is None
     async with hosted("kafka", tmp_path / "run", ORDERLY_KAFKA="tansu"):
@@ -141,7 +141,7 @@ def test_a_server_that_did_not_start_fails_every_later_test_at_once(
 
 
 def pytest_run(*arguments: str, **environment: str) -> tuple[int, list[str]]:
-    """The exit status and the lines of a run of the fastest tests there are."""
+    """Run a fast test module; return the exit status and the lines of the output."""
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/deploy/test_ports.py", *arguments],
         env=os.environ | {"TEST_POSTGRES_URL": "", "TEST_VALKEY_URL": ""} | environment,
@@ -154,7 +154,7 @@ def pytest_run(*arguments: str, **environment: str) -> tuple[int, list[str]]:
     return run.returncode, run.stdout.splitlines()
 
 
-def test_a_run_says_in_one_line_which_servers_it_uses() -> None:
+def test_a_run_prints_its_servers_in_one_line() -> None:
     status, lines = pytest_run(TEST_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
     assert status == 0
     assert lines[0] == (

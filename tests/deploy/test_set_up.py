@@ -1,4 +1,4 @@
-"""`python -m services set-up`, twice: the second time finds everything and changes nothing."""
+"""`python -m services set-up` can be repeated: the second call changes nothing."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tests.harness.databases import DatabaseFactory, for_asyncpg
 PRODUCT = {"sku": "85123A", "name": "Lantern", "description": "", "price_cents": 255, "currency": "GBP", "stock": 100}
 
 
-async def test_a_second_set_up_leaves_prices_and_passwords_as_they_are(
+async def test_a_second_set_up_keeps_prices_and_passwords(
     database_factory: DatabaseFactory,
     kafka_bootstrap_servers: str,
     topic_prefix: str,

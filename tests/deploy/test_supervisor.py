@@ -1,4 +1,4 @@
-"""What the supervisor promises: restarts with back-off, an order to stop in, and nothing left behind."""
+"""The supervisor restarts processes with backoff, stops them in order, and leaves none behind."""
 
 import asyncio
 import os
@@ -13,14 +13,14 @@ import psutil
 import pytest
 
 from deploy.local.process import StartFailed
-from deploy.local.supervisor import BackOff, Supervisor
-from tests.deploy.programs import SHORT_LIVED, STUBBORN, program
+from deploy.local.supervisor import Backoff, Supervisor
+from tests.deploy.stand_in_programs import SHORT_LIVED, STUBBORN, program
 
 DEADLINE_SECONDS = 20
 
 
 class Watched(Supervisor):
-    """A supervisor that keeps what it reported."""
+    """A supervisor that keeps its reports."""
 
     def __init__(self, logs: Path) -> None:
         self.reports: list[str] = []
@@ -29,7 +29,7 @@ class Watched(Supervisor):
             report=self.reports.append,
             echo=lambda name, line: self.reports.append(f"{name}: {line}"),
             on_change=lambda: None,
-            back_off=BackOff(first=0.1, longest=0.3),
+            backoff=Backoff(initial_seconds=0.1, max_seconds=0.3),
         )
 
 
@@ -40,25 +40,25 @@ async def supervisor(tmp_path: Path) -> AsyncIterator[Watched]:
     await watched.stop([])
 
 
-async def test_a_process_that_dies_is_reported_and_started_again(supervisor: Watched, tmp_path: Path) -> None:
+async def test_a_killed_process_is_reported_and_restarted(supervisor: Watched, tmp_path: Path) -> None:
     await supervisor.start(program(tmp_path, "shop"))
     first = supervisor.children["shop"].process.pid
 
     os.kill(first, signal.SIGKILL)
     await _until(supervisor, "shop is ready again")
 
-    assert supervisor.reports[0] == "shop was killed by SIGKILL; it starts again in 0.1 s"
+    assert supervisor.reports[0] == "shop was killed by SIGKILL; restarting it in 0.1 s"
     assert supervisor.children["shop"].restarts == 1
     assert supervisor.children["shop"].process.pid != first
 
 
-async def test_the_wait_before_a_restart_doubles_up_to_its_limit(supervisor: Watched, tmp_path: Path) -> None:
+async def test_the_delay_before_a_restart_doubles_up_to_its_maximum(supervisor: Watched, tmp_path: Path) -> None:
     await supervisor.start(program(tmp_path, "shop", script=SHORT_LIVED))
 
-    await _until(supervisor, "ended with status 3; it starts again in 0.3 s", times=2)
+    await _until(supervisor, "exited with status 3; restarting it in 0.3 s", times=2)
 
-    waits = [report.split()[-2] for report in supervisor.reports if "starts again" in report]
-    assert waits[:4] == ["0.1", "0.2", "0.3", "0.3"]
+    delays = [report.split()[-2] for report in supervisor.reports if "restarting" in report]
+    assert delays[:4] == ["0.1", "0.2", "0.3", "0.3"]
 
 
 async def test_groups_stop_one_after_the_other(supervisor: Watched, tmp_path: Path) -> None:
@@ -71,26 +71,26 @@ async def test_groups_stop_one_after_the_other(supervisor: Watched, tmp_path: Pa
     assert supervisor.children == {}
 
 
-async def test_what_ignores_sigterm_is_killed_with_its_children(supervisor: Watched, tmp_path: Path) -> None:
+async def test_a_process_that_ignores_sigterm_is_killed_with_its_children(supervisor: Watched, tmp_path: Path) -> None:
     await supervisor.start(program(tmp_path, "mule", script=STUBBORN, stop_timeout_seconds=0.2))
 
     await supervisor.stop([["mule"]])
 
-    assert supervisor.reports == ["mule did not stop within 0 s and was killed"]
+    assert supervisor.reports == ["mule did not stop within 0.2 s and was killed"]
     await _until_gone(int((tmp_path / "child.pid").read_text()))
 
 
-async def test_a_program_that_ends_before_it_is_ready_fails_with_its_last_words(
+async def test_a_program_that_exits_before_it_is_ready_fails_with_its_last_lines(
     supervisor: Watched, tmp_path: Path
 ) -> None:
     async def never() -> bool:
         return False
 
-    with pytest.raises(StartFailed, match=r"(?s)shop ended with status 3.*these are my last words"):
+    with pytest.raises(StartFailed, match=r"(?s)shop exited with status 3.*out of memory"):
         await supervisor.start(program(tmp_path, "shop", script=SHORT_LIVED, ready=never))
 
 
-async def test_a_log_holds_what_the_screen_does_not_show(supervisor: Watched, tmp_path: Path) -> None:
+async def test_the_log_has_lines_that_are_not_echoed(supervisor: Watched, tmp_path: Path) -> None:
     await supervisor.start(program(tmp_path, "shop"))
     await supervisor.stop([["shop"]])
 
@@ -98,10 +98,10 @@ async def test_a_log_holds_what_the_screen_does_not_show(supervisor: Watched, tm
     assert supervisor.reports == []
 
 
-async def test_nothing_outlives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+async def test_no_process_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     script = """
 import asyncio, pathlib, sys
-from tests.deploy.programs import program
+from tests.deploy.stand_in_programs import program
 from tests.deploy.test_supervisor import Watched
 
 async def main():
@@ -112,9 +112,9 @@ async def main():
 
 asyncio.run(main())
 """
-    with subprocess.Popen([sys.executable, "-c", script, tmp_path]) as killed:  # noqa: ASYNC220 - no output to wait for
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path]) as killed:  # noqa: ASYNC220 - its output is not read
         async with asyncio.timeout(DEADLINE_SECONDS):
-            while not (tmp_path / "started").exists():  # noqa: ASYNC110 - another process makes it
+            while not (tmp_path / "started").exists():  # noqa: ASYNC110 - another process makes the file
                 await asyncio.sleep(0.05)
         killed.kill()
     await _until_gone(int((tmp_path / "shop.pid").read_text()))

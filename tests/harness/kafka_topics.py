@@ -1,4 +1,4 @@
-"""What a Kafka topic contains, read without a consumer group."""
+"""The contents of a Kafka topic, read without a consumer group."""
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError

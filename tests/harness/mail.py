@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,6 +24,7 @@ class MailCatcher:
 
     smtp_url: str
     api_url: str
+    pid: int
 
     async def messages(self, **wanted: str) -> list[dict[str, Any]]:
         """Whole messages, newest first with `text`, `html` and `headers`; `to` and `subject` match parts."""
@@ -41,10 +43,10 @@ class MailCatcher:
 
 
 @contextmanager
-def running_mail_catcher() -> Iterator[MailCatcher]:
-    """A catcher on free ports; it ends with this block."""
+def running_mail_catcher(folder: Path) -> Iterator[MailCatcher]:
+    """A catcher on free ports that keeps its mails in `folder`; it ends with this block."""
     smtp_port, page_port = free_port(), free_port()
-    program = mail_program(smtp_port=smtp_port, page_port=page_port)
+    program = mail_program(folder=folder, smtp_port=smtp_port, page_port=page_port)
     with subprocess.Popen(program.command, stdin=subprocess.DEVNULL) as process:
         try:
             deadline = time.monotonic() + START_TIMEOUT_SECONDS
@@ -52,7 +54,7 @@ def running_mail_catcher() -> Iterator[MailCatcher]:
                 assert process.poll() is None, "the mail catcher ended at its start"
                 assert time.monotonic() < deadline, "the mail catcher did not start"
                 time.sleep(0.05)
-            yield MailCatcher(smtp_url=f"smtp://127.0.0.1:{smtp_port}", api_url=program.address)
+            yield MailCatcher(smtp_url=f"smtp://127.0.0.1:{smtp_port}", api_url=program.address, pid=process.pid)
         finally:
             process.terminate()
 

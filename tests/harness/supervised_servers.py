@@ -17,7 +17,7 @@ from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres, create_owned_database, ensure_role
 from deploy.local.process import run_to_end
 from deploy.local.settings import CHECKOUT
-from deploy.local.supervisor import BackOff, Supervisor
+from deploy.local.supervisor import Backoff, Supervisor
 
 OWNER = "orderly"
 """The role that owns every database."""
@@ -102,7 +102,7 @@ async def supervised_servers(folder: Path, *, brokers: int, durable: bool = Fals
         report=lambda _text: None,
         echo=lambda _name, _line: None,
         on_change=lambda: None,
-        back_off=BackOff(first=0.5, longest=2, forgotten_after=5),
+        backoff=Backoff(initial_seconds=0.5, max_seconds=2, reset_after_seconds=5),
     )
     servers = SupervisedServers(folder, postgres, _kafka_nodes(folder, brokers), SupervisedProcesses(supervisor))
     async with AsyncExitStack() as stack:

@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
-from deploy.demo.running import RunningSystem, _described
+from deploy.demo.system import RunningSystem
 from deploy.local.ports import free_port
 from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
-from deploy.local.state import only_one, read_state
+from deploy.local.state import read_state, single_instance
 from deploy.local.system import System
 from tests.harness.supervised_servers import SupervisedProcesses
 
@@ -38,13 +38,13 @@ async def whole_system(services: Services) -> AsyncIterator[WholeSystem]:
     """Start the system with these services in place of the usual ones; stop it at the end."""
     settings = services.settings
     with ExitStack() as stack:
-        stack.enter_context(only_one(settings.folder))
+        stack.enter_context(single_instance(settings.folder))
         screen = Screen(Console(file=stack.enter_context((settings.folder / "screen.log").open("w")), highlight=False))
         system = System(settings, credentials=services.credentials, screen=screen)
         system._services = services
         try:
             await system.start()
-            running = _described(settings.folder, read_state(settings.folder) or {})
+            running = RunningSystem.from_state(settings.folder, read_state(settings.folder) or {})
             yield WholeSystem(running, SupervisedProcesses(system.supervisor), screen)
         finally:
             await system.stop()

@@ -1,1 +1,1 @@
-"""Stand-in Docker images of the test servers, built from the installed servers without a registry."""
+"""Stand-in Docker images of the test servers, built from the installed packages, without a registry."""

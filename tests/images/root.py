@@ -8,17 +8,17 @@ from pathlib import Path
 
 from deploy.local.process import LocalError
 
-# glibc's loader on x86-64; the installed servers are built for it, and run nowhere else.
+# glibc's loader on x86-64, for which the installed servers are built.
 LOADER = Path("/lib64/ld-linux-x86-64.so.2")
-# What the entry points and PostgreSQL run, and what helps to look into a container.
+# The entry points and PostgreSQL run these; `ls` and `cat` help to inspect a container.
 PROGRAMS = ("bash", "cat", "ls", "mkdir")
 LIBRARY = re.compile(r"^\s+(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)
 
 
 def start_root(root: Path, *, user: str, user_id: int) -> None:
-    """Make what every image needs besides its server: a shell, a few programs, users, a folder for temporary files."""
+    """Make what every image needs besides its server: a shell, a few programs, users, /tmp."""
     if not LOADER.exists():
-        raise LocalError("The stand-in images can be built on Linux with glibc on x86-64 only")
+        raise LocalError("The stand-in images can only be built on Linux with glibc on x86-64.")
     (root / "bin").mkdir(parents=True)
     for program in PROGRAMS:
         _copy_program(program, root / "bin")
@@ -32,7 +32,7 @@ def start_root(root: Path, *, user: str, user_id: int) -> None:
 
 
 def finish_root(root: Path) -> None:
-    """Add the shared libraries, and let every user read it all: a strict umask may have closed the originals."""
+    """Add the shared libraries, and let every user read all files, which a strict umask may have prevented."""
     for library in _libraries_outside(root):
         target = root / library.relative_to("/")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,13 +44,13 @@ def finish_root(root: Path) -> None:
 
 
 def make_writable_folder(folder: Path) -> None:
-    """Make a folder in which any user may create files; only their owner may delete them."""
+    """Make a folder in which every user may create files, and delete only their own."""
     folder.mkdir(parents=True)
     folder.chmod(0o1777)
 
 
 def programs_and_libraries(root: Path) -> list[Path]:
-    """Return every ELF file of the image, each once."""
+    """Return every ELF file of the image."""
     files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
     return sorted(path for path in files if _is_elf(path))
 
@@ -58,12 +58,12 @@ def programs_and_libraries(root: Path) -> list[Path]:
 def _copy_program(name: str, folder: Path) -> None:
     found = shutil.which(name)
     if found is None:
-        raise LocalError(f"{name} is not on PATH; the image needs it")
+        raise LocalError(f"The image needs {name}, which is not on the PATH.")
     shutil.copy(found, folder / name)
 
 
 def _libraries_outside(root: Path) -> set[Path]:
-    """Return the libraries, and the loader, that programs of the image would load from this machine."""
+    """Return the loader and libraries that the image's programs would load from outside of the image."""
     listed = subprocess.run(["ldd", *programs_and_libraries(root)], capture_output=True, text=True, check=False)  # noqa: S607
     found = {Path(path) for path in LIBRARY.findall(listed.stdout)}
     return {path for path in found if not path.is_relative_to(root)}

@@ -1,15 +1,16 @@
 #!/bin/bash
-# Run Apache Kafka like the official image: its own class turns KAFKA_* into server.properties and formats the storage.
+# Run Apache Kafka like the official image: Kafka's wrapper class turns KAFKA_* into server.properties and formats the
+# storage.
 set -euo pipefail
 
 config=/opt/kafka/config
 java=(
     java -cp '/opt/kafka/libs/*' "-Dlog4j2.configurationFile=$config/log4j2.yaml"
     --enable-native-access=ALL-UNNAMED --sun-misc-unsafe-memory-access=allow
-    # These shorten the start. The official image has an archive of loaded classes for that.
+    # For a faster start. The official image has an archive of loaded classes instead.
     -XX:+UseSerialGC -XX:TieredStopAtLevel=1
 )
-# Any valid id will do; this one is the official image's default.
+# The default of the official image.
 export CLUSTER_ID="${CLUSTER_ID:-5L6g3nShT-eMCtK--X86sw}"
 
 echo "===> Using provided cluster id $CLUSTER_ID ..."
@@ -20,5 +21,5 @@ if ! result=$("${java[@]}" kafka.docker.KafkaDockerWrapper setup \
     echo "$result"
     [[ "$result" == *"already formatted"* ]] || exit 1
 fi
-# Left unquoted: these options are several words.
+# Without quotes, because each variable has several options.
 exec "${java[@]}" ${KAFKA_HEAP_OPTS:--Xms1G -Xmx1G} ${KAFKA_OPTS:-} kafka.Kafka "$config/server.properties"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run PostgreSQL like the official image: the first start makes the data folder and starts a temporary server.
+# Run PostgreSQL like the official image: the first start makes the data folder with the help of a temporary server.
 set -euo pipefail
 
 initialise() {
@@ -8,7 +8,7 @@ initialise() {
     initdb --pgdata="$PGDATA" --username=postgres --pwfile=<(printf '%s\n' "$password") \
         --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8
     printf '\nhost all all all scram-sha-256\n' >>"$PGDATA/pg_hba.conf"
-    # Without a log file, pg_ctl lets the temporary server log to standard output.
+    # pg_ctl gets no log file, so that the temporary server logs to standard output.
     pg_ctl --pgdata="$PGDATA" --options="$(printf '%q ' "$@" -c listen_addresses= -p 5432)" --wait start
     pg_ctl --pgdata="$PGDATA" --mode=fast --wait stop
     printf '\nPostgreSQL init process complete; ready for start up.\n\n'

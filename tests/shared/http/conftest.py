@@ -1,4 +1,4 @@
-"""A tiny application with the shared HTTP side, and the servers its tests need."""
+"""Fixtures for the tests of shared.http: a client of an application, access tokens, cache and database."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -44,7 +44,7 @@ async def cache(valkey_url: str) -> AsyncIterator[Cache]:
 
 @pytest.fixture
 async def sessions(database_factory: DatabaseFactory) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
-    """Sessions on a database with the idempotency table, and one table to see effects in."""
+    """Sessions on a database with the idempotency table, and a table `thing` that actions write to."""
     url = await database_factory()
     connection = await asyncpg.connect(for_asyncpg(url))
     await connection.execute(idempotency.SCHEMA_UP)

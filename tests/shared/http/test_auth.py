@@ -1,4 +1,4 @@
-"""What routes ask of their callers, and the matrix that shows it."""
+"""Access control of routes, and the access matrix."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -38,7 +38,7 @@ def make_app(verifier: TokenVerifier) -> FastAPI:
         pass
 
     @router.put("/{thing_id}")
-    async def forgotten(thing_id: int) -> int:
+    async def undeclared(thing_id: int) -> int:
         return thing_id
 
     app.include_router(router, prefix="/v1")
@@ -51,7 +51,7 @@ async def client(client_of: ClientOf, issuer: TokenIssuer) -> AsyncIterator[http
         yield opened
 
 
-async def test_a_caller_is_who_the_token_says(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
+async def test_the_caller_is_the_user_of_the_token(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
     user_id = uuid4()
     response = await client.get("/v1/things/mine", headers=issuer.header(user_id=user_id))
     assert response.json() == str(user_id)
@@ -65,7 +65,7 @@ async def test_a_caller_is_who_the_token_says(client: httpx2.AsyncClient, issuer
         ({"Authorization": "Bearer nonsense"}, "token_invalid", 'Bearer error="invalid_token"'),
     ],
 )
-async def test_who_has_no_valid_token_is_asked_for_one(
+async def test_a_request_without_a_valid_token_is_a_401_with_a_challenge(
     client: httpx2.AsyncClient, header: dict[str, str], code: str, challenge: str
 ) -> None:
     response = await client.get("/v1/things/mine", headers=header)
@@ -73,7 +73,7 @@ async def test_who_has_no_valid_token_is_asked_for_one(
     assert response.headers["www-authenticate"] == challenge
 
 
-async def test_an_expired_token_says_so(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
+async def test_an_expired_token_is_a_401_with_its_own_code(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
     response = await client.get("/v1/things/mine", headers=issuer.header(exp=1))
     assert (response.status_code, response.json()["code"]) == (401, "token_expired")
 
@@ -81,26 +81,24 @@ async def test_an_expired_token_says_so(client: httpx2.AsyncClient, issuer: Toke
 @pytest.mark.parametrize(
     ("roles", "status"), [(("admin",), 200), (("support", "customer"), 200), (("customer",), 403), ((), 403)]
 )
-async def test_any_of_the_roles_opens_a_route(
+async def test_a_route_admits_callers_with_any_of_its_roles(
     client: httpx2.AsyncClient, issuer: TokenIssuer, roles: tuple[str, ...], status: int
 ) -> None:
     response = await client.get("/v1/things/all", headers=issuer.header(*roles))
     assert response.status_code == status
 
 
-async def test_a_missing_role_is_named(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
+async def test_a_403_names_the_required_roles(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
     response = await client.delete("/v1/things/7", headers=issuer.header("support"))
     assert (response.status_code, response.json()["code"]) == (403, "role_required")
     assert response.json()["roles"] == ["admin"]
 
 
-async def test_a_role_is_asked_only_of_a_caller(client: httpx2.AsyncClient) -> None:
+async def test_a_route_for_a_role_without_a_token_is_a_401(client: httpx2.AsyncClient) -> None:
     assert (await client.delete("/v1/things/7")).status_code == 401
 
 
-async def test_when_the_keys_cannot_be_had_it_is_not_the_callers_fault(
-    client_of: ClientOf, issuer: TokenIssuer
-) -> None:
+async def test_unavailable_keys_are_a_503(client_of: ClientOf, issuer: TokenIssuer) -> None:
     unreachable = TokenVerifier(remote_keys("http://127.0.0.1:1/keys"), issuer="orderly")
     async with client_of(make_app(unreachable)) as client:
         response = await client.get("/v1/things/mine", headers=issuer.header())
@@ -108,7 +106,7 @@ async def test_when_the_keys_cannot_be_had_it_is_not_the_callers_fault(
     assert response.headers["retry-after"] == "2"
 
 
-def test_the_matrix_shows_what_each_route_asks(issuer: TokenIssuer) -> None:
+def test_the_access_matrix_shows_who_may_call_each_route(issuer: TokenIssuer) -> None:
     matrix = access_matrix(make_app(issuer.verifier()))
     assert {route: access for route, access in matrix.items() if "/v1" in route} == {
         "GET /v1/things/mine": "caller",
@@ -120,7 +118,7 @@ def test_the_matrix_shows_what_each_route_asks(issuer: TokenIssuer) -> None:
     assert {access for route, access in matrix.items() if "/v1" not in route} == {"public"}
 
 
-def test_the_document_shows_which_routes_want_a_token(issuer: TokenIssuer) -> None:
+def test_the_document_shows_which_routes_require_a_token(issuer: TokenIssuer) -> None:
     paths = make_app(issuer.verifier()).openapi()["paths"]
     assert paths["/v1/things/mine"]["get"]["security"] == [{"access_token": []}]
     assert "security" not in paths["/v1/things"]["post"]

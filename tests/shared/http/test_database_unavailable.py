@@ -1,4 +1,4 @@
-"""Trouble of the database that passes is a 503 that says what to do; every other fault stays one of ours."""
+"""A transient database error is a 503 that tells the client to retry; every other unexpected error is a 500."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -10,12 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
 from shared.database import Database, open_database
-from shared.http.auth import Caller, public
+from shared.http.auth import public
 from shared.http.dependencies import SessionsDep
-from shared.http.openapi import complete_openapi
-from shared.http.problems import install_problems, responses
+from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware
-from shared.http.tokens import KeysUnavailable
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.databases import DatabaseFactory
 from tests.shared.http.conftest import ClientOf
@@ -25,11 +23,10 @@ NAME = "Ada Lovelace"
 
 
 def make_app(database: Database) -> FastAPI:
-    """Its one route does what `app.state.work` is, in a transaction."""
+    """Return an application whose route runs `app.state.work` in a transaction."""
     app = FastAPI()
     app.state.sessions = database.sessions
     install_problems(app)
-    complete_openapi(app)
     app.add_middleware(RequestContextMiddleware)
 
     @app.post("/work", dependencies=[Depends(public)])
@@ -38,19 +35,11 @@ def make_app(database: Database) -> FastAPI:
             await session.execute(sa.text("SELECT CAST(:name AS text)"), {"name": NAME})
             await request.app.state.work(session)
 
-    @app.get("/callers", responses=responses(KeysUnavailable))
-    async def callers(_caller: Caller, _sessions: SessionsDep) -> None:
-        pass
-
-    @app.get("/elsewhere")
-    async def elsewhere(_caller: Caller) -> None:
-        pass
-
     return app
 
 
 class Worker:
-    """A client of the application, and the database behind it."""
+    """A client of the application, and its database."""
 
     def __init__(self, app: FastAPI, client: httpx2.AsyncClient, *, database_url: str, admin_url: str) -> None:
         self._app = app
@@ -59,10 +48,12 @@ class Worker:
         self.admin_url = admin_url
 
     async def do(self, work: Work) -> httpx2.Response:
+        """Send a request whose transaction runs `work`."""
         self._app.state.work = work
         return await self._client.post("/work")
 
     async def cut(self, _session: AsyncSession | None = None) -> None:
+        """Terminate every connection to the database."""
         await cut_connections(self.admin_url, self.database_url)
 
 
@@ -103,7 +94,7 @@ def is_unavailable(response: httpx2.Response) -> bool:
     return (response.status_code, response.json()["code"]) == (503, "database_unavailable")
 
 
-async def test_a_database_that_refuses_connections_is_a_503_until_it_is_back(worker: Worker) -> None:
+async def test_a_database_that_rejects_connections_is_a_503_until_it_is_back(worker: Worker) -> None:
     async with refusing_connections(worker.admin_url, worker.database_url):
         response = await worker.do(nothing)
     assert response.headers["content-type"] == "application/problem+json"
@@ -111,11 +102,11 @@ async def test_a_database_that_refuses_connections_is_a_503_until_it_is_back(wor
     assert response.status_code == 503
     assert response.json() == {
         "type": "urn:orderly:problem:database_unavailable",
-        "title": "The database is not available at the moment",
+        "title": "The database is temporarily unavailable",
         "status": 503,
         "code": "database_unavailable",
-        "detail": "The request may or may not have been carried out."
-        " Send it again, with its Idempotency-Key if it has one.",
+        "detail": "The request may or may not have been processed."
+        " Retry it, with the same Idempotency-Key if it has one.",
         "instance": "/work",
         "request_id": response.headers["x-request-id"],
     }
@@ -123,18 +114,18 @@ async def test_a_database_that_refuses_connections_is_a_503_until_it_is_back(wor
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "localhost:9", "no-such-host.invalid:5432"])
-async def test_a_database_that_can_not_be_reached_is_a_503(client_of: ClientOf, host: str) -> None:
+async def test_an_unreachable_database_is_a_503(client_of: ClientOf, host: str) -> None:
     unreachable = open_database(f"postgresql+asyncpg://nobody:nothing@{host}/none", service="test", pool_size=1)
     async with client_of(make_app(unreachable)) as client:
         assert is_unavailable(await client.post("/work"))
     await unreachable.close()
 
 
-async def test_a_connection_that_is_cut_at_the_commit_is_a_503(worker: Worker) -> None:
+async def test_a_connection_lost_at_the_commit_is_a_503(worker: Worker) -> None:
     assert is_unavailable(await worker.do(worker.cut))
 
 
-async def test_a_connection_that_is_cut_between_two_statements_is_a_503(worker: Worker) -> None:
+async def test_a_connection_lost_between_two_statements_is_a_503(worker: Worker) -> None:
     async def work(session: AsyncSession) -> None:
         await worker.cut()
         await session.execute(sa.text("SELECT 1"))
@@ -142,19 +133,19 @@ async def test_a_connection_that_is_cut_between_two_statements_is_a_503(worker: 
     assert is_unavailable(await worker.do(work))
 
 
-async def test_a_connection_that_is_cut_in_a_statement_is_a_503(worker: Worker) -> None:
+async def test_a_connection_lost_during_a_statement_is_a_503(worker: Worker) -> None:
     assert is_unavailable(await worker.do(running("SELECT pg_terminate_backend(pg_backend_pid()) THEN SELECT 1")))
 
 
 async def test_a_pool_without_a_free_connection_is_a_503(worker: Worker, database: Database) -> None:
-    database.engine.sync_engine.pool._timeout = 0.2  # type: ignore[attr-defined]  # a test need not wait for 5 s
+    database.engine.sync_engine.pool._timeout = 0.2  # type: ignore[attr-defined]  # a test should not wait for 5 s
     async with database.sessions.begin() as session:
         await session.execute(sa.text("SELECT 1"))
         assert is_unavailable(await worker.do(nothing))
     assert (await worker.do(nothing)).status_code == 200
 
 
-async def test_a_lock_that_another_one_holds_too_long_is_a_503(worker: Worker, database_url: str) -> None:
+async def test_a_lock_timeout_is_a_503(worker: Worker, database_url: str) -> None:
     other = open_database(database_url, service="test", pool_size=1)
     async with other.sessions.begin() as session:
         await session.execute(sa.text("SELECT pg_advisory_xact_lock(1)"))
@@ -171,29 +162,29 @@ async def test_a_lock_that_another_one_holds_too_long_is_a_503(worker: Worker, d
         "DO $$ BEGIN RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END $$",
     ],
 )
-async def test_what_a_second_try_may_not_meet_is_a_503(worker: Worker, statements: str) -> None:
+async def test_a_transient_error_of_a_statement_is_a_503(worker: Worker, statements: str) -> None:
     assert is_unavailable(await worker.do(running(statements)))
 
 
-async def test_a_fault_of_the_statement_itself_stays_ours(worker: Worker) -> None:
+async def test_an_invalid_statement_is_a_500(worker: Worker) -> None:
     for statement in ("SELECT 1 / 0", "SELECT nothing"):
         response = await worker.do(running(statement))
         assert (response.status_code, response.json()["code"]) == (500, "internal_error")
 
 
-async def test_a_fault_that_is_not_the_databases_stays_ours_even_in_a_transaction(worker: Worker) -> None:
-    async def without_its_file(_session: AsyncSession) -> None:
+async def test_an_error_outside_of_the_database_is_a_500_even_in_a_transaction(worker: Worker) -> None:
+    async def missing_file(_session: AsyncSession) -> None:
         raise FileNotFoundError("template")
 
     async def too_slow(_session: AsyncSession) -> None:
         raise TimeoutError
 
-    for work in (without_its_file, too_slow):
+    for work in (missing_file, too_slow):
         response = await worker.do(work)
         assert (response.status_code, response.json()["code"]) == (500, "internal_error")
 
 
-async def test_it_is_logged_once_as_a_warning_and_without_what_was_sent(worker: Worker) -> None:
+async def test_it_is_logged_once_as_a_warning_without_parameters(worker: Worker) -> None:
     with capture_logs() as logs:
         await worker.do(running("SELECT pg_terminate_backend(pg_backend_pid()) THEN SELECT 1"))
     [warning, finished] = logs
@@ -207,15 +198,3 @@ async def test_it_is_logged_once_as_a_warning_and_without_what_was_sent(worker: 
     }
     assert "terminating connection" in error
     assert NAME not in error
-
-
-def test_the_document_says_it_of_the_routes_that_need_the_database(database: Database) -> None:
-    paths = make_app(database).openapi()["paths"]
-
-    def examples(path: str, method: str = "get") -> set[str]:
-        documented = paths[path][method]["responses"].get("503", {"content": {"application/problem+json": {}}})
-        return set(documented["content"]["application/problem+json"].get("examples", {}))
-
-    assert examples("/work", "post") == {"database_unavailable"}
-    assert examples("/callers") == {"keys_unavailable", "database_unavailable"}
-    assert examples("/elsewhere") == {"keys_unavailable"}

@@ -1,4 +1,4 @@
-"""Which version a change expects."""
+"""The version that a change expects."""
 
 from collections.abc import AsyncIterator
 
@@ -24,7 +24,7 @@ async def client(client_of: ClientOf) -> AsyncIterator[httpx2.AsyncClient]:
         yield opened
 
 
-async def test_a_given_tag_comes_back_as_its_version(client: httpx2.AsyncClient) -> None:
+async def test_an_etag_is_read_back_as_its_version(client: httpx2.AsyncClient) -> None:
     response = await client.put("/thing", headers={"If-Match": etag_of(42)})
     assert response.json() == 42
 
@@ -38,6 +38,6 @@ async def test_a_change_without_if_match_is_a_428(client: httpx2.AsyncClient) ->
     "tag",
     [b'W/"42"', b"42", b'"abc"', b'"1", "2"', b"*", b'""', b'"-1"', '"٤٢"'.encode(), b'"' + b"9" * 30 + b'"'],
 )
-async def test_any_other_tag_matches_nothing(client: httpx2.AsyncClient, tag: bytes) -> None:
+async def test_a_tag_of_another_form_is_a_412(client: httpx2.AsyncClient, tag: bytes) -> None:
     response = await client.put("/thing", headers={b"If-Match": tag})
     assert (response.status_code, response.json()["code"]) == (412, "precondition_failed")

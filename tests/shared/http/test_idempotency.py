@@ -1,4 +1,4 @@
-"""A repeat with the same key has no second effect, whatever goes wrong in between."""
+"""A request that is repeated with the same key has no second effect."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,14 +34,14 @@ class NewThing(BaseModel):
 
 
 class Shop:
-    """An application whose only effect is a row in `thing`; `gate` holds an action open inside its transaction."""
+    """An application that inserts a row into `thing`; a cleared `gate` keeps the transaction open."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
-        self.refuse = False
+        self.fail = False
         self.app = FastAPI()
         install_problems(self.app)
         self.app.post("/v1/{place}/things")(self.add)
@@ -62,7 +62,7 @@ class Shop:
             )
             self.entered.set()
             await self.gate.wait()
-            if self.refuse:
+            if self.fail:
                 raise Conflict
             headers = {"Location": f"/v1/{place}/things/{thing_id}", "ETag": '"1"'}
             return JSONResponse({"id": str(thing_id)}, 201, headers=headers)
@@ -72,6 +72,7 @@ class Shop:
         )
 
     async def things(self) -> int:
+        """Count the rows."""
         async with self.sessions() as session:
             return int(await session.scalar(text("SELECT count(*) FROM thing")) or 0)
 
@@ -96,7 +97,9 @@ async def post(
     return await client.post(f"/v1/{place}/things", json=body, headers=given | headers)
 
 
-async def test_a_repeat_gets_the_first_answer_and_does_nothing(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_a_repeated_request_gets_the_first_response_and_changes_nothing(
+    client: httpx2.AsyncClient, shop: Shop
+) -> None:
     first, second = await post(client), await post(client)
     assert first.status_code == second.status_code == 201
     assert second.json() == first.json()
@@ -107,13 +110,13 @@ async def test_a_repeat_gets_the_first_answer_and_does_nothing(client: httpx2.As
     assert await shop.things() == 1
 
 
-async def test_without_a_key_every_request_counts(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_without_a_key_every_request_has_an_effect(client: httpx2.AsyncClient, shop: Shop) -> None:
     await post(client, None)
     await post(client, None)
     assert await shop.things() == 2
 
 
-async def test_a_key_with_another_body_is_refused(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_a_key_with_another_body_is_a_422(client: httpx2.AsyncClient, shop: Shop) -> None:
     await post(client, name="chair")
     response = await post(client, name="table")
     assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
@@ -131,7 +134,7 @@ async def test_a_key_with_another_body_is_refused(client: httpx2.AsyncClient, sh
         ("labels", {"colour": "red"}, {"colour": "blue"}),
     ],
 )
-async def test_another_value_of_any_kind_is_another_body(
+async def test_a_different_value_of_any_type_is_another_body(
     client: httpx2.AsyncClient, field: str, first: object, second: object
 ) -> None:
     headers = {"Idempotency-Key": "key-1"}
@@ -140,9 +143,9 @@ async def test_another_value_of_any_kind_is_another_body(
     assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_the_order_of_what_has_none_makes_no_other_body(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_the_order_of_fields_and_sets_does_not_matter(client: httpx2.AsyncClient, shop: Shop) -> None:
     headers = {"Idempotency-Key": "key-1"}
-    # 0 and 8 share a slot of a small set's table, so a set of them iterates in the order in which it was filled.
+    # 0 and 8 collide in the hash table of a small set, so such a set iterates in insertion order.
     bodies = [
         {"name": "chair", "sizes": [0, 8], "labels": {"colour": "red", "wood": "oak"}},
         {"labels": {"wood": "oak", "colour": "red"}, "sizes": [8, 0], "name": "chair"},
@@ -154,7 +157,7 @@ async def test_the_order_of_what_has_none_makes_no_other_body(client: httpx2.Asy
 
 
 @pytest.mark.parametrize("difference", [{"X-Caller": str(uuid4())}, {"place": "there"}, {"key": "key-2"}])
-async def test_callers_routes_and_keys_are_kept_apart(
+async def test_a_key_is_valid_for_one_caller_and_route_only(
     client: httpx2.AsyncClient, shop: Shop, difference: dict[str, str]
 ) -> None:
     await post(client)
@@ -163,7 +166,7 @@ async def test_callers_routes_and_keys_are_kept_apart(
     assert await shop.things() == 2
 
 
-async def test_a_repeat_while_the_first_still_runs_is_refused(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_a_request_whose_key_is_in_use_is_a_409(client: httpx2.AsyncClient, shop: Shop) -> None:
     shop.gate.clear()
     first = asyncio.create_task(post(client))
     await asyncio.wait_for(shop.entered.wait(), timeout=30)
@@ -176,7 +179,7 @@ async def test_a_repeat_while_the_first_still_runs_is_refused(client: httpx2.Asy
     assert await shop.things() == 1
 
 
-async def test_of_many_at_once_one_has_the_effect(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_one_of_many_concurrent_requests_has_an_effect(client: httpx2.AsyncClient, shop: Shop) -> None:
     responses = await asyncio.gather(*(post(client) for _ in range(12)))
     fresh = [r for r in responses if r.status_code == 201 and "idempotency-replayed" not in r.headers]
     assert len(fresh) == 1
@@ -184,15 +187,15 @@ async def test_of_many_at_once_one_has_the_effect(client: httpx2.AsyncClient, sh
     assert await shop.things() == 1
 
 
-async def test_a_refusal_leaves_nothing_and_the_repeat_is_judged_anew(client: httpx2.AsyncClient, shop: Shop) -> None:
-    shop.refuse = True
+async def test_a_problem_saves_nothing_so_a_repeat_runs_again(client: httpx2.AsyncClient, shop: Shop) -> None:
+    shop.fail = True
     assert (await post(client)).status_code == 409
     assert await shop.things() == 0
-    shop.refuse = False
+    shop.fail = False
     assert (await post(client)).status_code == 201
 
 
-async def test_an_answer_that_was_not_saved_has_no_effect_either(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_a_response_that_cannot_be_saved_rolls_the_effect_back(client: httpx2.AsyncClient, shop: Shop) -> None:
     async with shop.sessions.begin() as session:
         await session.execute(text("ALTER TABLE idempotency_key ADD CONSTRAINT never CHECK (status <> 201)"))
     with pytest.raises(Exception, match="never"):
@@ -201,17 +204,17 @@ async def test_an_answer_that_was_not_saved_has_no_effect_either(client: httpx2.
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "é".encode()])
-async def test_a_key_must_be_visible_ascii_of_bounded_length(client: httpx2.AsyncClient, key: str) -> None:
+async def test_a_key_must_be_visible_ascii_of_limited_length(client: httpx2.AsyncClient, key: str) -> None:
     response = await post(client, key)
     assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
 
 
-async def test_a_nul_in_a_text_is_the_clients_mistake(client: httpx2.AsyncClient) -> None:
+async def test_a_nul_character_in_a_text_is_a_422(client: httpx2.AsyncClient) -> None:
     response = await post(client, name="a\0b")
     assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
 
 
-async def test_neither_key_nor_password_lies_in_the_table(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_the_table_contains_neither_key_nor_password(client: httpx2.AsyncClient, shop: Shop) -> None:
     await post(client, "a-secret-key", password="hunter2")
     async with shop.sessions() as session:
         stored = str((await session.execute(text("SELECT idempotency_key::text FROM idempotency_key"))).all())
@@ -220,16 +223,16 @@ async def test_neither_key_nor_password_lies_in_the_table(client: httpx2.AsyncCl
     assert b"hunter2".hex() not in stored
 
 
-async def test_old_keys_are_forgotten_in_batches(client: httpx2.AsyncClient, shop: Shop) -> None:
+async def test_old_keys_are_purged_in_batches(client: httpx2.AsyncClient, shop: Shop) -> None:
     for number in range(3):
         await post(client, f"old-{number}")
     async with shop.sessions.begin() as session:
         await session.execute(text("UPDATE idempotency_key SET created_at = now() - interval '25 hours'"))
-    await post(client, "young")
-    forgotten = []
+    await post(client, "recent")
+    purged = []
     for _ in range(3):
         async with shop.sessions.begin() as session:
-            forgotten.append(await purge_idempotency_keys(session, older_than=timedelta(hours=24), limit=2))
-    assert forgotten == [2, 1, 0]
-    assert (await post(client, "young")).headers["idempotency-replayed"] == "true"
+            purged.append(await purge_idempotency_keys(session, older_than=timedelta(hours=24), limit=2))
+    assert purged == [2, 1, 0]
+    assert (await post(client, "recent")).headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in (await post(client, "old-0")).headers

@@ -1,4 +1,4 @@
-"""Pages hold every row once, in order, whatever changes between them."""
+"""Pages contain every row once, in order, even if rows are added between requests."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -73,37 +73,39 @@ async def client(client_of: ClientOf, sessions: Sessions) -> AsyncIterator[httpx
         yield opened
 
 
-async def walk(client: httpx2.AsyncClient, first: str) -> list[list[str]]:
-    """All pages, going where the Link header points."""
-    pages, url = [], first
+async def walk(client: httpx2.AsyncClient, first_url: str) -> list[list[str]]:
+    """Return the items of all pages, following the Link header."""
+    pages, url = [], first_url
     while True:
         response = await client.get(url)
         assert response.status_code == 200, response.text
         pages.append(response.json()["items"])
-        following = response.links.get("next")
-        assert (following is None) == (response.json()["next_cursor"] is None)
-        if following is None:
+        next_link = response.links.get("next")
+        assert (next_link is None) == (response.json()["next_cursor"] is None)
+        if next_link is None:
             return pages
-        url = following["url"]
+        url = next_link["url"]
 
 
-async def test_the_pages_hold_every_row_once_in_order(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+async def test_pages_contain_every_row_once_in_order(client: httpx2.AsyncClient, sessions: Sessions) -> None:
     await add(sessions, "a", "b", "c", "d", "e", "f", "g")
     assert await walk(client, "/things?limit=3") == [["g", "f", "e"], ["d", "c", "b"], ["a"]]
 
 
-async def test_a_last_page_that_is_full_has_no_next(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+async def test_a_full_last_page_has_no_next_page(client: httpx2.AsyncClient, sessions: Sessions) -> None:
     await add(sessions, "a", "b", "c", "d")
     assert await walk(client, "/things?limit=2") == [["d", "c"], ["b", "a"]]
 
 
-async def test_of_nothing_there_is_one_empty_page(client: httpx2.AsyncClient) -> None:
+async def test_an_empty_list_is_one_empty_page(client: httpx2.AsyncClient) -> None:
     response = await client.get("/things")
     assert response.json() == {"items": [], "next_cursor": None}
     assert "link" not in response.headers
 
 
-async def test_a_row_added_meanwhile_moves_no_page(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+async def test_a_row_that_is_added_between_requests_does_not_shift_pages(
+    client: httpx2.AsyncClient, sessions: Sessions
+) -> None:
     await add(sessions, "a", "b", "c", "d")
     cursor = (await client.get("/things?limit=2")).json()["next_cursor"]
     await add(sessions, "new", at=MORNING + timedelta(days=1))
@@ -115,7 +117,7 @@ async def test_the_link_keeps_the_filters(client: httpx2.AsyncClient, sessions: 
     assert await walk(client, "/things?limit=1&name=b+%26+c") == [["b & c 3"], ["b & c 2"], ["b & c 1"]]
 
 
-async def test_rows_of_several_columns_and_awkward_texts_page_too(
+async def test_rows_of_several_columns_and_special_characters_are_paginated(
     client: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
     names = ["", "a~b", 'comma,quote"', "line\nbreak", "ü~\\n", "x"]
@@ -149,27 +151,25 @@ def forged(bookmark: str) -> str:
         forged("<dt:2026-11-01 08:00:00+00:00~uuid:01993b5e-0000-7000-8000-000000000000"),
     ],
 )
-async def test_a_cursor_that_was_never_given_out_is_refused(
-    client: httpx2.AsyncClient, sessions: Sessions, cursor: str
-) -> None:
+async def test_a_forged_cursor_is_a_422(client: httpx2.AsyncClient, sessions: Sessions, cursor: str) -> None:
     await add(sessions, "a", "b", "c")
     response = await client.get("/things", params={"cursor": cursor})
     assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid")
 
 
-async def test_a_cursor_with_a_null_character_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_a_cursor_with_a_nul_character_is_a_422(client: httpx2.AsyncClient) -> None:
     cursor = forged(">s:a\0b~uuid:01993b5e-0000-7000-8000-000000000000")
     response = await client.get("/names", params={"cursor": cursor})
     assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid")
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "many"])
-async def test_the_page_size_is_bounded(client: httpx2.AsyncClient, limit: str) -> None:
+async def test_the_page_size_is_limited(client: httpx2.AsyncClient, limit: str) -> None:
     response = await client.get("/things", params={"limit": limit})
     assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
 
 
-async def test_a_broken_query_is_not_blamed_on_the_cursor(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+async def test_a_broken_query_with_a_valid_cursor_is_a_500(client: httpx2.AsyncClient, sessions: Sessions) -> None:
     await add(sessions, "a", "b")
     cursor = (await client.get("/things?limit=1")).json()["next_cursor"]
     async with sessions.begin() as session:
@@ -178,7 +178,7 @@ async def test_a_broken_query_is_not_blamed_on_the_cursor(client: httpx2.AsyncCl
     assert response.status_code == 500
 
 
-async def test_a_page_says_how_many_it_holds_by_default(client: httpx2.AsyncClient, sessions: Sessions) -> None:
+async def test_a_page_has_twenty_items_by_default(client: httpx2.AsyncClient, sessions: Sessions) -> None:
     await add(sessions, *[str(number) for number in range(25)])
     page: dict[str, Any] = (await client.get("/things")).json()
     assert len(page["items"]) == 20

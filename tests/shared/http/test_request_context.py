@@ -25,18 +25,18 @@ def make_app() -> FastAPI:
     router = APIRouter(prefix="/orders")
 
     @router.get("/{order_id}")
-    async def show(order_id: str, request: Request) -> dict[str, str | None]:
+    async def read(order_id: str, request: Request) -> dict[str, str | None]:
         add_response_header(request, "RateLimit", '"a";r=1')
         add_response_header(request, "RateLimit", '"b";r=2')
         return {"traceparent": current_traceparent(), "tracestate": current_tracestate(), "order": order_id}
 
-    @router.get("/{order_id}/faulty")
-    async def faulty(order_id: str, request: Request) -> None:
+    @router.get("/{order_id}/broken")
+    async def broken(order_id: str, request: Request) -> None:
         add_response_header(request, "RateLimit", '"a";r=1')
         raise RuntimeError(order_id)
 
-    @router.get("/{order_id}/broken-off")
-    async def broken_off(order_id: str) -> StreamingResponse:
+    @router.get("/{order_id}/interrupted")
+    async def interrupted(order_id: str) -> StreamingResponse:
         async def content() -> AsyncIterator[bytes]:
             yield b"begun"
             raise RuntimeError(order_id)
@@ -61,21 +61,21 @@ async def test_a_well_formed_request_id_is_kept(client: httpx2.AsyncClient, give
 
 
 @pytest.mark.parametrize("given", ["", "short", "x" * 129, "with spaces in it", 'quote"quote"', "line\tbreak1"])
-async def test_any_other_request_id_is_replaced(client: httpx2.AsyncClient, given: str) -> None:
+async def test_a_malformed_request_id_is_replaced(client: httpx2.AsyncClient, given: str) -> None:
     response = await client.get("/v1/orders/7", headers={"X-Request-Id": given})
     assert response.headers["x-request-id"] != given
     assert len(response.headers["x-request-id"]) == 32
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1/orders/7/faulty"])
-async def test_errors_carry_the_request_id_too(client: httpx2.AsyncClient, path: str) -> None:
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/orders/7/broken"])
+async def test_error_responses_have_the_request_id(client: httpx2.AsyncClient, path: str) -> None:
     response = await client.get(path, headers={"X-Request-Id": "request-17"})
     assert response.headers["x-request-id"] == "request-17"
 
 
-async def test_added_headers_come_with_the_answer_and_with_a_fault(client: httpx2.AsyncClient) -> None:
+async def test_added_headers_are_sent_with_successes_and_errors(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v1/orders/7")).headers.get_list("ratelimit") == ['"a";r=1', '"b";r=2']
-    assert (await client.get("/v1/orders/7/faulty")).headers.get_list("ratelimit") == ['"a";r=1']
+    assert (await client.get("/v1/orders/7/broken")).headers.get_list("ratelimit") == ['"a";r=1']
 
 
 async def test_a_trace_is_continued(client: httpx2.AsyncClient) -> None:
@@ -92,7 +92,7 @@ async def test_without_a_trace_a_new_one_begins(client: httpx2.AsyncClient) -> N
     assert first[3:35] != second[3:35]
 
 
-async def test_the_log_line_names_the_template_and_nothing_personal(client: httpx2.AsyncClient) -> None:
+async def test_the_log_line_has_the_path_template_and_nothing_personal(client: httpx2.AsyncClient) -> None:
     with capture_logs() as logs:
         await client.get("/v1/orders/secret-7?email=ann@example.org")
     [line] = logs
@@ -106,9 +106,9 @@ async def test_the_log_line_names_the_template_and_nothing_personal(client: http
     }
 
 
-async def test_a_fault_is_logged_with_its_traceback_once(client: httpx2.AsyncClient) -> None:
+async def test_an_unexpected_error_is_logged_once_with_its_traceback(client: httpx2.AsyncClient) -> None:
     with capture_logs() as logs:
-        await client.get("/v1/orders/7/faulty")
+        await client.get("/v1/orders/7/broken")
     assert [(line["event"], line["log_level"]) for line in logs] == [
         ("request_failed", "error"),
         ("request_finished", "info"),
@@ -116,13 +116,13 @@ async def test_a_fault_is_logged_with_its_traceback_once(client: httpx2.AsyncCli
     assert logs[0]["exc_info"]
 
 
-async def test_an_answer_that_breaks_off_breaks_the_connection(client: httpx2.AsyncClient) -> None:
+async def test_an_error_after_the_response_started_closes_the_connection(client: httpx2.AsyncClient) -> None:
     with capture_logs() as logs, pytest.raises(RuntimeError):
-        await client.get("/v1/orders/7/broken-off")
+        await client.get("/v1/orders/7/interrupted")
     assert [line["event"] for line in logs] == ["request_failed", "request_finished"]
 
 
-async def test_requests_are_counted_by_template_and_class(client: httpx2.AsyncClient) -> None:
+async def test_requests_are_counted_by_path_template_and_status_class(client: httpx2.AsyncClient) -> None:
     def counted(**labels: str) -> float:
         return REGISTRY.get_sample_value("http_requests_total", labels) or 0.0
 
@@ -135,14 +135,14 @@ async def test_requests_are_counted_by_template_and_class(client: httpx2.AsyncCl
     assert (counted(**known), counted(**unknown)) == (before[0] + 2, before[1] + 1)
 
 
-async def test_the_metrics_page_shows_them(client: httpx2.AsyncClient) -> None:
+async def test_the_metrics_page_shows_request_metrics(client: httpx2.AsyncClient) -> None:
     await client.get("/v1/orders/1")
     response = await client.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     assert 'http_request_duration_seconds_bucket{le="+Inf",method="GET",route="/v1/orders/{order_id}"' in response.text
 
 
-async def test_a_succeeding_probe_is_not_worth_a_log_line(client: httpx2.AsyncClient) -> None:
+async def test_a_successful_scrape_is_logged_at_debug_level(client: httpx2.AsyncClient) -> None:
     with capture_logs() as logs:
         await client.get("/metrics")
     assert [line["log_level"] for line in logs] == ["debug"]

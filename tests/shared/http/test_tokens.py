@@ -1,4 +1,4 @@
-"""Access tokens: which are believed, and how keys are found and replaced."""
+"""Access tokens: which are valid, and how keys are fetched and replaced."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ from shared.http.tokens import (
 from tests.shared.http.token_issuer import TokenIssuer
 
 
-async def test_a_valid_token_says_who_calls(issuer: TokenIssuer) -> None:
+async def test_a_valid_token_names_the_caller(issuer: TokenIssuer) -> None:
     user_id, session_id = uuid4(), uuid4()
     token = issuer.token("customer", "admin", user_id=user_id, sid=str(session_id))
     principal = await issuer.verifier().verify(token)
@@ -34,7 +34,7 @@ async def test_a_valid_token_says_who_calls(issuer: TokenIssuer) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"iss": "somebody else"},
+        {"iss": "another issuer"},
         {"iss": None},
         {"aud": "another system"},
         {"aud": None},
@@ -47,25 +47,25 @@ async def test_a_valid_token_says_who_calls(issuer: TokenIssuer) -> None:
         {"roles": 7},
     ],
 )
-async def test_a_token_with_wrong_claims_is_refused(issuer: TokenIssuer, changes: dict[str, Any]) -> None:
+async def test_a_token_with_wrong_claims_is_invalid(issuer: TokenIssuer, changes: dict[str, Any]) -> None:
     with pytest.raises(TokenInvalid):
         await issuer.verifier().verify(issuer.token(**changes))
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "é.é.é", "e30.e30.e30", "..", "a" * 10_000])
-async def test_what_is_no_token_is_refused(issuer: TokenIssuer, text: str) -> None:
+async def test_a_malformed_token_is_invalid(issuer: TokenIssuer, text: str) -> None:
     with pytest.raises(TokenInvalid):
         await issuer.verifier().verify(text)
 
 
-async def test_a_token_of_a_foreign_key_with_a_known_id_is_refused(issuer: TokenIssuer) -> None:
-    foreign = OKPKey.generate_key("Ed25519", {"kid": "first"})
+async def test_a_token_of_another_key_with_a_known_id_is_invalid(issuer: TokenIssuer) -> None:
+    other = OKPKey.generate_key("Ed25519", {"kid": "first"})
     with pytest.raises(TokenInvalid):
-        await issuer.verifier().verify(issuer.token(key=foreign))
+        await issuer.verifier().verify(issuer.token(key=other))
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "EdDSA"])
-async def test_only_one_algorithm_is_believed(issuer: TokenIssuer, algorithm: str) -> None:
+async def test_a_token_with_another_algorithm_is_invalid(issuer: TokenIssuer, algorithm: str) -> None:
     header, claims, signature = issuer.token().split(".")
     forged = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "first"}).encode()).decode().rstrip("=")
     assert header != forged
@@ -73,21 +73,21 @@ async def test_only_one_algorithm_is_believed(issuer: TokenIssuer, algorithm: st
         await issuer.verifier().verify(f"{forged}.{claims}.{signature}")
 
 
-async def test_a_published_symmetric_key_verifies_nothing(issuer: TokenIssuer) -> None:
+async def test_a_published_symmetric_key_is_not_used(issuer: TokenIssuer) -> None:
     issuer.keys = KeySet([OctKey.generate_key(256, {"kid": "first"})])
-    foreign = OKPKey.generate_key("Ed25519", {"kid": "first"})
+    other = OKPKey.generate_key("Ed25519", {"kid": "first"})
     with pytest.raises(TokenInvalid):
-        await issuer.verifier().verify(issuer.token(key=foreign))
+        await issuer.verifier().verify(issuer.token(key=other))
 
 
-async def test_a_token_is_good_for_the_leeway_after_it_expired_and_no_longer(issuer: TokenIssuer) -> None:
+async def test_a_token_expires_after_the_leeway(issuer: TokenIssuer) -> None:
     verifier = issuer.verifier()
     await verifier.verify(issuer.token(exp=int(time.time()) - 2))
     with pytest.raises(TokenExpired):
         await verifier.verify(issuer.token(exp=int(time.time()) - 6))
 
 
-async def test_a_remembered_token_expires_too(issuer: TokenIssuer) -> None:
+async def test_a_cached_token_expires(issuer: TokenIssuer) -> None:
     verifier = TokenVerifier(issuer.published, issuer="orderly", leeway=timedelta(0))
     token = issuer.token(exp=int(time.time()) + 2)
     await verifier.verify(token)
@@ -98,21 +98,21 @@ async def test_a_remembered_token_expires_too(issuer: TokenIssuer) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def test_no_more_tokens_are_remembered_than_allowed(issuer: TokenIssuer) -> None:
-    verifier = TokenVerifier(issuer.published, issuer="orderly", remembered=3)
+async def test_the_cache_of_tokens_is_limited(issuer: TokenIssuer) -> None:
+    verifier = TokenVerifier(issuer.published, issuer="orderly", max_cached_tokens=3)
     for _ in range(5):
         await verifier.verify(issuer.token())
     assert len(verifier._verified) == 3
 
 
-async def test_a_new_key_is_fetched_when_a_token_names_it(issuer: TokenIssuer) -> None:
-    keys = PublishedKeys(issuer.published, pause=timedelta(0))
+async def test_an_unknown_key_is_fetched(issuer: TokenIssuer) -> None:
+    keys = PublishedKeys(issuer.published, min_fetch_interval=timedelta(0))
     assert await keys.find("second") is None
     issuer.keys = KeySet([*issuer.keys.keys, OKPKey.generate_key("Ed25519", {"kid": "second"})])
     assert await keys.find("second") is not None
 
 
-async def test_invented_key_ids_do_not_become_fetches(issuer: TokenIssuer) -> None:
+async def test_invented_key_ids_do_not_cause_fetches(issuer: TokenIssuer) -> None:
     verifier = issuer.verifier()
     await verifier.verify(issuer.token())
     for number in range(20):
@@ -122,15 +122,15 @@ async def test_invented_key_ids_do_not_become_fetches(issuer: TokenIssuer) -> No
     assert issuer.fetches == 1
 
 
-async def test_many_first_requests_share_one_fetch(issuer: TokenIssuer) -> None:
+async def test_concurrent_first_requests_share_one_fetch(issuer: TokenIssuer) -> None:
     verifier = issuer.verifier()
     await asyncio.gather(*(verifier.verify(issuer.token()) for _ in range(20)))
     assert issuer.fetches == 1
 
 
-async def test_tokens_of_a_withdrawn_key_are_refused_though_remembered(issuer: TokenIssuer) -> None:
+async def test_a_cached_token_of_a_withdrawn_key_is_invalid(issuer: TokenIssuer) -> None:
     verifier = TokenVerifier(
-        issuer.published, issuer="orderly", keys_kept=timedelta(0), min_fetch_interval=timedelta(0)
+        issuer.published, issuer="orderly", max_key_age=timedelta(0), min_fetch_interval=timedelta(0)
     )
     token = issuer.token()
     await verifier.verify(token)
@@ -139,7 +139,7 @@ async def test_tokens_of_a_withdrawn_key_are_refused_though_remembered(issuer: T
         await verifier.verify(token)
 
 
-async def test_known_keys_outlive_a_failed_fetch() -> None:
+async def test_known_keys_are_kept_after_a_failed_fetch() -> None:
     good = KeySet([OKPKey.generate_key("Ed25519", {"kid": "first"})])
     answers: list[KeySet | Exception] = [good, httpx2.ConnectError("down")]
 
@@ -149,13 +149,13 @@ async def test_known_keys_outlive_a_failed_fetch() -> None:
             raise answer
         return answer
 
-    keys = PublishedKeys(source, keep=timedelta(0), pause=timedelta(0))
+    keys = PublishedKeys(source, max_age=timedelta(0), min_fetch_interval=timedelta(0))
     assert await keys.find("first") is not None
     assert await keys.find("first") is not None
     assert answers == []
 
 
-async def test_while_one_request_asks_for_news_the_others_go_on_with_the_known_key(issuer: TokenIssuer) -> None:
+async def test_known_keys_are_used_while_a_fetch_is_in_progress(issuer: TokenIssuer) -> None:
     gate = asyncio.Event()
     gate.set()
 
@@ -163,19 +163,19 @@ async def test_while_one_request_asks_for_news_the_others_go_on_with_the_known_k
         await gate.wait()
         return issuer.keys
 
-    keys = PublishedKeys(source, keep=timedelta(0), pause=timedelta(0))
+    keys = PublishedKeys(source, max_age=timedelta(0), min_fetch_interval=timedelta(0))
     await keys.find("first")
     gate.clear()
-    asking = asyncio.create_task(keys.find("first"))
+    refreshing = asyncio.create_task(keys.find("first"))
     await asyncio.sleep(0)
     async with asyncio.timeout(60):
         assert await keys.find("first") is not None
     gate.set()
-    assert await asking is not None
+    assert await refreshing is not None
 
 
 @pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"keys": 1}', b'{"keys": [{"kty": "OKP"}]}'])
-async def test_nonsense_in_place_of_keys_is_as_good_as_no_answer(issuer: TokenIssuer, answer: bytes) -> None:
+async def test_an_invalid_key_set_makes_the_keys_unavailable(issuer: TokenIssuer, answer: bytes) -> None:
     async def source() -> KeySet:
         return KeySet.import_key_set(json.loads(answer))
 
@@ -183,7 +183,7 @@ async def test_nonsense_in_place_of_keys_is_as_good_as_no_answer(issuer: TokenIs
         await TokenVerifier(source, issuer="orderly").verify(issuer.token())
 
 
-async def test_without_any_key_tokens_cannot_be_checked(issuer: TokenIssuer) -> None:
+async def test_an_unreachable_key_set_makes_the_keys_unavailable(issuer: TokenIssuer) -> None:
     closed_port = remote_keys("http://127.0.0.1:1/keys")
     with pytest.raises(KeysUnavailable):
         await TokenVerifier(closed_port, issuer="orderly").verify(issuer.token())

@@ -1,4 +1,4 @@
-"""Makes access tokens as the users service does, valid unless a test says otherwise."""
+"""Issues access tokens like the users service."""
 
 import time
 from typing import Any
@@ -11,11 +11,14 @@ from shared.http.tokens import TokenVerifier
 
 
 class TokenIssuer:
+    """Signs tokens with the first of `keys`; they are valid unless a test changes a claim or the key."""
+
     def __init__(self, keys: KeySet) -> None:
         self.keys = keys
         self.fetches = 0
 
     async def published(self) -> KeySet:
+        """Return the keys, and count the fetch."""
         self.fetches += 1
         return self.keys
 
@@ -23,6 +26,7 @@ class TokenIssuer:
         return TokenVerifier(self.published, issuer="orderly")
 
     def token(self, *roles: str, user_id: UUID | None = None, key: Any = None, **changes: Any) -> str:
+        """Return a token. `changes` replace claims; None removes one."""
         signing = key or self.keys.keys[0]
         now = int(time.time())
         claims = {

@@ -1,0 +1,48 @@
+"""Readiness checks: ask a server one question in its own protocol, and return whether it answers as it should."""
+
+import asyncio
+import struct
+from contextlib import suppress
+
+TIMEOUT_SECONDS = 2.0
+"""Time limit of one check, the connection included. A server that takes longer counts as not ready."""
+_API_VERSIONS = 18
+"""The key of Kafka's ApiVersions request."""
+
+
+async def http_answers(port: int, path: str) -> bool:
+    """Return whether GET `path` is answered with 200."""
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    answer = await _exchange(port, request, length=12)
+    return answer.endswith(b" 200")
+
+
+async def valkey_answers(port: int) -> bool:
+    """Return whether PING is answered with PONG, which it is not while Valkey loads its data."""
+    return await _exchange(port, b"PING\r\n", length=7) == b"+PONG\r\n"
+
+
+async def smtp_answers(port: int) -> bool:
+    """Return whether the server sends its greeting."""
+    return await _exchange(port, b"", length=4) == b"220 "
+
+
+async def kafka_answers(port: int) -> bool:
+    """Return whether ApiVersions is answered without an error, as it is once the broker serves clients."""
+    client = b"orderly-ready"
+    body = struct.pack(">hhih", _API_VERSIONS, 0, 1, len(client)) + client
+    answer = await _exchange(port, struct.pack(">i", len(body)) + body, length=10)
+    return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
+
+
+async def _exchange(port: int, question: bytes, *, length: int) -> bytes:
+    """Send a question and return the first `length` bytes of the answer; nothing if it ends earlier or fails."""
+    with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(question)
+                return await reader.readexactly(length)
+            finally:
+                writer.close()
+    return b""
