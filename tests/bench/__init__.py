@@ -1,1 +1,1 @@
-"""Benchmarks: each figure beside its baseline, from one run on one machine."""
+"""Benchmarks: each value is measured beside its baseline, in one run on one machine."""

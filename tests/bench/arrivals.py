@@ -1,4 +1,4 @@
-"""When work arrives, and its beginning then, whether or not what came before has ended."""
+"""Arrival times, and starting work at its time whether or not earlier work has ended."""
 
 import asyncio
 import random
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 def arrival_times(seed: str, *, per_second: float, seconds: float) -> list[float]:
-    """Of a Poisson process, in seconds from the beginning."""
-    rng = random.Random(seed)  # noqa: S311 - chance by seed
+    """Return the arrival times of a Poisson process, in seconds from its beginning."""
+    rng = random.Random(seed)  # noqa: S311 - reproducible by its seed
     gaps = iter(lambda: rng.expovariate(per_second), None)
     return list(takewhile(lambda at: at < seconds, accumulate(gaps)))
 
 
-async def started_at(starts: Iterable[tuple[float, Callable[[], Coroutine[Any, Any, T]]]]) -> list[T]:
-    """Start each at its time, in seconds from now and ascending; what each answered, in their order."""
+async def start_each_at(starts: Iterable[tuple[float, Callable[[], Coroutine[Any, Any, T]]]]) -> list[T]:
+    """Start each at its time, in seconds from now and ascending; return their results in the same order."""
     begun = time.monotonic()
     tasks: list[asyncio.Task[T]] = []
     async with asyncio.TaskGroup() as group:

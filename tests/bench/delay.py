@@ -1,125 +1,128 @@
-"""How soon an event is in Kafka after its commit, at a steady rate: with the relay beside the writer, and apart."""
+"""The delay from commit to Kafka at a steady rate, with the relay in the writer's process and in its own."""
 
-import json
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from itertools import count
-from pathlib import Path
-from statistics import quantiles
+from functools import partial
+from itertools import islice
 
 import asyncpg
 
-from shared.database import dsn_of
-from tests.bench.figures import Figure
-from tests.bench.pacing import RATE, SECONDS, Plan, main
-from tests.bench.setting import Round, Setting
-from tests.bench.waiting import OUTBOX_IS_EMPTY, RELAY_LEADS, until
-from tests.chaos.nursery import Forked
+from shared.database import dsn_of, open_database
+from shared.events.contract import Event
+from shared.garbage_collector import tune_garbage_collector
+from shared.messaging.outbox.outbox import record
+from shared.messaging.outbox.publisher import Acknowledged, Publisher, PublishError
+from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.wake_up import Notifier
+from shared.telemetry import continued_trace
+from tests.bench.arrivals import start_each_at
+from tests.bench.events import TOPIC, messages, send_at_rate, user_events
+from tests.bench.fixtures import OUTBOX_IS_EMPTY, Benchmark, Fixtures, in_own_process, wait_for
+from tests.bench.measurement import Measurement, latencies
 
-P50_LIMIT_MS = 5.0
-P99_LIMIT_MS = 25.0
-LEADS_SECONDS = 10.0
-END_SECONDS = 60.0
-MISSED_SHARE = 0.02
-"""So much of the asked rate may be missing: above it, the delay is that of another load."""
-
-BESIDE, APART, BARE = "beside", "apart", "bare"
-NAMES = {BESIDE: "relay in the writer's process", APART: "relay in a process of its own"}
-
-
-class PaceMissed(Exception):
-    """The writer did not keep the rate, or an event never came: the delays say nothing."""
+RATE = 500
+TRANSACTION_EVENTS = 5
+"""A transaction costs its writer over 1 ms of processor time: with 500 a second, a relay in its process gets none."""
+SECONDS = 10
+WARM_UP_SECONDS = 2
+"""Not counted: connections are opened, and a relay takes the lease."""
+MAX_MISSED_SHARE = 0.02
+"""The share of events that may be missing: with more, the delay would be that of a lower load."""
+POOL_SIZE = 10
+MAX_MS = (5.0, 25.0)
+DRAIN_TIMEOUT_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Delay:
-    """In milliseconds."""
+class TimingPublisher(Publisher):
+    """Keeps the time at which each event was acknowledged, by the machine's monotonic clock."""
 
-    p50: float
-    p99: float
+    acknowledged: dict[str, float]
+
+    async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
+        sent, failed = await super().publish(rows)
+        now = time.monotonic()
+        ids = {row["id"]: str(row["event_id"]) for row in rows}
+        self.acknowledged.update((ids[one.row_id], now) for one in sent)
+        return sent, failed
 
 
 @asynccontextmanager
-async def delay(setting: Setting) -> AsyncIterator[Round]:
-    """Both arrangements, with a producer that has no outbox beside them."""
-    plan = Plan(
-        roles=frozenset(),
-        database_url=await setting.new_database("delay"),
-        kafka=setting.ground.kafka,
-        topic_prefix=await setting.new_topics("delay"),
-        folder=setting.ground.folder,
-        name="",
-    )
-    numbers = count()
+async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
+    """Measure both arrangements beside a producer without an outbox."""
+    kafka = fixtures.servers.kafka
+    database_url = await fixtures.create_database("delay")
+    topic_prefix = await fixtures.create_topics("delay")
 
-    async def once() -> list[Figure]:
-        number = next(numbers)
-        delays = {
-            arrangement: await _delay(arrangement, replace(plan, name=f"{plan.topic_prefix}{arrangement}-{number}"))
-            for arrangement in (BESIDE, APART, BARE)
+    async def delays(*, apart: bool) -> list[float]:
+        publisher = TimingPublisher(bootstrap_servers=kafka, client_id="bench", topic_prefix=topic_prefix)
+        publisher.acknowledged = {}
+        relay = Relay(dsn=dsn_of(database_url), publisher=publisher)
+        running = asyncio.create_task(relay.run())
+        if apart:
+            committed = await in_own_process(_write_in_own_process, database_url)
+        else:
+            committed = await _write(database_url, relay)
+        await wait_for(database_url, OUTBOX_IS_EMPTY, seconds=DRAIN_TIMEOUT_SECONDS)
+        relay.stop()
+        await running
+        await relay.close()
+        return [publisher.acknowledged[event] - at for event, at in committed.items()]
+
+    async def measure(_round: int) -> list[Measurement]:
+        arrangements = {
+            "relay in the writer's process": await delays(apart=False),
+            "relay in a process of its own": await delays(apart=True),
         }
+        prepared = messages(RATE * (WARM_UP_SECONDS + SECONDS))
+        sent = await send_at_rate(
+            kafka, topic_prefix + TOPIC, prepared, per_second=RATE, warm_up_seconds=WARM_UP_SECONDS
+        )
         return [
-            Figure(
-                bench="relay",
-                what=f"commit to Kafka, {percentile}, {RATE} events/s, {NAMES[arrangement]}",
-                values=(getattr(delays[arrangement], percentile),),
-                unit="ms",
-                better="less",
+            line
+            for arrangement, seconds in arrangements.items()
+            for line in latencies(
+                f"delay: commit to Kafka, {RATE} events/s, {arrangement}",
+                seconds,
                 baseline="bare send to acknowledgement",
-                baseline_values=(getattr(delays[BARE], percentile),),
-                limit=limit,
+                baseline_seconds=[acknowledged_at - sent_at for sent_at, acknowledged_at in sent.values()],
+                max_ms=MAX_MS,
             )
-            for arrangement in NAMES
-            for percentile, limit in (("p50", P50_LIMIT_MS), ("p99", P99_LIMIT_MS))
         ]
 
-    yield [once]
+    yield measure
 
 
-async def _delay(arrangement: str, plan: Plan) -> Delay:
-    """Run the arrangement once; the processes leave what they saw in files. Raises: PaceMissed."""
-    if arrangement == APART:
-        relay = Forked(main, replace(plan, roles=frozenset({"relay"}), name=f"{plan.name}-relay"))
-        await _answered(dsn_of(plan.database_url), RELAY_LEADS)
-        await _ended(Forked(main, replace(plan, roles=frozenset({"writer"}))))
-        await _answered(dsn_of(plan.database_url), OUTBOX_IS_EMPTY)
-        await relay.stop()
-        return _delay_of(_read(plan.folder / f"{plan.name}.begun"), _read(plan.folder / f"{plan.name}-relay.acked"))
-    roles = {BESIDE: {"writer", "relay"}, BARE: {"bare"}}[arrangement]
-    await _ended(Forked(main, replace(plan, roles=frozenset(roles))))
-    return _delay_of(_read(plan.folder / f"{plan.name}.begun"), _read(plan.folder / f"{plan.name}.acked"))
+def _write_in_own_process(database_url: str) -> Mapping[str, float]:
+    tune_garbage_collector()
+    return asyncio.run(_write(database_url))
 
 
-async def _ended(process: Forked) -> None:
-    if not await process.ended(within_seconds=END_SECONDS) or process.exit_status:
-        await process.stop()
-        raise PaceMissed("the writer's process failed or did not end: its log is in the run's folder")
+async def _write(database_url: str, relay: Relay | None = None) -> Mapping[str, float]:
+    """Write at the rate and wake the relay as a service does; return when each commit returned, without the warm-up."""
+    notifier = Notifier(dsn=dsn_of(database_url))
+    database = open_database(
+        database_url,
+        service="users",
+        pool_size=POOL_SIZE,
+        on_events_committed=lambda: relay.wake() if relay and relay.is_leader else notifier.wake(),
+    )
+    notifying = asyncio.create_task(notifier.run())
+    committed: dict[str, float] = {}
 
+    async def commit(at: float, events: Sequence[Event]) -> None:
+        with continued_trace(None):
+            async with database.sessions.begin() as session:
+                event_ids = [record(session, event) for event in events]
+        if at >= WARM_UP_SECONDS:
+            committed.update(dict.fromkeys(map(str, event_ids), time.monotonic()))
 
-async def _answered(dsn: str, question: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await until(connection, question, seconds=LEADS_SECONDS)
-    finally:
-        await connection.close()
-
-
-def _read(path: Path) -> dict[str, float]:
-    times: dict[str, float] = json.loads(path.read_text())
-    return times
-
-
-def _delay_of(begun: Mapping[str, float], acknowledged: Mapping[str, float]) -> Delay:
-    """`begun`: when the commit had returned, or the send was called; both by the machine's monotonic clock."""
-    if len(begun) < RATE * SECONDS * (1 - MISSED_SHARE):
-        raise PaceMissed(f"{len(begun):,} events were counted in {SECONDS} s, not {RATE * SECONDS:,}")
-    if missing := begun.keys() - acknowledged.keys():
-        raise PaceMissed(f"{len(missing):,} events were never acknowledged")
-    return percentiles([1000 * (acknowledged[event] - begun[event]) for event in begun])
-
-
-def percentiles(milliseconds: Sequence[float]) -> Delay:
-    """Of at least two."""
-    cuts = quantiles(milliseconds, n=100)
-    return Delay(p50=cuts[49], p99=cuts[98])
+    events = user_events()
+    times = [one * TRANSACTION_EVENTS / RATE for one in range(RATE * (WARM_UP_SECONDS + SECONDS) // TRANSACTION_EVENTS)]
+    await start_each_at([(at, partial(commit, at, list(islice(events, TRANSACTION_EVENTS)))) for at in times])
+    notifier.stop()
+    await notifying
+    await database.close()
+    assert len(committed) >= RATE * SECONDS * (1 - MAX_MISSED_SHARE), f"only {len(committed):,} events in {SECONDS} s"
+    return committed

@@ -1,18 +1,25 @@
-"""The table that all consumers keep: what is known of users, and how many events went into it."""
+"""The table that every consumer under measurement keeps: the users, and how many events were applied to each."""
 
 from collections import Counter
-from collections.abc import Sequence
-from uuid import UUID
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import asyncpg
+import sqlalchemy as sa
 
-from shared.database import dsn_of
+from shared.database import dsn_of, open_database
 from shared.events.users import UserUpdated
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.subscription import Subscription
+from shared.messaging.consumer.worker import ConsumerWorker
 
-CREATE_REPLICA = """
-    CREATE TABLE replica (user_id uuid PRIMARY KEY, email text NOT NULL, name text NOT NULL, events bigint NOT NULL)
-"""
-UPSERT = """
+POOL_SIZE = 4
+UPSERT_ONE = sa.text("""
+    INSERT INTO replica (user_id, email, name, events) VALUES (:user_id, :email, :name, 1)
+    ON CONFLICT (user_id) DO UPDATE SET
+        email = excluded.email, name = excluded.name, events = replica.events + 1
+""")
+UPSERT_MANY = """
     INSERT INTO replica (user_id, email, name, events)
     SELECT * FROM unnest({user_ids}::uuid[], {emails}::text[], {names}::text[], {events}::bigint[])
     ON CONFLICT (user_id) DO UPDATE SET
@@ -21,19 +28,41 @@ UPSERT = """
 
 
 async def create_replica(database_url: str) -> None:
-    """Empty."""
+    """Create the empty table."""
     connection = await asyncpg.connect(dsn_of(database_url))
-    await connection.execute(CREATE_REPLICA)
+    await connection.execute("""
+        CREATE TABLE replica (user_id uuid PRIMARY KEY, email text NOT NULL, name text NOT NULL, events bigint NOT NULL)
+    """)
     await connection.close()
 
 
 def columns_of(users: Sequence[UserUpdated]) -> dict[str, list[object]]:
-    """For one bulk upsert: of a user that is there more than once the last word, and how often it is there."""
-    last: dict[UUID, UserUpdated] = {user.user_id: user for user in users}
-    times = Counter(user.user_id for user in users)
+    """Return the parameters of one bulk upsert: each user's last event, and the number of its events."""
+    last = {user.user_id: user for user in users}
+    events = Counter(user.user_id for user in users)
     return {
         "user_ids": list(last),
         "emails": [user.email for user in last.values()],
         "names": [user.name for user in last.values()],
-        "events": [times[user_id] for user_id in last],
+        "events": [events[user_id] for user_id in last],
     }
+
+
+@asynccontextmanager
+async def consuming(
+    subscription: Subscription, database_url: str, *, kafka: str, topic_prefix: str, group: str
+) -> AsyncIterator[None]:
+    """Run a consumer as a service does; a new group starts with the topic's first record."""
+    database = open_database(database_url, service="consumer", pool_size=POOL_SIZE)
+    consumers = ConsumerGroups(
+        [ConsumerWorker(name=group, subscription=subscription, sessions=database.sessions)],
+        bootstrap_servers=kafka,
+        client_id="bench",
+        topic_prefix=topic_prefix,
+    )
+    await consumers.run()
+    try:
+        yield
+    finally:
+        await consumers.stop()
+        await database.close()

@@ -1,175 +1,170 @@
-"""The saga's capacity, and from POST to confirmed at a quarter and at three quarters of it."""
+"""The saga: orders confirmed a second, and the time from POST to confirmed at two shares of that capacity."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from itertools import count
 
 import asyncpg
 
-from deploy.demo.latency import Latency, latency_of
-from deploy.demo.system import RunningSystem
-from shared.database import dsn_of
-from tests.bench.figures import Figure
-from tests.bench.filled_system import filled_system
-from tests.bench.orders_load import Load, Placed, prepared_load
-from tests.bench.setting import Round, Setting
+from deploy.demo.invariants import connected
+from deploy.local.credentials import SERVICES, ensure_credentials
+from deploy.local.services import Services
+from tests.bench.fixtures import OUTBOX_IS_EMPTY, Benchmark, Fixtures
+from tests.bench.measurement import Measurement, latencies
+from tests.bench.orders_load import Load, PlacedOrder, prepared_load
+from tests.harness.service_table_rows import fill_service_tables
+from tests.harness.table_rows import fill_messaging_tables
+from tests.harness.waiting import until
+from tests.harness.whole_system import settings_on_free_ports, whole_system
 
 CLIENTS = (8, 16)
-"""Both keep two cores busy; far more than a service has connections to its database would only queue for those."""
+"""Both keep two cores busy. Many more would only wait for the services' database connections."""
 WARM_UP_SECONDS = 5.0
-CLOSED_SECONDS = 15.0
+CAPACITY_SECONDS = 15.0
 SHARES_SECONDS = {0.25: 90.0, 0.75: 40.0}
-"""For how long orders come at so much of the capacity: some 700 at least, so that a p99 is not one of them."""
-BACKLOG_WAIT_SECONDS = 60.0
-POLL_SECONDS = 0.1
-SEED = 20110
+"""The time for which orders arrive at each share of the capacity: for fewer than 700, the p99 would be one of them."""
+SETTLE_TIMEOUT_SECONDS = 60.0
+SERVICE_SETTINGS = {"RATE_LIMIT": "100000/minute"}
+ACCESS_TOKEN_MINUTES = "60"
+"""Customers sign in once, before the other system is filled, which may take ten minutes."""
+GATEWAY_REQUESTS_PER_SECOND = 10_000
+"""High, since all requests come from one address."""
+
+_ARE_SETTLED = {
+    "orders": "SELECT NOT EXISTS (SELECT FROM customer_order WHERE status = 'pending')",
+    "notifications": "SELECT NOT EXISTS (SELECT FROM delivery WHERE next_attempt_at IS NOT NULL)",
+}
+_NOTIFIED = "SELECT count(*) FROM inbox WHERE consumer = 'notifications.orders' AND day >= current_date"
+_CONFIRMED = "SELECT order_id, at FROM order_timeline WHERE status = 'confirmed' AND order_id = ANY($1::uuid[])"
 
 _capacities: dict[int, float] = {}
-"""Orders a second, round by round: what runs second in a round gets orders at the same rates as what ran first."""
+"""The first capacity of each round, in orders a second: the system that is second gets orders at the same rates."""
+_numbers = count(1)
 
-_TOLD = "SELECT count(*) FROM inbox WHERE consumer = 'notifications.orders' AND day >= current_date"
+
+@dataclass(frozen=True, kw_only=True)
+class FilledServices(Services):
+    """The three services on filled databases, with topics of their own and limits that the load does not reach."""
+
+    rows: int
+    topic_prefix: str
+
+    async def set_up(self) -> None:
+        """Set up as usual, then add the rows."""
+        await super().set_up()
+        if self.rows:
+            await asyncio.gather(*map(self._fill, SERVICES))
+
+    async def _fill(self, service: str) -> None:
+        url = self.database_url(service)
+        await fill_messaging_tables(url, rows=self.rows)
+        await fill_service_tables(service, url, rows=self.rows)
+
+    def environment(self, service: str) -> dict[str, str]:
+        """Return the usual environment with higher limits and the topics' prefix."""
+        changed = SERVICE_SETTINGS | {"KAFKA_TOPIC_PREFIX": self.topic_prefix}
+        if service == "users":
+            changed["ACCESS_TOKEN_MINUTES"] = ACCESS_TOKEN_MINUTES
+        return super().environment(service) | {f"{service.upper()}_{name}": value for name, value in changed.items()}
 
 
-class NotConfirmed(Exception):
-    """Orders were left over, which voids the run."""
+@asynccontextmanager
+async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
+    """Measure a system of its own, which is idle while another one is measured."""
+    number = next(_numbers)
+    folder = fixtures.servers.folder / f"system-{number}"
+    settings = settings_on_free_ports(
+        folder, kafka=fixtures.servers.kafka, gateway_requests_per_second=GATEWAY_REQUESTS_PER_SECOND
+    )
+    services = FilledServices(
+        settings=settings,
+        credentials=ensure_credentials(folder / "secrets"),
+        kafka_bootstrap_servers=fixtures.servers.kafka,
+        rows=fixtures.rows,
+        topic_prefix=f"bench-saga-{number}.",
+    )
+    async with (
+        whole_system(services) as system,
+        prepared_load(system.running) as load,
+        connected(system.running.databases) as databases,
+    ):
+        yield _Shop(load, databases).measure
 
 
 @dataclass(frozen=True)
-class _Databases:
-    """A connection to each service's database."""
-
-    of: dict[str, "asyncpg.Connection[asyncpg.Record]"]
-
-    async def confirmed_at(self, placed: Sequence[Placed]) -> list[float]:
-        """Unix times, in the orders' sequence. Raises: NotConfirmed."""
-        rows = await self.of["orders"].fetch(
-            "SELECT order_id, at FROM order_timeline WHERE status = 'confirmed' AND order_id = ANY($1::uuid[])",
-            [order.id for order in placed],
-        )
-        at = {str(row["order_id"]): row["at"].timestamp() for row in rows}
-        if missing := [order.id for order in placed if order.id not in at]:
-            raise NotConfirmed(f"{len(missing)} of {len(placed)} orders, such as {missing[0]}")
-        return [at[order.id] for order in placed]
-
-    async def told(self) -> int:
-        """How many events of orders the notifications have taken."""
-        counted: int = await self._value("notifications", _TOLD)
-        return counted
-
-    async def come_to_rest(self, *, told: int) -> float:
-        """Wait until every order is confirmed, told of by mail, and nothing waits to be sent; the Unix time then."""
-        async with asyncio.timeout(BACKLOG_WAIT_SECONDS):
-            while not await self._is_at_rest(told=told):  # noqa: ASYNC110 - databases tell nobody
-                await asyncio.sleep(POLL_SECONDS)
-        return time.time()
-
-    async def _is_at_rest(self, *, told: int) -> bool:
-        if await self._value("orders", "SELECT EXISTS (SELECT FROM customer_order WHERE status = 'pending')"):
-            return False
-        if await self.told() < told:
-            return False
-        if await self._value("notifications", "SELECT EXISTS (SELECT FROM delivery WHERE next_attempt_at IS NOT NULL)"):
-            return False
-        return not any([await self._value(service, "SELECT EXISTS (SELECT FROM outbox)") for service in self.of])
-
-    async def _value(self, service: str, query: str) -> Any:
-        return await self.of[service].fetchval(query)
-
-
-@dataclass
 class _Shop:
     """A system under load."""
 
     load: Load
-    databases: _Databases
-    rounds: int = 0
+    databases: Mapping[str, "asyncpg.Connection[asyncpg.Record]"]
 
-    async def capacity(self) -> list[Figure]:
-        """The most orders a second that were confirmed and told of; it sets the rates of the round."""
+    async def measure(self, number: int) -> list[Measurement]:
         await self._confirmed_per_second(clients=CLIENTS[0], seconds=WARM_UP_SECONDS)
-        reached = [await self._confirmed_per_second(clients=clients, seconds=CLOSED_SECONDS) for clients in CLIENTS]
-        self.rounds += 1
-        _capacities.setdefault(self.rounds, max(reached))
-        return [Figure(bench="saga", what="orders confirmed", values=(max(reached),), unit="1/s", better="more")]
+        capacity = max([await self._confirmed_per_second(clients=one, seconds=CAPACITY_SECONDS) for one in CLIENTS])
+        _capacities.setdefault(number, capacity)
+        measured = [Measurement(name="saga: orders confirmed", values=(capacity,), unit="1/s", higher_is_better=True)]
+        for share in SHARES_SECONDS:
+            measured += await self._latencies(number, share)
+        return measured
 
     async def _confirmed_per_second(self, *, clients: int, seconds: float) -> float:
-        """From the first sent until all is at rest."""
-        told = await self.databases.told()
-        began_at = time.time()
+        """Return the rate from the first order until the system has settled."""
+        notified = await self._notified()
+        started = time.monotonic()
         placed = await self.load.closed_loop(clients=clients, seconds=seconds)
-        rested_at = await self.databases.come_to_rest(told=told + len(placed))
-        await self.databases.confirmed_at(placed)
-        return len(placed) / (rested_at - began_at)
+        await self._wait_until_settled(notified=notified + len(placed))
+        elapsed = time.monotonic() - started
+        await self._confirmed_at(placed)
+        return len(placed) / elapsed
 
-    async def latencies(self, share: float) -> list[Figure]:
-        """With orders at that share of the round's capacity."""
-        told = await self.databases.told()
-        placed, read_seconds = await self.load.open_loop(
-            per_second=share * _capacities[self.rounds],
+    async def _latencies(self, number: int, share: float) -> list[Measurement]:
+        notified = await self._notified()
+        placed = await self.load.open_loop(
+            per_second=share * _capacities[number],
             seconds=SHARES_SECONDS[share],
-            arrivals=f"round {self.rounds} at {share}",
+            seed=f"round {number} at {share}",
         )
-        await self.databases.come_to_rest(told=told + len(placed))
-        confirmed_at = await self.databases.confirmed_at(placed)
-        confirmed = _latency([at - order.sent_at for at, order in zip(confirmed_at, placed, strict=True)])
-        answered = _latency([order.answered_seconds for order in placed])
-        read = _latency(read_seconds)
+        await self._wait_until_settled(notified=notified + len(placed))
+        confirmed_at = await self._confirmed_at(placed)
+        answered = [order.answered_seconds for order in placed]
+        confirmed = [at - order.sent_at for at, order in zip(confirmed_at, placed, strict=True)]
         level = f"at {share:.0%} of capacity"
         return [
-            *_figures(f"GET of a product {level}", read),
-            *_figures(f"POST to answered {level}", answered, baseline="GET of a product", baseline_latency=read),
-            *_figures(f"POST to confirmed {level}", confirmed, baseline="POST to answered", baseline_latency=answered),
+            *latencies(f"saga: POST to answered {level}", answered),
+            *latencies(
+                f"saga: POST to confirmed {level}",
+                confirmed,
+                baseline="POST to answered",
+                baseline_seconds=answered,
+                baseline_uses_tables=True,
+            ),
         ]
 
+    async def _notified(self) -> int:
+        """Return how many order events the notifications service has applied."""
+        count: int = await self.databases["notifications"].fetchval(_NOTIFIED)
+        return count
 
-@asynccontextmanager
-async def saga(setting: Setting) -> AsyncIterator[Round]:
-    """A system of its own, which stands idle while another is measured.
+    async def _wait_until_settled(self, *, notified: int) -> None:
+        """Wait until every order is decided, its mails are sent, and no event is under way. Raises: AssertionError."""
 
-    A part raises OrderRefused, NotConfirmed or TimeoutError when the system does not keep up.
-    """
-    async with (
-        filled_system(setting) as system,
-        prepared_load(system, seed=SEED) as load,
-        _connected(system) as databases,
-    ):
-        shop = _Shop(load, databases)
-        yield [shop.capacity, *(partial(shop.latencies, share) for share in SHARES_SECONDS)]
+        async def has_settled() -> bool:
+            for service, condition in _ARE_SETTLED.items():
+                if not await self.databases[service].fetchval(condition):
+                    return False
+            if await self._notified() < notified:
+                return False
+            return all([await one.fetchval(OUTBOX_IS_EMPTY) for one in self.databases.values()])
 
+        await until(has_settled, seconds=SETTLE_TIMEOUT_SECONDS, what="the end of the saga")
 
-def _latency(seconds: Sequence[float]) -> Latency:
-    latency = latency_of(seconds)
-    assert latency is not None, "something was sent"
-    return latency
-
-
-def _figures(
-    what: str, latency: Latency, *, baseline: str | None = None, baseline_latency: Latency | None = None
-) -> list[Figure]:
-    return [
-        Figure(
-            bench="saga",
-            what=f"{what}, {name}",
-            values=(1000 * getattr(latency, name),),
-            unit="ms",
-            better="less",
-            baseline=baseline,
-            baseline_values=(1000 * getattr(baseline_latency, name),) if baseline_latency else (),
-            baseline_has_rows=True,
-        )
-        for name in ("p50", "p99")
-    ]
-
-
-@asynccontextmanager
-async def _connected(system: RunningSystem) -> AsyncIterator[_Databases]:
-    async with AsyncExitStack() as stack:
-        of = {}
-        for service, url in system.databases.items():
-            of[service] = await asyncpg.connect(dsn_of(url))
-            stack.push_async_callback(of[service].close)
-        yield _Databases(of)
+    async def _confirmed_at(self, placed: Sequence[PlacedOrder]) -> list[float]:
+        """Return the Unix time of each order's confirmation. Raises: AssertionError if one was not confirmed."""
+        rows = await self.databases["orders"].fetch(_CONFIRMED, [order.id for order in placed])
+        at = {str(row["order_id"]): row["at"].timestamp() for row in rows}
+        missing = [order.id for order in placed if order.id not in at]
+        assert not missing, f"{len(missing)} of {len(placed)} orders were not confirmed, such as {missing[0]}"
+        return [at[order.id] for order in placed]

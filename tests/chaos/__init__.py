@@ -1,1 +1,1 @@
-"""Breaking the system on purpose, and what has to hold afterwards."""
+"""Fault injection: seeded work under seeded faults, and an oracle that checks the guarantees afterwards."""

@@ -1,11 +1,11 @@
-"""`python -m tests.chaos`: seeded workloads under seeded faults, then the invariants; exit status 1 on any breach."""
+"""`python -m tests.chaos`: run seeded campaigns and check the invariants; exit status 1 if one is violated."""
 
 import asyncio
 import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,19 +17,20 @@ import typer
 from deploy.demo.invariants import Finding
 from deploy.local.screen import Screen
 from tests.chaos.accounts import WORKLOADS
-from tests.chaos.campaign import Outcome, run_campaign
+from tests.chaos.campaign import CampaignResult, run_campaign
 from tests.chaos.faults import FAULTS
-from tests.chaos.ground import Ground, prepared_ground
-from tests.chaos.oracle import broken
-from tests.chaos.report import faults_table, invariants_table, line_of
-from tests.chaos.saga import Whole, run_saga, whole_system
-from tests.chaos.saga_faults import SAGA_FAULTS, SAGA_WORKLOADS
+from tests.chaos.oracle import violated
+from tests.chaos.report import faults_table, invariants_table, summary_line
+from tests.chaos.servers import CampaignServers, campaign_servers
+from tests.chaos.system import SystemUnderTest, system_under_test
+from tests.chaos.system_campaign import run_system_campaign
+from tests.chaos.system_faults import MAIL_FAULTS, OTHER_FAULTS, SYSTEM_WORKLOADS
 
-ALL_WORKLOADS = (*WORKLOADS, *SAGA_WORKLOADS)
-ALL_FAULTS = tuple(dict.fromkeys((*FAULTS, *SAGA_FAULTS)))
+ALL_WORKLOADS = (*WORKLOADS, *SYSTEM_WORKLOADS)
+ALL_FAULTS = tuple(FAULTS | OTHER_FAULTS | MAIL_FAULTS)
 
 cli = typer.Typer(
-    help="Break the system on purpose, and see whether it keeps its promises.",
+    help="Inject faults into the running system and check its guarantees.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -38,101 +39,102 @@ cli = typer.Typer(
 @cli.command()
 def run(
     *,
-    seeds: Annotated[int, typer.Option(min=1, help="How many campaigns; the workloads take turns.")] = 12,
-    seconds: Annotated[float, typer.Option(min=1, help="Of work under faults, for each.")] = 60,
-    seed: Annotated[int | None, typer.Option(help="The first seed; the others follow it. Default: by chance.")] = None,
-    workload: Annotated[str, typer.Option(help=f"Of {', '.join(ALL_WORKLOADS)}.")] = ",".join(ALL_WORKLOADS),
-    faults: Annotated[str, typer.Option(help=f"Of {', '.join(ALL_FAULTS)}.")] = ",".join(ALL_FAULTS),
-    every_seconds: Annotated[float, typer.Option(min=0.1, help="Between two faults, on the average.")] = 3,
-    brokers: Annotated[int, typer.Option(min=1, max=3, help="Nodes of the Kafka cluster.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of campaigns; they take the workloads in turn.")] = 12,
+    seconds: Annotated[float, typer.Option(min=1, help="Duration of the faults in each campaign.")] = 60,
+    seed: Annotated[int | None, typer.Option(help="First seed; the others follow it. Default: random.")] = None,
+    workload: Annotated[str, typer.Option(help=f"Any of {', '.join(ALL_WORKLOADS)}.")] = ",".join(ALL_WORKLOADS),
+    faults: Annotated[str, typer.Option(help=f"Any of {', '.join(ALL_FAULTS)}.")] = ",".join(ALL_FAULTS),
+    every_seconds: Annotated[float, typer.Option(min=0.1, help="Mean time between two faults.")] = 3,
+    brokers: Annotated[int, typer.Option(min=1, max=3, help="Number of Kafka brokers.")] = 3,
     keep: Annotated[bool, typer.Option(help="Keep the folder with logs and data.")] = False,
 ) -> None:
-    """Run campaigns, print a line for each, and the tables. Lists are comma-separated."""
+    """Run campaigns and print their results. Lists are comma-separated."""
     first = random.SystemRandom().randrange(1, 1_000_000) if seed is None else seed
     folder = Path(tempfile.mkdtemp(prefix="orderly-chaos-"))
-    # Clients complain of every broker that is hurt.
+    # The Kafka clients log an error for every broker that a fault takes down.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     campaigns = Campaigns(
         screen=Screen(),
         seeds=range(first, first + seeds),
         seconds=seconds,
-        workloads=_named(workload, ALL_WORKLOADS),
-        faults=_named(faults, ALL_FAULTS),
-        every_seconds=every_seconds,
+        workloads=_chosen(workload, ALL_WORKLOADS),
+        faults=_chosen(faults, ALL_FAULTS),
+        mean_interval_seconds=every_seconds,
     )
     campaigns.screen.note(f"seed {first}, {seeds} campaigns of {seconds:.0f} s, {brokers} broker(s); logs in {folder}")
-    outcomes: list[Outcome] = []
+    results: list[CampaignResult] = []
     try:
-        asyncio.run(campaigns.run(folder, brokers=brokers, outcomes=outcomes))
+        asyncio.run(campaigns.run(folder, brokers=brokers, results=results))
     finally:
-        # What was found counts, however the run ended.
-        campaigns.screen.table(faults_table(outcomes))
-        campaigns.screen.table(invariants_table(outcomes))
-    is_whole = all(outcome.is_whole for outcome in outcomes)
-    if is_whole and not keep:
+        # Show the results so far, even when the run is interrupted.
+        campaigns.screen.table(faults_table(results))
+        campaigns.screen.table(invariants_table(results))
+    passed = all(result.passed for result in results)
+    if passed and not keep:
         shutil.rmtree(folder, ignore_errors=True)
-    raise typer.Exit(0 if is_whole else 1)
+    raise typer.Exit(0 if passed else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Campaigns:
-    """What was asked for."""
+    """The campaigns of one command line."""
 
     screen: Screen
     seeds: range
     seconds: float
-    workloads: list[str]
-    faults: list[str]
-    every_seconds: float
+    workloads: Sequence[str]
+    faults: Sequence[str]
+    mean_interval_seconds: float
 
-    async def run(self, folder: Path, *, brokers: int, outcomes: list[Outcome]) -> None:
-        """One after the other, each added to `outcomes`; the whole system starts when the first saga needs it."""
+    async def run(self, folder: Path, *, brokers: int, results: list[CampaignResult]) -> None:
+        """Run one campaign after the other and add each to `results`; start the whole system when one needs it."""
         async with AsyncExitStack() as stack:
-            ground = await stack.enter_async_context(prepared_ground(folder, brokers=brokers))
-            whole: Whole | None = None
+            servers = await stack.enter_async_context(campaign_servers(folder, brokers=brokers))
+            system: SystemUnderTest | None = None
             for number, seed in enumerate(self.seeds):
-                name = self.workloads[number % len(self.workloads)]
+                workload = self.workloads[number % len(self.workloads)]
                 try:
-                    if name in SAGA_WORKLOADS:
-                        if whole is None:
-                            whole = await stack.enter_async_context(whole_system(ground))
-                        outcome = await self._saga(whole, name, seed=seed)
+                    if workload in WORKLOADS:
+                        result = await self._on_small_services(servers, workload, seed=seed)
                     else:
-                        outcome = await self._campaign(ground, name, seed=seed)
-                except Exception as fault:  # noqa: BLE001 - one that can't be judged is not whole; the others still run
-                    outcome = Outcome(seed=seed, workload=name, findings=[Finding("can be judged", [repr(fault)])])
-                outcomes.append(outcome)
-                self.screen.console.print(line_of(outcome))
-                for name, violations in broken(outcome.findings).items():
+                        if system is None:
+                            system = await stack.enter_async_context(system_under_test(servers))
+                        result = await self._on_whole_system(system, workload, seed=seed)
+                except Exception as error:  # noqa: BLE001 - a campaign without findings has failed; the others still run
+                    finding = Finding("the campaign ends with findings", [repr(error)])
+                    result = CampaignResult(seed=seed, workload=workload, findings=[finding])
+                results.append(result)
+                self.screen.console.print(summary_line(result))
+                for name, violations in violated(result.findings).items():
                     self.screen.console.print(f"      {name}: {violations[0]}", style="red", markup=False)
 
-    async def _campaign(self, ground: Ground, workload: str, *, seed: int) -> Outcome:
+    async def _on_small_services(self, servers: CampaignServers, workload: str, *, seed: int) -> CampaignResult:
         return await run_campaign(
-            ground,
+            servers,
             WORKLOADS[workload],
             seed=seed,
             seconds=self.seconds,
             faults=self.faults,
-            every_seconds=self.every_seconds,
+            mean_interval_seconds=self.mean_interval_seconds,
         )
 
-    async def _saga(self, whole: Whole, workload: str, *, seed: int) -> Outcome:
-        return await run_saga(
-            whole,
+    async def _on_whole_system(self, system: SystemUnderTest, workload: str, *, seed: int) -> CampaignResult:
+        return await run_system_campaign(
+            system,
             workload=workload,
             seed=seed,
             seconds=self.seconds,
-            faults={name: SAGA_FAULTS[name] for name in SAGA_WORKLOADS[workload] if name in self.faults},
-            every_seconds=self.every_seconds,
+            faults={name: fault for name, fault in SYSTEM_WORKLOADS[workload].items() if name in self.faults},
+            mean_interval_seconds=self.mean_interval_seconds,
         )
 
 
-def _named(names: str, known: Collection[str]) -> list[str]:
-    """Raises: typer.BadParameter."""
+def _chosen(names: str, known: Collection[str]) -> list[str]:
+    """Split a comma-separated list. Raises: typer.BadParameter for an unknown name."""
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in chosen if name not in known]:
-        raise typer.BadParameter(f"{', '.join(unknown)}: there is {', '.join(known)}")
+        raise typer.BadParameter(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
     return chosen
 
 

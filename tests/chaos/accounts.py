@@ -1,4 +1,4 @@
-"""The workload's own small domain: credit accounts on the sending side, balances and effects on the reading side."""
+"""The workload's own small domain: credit accounts in the producer, balances and effects in the consumer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,21 +15,23 @@ from shared.messaging.envelope import EventContext
 from shared.messaging.outbox.outbox import record
 
 TOPIC = "users"
-READER = "reader.users"
+CONSUMER = "consumer.users"
 LIMIT_CENTS = 1_000
 STEP_CENTS = 100
-REFUSED_CENTS = 13
-BROKEN_CENTS = 17
+RULE_VIOLATING_CENTS = 13
+"""The consumer's handler raises a Problem for an event of this amount."""
+HANDLER_BUG_CENTS = 17
+"""The consumer's handler raises an unexpected error for an event of this amount."""
 
-# The ledger is what the events are judged by: written in their transaction, and by no part of the messaging.
-SENDER_TABLES = (
+# The oracle compares the events with the ledger: it is written in their transaction, and by no part of the messaging.
+PRODUCER_TABLES = (
     "CREATE TABLE account (id uuid PRIMARY KEY, reserved_cents bigint NOT NULL DEFAULT 0)",
     """CREATE TABLE ledger (
         id bigserial PRIMARY KEY, operation uuid NOT NULL, account uuid NOT NULL, event_id uuid NOT NULL,
         UNIQUE (operation, account)
     )""",
 )
-READER_TABLES = (
+CONSUMER_TABLES = (
     "CREATE TABLE balance (account text PRIMARY KEY, cents bigint NOT NULL)",
     """CREATE TABLE effect (
         id bigserial PRIMARY KEY, event_id uuid NOT NULL, key text NOT NULL, sequence bigint NOT NULL,
@@ -40,7 +42,7 @@ READER_TABLES = (
 _LOCK = sa.text("""
     INSERT INTO account (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET id = excluded.id RETURNING reserved_cents
 """)
-_NOTE = sa.text("INSERT INTO ledger (operation, account, event_id) VALUES (:operation, :account, :event_id)")
+_ADD_TO_LEDGER = sa.text("INSERT INTO ledger (operation, account, event_id) VALUES (:operation, :account, :event_id)")
 _CHANGE = sa.text("UPDATE account SET reserved_cents = reserved_cents + :cents WHERE id = :id")
 _BALANCE = sa.text("""
     INSERT INTO balance (account, cents) VALUES (:account, :cents)
@@ -51,27 +53,31 @@ _EFFECT = sa.text("""
 """)
 
 
-class NotWanted(Problem):
-    """The reader refuses this one for good."""
+class AmountRejected(Problem):
+    """The amount is not accepted."""
 
     status = 409
-    code = "not_wanted"
+    code = "amount_rejected"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What the writers and the readers are made to do."""
+    """The work of a campaign's writers and consumers. Shares are fractions of the operations."""
 
     name: str
     accounts: int = 40
     hot_share: float = 0.0
-    """Of the operations, on one of the first two accounts."""
+    """Operations on one of the first two accounts."""
     poison_share: float = 0.0
+    """Operations whose events the handler cannot apply."""
     garbage_share: float = 0.0
-    """Of the operations, followed by a record that is no event at all."""
-    abandoned_share: float = 0.1
-    pause_seconds: float = 0.01
+    """Operations followed by a record that is no event."""
+    rollback_share: float = 0.1
+    """Operations that are rolled back after their events were recorded."""
+    interval_seconds: float = 0.01
+    """A writer's delay between two operations; a shorter one makes more events."""
     handler_seconds: float = 0.0
+    """The time that the handler takes for each event."""
 
 
 WORKLOADS = {
@@ -80,14 +86,14 @@ WORKLOADS = {
         Workload(name="accounts"),
         Workload(name="hot-keys", accounts=6, hot_share=0.8),
         Workload(name="poison", accounts=2_000, poison_share=0.006, garbage_share=0.01),
-        # One reader takes 50 events a second at best, and the other is often away: 40 to 80 come, as the machine goes.
-        Workload(name="slow-consumer", handler_seconds=0.02, pause_seconds=0.1),
+        # 40 to 80 events arrive a second. One consumer applies 50 at most, and the other one is often down.
+        Workload(name="slow-consumer", handler_seconds=0.02, interval_seconds=0.1),
     )
 }
 
 
 async def operate(session: AsyncSession, *, operation: UUID, accounts: Sequence[UUID], cents: int) -> None:
-    """Reserve credit on each account, or give all of it back where the limit would be passed; once per operation."""
+    """Reserve credit on each account, or release all of it where the limit would be exceeded; once per operation."""
     if await session.scalar(sa.text("SELECT true FROM ledger WHERE operation = :o LIMIT 1"), {"o": operation}):
         return
     for account in sorted(accounts):
@@ -97,20 +103,20 @@ async def operate(session: AsyncSession, *, operation: UUID, accounts: Sequence[
         amount_cents = cents if fits else reserved_cents
         event = event_class(user_id=account, order_id=operation, amount_cents=amount_cents, currency="GBP")
         event_id = record(session, event)
-        await session.execute(_NOTE, {"operation": operation, "account": account, "event_id": event_id})
+        await session.execute(_ADD_TO_LEDGER, {"operation": operation, "account": account, "event_id": event_id})
         await session.execute(_CHANGE, {"id": account, "cents": amount_cents if fits else -amount_cents})
 
 
-def reader(workload: Workload) -> Subscription:
-    """Keeps each account's balance, and a row for every event that it applied."""
+def subscription_of(workload: Workload) -> Subscription:
+    """Return the consumer's handlers: they keep each account's balance, and add a row for every applied event."""
     users = Subscription(TOPIC)
 
     @users.on(CreditReserved)
     async def add(session: AsyncSession, event: CreditReserved, context: EventContext) -> None:
         await _apply(session, context, cents=event.amount_cents, seconds=workload.handler_seconds)
-        if event.amount_cents == REFUSED_CENTS:
-            raise NotWanted
-        if event.amount_cents == BROKEN_CENTS:
+        if event.amount_cents == RULE_VIOLATING_CENTS:
+            raise AmountRejected
+        if event.amount_cents == HANDLER_BUG_CENTS:
             raise ZeroDivisionError("the handler has a bug")
 
     @users.on(CreditReleased)

@@ -1,128 +1,131 @@
-"""One seed of one workload: work and faults for some seconds, then quiet, then the oracle."""
+"""A campaign on small services: work and faults for some seconds, then a settling time, then the oracle."""
 
 import asyncio
 import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deploy.demo.invariants import Finding
 from shared.messaging.topics import create_topics
 from tests.chaos.accounts import Workload
-from tests.chaos.evidence import Scene
+from tests.chaos.environment import Environment
 from tests.chaos.faults import FAULTS, Target
-from tests.chaos.fleet import Fleet
-from tests.chaos.ground import Ground
 from tests.chaos.injector import Injector
-from tests.chaos.oracle import broken, judge
+from tests.chaos.observer import observe
+from tests.chaos.oracle import check, violated
+from tests.chaos.servers import CampaignServers
 from tests.chaos.worker import Plan
+from tests.chaos.worker_pool import WorkerPool
 
 WARM_UP_SECONDS = 2.0
-QUIET_SECONDS = 60.0
-SERVERS_PATIENCE_SECONDS = 60.0
+SETTLE_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(kw_only=True)
-class Outcome:
-    """What a campaign did and found."""
+class CampaignResult:
+    """The findings of a campaign, and the counts that show what it did."""
 
     seed: int
     workload: str
     findings: Sequence[Finding]
     faults: Counter[str] = field(default_factory=Counter)
+    """The count of each fault that was injected."""
+    effects: Counter[str] = field(default_factory=Counter)
+    """The counts of what the faults caused, such as restarted workers."""
     events: int = 0
     applied: int = 0
     dead_letters: int = 0
     duplicates: int = 0
-    rest_seconds: float | None = None
-    """From the end of the last fault to rest, where that was measured."""
+    settled_after_seconds: float | None = None
+    """Time from the last fault until nothing was under way; None if it was not measured."""
 
     @property
-    def is_whole(self) -> bool:
-        return not broken(self.findings)
+    def passed(self) -> bool:
+        """Whether every invariant holds."""
+        return not violated(self.findings)
 
 
 async def run_campaign(
-    ground: Ground, workload: Workload, *, seed: int, seconds: float, faults: list[str], every_seconds: float
-) -> Outcome:
-    """In databases and topics of its own."""
-    await when_servers_are_back(ground)
-    plan, scene = await _prepared(ground, workload, seed=seed)
-    fleet = Fleet(plan)
+    servers: CampaignServers,
+    workload: Workload,
+    *,
+    seed: int,
+    seconds: float,
+    faults: Sequence[str],
+    mean_interval_seconds: float,
+) -> CampaignResult:
+    """Run a campaign in databases and topics of its own."""
+    processes = servers.supervised.processes
+    await processes.wait_until_ready()
+    environment = await _create_environment(servers, f"{workload.name.replace('-', '_')}_{seed}")
+    workers = WorkerPool(_plan(servers, environment, workload, seed=seed))
     injector = Injector(
-        Target(ground, fleet, scene.sender_url),
+        Target(servers, workers, environment.producer_url),
         {name: FAULTS[name] for name in faults if name in FAULTS},
-        random.Random(seed),  # noqa: S311 - chance by seed
-        every_seconds,
+        random.Random(seed),  # noqa: S311 - reproducible by its seed
+        mean_interval_seconds,
     )
-    cuts_before, moves_before = ground.proxy.cuts, ground.leaders_moved
-    fleet.start()
+    cuts_before, leader_changes_before = servers.proxy.cuts, servers.leaders.changes
+    workers.start()
     try:
         await asyncio.sleep(WARM_UP_SECONDS)
-        injector.begin()
+        injector.start()
         await asyncio.sleep(seconds)
-        await injector.end()
-        fleet.wake_all()
-        ground.proxy.disarm()
-        await when_servers_are_back(ground)
-        await fleet.stop("writer")
-        outcome = await _judged(scene, seed=seed, workload=workload)
+        await injector.stop()
+        workers.resume_all()
+        servers.proxy.disarm()
+        await processes.wait_until_ready()
+        await workers.stop("writer")
+        result = await _check(environment, seed=seed, workload=workload)
     finally:
-        await fleet.stop()
-    outcome.faults = injector.counts
-    outcome.faults["(commits cut)"] = ground.proxy.cuts - cuts_before
-    outcome.faults["(leaders moved)"] = ground.leaders_moved - moves_before
-    outcome.faults["(workers restarted)"] = fleet.restarts
-    return outcome
-
-
-async def _prepared(ground: Ground, workload: Workload, *, seed: int) -> tuple[Plan, Scene]:
-    """What the workers are to do; and, for the oracle, where: who looks must not be cut, and goes past the proxy."""
-    name = f"{workload.name.replace('-', '_')}_{seed}"
-    sender, reader, prefix, folder = f"sender_{name}", f"reader_{name}", f"{name}.", ground.folder / name
-    folder.mkdir()
-    await create_topics(ground.kafka, prefix=prefix)
-    plan = Plan(
-        name="",
-        roles=frozenset(),
-        seed=seed,
-        sender_url=await ground.new_database(sender),
-        reader_url=await ground.new_database(reader),
-        kafka=ground.kafka,
-        topic_prefix=prefix,
-        folder=folder,
-        workload=workload,
+        await workers.stop()
+    result.faults = injector.counts
+    result.effects = Counter(
+        {
+            "commits cut": servers.proxy.cuts - cuts_before,
+            "leaders changed": servers.leaders.changes - leader_changes_before,
+            "workers restarted": workers.restarts,
+        }
     )
-    scene = Scene(
-        sender_url=ground.database_url(sender),
-        reader_url=ground.database_url(reader),
-        kafka=ground.kafka,
-        topic_prefix=prefix,
-        folder=folder,
+    return result
+
+
+async def _create_environment(servers: CampaignServers, name: str) -> Environment:
+    """Create databases, topics and a folder. The URLs are direct: the observer must not be cut."""
+    environment = Environment(
+        producer_url=await servers.supervised.create_database(f"producer_{name}"),
+        consumer_url=await servers.supervised.create_database(f"consumer_{name}"),
+        kafka=servers.supervised.kafka,
+        topic_prefix=f"{name}.",
+        folder=servers.supervised.folder / name,
     )
-    await scene.prepare()
-    return plan, scene
+    environment.folder.mkdir()
+    await create_topics(environment.kafka, prefix=environment.topic_prefix)
+    await environment.create_tables()
+    return environment
 
 
-async def _judged(scene: Scene, *, seed: int, workload: Workload) -> Outcome:
-    quiet_since = time.monotonic()
-    evidence = await scene.evidence(within_seconds=QUIET_SECONDS)
-    return Outcome(
+def _plan(servers: CampaignServers, environment: Environment, workload: Workload, *, seed: int) -> Plan:
+    proxied = replace(
+        environment,
+        producer_url=servers.proxied(environment.producer_url),
+        consumer_url=servers.proxied(environment.consumer_url),
+    )
+    return Plan(name="", roles=frozenset(), seed=seed, environment=proxied, workload=workload)
+
+
+async def _check(environment: Environment, *, seed: int, workload: Workload) -> CampaignResult:
+    last_fault_at = time.monotonic()
+    observed = await observe(environment, within_seconds=SETTLE_TIMEOUT_SECONDS)
+    return CampaignResult(
         seed=seed,
         workload=workload.name,
-        findings=judge(evidence),
-        events=sum(len(event_ids) for event_ids in evidence.committed.values()),
-        applied=len(evidence.effects),
-        dead_letters=len(evidence.dead_letters),
-        duplicates=evidence.duplicates,
-        rest_seconds=time.monotonic() - quiet_since,
+        findings=check(observed),
+        events=sum(len(event_ids) for event_ids in observed.committed.values()),
+        applied=len(observed.effects),
+        dead_letters=len(observed.dead_letters),
+        duplicates=observed.duplicates,
+        settled_after_seconds=time.monotonic() - last_fault_at,
     )
-
-
-async def when_servers_are_back(ground: Ground) -> None:
-    """What a fault took away is given back before quiet is counted."""
-    async with asyncio.timeout(SERVERS_PATIENCE_SECONDS):
-        for server in ("postgres", *ground.brokers):
-            while not await ground.supervisor.children[server].program.ready():  # noqa: ASYNC110 - servers tell nobody
-                await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""The faults of the workload's small services, of PostgreSQL and of Kafka: each hurts one thing once."""
+"""The faults of campaigns on small services: each breaks a worker, PostgreSQL or a broker once."""
 
 import signal
 from dataclasses import dataclass
@@ -7,45 +7,47 @@ import asyncpg
 
 from shared.database import dsn_of
 from shared.messaging.failpoints import NAMES
-from tests.chaos.fleet import Fleet
-from tests.chaos.ground import Ground
-from tests.chaos.injector import Fault, Injector
+from shared.messaging.outbox.lease import LEASE_DURATION
+from tests.chaos.injector import Injector, named
+from tests.chaos.servers import CampaignServers
+from tests.chaos.worker_pool import WorkerPool
+from tests.harness.supervised_servers import OWNER
 
-LEASE_SECONDS = 5.0
-SESSION_SECONDS = 10.0
+LEASE_SECONDS = LEASE_DURATION.total_seconds()
+SESSION_TIMEOUT_SECONDS = 10.0
 FAILPOINT_CHANCE = 0.02
 
 
 @dataclass(frozen=True)
 class Target:
-    """One campaign's services, and the servers under them."""
+    """One campaign's workers, and the servers that they use."""
 
-    ground: Ground
-    fleet: Fleet
-    sender_url: str
+    servers: CampaignServers
+    workers: WorkerPool
+    producer_url: str
 
     async def relay_leader(self) -> int | None:
-        """The process that leads, as the lease tells; None when it is gone already."""
-        connection = await asyncpg.connect(dsn_of(self.sender_url), timeout=3)
+        """Return the process id of the lease's owner; None if that process has died."""
+        connection = await asyncpg.connect(dsn_of(self.producer_url), timeout=3)
         try:
             owner = await connection.fetchval("SELECT owner FROM relay_lease")
         finally:
             await connection.close()
         pid = int(owner.split()[0]) if owner else None
-        return pid if pid in self.fleet.pids("relay") else None
+        return pid if pid in self.workers.pids("relay") else None
 
 
 On = Injector[Target]
 
 
 def _kill_one(on: On, role: str, *, failpoints: str = "") -> None:
-    if pids := on.target.fleet.pids(role):
-        on.target.fleet.kill(on.rng.choice(pids), failpoints=failpoints)
+    if pids := on.target.workers.pids(role):
+        on.target.workers.kill(on.rng.choice(pids), failpoints=failpoints)
 
 
-def _stop_one(on: On, role: str, *, seconds: float) -> None:
-    if pids := on.target.fleet.pids(role):
-        on.stop_for_a_while(on.rng.choice(pids), seconds)
+def _suspend_one(on: On, role: str, *, seconds: float) -> None:
+    if pids := on.target.workers.pids(role):
+        on.suspend(on.rng.choice(pids), seconds=seconds)
 
 
 async def kill_writer(on: On) -> None:
@@ -58,66 +60,72 @@ async def kill_consumer(on: On) -> None:
 
 async def kill_relay_leader(on: On) -> None:
     if pid := await on.target.relay_leader():
-        on.target.fleet.kill(pid)
+        on.target.workers.kill(pid)
 
 
-async def stop_relay_leader(on: On) -> None:
+async def suspend_writer(on: On) -> None:
+    _suspend_one(on, "writer", seconds=on.rng.uniform(1, 4))
+
+
+async def suspend_consumer(on: On) -> None:
+    """Suspend a consumer until its group has removed it."""
+    _suspend_one(on, "consumer", seconds=SESSION_TIMEOUT_SECONDS * on.rng.uniform(1.1, 1.3))
+
+
+async def suspend_relay_leader(on: On) -> None:
+    """Suspend the leader until another relay has taken over."""
     if pid := await on.target.relay_leader():
-        on.stop_for_a_while(pid, LEASE_SECONDS * on.rng.uniform(1.1, 1.6))
-
-
-async def stop_consumer(on: On) -> None:
-    _stop_one(on, "consumer", seconds=SESSION_SECONDS * on.rng.uniform(1.1, 1.3))
-
-
-async def stop_writer(on: On) -> None:
-    _stop_one(on, "writer", seconds=on.rng.uniform(1, 4))
+        on.suspend(pid, seconds=LEASE_SECONDS * on.rng.uniform(1.1, 1.6))
 
 
 async def failpoint(on: On) -> None:
-    """A worker's successor dies somewhere between two steps, by chance."""
+    """Kill a worker; the one that replaces it dies at a random pass of any of its failpoints."""
     role, prefix = on.rng.choice([("writer", "api."), ("relay", "relay."), ("consumer", "consumer.")])
-    places = [name for name in NAMES if name.startswith(prefix)]
-    _kill_one(on, role, failpoints=";".join(f"{name}=kill%{FAILPOINT_CHANCE}" for name in places))
+    names = [name for name in NAMES if name.startswith(prefix)]
+    _kill_one(on, role, failpoints=";".join(f"{name}=kill%{FAILPOINT_CHANCE}" for name in names))
 
 
-async def stop_postgres_at_once(on: On) -> None:
-    """Its immediate shutdown: no checkpoint, recovery at the next start."""
-    on.target.ground.signal("postgres", signal.SIGQUIT)
+async def shut_down_postgres(on: On) -> None:
+    """Shut PostgreSQL down in immediate mode: no checkpoint, recovery at the next start."""
+    on.target.servers.supervised.processes.send_signal("postgres", signal.SIGQUIT)
 
 
-async def terminate_back_ends(on: On) -> None:
-    await on.target.ground.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'chaos'")
+async def terminate_backends(on: On) -> None:
+    await on.target.servers.supervised.execute(
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{OWNER}'"  # noqa: S608 - a constant
+    )
 
 
 async def cut_after_commit(on: On) -> None:
-    on.target.ground.proxy.arm(on.rng.choice((1, 2, 4)))
+    """Cut the next connections between COMMIT and its reply."""
+    on.target.servers.proxy.arm(on.rng.choice((1, 2, 4)))
 
 
 async def kill_broker(on: On) -> None:
-    on.target.ground.signal(on.rng.choice(on.target.ground.brokers), signal.SIGKILL)
+    servers = on.target.servers.supervised
+    servers.processes.send_signal(on.rng.choice(servers.brokers), signal.SIGKILL)
 
 
-async def stop_broker(on: On) -> None:
-    """Shorter, and longer, than a cluster waits for its member."""
-    pid = on.target.ground.pid_of(on.rng.choice(on.target.ground.brokers))
-    on.stop_for_a_while(pid, on.rng.choice((2.0, 12.0)))
+async def suspend_broker(on: On) -> None:
+    """Suspend a broker for less, or for more, than the cluster waits for its heartbeat."""
+    servers = on.target.servers.supervised
+    pid = servers.processes.pid_of(on.rng.choice(servers.brokers))
+    on.suspend(pid, seconds=on.rng.choice((2.0, 12.0)))
 
 
-FAULTS: dict[str, Fault[Target]] = {
-    fault.__name__.replace("_", "-"): fault
-    for fault in (
+FAULTS = named(
+    (
         kill_writer,
         kill_consumer,
         kill_relay_leader,
-        stop_writer,
-        stop_consumer,
-        stop_relay_leader,
+        suspend_writer,
+        suspend_consumer,
+        suspend_relay_leader,
         failpoint,
-        stop_postgres_at_once,
-        terminate_back_ends,
+        shut_down_postgres,
+        terminate_backends,
         cut_after_commit,
         kill_broker,
-        stop_broker,
+        suspend_broker,
     )
-}
+)

@@ -1,11 +1,11 @@
-"""Injects faults into something by a seeded choice, and counts them."""
+"""Injects faults into a target at random intervals, reproducible by a seed, and counts them."""
 
 import asyncio
 import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -17,51 +17,56 @@ T = TypeVar("T")
 
 @dataclass
 class Injector(Generic[T]):
-    """`target` is what the faults hurt; each of them does so once."""
+    """Injects one of `faults` into `target` every `mean_interval_seconds` on average."""
 
     target: T
     faults: "Mapping[str, Fault[T]]"
     rng: random.Random
-    every_seconds: float
+    mean_interval_seconds: float
     counts: Counter[str] = field(default_factory=Counter)
-    _stopped: set[asyncio.Task[None]] = field(default_factory=set)
+    _suspensions: set[asyncio.Task[None]] = field(default_factory=set)
     _injecting: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Inject from now on."""
+    def start(self) -> None:
+        """Begin to inject faults."""
         if self.faults:
             self._injecting = asyncio.create_task(self._run())
 
-    async def end(self) -> None:
-        """Inject no more, and wait until what was stopped goes on."""
+    async def stop(self) -> None:
+        """Inject no more, and wait until every suspended process was resumed."""
         if self._injecting is not None:
             self._injecting.cancel()
             await asyncio.gather(self._injecting, return_exceptions=True)
-        await asyncio.gather(*self._stopped)
+        await asyncio.gather(*self._suspensions)
 
-    def stop_for_a_while(self, pid: int, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT when the time is over."""
+    def suspend(self, pid: int, *, seconds: float) -> None:
+        """Send SIGSTOP now, and SIGCONT after `seconds`."""
 
-        async def stop() -> None:
-            # Another fault may have ended it, before or meanwhile.
+        async def suspend_and_resume() -> None:
+            # Another fault may kill the process before or meanwhile.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
                 await asyncio.sleep(seconds)
                 os.kill(pid, signal.SIGCONT)
 
-        task = asyncio.create_task(stop())
-        self._stopped.add(task)
-        task.add_done_callback(self._stopped.discard)
+        task = asyncio.create_task(suspend_and_resume())
+        self._suspensions.add(task)
+        task.add_done_callback(self._suspensions.discard)
 
     async def _run(self) -> None:
         names = list(self.faults)
         while True:
-            await asyncio.sleep(self.rng.expovariate(1 / self.every_seconds))
+            await asyncio.sleep(self.rng.expovariate(1 / self.mean_interval_seconds))
             name = self.rng.choice(names)
-            # What is hurt already can't be asked who leads, nor be told to hurt itself.
+            # A server that is down from an earlier fault cannot be asked who leads, nor be broken again.
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self.faults[name](self)
                 self.counts[name] += 1
 
 
 Fault = Callable[[Injector[T]], Awaitable[None]]
+
+
+def named(faults: Iterable[Fault[T]]) -> dict[str, Fault[T]]:
+    """Return the faults by the names that the command line takes."""
+    return {fault.__name__.replace("_", "-"): fault for fault in faults}

@@ -1,6 +1,6 @@
-"""Four well-known ways to get it wrong, put into a worker in place of the real thing: the oracle has to see each.
+"""Four well-known mistakes that replace the real code in a worker process: the oracle has to find each.
 
-Loaded in worker processes only, and only when their plan names a mutant.
+A mutant is installed in worker processes only, and only when their plan names it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,20 +20,21 @@ from shared.messaging.outbox.publisher import Acknowledged
 from shared.messaging.outbox.relay import _PAGE, Relay
 
 SKIP_LOCKED_ROWS = 5
+"""The page of a relay without a lease. A small one leaves rows for the other relay."""
 
 
 def delete_before_ack() -> None:
-    """The relay moves the rows first, and publishes them then."""
+    """Let the relay move the rows before it publishes them."""
 
     async def send(self: Relay, connection: Any, rows: Sequence[asyncpg.Record]) -> None:
         await self._move(connection, [Acknowledged(row["id"], 0, 0) for row in rows])
         await self._publisher.publish(rows)
 
-    Relay._send = send  # type: ignore[method-assign]  # that is what a mutant is
+    Relay._send = send  # type: ignore[method-assign]  # a mutant replaces code on purpose
 
 
 def offsets_before_commit() -> None:
-    """The consumer commits the offsets first, and applies the batch then."""
+    """Let the consumer commit the offsets before it applies the batch."""
 
     # FastStream reads the annotation: with another one it would pass the record's value.
     async def handle(self: Member, message: KafkaMessage) -> None:
@@ -44,7 +45,7 @@ def offsets_before_commit() -> None:
 
 
 def no_inbox() -> None:
-    """The consumer remembers neither events nor positions."""
+    """Let the consumer remember neither events nor positions."""
 
     async def claim(session: AsyncSession, *, consumer: str, contexts: Iterable[EventContext]) -> set[UUID]:
         del session, consumer, contexts
@@ -61,7 +62,7 @@ def no_inbox() -> None:
 
 
 def skip_locked() -> None:
-    """Two relays work at once: no lease, but rows that are locked while they are sent, and skipped by the other."""
+    """Let two relays work at once, without a lease: each locks its rows while it sends them, the other skips them."""
     page = _PAGE.replace("LIMIT $3", f"LIMIT least($3, {SKIP_LOCKED_ROWS}) FOR UPDATE SKIP LOCKED")
 
     async def work(self: Relay, connection: Any) -> None:

@@ -1,4 +1,4 @@
-"""The judge: compares what was committed with what the topic holds and with what was applied. Pure; reads nothing."""
+"""The oracle: compares the committed events with the topic and with the applied events. Pure functions, no I/O."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,185 +11,195 @@ from shared.messaging.dead_letters.reason import DeadLetterReason
 from tests.chaos.accounts import LIMIT_CENTS
 
 POISON = frozenset({DeadLetterReason.RULE_VIOLATED, DeadLetterReason.RETRYING})
-"""Why the first parked event of a key may be parked. Everything else would be ours."""
+"""The only reasons for the first dead letter of a key. Any other one would be a bug of the messaging."""
 
 
 @dataclass(frozen=True)
 class Occurrence:
-    """An event at one place: in the topic, applied, or parked. `event_id` is None for what is no event."""
+    """One event in the topic, applied, or stored as a dead letter. `event_id` is None for a record that is no event."""
 
     key: str
     sequence: int | None
     event_id: UUID | None
     reason: str = ""
-    """Why it is parked."""
+    """The reason of a dead letter."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What was found when everything had come to rest."""
+class ObservedState:
+    """The state of both databases and of the topic after a campaign."""
 
     committed: Mapping[str, Sequence[UUID]]
-    """By key, in the order of the commits."""
+    """Event ids by key, in the order of the commits."""
     acknowledged: frozenset[UUID]
-    """Operations whose commit the writer was told of."""
+    """Operations whose commit returned to the writer."""
     operations: frozenset[UUID]
-    """Operations in the sender's database."""
+    """Operations in the producer's database."""
     records: Sequence[Occurrence]
-    """The topic: each partition in its order."""
+    """The topic's records, in order within each partition."""
     effects: Sequence[Occurrence]
-    """In the order in which they were applied."""
+    """Applied events, in the order of their effects."""
     dead_letters: Sequence[Occurrence]
     reserved_cents: Mapping[str, int]
-    """The sender's accounts."""
+    """Reserved credit by account, in the producer."""
     balances_cents: Mapping[str, int]
-    """The reader's picture of them."""
-    extremes_cents: tuple[int, int] = (0, 0)
-    """The least and the greatest balance that the reader ever had."""
+    """Reserved credit by account, as the consumer knows it."""
+    balance_extremes_cents: tuple[int, int] = (0, 0)
+    """The lowest and the highest balance that the consumer ever had."""
     unsent: int = 0
+    """Rows in the outbox at the deadline; -1 if a server was unavailable."""
     lag: int = 0
+    """Records that the consumer had not committed at the deadline; -1 if a server was unavailable."""
 
     @property
     def duplicates(self) -> int:
-        """Records that brought an event once more; the reader must have absorbed them."""
+        """The number of records that repeat an event; the consumer must ignore them."""
         ids = [record.event_id for record in self.records if record.event_id is not None]
         return len(ids) - len(set(ids))
 
 
-Find = Callable[[Evidence], Iterator[str]]
+FindViolations = Callable[[ObservedState], Iterator[str]]
 
 
-def _unsent_or_unread(evidence: Evidence) -> Iterator[str]:
-    if evidence.unsent:
-        yield f"{evidence.unsent} events wait in the outbox"
-    if evidence.lag:
-        yield f"the reader is {evidence.lag} records behind"
+def _unsettled(observed: ObservedState) -> Iterator[str]:
+    if observed.unsent < 0:
+        yield "a server was unavailable"
+        return
+    if observed.unsent:
+        yield f"{observed.unsent} events are in the outbox"
+    if observed.lag:
+        yield f"the consumer lags by {observed.lag} records"
 
 
-def _lost_on_the_way_to_the_topic(evidence: Evidence) -> Iterator[str]:
-    sent = _ids(evidence.records)
-    for key, event_ids in evidence.committed.items():
+def _not_sent(observed: ObservedState) -> Iterator[str]:
+    sent = _ids(observed.records)
+    for key, event_ids in observed.committed.items():
         yield from (f"{key} {place}: {one}" for place, one in enumerate(event_ids, start=1) if one not in sent)
 
 
-def _lost_on_the_way_from_the_topic(evidence: Evidence) -> Iterator[str]:
-    known = _ids(evidence.effects) | _ids(evidence.dead_letters)
-    sent = _ids(evidence.records)
-    for key, event_ids in evidence.committed.items():
+def _not_applied(observed: ObservedState) -> Iterator[str]:
+    known = _ids(observed.effects) | _ids(observed.dead_letters)
+    sent = _ids(observed.records)
+    for key, event_ids in observed.committed.items():
         for place, one in enumerate(event_ids, start=1):
             if one in sent and one not in known:
                 yield f"{key} {place}: {one}"
 
 
-def _phantoms(evidence: Evidence) -> Iterator[str]:
-    committed = {one for event_ids in evidence.committed.values() for one in event_ids}
-    for where, found in (("sent", evidence.records), ("applied", evidence.effects), ("parked", evidence.dead_letters)):
-        yield from (f"{where}: {one}" for one in _ids(found) - committed)
+def _not_committed(observed: ObservedState) -> Iterator[str]:
+    committed = {one for event_ids in observed.committed.values() for one in event_ids}
+    for what, found in (
+        ("sent", observed.records),
+        ("applied", observed.effects),
+        ("dead-lettered", observed.dead_letters),
+    ):
+        yield from (f"{what}: {one}" for one in _ids(found) - committed)
 
 
-def _applied_twice(evidence: Evidence) -> Iterator[str]:
-    applied = Counter(one.event_id for one in evidence.effects)
+def _applied_twice(observed: ObservedState) -> Iterator[str]:
+    applied = Counter(one.event_id for one in observed.effects)
     yield from (f"{event_id}: {times} times" for event_id, times in applied.items() if times > 1)
-    yield from (f"{event_id}: applied, and parked" for event_id in applied.keys() & _ids(evidence.dead_letters))
-    dead_letter = Counter(one.event_id for one in evidence.dead_letters if one.event_id is not None)
-    yield from (f"{event_id}: parked {times} times" for event_id, times in dead_letter.items() if times > 1)
+    yield from (f"{event_id}: applied and dead-lettered" for event_id in applied.keys() & _ids(observed.dead_letters))
+    dead_letters = Counter(one.event_id for one in observed.dead_letters if one.event_id is not None)
+    yield from (f"{event_id}: dead-lettered {times} times" for event_id, times in dead_letters.items() if times > 1)
 
 
-def _sent_out_of_order(evidence: Evidence) -> Iterator[str]:
-    """By first occurrences: a repetition may come late."""
+def _sent_out_of_order(observed: ObservedState) -> Iterator[str]:
+    """Compare the first record of each event only: a repeated one may come late."""
     firsts: dict[str, dict[UUID, int | None]] = {}
-    for record in evidence.records:
+    for record in observed.records:
         if record.event_id is not None:
             firsts.setdefault(record.key, {}).setdefault(record.event_id, record.sequence)
     for key, found in firsts.items():
         if list(found.values()) != list(range(1, len(found) + 1)):
-            yield f"{key}: {_around_the_break(list(found.values()))}"
-        elif list(found) != list(evidence.committed.get(key, ()))[: len(found)]:
-            yield f"{key}: numbered in another order than it was committed"
+            yield f"{key}: {_first_gap(list(found.values()))}"
+        elif list(found) != list(observed.committed.get(key, ()))[: len(found)]:
+            yield f"{key}: numbered in another order than committed"
 
 
-def _applied_out_of_order(evidence: Evidence) -> Iterator[str]:
+def _applied_out_of_order(observed: ObservedState) -> Iterator[str]:
     by_key: dict[str, list[Occurrence]] = {}
-    for effect in evidence.effects:
+    for effect in observed.effects:
         by_key.setdefault(effect.key, []).append(effect)
     for key, effects in by_key.items():
         sequences = [effect.sequence for effect in effects]
         if sequences != list(range(1, len(effects) + 1)):
-            yield f"{key}: {_around_the_break(sequences)}"
-        elif [effect.event_id for effect in effects] != list(evidence.committed.get(key, ()))[: len(effects)]:
+            yield f"{key}: {_first_gap(sequences)}"
+        elif [effect.event_id for effect in effects] != list(observed.committed.get(key, ()))[: len(effects)]:
             yield f"{key}: other events than were committed"
 
 
-def _dead_lettered_without_cause(evidence: Evidence) -> Iterator[str]:
-    applied = Counter(effect.key for effect in evidence.effects)
+def _dead_lettered_without_cause(observed: ObservedState) -> Iterator[str]:
+    applied = Counter(effect.key for effect in observed.effects)
     by_key: dict[str, list[Occurrence]] = {}
-    for event in evidence.dead_letters:
+    for event in observed.dead_letters:
         if event.reason != DeadLetterReason.UNDECODABLE:
             by_key.setdefault(event.key, []).append(event)
     for key, events in by_key.items():
-        head, *behind = events
-        if head.reason not in POISON:
-            yield f"{key}: parked as {head.reason}"
-        elif any(event.reason != DeadLetterReason.BLOCKED for event in behind):
-            yield f"{key}: {[event.reason for event in behind]} behind {head.reason}"
+        first, *blocked = events
+        if first.reason not in POISON:
+            yield f"{key}: dead-lettered as {first.reason}"
+        elif any(event.reason != DeadLetterReason.BLOCKED for event in blocked):
+            yield f"{key}: {[event.reason for event in blocked]} after {first.reason}"
         elif [event.sequence for event in events] != list(range(applied[key] + 1, applied[key] + 1 + len(events))):
-            yield f"{key}: not the last ones of their key"
+            yield f"{key}: not the last events of their key"
 
 
-def _unreadable_not_dead_lettered(evidence: Evidence) -> Iterator[str]:
-    sent = sum(record.event_id is None for record in evidence.records)
-    dead_letters = sum(event.reason == DeadLetterReason.UNDECODABLE for event in evidence.dead_letters)
+def _undecodable_not_dead_lettered(observed: ObservedState) -> Iterator[str]:
+    sent = sum(record.event_id is None for record in observed.records)
+    dead_letters = sum(event.reason == DeadLetterReason.UNDECODABLE for event in observed.dead_letters)
     if sent != dead_letters:
-        yield f"{sent} records were no events, {dead_letters} are dead letters"
+        yield f"{sent} records are no events, {dead_letters} dead letters are undecodable"
 
 
-def _undone(evidence: Evidence) -> Iterator[str]:
-    yield from (f"operation {one}" for one in evidence.acknowledged - evidence.operations)
+def _not_durable(observed: ObservedState) -> Iterator[str]:
+    yield from (f"operation {one}" for one in observed.acknowledged - observed.operations)
 
 
-def _credit_is_wrong(evidence: Evidence) -> Iterator[str]:
-    for key, cents in evidence.reserved_cents.items():
+def _credit_is_wrong(observed: ObservedState) -> Iterator[str]:
+    for key, cents in observed.reserved_cents.items():
         if not 0 <= cents <= LIMIT_CENTS:
             yield f"{key}: {cents} reserved"
-    least, greatest = evidence.extremes_cents
-    if least < 0 or greatest > LIMIT_CENTS:
-        yield f"the reader saw between {least} and {greatest}"
-    stopped = {event.key for event in evidence.dead_letters}
-    for key in evidence.reserved_cents.keys() - stopped:
-        if evidence.reserved_cents[key] != evidence.balances_cents.get(key, 0):
-            yield f"{key}: {evidence.reserved_cents[key]} reserved, {evidence.balances_cents.get(key, 0)} known"
+    lowest, highest = observed.balance_extremes_cents
+    if lowest < 0 or highest > LIMIT_CENTS:
+        yield f"the consumer's balances were between {lowest} and {highest}"
+    blocked = {event.key for event in observed.dead_letters}
+    for key in observed.reserved_cents.keys() - blocked:
+        reserved, known = observed.reserved_cents[key], observed.balances_cents.get(key, 0)
+        if reserved != known:
+            yield f"{key}: {reserved} reserved, {known} in the consumer"
 
 
-QUIET = "outbox empty and no lag within 60 s of quiet"
-NOT_SENT = "no committed event is missing in the topic"
-NOT_APPLIED = "every event of the topic was applied, or is parked"
-TWICE = "nothing was applied twice"
-SENT_ORDER = "each key's events are in the topic in the order of their commits"
-APPLIED_ORDER = "each key's events were applied in their order, without a gap"
-DEAD_LETTERS = "only poison is parked, and what stands behind it"
+SETTLED = "outbox empty and no lag within 60 s of the last fault"
+ALL_SENT = "no committed event is missing in the topic"
+ALL_APPLIED = "every event of the topic was applied or is a dead letter"
+APPLIED_ONCE = "no event was applied twice"
+SENT_IN_ORDER = "each key's events are in the topic in the order of their commits"
+APPLIED_IN_ORDER = "each key's events were applied in order, without a gap"
+DEAD_LETTERS = "only poison events are dead letters, and the events blocked by them"
 
-INVARIANTS: Mapping[str, Find] = {
-    QUIET: _unsent_or_unread,
-    NOT_SENT: _lost_on_the_way_to_the_topic,
-    NOT_APPLIED: _lost_on_the_way_from_the_topic,
-    "nothing was sent or applied that was not committed": _phantoms,
-    TWICE: _applied_twice,
-    SENT_ORDER: _sent_out_of_order,
-    APPLIED_ORDER: _applied_out_of_order,
+INVARIANTS: Mapping[str, FindViolations] = {
+    SETTLED: _unsettled,
+    ALL_SENT: _not_sent,
+    ALL_APPLIED: _not_applied,
+    "no event was sent or applied that was not committed": _not_committed,
+    APPLIED_ONCE: _applied_twice,
+    SENT_IN_ORDER: _sent_out_of_order,
+    APPLIED_IN_ORDER: _applied_out_of_order,
     DEAD_LETTERS: _dead_lettered_without_cause,
-    "each record that is no event is parked once": _unreadable_not_dead_lettered,
-    "what a client was told is committed stays so": _undone,
-    "credit is within its limit at every step, and both sides agree": _credit_is_wrong,
+    "each record that is no event is one dead letter": _undecodable_not_dead_lettered,
+    "a confirmed commit stays committed": _not_durable,
+    "credit is within its limit at every step, and producer and consumer agree": _credit_is_wrong,
 }
 
 
-def judge(evidence: Evidence) -> list[Finding]:
-    """Every invariant with its violations."""
-    return [Finding(name, list(find(evidence))) for name, find in INVARIANTS.items()]
+def check(observed: ObservedState) -> list[Finding]:
+    """Return every invariant with its violations."""
+    return [Finding(name, list(find(observed))) for name, find in INVARIANTS.items()]
 
 
-def broken(findings: Sequence[Finding]) -> dict[str, Sequence[str]]:
-    """The invariants that do not hold."""
+def violated(findings: Sequence[Finding]) -> dict[str, Sequence[str]]:
+    """Return the invariants that do not hold, with their violations."""
     return {finding.name: finding.violations for finding in findings if finding.violations}
 
 
@@ -197,9 +207,9 @@ def _ids(occurrences: Sequence[Occurrence]) -> set[UUID]:
     return {one.event_id for one in occurrences if one.event_id is not None}
 
 
-def _around_the_break(sequences: Sequence[int | None]) -> str:
-    """The first place where a sequence does not follow the one before it."""
-    for place, (before, after) in enumerate(pairwise([0, *sequences])):
+def _first_gap(sequences: Sequence[int | None]) -> str:
+    """Describe the first place where a sequence number does not follow the one before it."""
+    for position, (before, after) in enumerate(pairwise([0, *sequences]), start=1):
         if before is None or after != before + 1:
-            return f"{after} came after {before}, as event {place + 1}"
+            return f"{after} follows {before}, as event {position}"
     return "complete"

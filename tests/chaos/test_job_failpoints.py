@@ -1,4 +1,4 @@
-"""The exhaustive list, second part: the process that sends mails is killed at every place, and starts again."""
+"""A process that sends mails is killed at every failpoint of the jobs and restarted, and every mail is sent."""
 
 import signal
 from collections import Counter
@@ -12,19 +12,19 @@ import sqlalchemy as sa
 from shared.database import Database, open_database
 from shared.ids import new_id
 from shared.messaging.failpoints import NAMES
-from tests.chaos import mailer
-from tests.chaos.mailer import MailPlan
-from tests.chaos.nursery import Forked
+from tests.chaos import mail_worker
+from tests.chaos.forked_process import ForkedProcess
+from tests.chaos.mail_worker import MailPlan
 from tests.harness.databases import DatabaseFactory
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
 from tests.notifications.events import apply, user_created
 from tests.notifications.postbox import Postbox
 
-OF_JOBS = [name for name in NAMES if name.startswith("job.")]
+JOB_FAILPOINTS = [name for name in NAMES if name.startswith("job.")]
 PEOPLE = 6
-# A dead process's jobs and tries are given to another after half a minute: it is made to have gone by.
-LATER = (
+# Another process takes over the jobs and deliveries of a dead one after 30 s: shift their times into the past.
+EXPIRE = (
     "UPDATE pgqueuer SET heartbeat = heartbeat - interval '1 hour' WHERE status = 'picked'",
     "UPDATE delivery SET next_attempt_at = now() WHERE status = 'sending'",
 )
@@ -45,58 +45,58 @@ async def postbox() -> AsyncIterator[Postbox]:
     await box.close()
 
 
-async def until_nobody_is_connected(database: Database, admin_url: str) -> None:
-    """Wait for the back ends of a killed process: they still finish, and may commit, what it sent last."""
+async def until_no_connection_is_left(database: Database, admin_url: str) -> None:
+    """Wait for the backends of a killed process: they still finish, and may commit, the last statement."""
     await database.engine.dispose()
     admin = await asyncpg.connect(admin_url)
 
-    async def nobody() -> bool:
+    async def no_connection_is_left() -> bool:
         query = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'"
         return bool(await admin.fetchval(query, database.engine.url.database))
 
     try:
-        await until(nobody, what="the end of the last connection")
+        await until(no_connection_is_left, what="the end of the last connection")
     finally:
         await admin.close()
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("name", OF_JOBS)
-async def test_a_mailer_killed_there_and_restarted_sends_every_mail_under_one_message_id(
+@pytest.mark.parametrize("name", JOB_FAILPOINTS)
+async def test_every_mail_has_one_message_id_after_a_kill_at_any_failpoint(
     database: Database, postgres_admin_url: str, postbox: Postbox, tmp_path: Path, name: str, nth: int
 ) -> None:
     await apply(
         database.sessions, *(user_created(new_id(), email=f"person-{number}@example.org") for number in range(PEOPLE))
     )
     url = database.engine.url.render_as_string(hide_password=False)
-    doomed = Forked(
-        mailer.main,
+    killed = ForkedProcess(
+        mail_worker.main,
         MailPlan(database_url=url, smtp_url=postbox.url, folder=tmp_path, failpoints=f"{name}=kill@{nth}"),
     )
-    assert await doomed.ended(within_seconds=60), f"{name} was not passed {nth} times"
-    assert doomed.exit_status == -signal.SIGKILL
-    await until_nobody_is_connected(database, postgres_admin_url)
+    assert await killed.exits_within(60), f"{name} was not passed {nth} times"
+    assert killed.exit_status == -signal.SIGKILL
+    await until_no_connection_is_left(database, postgres_admin_url)
     rows = Rows(database.sessions)
-    noted = await rows.of("SELECT provider_message_id FROM delivery WHERE channel = 'email' AND status = 'sent'")
+    recorded = await rows.of("SELECT provider_message_id FROM delivery WHERE channel = 'email' AND status = 'sent'")
     async with database.sessions.begin() as session:
-        for statement in LATER:
+        for statement in EXPIRE:
             await session.execute(sa.text(statement))
-    successor = Forked(mailer.main, MailPlan(database_url=url, smtp_url=postbox.url, folder=tmp_path))
+    successor = ForkedProcess(mail_worker.main, MailPlan(database_url=url, smtp_url=postbox.url, folder=tmp_path))
 
     async def all_sent() -> bool:
         return await rows.of("SELECT count(*) FROM delivery WHERE status <> 'sent'") == [(0,)]
 
     try:
-        await until(all_sent, what="every mail was sent")
+        await until(all_sent, what="the sending of every mail")
     finally:
         await successor.stop()
     message_ids: dict[str, list[str]] = {}
     for mail in postbox.mails:
         message_ids.setdefault(mail["To"].addresses[0].addr_spec, []).append(mail["Message-ID"])
     assert [len(set(ids)) for ids in message_ids.values()] == [1] * PEOPLE
-    # A kill between the sending and its note costs a second sending of what was on its way. What was noted is done.
+    # A kill between sending and recording repeats the mails under way. Recorded mails are not sent again.
     times = Counter(message_id for ids in message_ids.values() for message_id in ids)
     assert max(times.values()) <= 2
-    assert [times[message_id] for (message_id,) in noted] == [1] * len(noted)
-    told = await rows.of("SELECT count(*) FROM outbox WHERE type = 'notification.sent'")
-    assert told == [(2 * PEOPLE,)]
+    assert [times[message_id] for (message_id,) in recorded] == [1] * len(recorded)
+    announced = await rows.of("SELECT count(*) FROM outbox WHERE type = 'notification.sent'")
+    assert announced == [(2 * PEOPLE,)]

@@ -1,51 +1,53 @@
-"""The harness bites: four well-known mistakes are each found by the oracle, in the words for what they do."""
+"""The oracle finds each of four well-known mistakes, and names the invariant that it violates."""
 
 from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.consumer_groups import forget_members
-from tests.chaos.evidence import Scene
+from tests.chaos.consumer_group import remove_members
+from tests.chaos.environment import Environment
 from tests.chaos.mutants import MUTANTS, SKIP_LOCKED_ROWS
-from tests.chaos.nursery import Worker
-from tests.chaos.oracle import NOT_APPLIED, NOT_SENT, SENT_ORDER, TWICE, broken, judge
+from tests.chaos.observer import observe, wait_for_outbox
+from tests.chaos.oracle import ALL_APPLIED, ALL_SENT, APPLIED_ONCE, SENT_IN_ORDER, check, violated
+from tests.chaos.worker_pool import ROLES, Worker
 
 OPERATIONS = 150
-KILLED = {
-    "delete_before_ack": ("relay.published=kill@3", NOT_SENT),
-    "offsets_before_commit": ("consumer.handled=kill@3", NOT_APPLIED),
-    "no_inbox": ("consumer.db_committed=kill@3", TWICE),
+KILLED_AT = {
+    "delete_before_ack": ("relay.published=kill@3", ALL_SENT),
+    "offsets_before_commit": ("consumer.handled=kill@3", ALL_APPLIED),
+    "no_inbox": ("consumer.db_committed=kill@3", APPLIED_ONCE),
 }
+"""The failpoint at which each mutant is killed, and the invariant that it violates then."""
 
 
-@pytest.mark.parametrize("mutant", KILLED)
-async def test_a_mutant_that_is_killed_at_its_weak_spot_is_caught(
-    scene: Scene, start: Callable[..., Worker], mutant: str
+@pytest.mark.parametrize("mutant", KILLED_AT)
+async def test_a_mutant_that_is_killed_at_its_weak_spot_is_found(
+    environment: Environment, start: Callable[..., Worker], mutant: str
 ) -> None:
-    failpoint, invariant = KILLED[mutant]
-    doomed = start("writer", "relay", "consumer", seed=1, operations=None, failpoints=failpoint, mutant=mutant)
-    assert await doomed.ended(within_seconds=60)
-    await forget_members(scene.kafka, scene.group)
-    successor = start("writer", "relay", "consumer", seed=2, operations=15, mutant=mutant)
-    assert await successor.rested(within_seconds=60)
-    assert invariant in broken(judge(await scene.evidence()))
+    failpoint, invariant = KILLED_AT[mutant]
+    killed = start(*ROLES, seed=1, operations=None, failpoints=failpoint, mutant=mutant)
+    assert await killed.exits_within(60)
+    await remove_members(environment.kafka, environment.group)
+    successor = start(*ROLES, seed=2, operations=15, mutant=mutant)
+    assert await successor.finishes_within(60)
+    assert invariant in violated(check(await observe(environment)))
 
 
 @pytest.mark.parametrize("mutant", ["skip_locked", None])
-async def test_a_relay_that_others_overtake_is_caught_and_one_with_a_lease_is_not(
-    scene: Scene, start: Callable[..., Worker], mutant: str | None
+async def test_a_suspended_relay_sends_out_of_order_without_a_lease_and_in_order_with_one(
+    environment: Environment, start: Callable[..., Worker], mutant: str | None
 ) -> None:
     writer = start("writer", seed=1, operations=OPERATIONS)
-    assert await writer.rested(within_seconds=60)
-    overtaken = start("relay", seed=2, failpoints="relay.fetched=stop@1", mutant=mutant)
-    assert await overtaken.suspended(within_seconds=60)
+    assert await writer.finishes_within(60)
+    suspended = start("relay", seed=2, failpoints="relay.fetched=stop@1", mutant=mutant)
+    assert await suspended.is_suspended_within(60)
     start("relay", seed=3, mutant=mutant)
-    await scene.sent(all_but=SKIP_LOCKED_ROWS, within_seconds=60)
-    overtaken.resume()
+    await wait_for_outbox(environment, max_rows=SKIP_LOCKED_ROWS)
+    suspended.resume()
     start("consumer", seed=4)
-    found = broken(judge(await scene.evidence()))
-    assert SENT_ORDER in found if mutant else found == {}
+    violations = violated(check(await observe(environment)))
+    assert SENT_IN_ORDER in violations if mutant else violations == {}
 
 
-def test_every_mutant_is_tried() -> None:
-    assert {*KILLED, "skip_locked"} == set(MUTANTS)
+def test_every_mutant_is_tested() -> None:
+    assert {*KILLED_AT, "skip_locked"} == set(MUTANTS)

@@ -1,19 +1,20 @@
-"""A cluster is given as several servers, and one of them may be away."""
+"""A Kafka cluster is given as several bootstrap servers, and one of them may be unavailable."""
 
 from collections.abc import Callable
 
-from tests.chaos.evidence import Scene
-from tests.chaos.nursery import Worker
-from tests.chaos.oracle import broken, judge
+from tests.chaos.environment import Environment
+from tests.chaos.observer import observe
+from tests.chaos.oracle import check, violated
+from tests.chaos.worker_pool import Worker
 
-AWAY = "127.0.0.1:1"
+UNAVAILABLE = "127.0.0.1:1"
 
 
-async def test_relay_and_consumer_find_the_cluster_when_the_first_of_its_servers_is_away(
-    scene: Scene, start: Callable[..., Worker]
+async def test_relay_and_consumer_connect_when_the_first_bootstrap_server_is_unavailable(
+    environment: Environment, start: Callable[..., Worker]
 ) -> None:
-    worker = start("writer", "relay", "consumer", seed=1, operations=15, kafka=f"{AWAY},{scene.kafka}")
-    assert await worker.rested(within_seconds=60)
-    evidence = await scene.evidence(within_seconds=60)
-    assert broken(judge(evidence)) == {}
-    assert evidence.effects
+    worker = start("writer", "relay", "consumer", seed=1, operations=15, kafka=f"{UNAVAILABLE},{environment.kafka}")
+    assert await worker.finishes_within(60)
+    observed = await observe(environment)
+    assert violated(check(observed)) == {}
+    assert observed.effects

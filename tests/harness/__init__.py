@@ -1,1 +1,1 @@
-"""What tests share: servers, databases, proxies, waiting, row helpers and builders."""
+"""The servers, databases and helpers that the tests, the benchmarks and the chaos campaigns share."""

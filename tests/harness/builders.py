@@ -1,4 +1,4 @@
-"""Builders of what tests need more than once."""
+"""Builders of events, records and ids."""
 
 from datetime import UTC, datetime
 from itertools import count
@@ -17,7 +17,7 @@ _offsets = count()
 def received(
     event: Event, *, sequence: int, event_id: UUID | None = None, partition: int = 0, offset: int | None = None
 ) -> Received:
-    """An event as a consumer reads it from Kafka; each call is another record unless `offset` says which."""
+    """Return an event as a consumer reads it from Kafka. Each call returns another record, unless `offset` is given."""
     headers = encode_headers(
         event_id=event_id or new_id(),
         event_type=event.type,
@@ -40,7 +40,7 @@ def received(
 
 
 def record_of(event: Received) -> Record:
-    """The Kafka record that an event came in."""
+    """Return the Kafka record of an event."""
     return ConsumerRecord(
         topic=event.topic,
         partition=event.partition,
@@ -57,5 +57,5 @@ def record_of(event: Received) -> Record:
 
 
 def id_of(milliseconds: int, *, version: int = 7, variant: int = 0b10) -> UUID:
-    """An id made at that Unix time; only with the usual version and variant is it an event's."""
+    """Return an id of that Unix time; it is the id of an event only with the default version and variant."""
     return UUID(int=(milliseconds << 80) | (version << 76) | (variant << 62) | 1)

@@ -18,7 +18,7 @@ from deploy.local.postgres import SETTINGS_FOR_TESTS
 from tests.harness.servers import IMAGES, Kind, ServerFailed
 
 LABEL = "orderly.tests"
-"""On every container that a test run starts, with the process id of the server's host."""
+"""The label of every container that a test run starts. Its value is the process id of the server's host."""
 START_TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.2
 PASSWORD = "orderly"
@@ -30,7 +30,7 @@ testcontainers_config.ryuk_disabled = True
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to start one server's container, and how to see in its log that it is ready."""
+    """The configuration of one server's container, and the line of its log that says that it is ready."""
 
     port: int
     ready: str
@@ -54,9 +54,9 @@ def check_engine() -> None:
 
 @asynccontextmanager
 async def container(kind: Kind, *, timeout_seconds: float = START_TIMEOUT_SECONDS) -> AsyncIterator[str]:
-    """Yields the URL of a new container's server once it is ready; removes the container afterwards.
+    """Start a container, yield the URL of its server once it is ready, and remove the container afterwards.
 
-    Raises: ServerFailed when there is no engine, when the image can't be had, or when the server does not become ready.
+    Raises: ServerFailed if there is no engine, if the image is not available, or if the server does not become ready.
     """
     await asyncio.to_thread(check_engine)
     port = free_port()

@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut a connection at its worst moment: after COMMIT was sent, and before its reply."""
+"""A TCP proxy that can cut a connection at its worst moment: between COMMIT and its reply."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 class CuttingProxy:
-    """Forwards to one server. Armed, it lets the next chunk with `word` through, and swallows what answers it."""
+    """Forwards to one server. When armed, it forwards the next chunk that contains `word`, and drops the reply."""
 
     def __init__(self, *, target_port: int, word: bytes = b"COMMIT") -> None:
         self.port = 0
@@ -20,24 +20,24 @@ class CuttingProxy:
         self._server: asyncio.Server | None = None
 
     def arm(self, times: int = 1) -> None:
-        """Cut that many of the next connections that say the word."""
+        """Cut that many of the next connections that send the word."""
         self._armed += times
 
     def disarm(self) -> None:
-        """What was not cut yet is spared."""
+        """Cut no more connections."""
         self._armed = 0
 
     def refuse(self, seconds: float) -> None:
-        """Take no new connection for a while."""
+        """Close new connections at once, for `seconds`."""
         self._refuses_until = max(self._refuses_until, time.monotonic() + seconds)
 
     async def open(self) -> None:
-        """Listen on a port of its own."""
+        """Listen on a free port."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Listen no more; what is connected ends by itself."""
+        """Stop listening; open connections stay."""
         if self._server is not None:
             self._server.close()
 

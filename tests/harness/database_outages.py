@@ -1,4 +1,4 @@
-"""What tests do to a database to take it away from a service, and what gives it back."""
+"""Outages of a database: its connections are terminated, or refused for a while."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1
 
 
 async def cut_connections(admin_url: str, database_url: str) -> None:
-    """Terminate every back end of the database; new connections are welcome."""
+    """Terminate every backend of the database; new connections are accepted."""
     connection = await asyncpg.connect(admin_url)
     try:
         await connection.execute(CUT, make_url(database_url).database)
@@ -20,7 +20,7 @@ async def cut_connections(admin_url: str, database_url: str) -> None:
 
 @asynccontextmanager
 async def refusing_connections(admin_url: str, database_url: str) -> AsyncIterator[None]:
-    """Cut all connections, and let nobody in before the end."""
+    """Terminate all connections, and refuse new ones until the end of the block."""
     name = make_url(database_url).database
     connection = await asyncpg.connect(admin_url)
     try:

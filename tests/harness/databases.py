@@ -18,8 +18,8 @@ from tests.harness import servers
 # Of throw-away databases on the loopback address.
 PASSWORD = "orderly"
 CONNECTIONS = 50
-"""Of a service under test: one for each request that a test sends at once. On a busy machine, waiting for a connection
-takes longer than a pool allows."""
+"""The pool size of a service under test: one connection for each request that a test sends at once. With fewer, a
+request on a busy machine waits for a connection longer than the pool allows."""
 
 _WAITING = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -27,28 +27,28 @@ _WAITING = sa.text(
 
 
 async def count_waiting(sessions: Sessions) -> int:
-    """How many transactions of this database wait for another one's row or id."""
+    """Return how many transactions of this database wait for another one's lock."""
     # In a transaction each: one transaction sees one state of the activity.
     async with sessions() as session:
         return await session.scalar(_WAITING) or 0
 
 
 async def until_waiting(sessions: Sessions, *, transactions: int) -> None:
-    """Until so many of them wait at once. Raises: TimeoutError."""
+    """Wait until that many transactions wait for a lock at once. Raises: TimeoutError."""
     async with asyncio.timeout(60):
         while await count_waiting(sessions) < transactions:  # noqa: ASYNC110 - locks tell nobody
             await asyncio.sleep(0.01)
 
 
 class DatabaseFactory:
-    """Makes databases of one test, and drops them."""
+    """Creates the databases of one test, and drops them."""
 
     def __init__(self, admin_url: str) -> None:
         self._admin_url = admin_url
         self._names: list[str] = []
 
     async def __call__(self, service: str | None = None) -> str:
-        """The URL, for SQLAlchemy and asyncpg, of the role that owns the database, which is no superuser."""
+        """Create a database; return its URL for SQLAlchemy, as its owner, who is not a superuser."""
         owner = service or "tester"
         if service is None:
             template = None
@@ -65,7 +65,7 @@ class DatabaseFactory:
         return database_url(self._admin_url, name=name, role=owner)
 
     async def drop_all(self) -> None:
-        """Drop them, whoever is still connected."""
+        """Drop them, and terminate their connections."""
         connection = await asyncpg.connect(self._admin_url)
         try:
             for name in self._names:
@@ -75,18 +75,18 @@ class DatabaseFactory:
 
 
 def database_url(admin_url: str, *, name: str, role: str) -> str:
-    """The URL of a database on the same server, for one of the test roles."""
+    """Return the URL of a database on the same server, as one of the test roles."""
     server = urlsplit(admin_url)
     return f"postgresql+asyncpg://{role}:{PASSWORD}@{server.hostname}:{server.port}/{name}"
 
 
 def for_asyncpg(url: str) -> str:
-    """The same URL without SQLAlchemy's name of the driver."""
+    """Return the URL without SQLAlchemy's name of the driver."""
     return url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
 
 def drop_templates() -> None:
-    """On a server that outlives the run, leave nothing behind."""
+    """Drop the templates on a server that outlives the run."""
     admin_url = servers.given_url("postgres")
     made = [path.stem for path in servers.run_folder().glob("*.template")]
     if admin_url is not None and made:
@@ -108,7 +108,7 @@ def _template_name(service: str) -> str:
 
 
 def _make_once(admin_url: str, service: str, *, migrate: bool = False) -> str:
-    """In a thread of its own, so that waiting for another worker doesn't stop the test's loop."""
+    """Create a role or a template unless another worker has. Run it in a thread: it waits for the other worker."""
     done = servers.run_folder() / f"{service}.{'template' if migrate else 'role'}"
     with servers.lock("databases"):
         if not done.exists():

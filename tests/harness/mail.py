@@ -1,4 +1,4 @@
-"""A mail catcher of a worker's own, and how a test reads from it."""
+"""A mail catcher for each worker, and its messages."""
 
 import asyncio
 import subprocess
@@ -20,20 +20,20 @@ START_TIMEOUT_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class MailCatcher:
-    """Where it takes mail, and where it shows what came."""
+    """The URLs at which it accepts mail and shows it."""
 
     smtp_url: str
     api_url: str
     pid: int
 
     async def messages(self, **wanted: str) -> list[dict[str, Any]]:
-        """Whole messages, newest first with `text`, `html` and `headers`; `to` and `subject` match parts."""
+        """Return whole messages, newest first, with `text`, `html` and `headers`; `to` and `subject` match parts."""
         async with httpx2.AsyncClient(base_url=self.api_url) as client:
             found = (await client.get("/api/messages", params={"limit": "1000", **wanted})).json()["messages"]
             return [(await client.get(f"/api/messages/{mail['id']}")).json() for mail in found]
 
     async def wait_for(self, *, count: int = 1, timeout_seconds: float = 10, **wanted: str) -> list[dict[str, Any]]:
-        """The messages as soon as there are `count` of them. Raises: TimeoutError."""
+        """Wait until there are `count` messages, and return them. Raises: TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             while True:
                 found = await self.messages(**wanted)
@@ -44,7 +44,7 @@ class MailCatcher:
 
 @contextmanager
 def running_mail_catcher(folder: Path) -> Iterator[MailCatcher]:
-    """A catcher on free ports that keeps its mails in `folder`; it ends with this block."""
+    """Run a catcher on free ports that keeps its mails in `folder`; stop it at the end of the block."""
     smtp_port, page_port = free_port(), free_port()
     program = mail_program(folder=folder, smtp_port=smtp_port, page_port=page_port)
     with subprocess.Popen(program.command, stdin=subprocess.DEVNULL) as process:

@@ -44,7 +44,7 @@ def containerised(kind: Kind) -> AbstractAsyncContextManager[str]:
 
 @asynccontextmanager
 async def local_process(kind: Kind, folder: Path) -> AsyncIterator[str]:
-    """Yields the URL of a server that runs as a local process, on data of its own in `folder`."""
+    """Start a server as a local process with its data in `folder`, and yield its URL."""
     program, url = await local_program(kind, folder)
     process = await start_process(program, log=folder.with_suffix(".log"), echo=lambda _name, _line: None)
     try:
@@ -56,7 +56,7 @@ async def local_process(kind: Kind, folder: Path) -> AsyncIterator[str]:
 
 
 async def local_program(kind: Kind, folder: Path) -> tuple[Program, str]:
-    """The program to start, its data folder prepared, and the URL at which it will answer."""
+    """Prepare the data folder; return the program to start, and the URL at which it will answer."""
     log, port = folder.with_suffix(".log"), free_port()
     match kind:
         case "postgres":

@@ -33,7 +33,7 @@ IMAGES: dict[Kind, str] = {
     "valkey": "valkey/valkey:9",
     "kafka": f"apache/kafka:{KAFKA_VERSION}",
 }
-"""Those of deploy/compose.yaml, which a developer may have already."""
+"""The images of deploy/compose.yaml, which a developer may have already."""
 START_TIMEOUT_SECONDS = 600
 """Long enough to download an image or Kafka's jars once."""
 STOP_TIMEOUT_SECONDS = 30
@@ -65,12 +65,12 @@ def end_run() -> None:
 
 
 def run_folder() -> Path:
-    """Shared by all workers of this run, removed at its end."""
+    """Return the folder that all workers of this run share; it is removed at the end of the run."""
     return Path(os.environ[RUN_FOLDER])
 
 
 def given_url(kind: Kind) -> str | None:
-    """The server that the environment names, if any: it is used as it is."""
+    """Return the URL of the server that the environment names, if any; such a server is not started."""
     return os.environ.get(GIVEN_URL[kind]) or None
 
 
@@ -107,14 +107,14 @@ def description(kind: Kind) -> str:
 
 
 def warning_of(kind: Kind) -> str | None:
-    """What the tests have to do without on this run's server, if anything."""
+    """Return what the tests cannot use on this run's server, if anything."""
     path = run_folder() / f"{kind}.warning"
     return path.read_text() if path.exists() else None
 
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """One worker at a time."""
+    """Hold a lock that the workers of this run share."""
     with (run_folder() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -151,7 +151,7 @@ def _start_host(kind: Kind) -> None:
 
 
 def process_exists(pid: int) -> bool:
-    """Whether it does, ended and waited for or not."""
+    """Return whether a process has that id, even one that has exited and was not waited for."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

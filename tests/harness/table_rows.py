@@ -1,4 +1,4 @@
-"""A past for the tables that every service has: what months of events, parked events and jobs leave behind."""
+"""Rows for the tables that every service has, as if from months of events, dead letters and jobs."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ import asyncpg
 
 from shared.database import dsn_of
 
-# `$1` is the number of rows, `n` counts them from the oldest on; ids are as old as what they name.
+# `$1` is the number of rows, `n` counts them from the oldest; each id is as old as its row.
 MESSAGING_FILLS = {
-    # Row ids from the outbox itself: those of the events to come go on from there.
+    # Row ids come from the outbox's sequence, so later events continue after them.
     "outbox_sent": """
         INSERT INTO outbox_sent (
             day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, payload,
@@ -43,7 +43,7 @@ MESSAGING_FILLS = {
         INSERT INTO inbox_sequence (consumer, topic, key, sequence)
         SELECT 'notifications.' || topic, topic, key, sequence FROM event_stream
     """,
-    # Offsets that no topic reaches: a record that was parked before is not parked again.
+    # Offsets that no topic reaches: a record that is a dead letter already would not be stored again.
     "dead_letter": """
         INSERT INTO dead_letter (
             consumer, topic, partition, "offset", key, event_id, type, sequence, headers, payload, reason, error,
@@ -51,7 +51,7 @@ MESSAGING_FILLS = {
         )
         SELECT 'notifications.orders', 'orders', n % 3, 1000000000000 + n / 3, uuidv7(at - now())::text,
                uuidv7(at - now()), 'order.confirmed', 2, '{"ce_type": "order.confirmed", "ce_sequence": "2"}',
-               convert_to(repeat('{"filled":true}', 20), 'UTF8'), 'refused', 'filled', at,
+               convert_to(repeat('{"filled":true}', 20), 'UTF8'), 'rule_violated', 'filled', at,
                CASE n % 2 WHEN 0 THEN 'replayed' ELSE 'discarded' END, at + interval '1 hour'
         FROM (
             SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
@@ -69,7 +69,7 @@ MESSAGING_FILLS = {
             SELECT now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
         ) AS past
     """,
-    # Younger than a day: older ones are what the upkeep deletes.
+    # Younger than a day: the purge deletes older ones.
     "idempotency_key": """
         INSERT INTO idempotency_key (caller, route, key_hash, fingerprint, status, headers, body, created_at)
         SELECT uuidv7(interval '-90 days' * random()), 'POST /v1/orders', sha256(int8send(n)), sha256(int8send(-n)),
@@ -77,7 +77,7 @@ MESSAGING_FILLS = {
                convert_to(repeat('{"filled":true}', 30), 'UTF8'), now() - interval '20 hours' * (1 - n::float8 / $1)
         FROM generate_series(1, $1::bigint) AS n
     """,
-    # The job queue's own record of what became of each job, and its sums by the second: younger than a week.
+    # The job queue's log of each job, and its sums by the second: younger than a week, as after a purge.
     "pgqueuer_log": """
         INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint, aggregated)
         SELECT now() - interval '6 days' * (1 - n::float8 / $1), nextval(pg_get_serial_sequence('pgqueuer', 'id')),
@@ -94,15 +94,15 @@ MESSAGING_FILLS = {
 
 
 async def fill_messaging_tables(url: str, *, rows: int) -> None:
-    """Put `rows` rows into every messaging table, as if long since done with; the outbox stays as it is.
+    """Add `rows` completed rows to every messaging table except the outbox, with indexes and constraints enabled.
 
-    `url`: SQLAlchemy's, of a migrated database's owner. Indexes and constraints are at work all the while.
+    `url`: the URL of a migrated database for SQLAlchemy, as its owner.
     """
     await fill(url, MESSAGING_FILLS, rows=rows)
 
 
 async def fill(url: str, fills: Mapping[str, str], *, rows: int) -> None:
-    """Run a statement for each table, in their order, then bring planner and vacuum up to date."""
+    """Execute each table's statement in the given order, then vacuum and analyze every table."""
     connection = await asyncpg.connect(dsn_of(url))
     try:
         for statement in fills.values():

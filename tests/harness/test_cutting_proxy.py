@@ -1,4 +1,4 @@
-"""The proxy cuts where it says: the server has committed, and the client does not know."""
+"""The proxy cuts between COMMIT and its reply: the server has committed, and the client does not know."""
 
 import asyncpg
 import pytest

@@ -1,4 +1,4 @@
-"""Every table gets rows, and what they say together could have come to be."""
+"""Every table gets rows, and together they violate no invariant."""
 
 from datetime import UTC, datetime
 
@@ -11,37 +11,37 @@ from services.notifications.models import Base as NotificationsBase
 from services.orders.models import Base as OrdersBase
 from services.users.models import Base as UsersBase
 from shared.database import dsn_of
-from tests.bench.service_rows import fill_service_tables
 from tests.harness.databases import DatabaseFactory
+from tests.harness.service_table_rows import fill_service_tables
 from tests.harness.table_rows import fill_messaging_tables
 
 ROWS = 50
 METADATA = {"users": UsersBase.metadata, "orders": OrdersBase.metadata, "notifications": NotificationsBase.metadata}
-LEFT_ALONE = {"outbox", "relay_lease"}
-"""What waits to be sent is no past; a lease is one row a shard."""
-OF_THE_JOB_QUEUE = {"pgqueuer_log", "pgqueuer_statistics"}
+NOT_FILLED = {"outbox", "relay_lease"}
+"""Events in the outbox are not completed; a lease is one row for each shard."""
+JOB_QUEUE_TABLES = {"pgqueuer_log", "pgqueuer_statistics"}
 
 
 async def counts_of(url: str, metadata: sa.MetaData) -> dict[str, int]:
     connection = await asyncpg.connect(dsn_of(url))
     counts = {
         table: await connection.fetchval(f'SELECT count(*) FROM "{table}"')  # noqa: S608 - names of the metadata
-        for table in sorted(metadata.tables.keys() | OF_THE_JOB_QUEUE)
+        for table in sorted(metadata.tables.keys() | JOB_QUEUE_TABLES)
     }
     await connection.close()
     return counts
 
 
 @pytest.mark.parametrize("service", METADATA)
-async def test_every_table_gets_as_many_rows_as_wanted(service: str, database_factory: DatabaseFactory) -> None:
+async def test_every_table_gets_at_least_the_requested_rows(service: str, database_factory: DatabaseFactory) -> None:
     url = await database_factory(service)
     await fill_messaging_tables(url, rows=ROWS)
     await fill_service_tables(service, url, rows=ROWS)
     counts = await counts_of(url, METADATA[service])
-    assert {table for table, count in counts.items() if count < ROWS} == LEFT_ALONE
+    assert {table for table, count in counts.items() if count < ROWS} == NOT_FILLED
 
 
-async def test_the_rows_break_no_invariant(database_factory: DatabaseFactory) -> None:
+async def test_the_rows_violate_no_invariant(database_factory: DatabaseFactory) -> None:
     urls = {service: await database_factory(service) for service in METADATA}
     for service, url in urls.items():
         await fill_messaging_tables(url, rows=ROWS)
@@ -51,7 +51,7 @@ async def test_the_rows_break_no_invariant(database_factory: DatabaseFactory) ->
     assert [finding.violations for finding in findings] == [[] for _ in findings]
 
 
-async def test_no_row_is_due_to_be_cleaned_up(database_factory: DatabaseFactory) -> None:
+async def test_no_row_is_due_to_be_purged(database_factory: DatabaseFactory) -> None:
     url = await database_factory("users")
     await fill_messaging_tables(url, rows=ROWS)
     await fill_service_tables("users", url, rows=ROWS)

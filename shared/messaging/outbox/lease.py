@@ -7,8 +7,8 @@ import asyncpg
 
 from shared.messaging import metrics
 
-DURATION = timedelta(seconds=5)
-"""How long another relay waits to take over from one that is dead or stopped."""
+LEASE_DURATION = timedelta(seconds=5)
+"""How long a lease is valid without renewal. Longer, and a shard whose leader was killed waits longer for the next."""
 
 _ACQUIRE = """
     INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ($1, $2, 1, clock_timestamp() + $3)
@@ -33,7 +33,7 @@ class Lease:
     An advisory lock would not do: a process that is stopped keeps it. `epoch` rises with every new leader.
     """
 
-    def __init__(self, *, shard: int, owner: str, duration: timedelta = DURATION) -> None:
+    def __init__(self, *, shard: int, owner: str, duration: timedelta = LEASE_DURATION) -> None:
         self.owner = owner
         self.duration = duration
         self.epoch = 0

@@ -1,13 +1,15 @@
-"""The events that the relay and its rivals send: of many keys, with all that real ones carry."""
+"""The events that relay, consumer and baselines process: of many keys, with everything that real ones carry."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
+from typing import TypedDict
 from uuid import UUID
 
 import sqlalchemy as sa
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from shared.database import open_database
 from shared.events.users import UserUpdated
@@ -15,19 +17,15 @@ from shared.ids import new_id
 from shared.messaging.envelope import Headers, encode_headers
 from shared.messaging.outbox.outbox import dataschema_of, record
 from shared.telemetry import continued_trace
+from tests.bench.arrivals import start_each_at
 
 TOPIC = UserUpdated.topic
 KEYS = 2_000
 TRANSACTION_EVENTS = 500
 
 
-class EventsMissing(Exception):
-    """Not everything arrived: a benchmark of something that loses is void."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """An event as Kafka gets it."""
+class Message(TypedDict):
+    """An event as Kafka stores it: the arguments of a producer's `send`."""
 
     key: bytes
     value: bytes
@@ -35,7 +33,7 @@ class Message:
 
 
 def user_events() -> Iterator[UserUpdated]:
-    """Without end, of KEYS users in turn; some 200 bytes of JSON each."""
+    """Generate events without end, of KEYS users in turn; each has some 200 bytes of JSON."""
     users = [new_id() for _ in range(KEYS)]
     while True:
         for number, user_id in enumerate(users):
@@ -43,7 +41,7 @@ def user_events() -> Iterator[UserUpdated]:
 
 
 def user_event(user_id: UUID, number: int) -> UserUpdated:
-    """Of a user whose data are as long as anybody's."""
+    """Return an event of a user with data of usual length."""
     return UserUpdated(
         user_id=user_id,
         email=f"grace.hopper.{number:05}@example.com",
@@ -55,16 +53,15 @@ def user_event(user_id: UUID, number: int) -> UserUpdated:
 
 
 async def fill_outbox(database_url: str, *, events: int) -> None:
-    """By the session that every service has."""
+    """Record events with a service's session, then vacuum the outbox, so that autovacuum runs in no measurement."""
     database = open_database(database_url, service="users", pool_size=1)
-    waiting = islice(user_events(), events)
-    while transaction := list(islice(waiting, TRANSACTION_EVENTS)):
+    remaining = islice(user_events(), events)
+    while transaction := list(islice(remaining, TRANSACTION_EVENTS)):
         with continued_trace(None):
             async with database.sessions.begin() as session:
                 for event in transaction:
                     record(session, event)
     async with database.engine.connect() as connection:
-        # As autovacuum does every minute, and not just while something is measured.
         await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(
             sa.text("VACUUM (ANALYZE) outbox")
         )
@@ -72,11 +69,12 @@ async def fill_outbox(database_url: str, *, events: int) -> None:
 
 
 def messages(count: int) -> list[Message]:
-    """The same events, ready to be sent."""
+    """Return the same events, ready to be sent."""
     return [message_of(event, sequence=number // KEYS + 1) for number, event in enumerate(islice(user_events(), count))]
 
 
 def message_of(event: UserUpdated, *, sequence: int) -> Message:
+    """Return an event as Kafka stores it."""
     with continued_trace(None) as trace:
         headers = encode_headers(
             event_id=new_id(),
@@ -92,17 +90,18 @@ def message_of(event: UserUpdated, *, sequence: int) -> Message:
     return Message(key=event.key.encode(), value=event.model_dump_json().encode(), headers=headers)
 
 
-async def count_messages(kafka: str, topic: str) -> int:
-    """In all partitions, by their offsets."""
-    async with AIOKafkaConsumer(bootstrap_servers=kafka) as consumer:
-        cluster = await consumer._client.fetch_all_metadata()
-        partitions = [TopicPartition(topic, number) for number in cluster.partitions_for_topic(topic)]
-        ends = await consumer.end_offsets(partitions)
-    return sum(ends.values())
+async def send_at_rate(
+    kafka: str, topic: str, messages: Sequence[Message], *, per_second: int, warm_up_seconds: int
+) -> dict[str, tuple[float, float]]:
+    """Send at a rate; return when each event was sent and acknowledged, by the monotonic clock, without the warm-up."""
+    times: dict[str, tuple[float, float]] = {}
+    async with AIOKafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True) as producer:
 
+        async def send(number: int, message: Message) -> None:
+            sent_at = time.monotonic()
+            await producer.send_and_wait(topic, **message)
+            if number >= warm_up_seconds * per_second:
+                times[dict(message["headers"])["ce_id"].decode()] = sent_at, time.monotonic()
 
-async def expect_messages(kafka: str, topic: str, *, before: int, events: int) -> None:
-    """Raises: EventsMissing unless just `events` came since `before` were counted."""
-    came = await count_messages(kafka, topic) - before
-    if came != events:
-        raise EventsMissing(f"{came:,} of {events:,} events are in {topic}")
+        await start_each_at([(number / per_second, partial(send, number, one)) for number, one in enumerate(messages)])
+    return times

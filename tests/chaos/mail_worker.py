@@ -1,4 +1,4 @@
-"""One process of the notifications service's job role: it takes deliveries from the queue and sends mails."""
+"""A worker process with the notifications service's job role: it takes deliveries from the queue and sends mails."""
 
 import asyncio
 import signal
@@ -10,12 +10,12 @@ from services.notifications.mail import mail_channel
 from services.notifications.smtp import Smtp
 from shared.database import dsn_of, open_database
 from shared.jobs import JobRunner
-from tests.chaos.worker import begin
+from tests.chaos.forked_process import set_up_process
 
 
 @dataclass(frozen=True, kw_only=True)
 class MailPlan:
-    """What a mailer is to do, and with what."""
+    """The database and the mail server of a mail worker."""
 
     database_url: str
     smtp_url: str
@@ -24,8 +24,8 @@ class MailPlan:
 
 
 def main(plan: MailPlan) -> None:
-    """Send until SIGTERM."""
-    begin(log=plan.folder / "mailer.log", seed=0, points=plan.failpoints)
+    """Send mails until SIGTERM."""
+    set_up_process(log=plan.folder / "mail-worker.log", failpoint_specification=plan.failpoints)
     asyncio.run(_send(plan))
 
 

@@ -1,8 +1,8 @@
-"""A past for each service's own tables: people, orders that have ended, and what was told of them."""
+"""Rows for each service's own tables, as if from months of use: users, completed orders and their notifications."""
 
 from tests.harness.table_rows import fill
 
-# As in `rows`. Every invariant holds: what would hold stock or reserved credit is in an end state.
+# `$1` and `n` as in `table_rows`. Every invariant holds: no order that reserves stock or credit is still open.
 USERS_FILLS = {
     "user_account": """
         INSERT INTO user_account (
@@ -16,7 +16,7 @@ USERS_FILLS = {
             SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
         ) AS past
     """,
-    # Sessions and tokens that still hold: expired ones are what the clean-up deletes.
+    # Valid sessions and tokens: the purge deletes expired ones.
     "user_session": """
         INSERT INTO user_session (id, user_id, user_agent, created_at, last_used_at, expires_at)
         SELECT uuidv7(-age), id, 'filled/1.0', now() - age, now() - age, now() - age + interval '30 days'
@@ -60,7 +60,7 @@ ORDERS_FILLS = {
                'Filled Person ' || n
         FROM generate_series(1, $1::bigint) AS n
     """,
-    # No number that is given out holds a zero, and they are scattered like those that are.
+    # The numbers contain a zero, unlike real ones, so that they never collide; they are as scattered as real ones.
     "customer_order": """
         INSERT INTO customer_order (
             id, number, user_id, status, currency, total_cents, refunded_cents, deadline, version,
@@ -126,8 +126,8 @@ SERVICE_FILLS = {"users": USERS_FILLS, "orders": ORDERS_FILLS, "notifications": 
 
 
 async def fill_service_tables(service: str, url: str, *, rows: int) -> None:
-    """Put at least `rows` rows into each of the service's own tables, besides what is there.
+    """Add at least `rows` rows to each of the service's own tables.
 
-    `url`: SQLAlchemy's, of the migrated database's owner.
+    `url`: the URL of a migrated database for SQLAlchemy, as its owner.
     """
     await fill(url, SERVICE_FILLS[service], rows=rows)

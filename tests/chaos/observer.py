@@ -1,0 +1,104 @@
+"""Collects the observed state for the oracle: from both databases, from the topic, and from the writers' files."""
+
+import asyncio
+import time
+from collections import defaultdict
+from uuid import UUID
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from shared.database import dsn_of
+from shared.messaging.envelope import read_records
+from tests.chaos.accounts import CONSUMER
+from tests.chaos.consumer_group import lag_of
+from tests.chaos.environment import Environment
+from tests.chaos.oracle import ObservedState, Occurrence
+from tests.harness.kafka_topics import read_topic
+
+POLL_SECONDS = 0.25
+LATE_SECONDS = 120.0
+"""The additional wait after the deadline: without it, late events would look like lost ones."""
+
+
+async def observe(environment: Environment, *, within_seconds: float = 60) -> ObservedState:
+    """Wait until nothing is under way, then collect everything; `unsent` and `lag` are those at the deadline."""
+    unsent, lag = await _wait_until_settled(environment, within_seconds=within_seconds)
+    if unsent or lag:
+        await _wait_until_settled(environment, within_seconds=LATE_SECONDS)
+    producer = await asyncpg.connect(dsn_of(environment.producer_url))
+    consumer = await asyncpg.connect(dsn_of(environment.consumer_url))
+    committed: dict[str, list[UUID]] = defaultdict(list)
+    ledger = await producer.fetch("SELECT operation, account::text, event_id FROM ledger ORDER BY id")
+    for row in ledger:
+        committed[row["account"]].append(row["event_id"])
+    accounts = await producer.fetch("SELECT id::text, reserved_cents FROM account")
+    effects = await consumer.fetch("SELECT key, sequence, event_id FROM effect ORDER BY id")
+    dead_letters = await consumer.fetch(
+        "SELECT key, sequence, event_id, reason FROM dead_letter WHERE consumer = $1 ORDER BY id", CONSUMER
+    )
+    extremes = await consumer.fetchrow("SELECT min(cents_after), max(cents_after) FROM effect")
+    balances = await consumer.fetch("SELECT account, cents FROM balance")
+    await producer.close()
+    await consumer.close()
+    return ObservedState(
+        committed=committed,
+        acknowledged=frozenset(_acknowledged(environment)),
+        operations=frozenset(row["operation"] for row in ledger),
+        records=await _records(environment),
+        effects=[Occurrence(*row) for row in effects],
+        dead_letters=[Occurrence(*row) for row in dead_letters],
+        reserved_cents=dict(tuple(row) for row in accounts),
+        balances_cents=dict(tuple(row) for row in balances),
+        balance_extremes_cents=(extremes[0] or 0, extremes[1] or 0) if extremes else (0, 0),
+        unsent=unsent,
+        lag=lag,
+    )
+
+
+async def wait_for_outbox(environment: Environment, *, max_rows: int, seconds: float = 60) -> None:
+    """Wait until the outbox has no more than `max_rows` rows. Raises: TimeoutError."""
+    producer = await asyncpg.connect(dsn_of(environment.producer_url))
+    try:
+        async with asyncio.timeout(seconds):
+            while await producer.fetchval("SELECT count(*) FROM outbox") > max_rows:  # noqa: ASYNC110 - rows send no events
+                await asyncio.sleep(POLL_SECONDS)
+    finally:
+        await producer.close()
+
+
+async def _wait_until_settled(environment: Environment, *, within_seconds: float) -> tuple[int, int]:
+    """Wait until the outbox is empty and the consumer has no lag; return both as they are then or at the deadline."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        left = await _unsent_and_lag(environment)
+        if left == (0, 0) or time.monotonic() > deadline:
+            return left
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _unsent_and_lag(environment: Environment) -> tuple[int, int]:
+    """Return -1 for both while a server is unavailable: it may only be restarting."""
+    try:
+        producer = await asyncpg.connect(dsn_of(environment.producer_url), timeout=5)
+        unsent: int = await producer.fetchval("SELECT count(*) FROM outbox")
+        await producer.close()
+        return unsent, await lag_of(environment.kafka, group=environment.group, topic=environment.topic)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError, OSError):
+        return -1, -1
+
+
+async def _records(environment: Environment) -> list[Occurrence]:
+    return [
+        Occurrence(
+            key=received.key,
+            sequence=received.context.sequence if received.context else None,
+            event_id=received.context.event_id if received.context else None,
+        )
+        for received in read_records(await read_topic(environment.kafka, environment.topic))
+    ]
+
+
+def _acknowledged(environment: Environment) -> list[UUID]:
+    file = environment.acknowledged
+    return [UUID(line) for line in file.read_text().splitlines()] if file.exists() else []

@@ -1,0 +1,140 @@
+"""A campaign on the whole system: the demo's orders through the gateway under faults, then the demo's invariants."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.demo.accounts import Account
+from deploy.demo.catalogue import products_of
+from deploy.demo.client import Answer, Client, open_client
+from deploy.demo.invoices import Invoice, invoices_of, read_lines
+from deploy.demo.report import Results
+from deploy.demo.run import DemoRun, Options
+from deploy.local.credentials import SERVICES
+from tests.chaos.campaign import CampaignResult
+from tests.chaos.injector import Fault, Injector
+from tests.chaos.system import SystemUnderTest
+
+INVOICES_PER_SECOND = 3
+CONCURRENCY = 8
+LOW_CREDIT_CENTS = 20_000
+"""The credit limit of some customers; a lower one makes more orders fail."""
+AMBIGUOUS_ANSWERS = {"internal_error": "status_500", "status_404": "gateway_404"}
+"""Codes that say nothing about the request: a bug of ours, and a gateway that has not loaded its routes yet."""
+MAX_RETRIES = 20
+RETRY_DELAY_SECONDS = 0.5
+SETTLE_TIMEOUT_SECONDS = 120.0
+"""A mail that was under way when its process died is retried after 30 s, and its events follow."""
+
+_EVENTS = "SELECT sum(sequence)::bigint FROM event_stream"
+_APPLIED = "SELECT count(*) FROM inbox"
+
+
+class PacedClient(Client):
+    """Spreads the orders over the campaign, and repeats requests with an ambiguous answer."""
+
+    async def send(self, method: str, path: str, **request: Any) -> Answer:
+        """Send the request, and repeat it with the same Idempotency-Key."""
+        if (method, path) == ("POST", "/v1/orders"):
+            await asyncio.sleep(CONCURRENCY / INVOICES_PER_SECOND)
+        for _ in range(MAX_RETRIES):
+            answer = await super().send(method, path, **request)
+            if answer.code not in AMBIGUOUS_ANSWERS:
+                break
+            self.retries[AMBIGUOUS_ANSWERS[answer.code]] += 1
+            await asyncio.sleep(RETRY_DELAY_SECONDS)
+        return answer
+
+
+@dataclass(frozen=True)
+class RunUnderFaults(DemoRun):
+    """A run of the demo with faults while its orders are placed."""
+
+    injector: Injector[SystemUnderTest] = field(kw_only=True)
+
+    async def place_orders(
+        self,
+        invoices: Sequence[Invoice],
+        *,
+        admin: Account,
+        accounts: Mapping[str, Account],
+        stock_codes: Collection[str],
+    ) -> None:
+        system = self.injector.target
+        self.injector.start()
+        await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
+        await self.injector.stop()
+        system.database_proxy.disarm()
+        system.mail_proxy.disarm()
+        await system.wait_until_ready()
+
+
+async def run_system_campaign(
+    system: SystemUnderTest,
+    *,
+    workload: str,
+    seed: int,
+    seconds: float,
+    faults: Mapping[str, Fault[SystemUnderTest]],
+    mean_interval_seconds: float,
+) -> CampaignResult:
+    """Place orders under faults, wait until the system has settled, and check every invariant of the demo."""
+    injector = Injector(
+        system,
+        faults,
+        random.Random(seed),  # noqa: S311 - reproducible by its seed
+        mean_interval_seconds,
+    )
+    events_before, applied_before = await system.count(_EVENTS), await system.count(_APPLIED)
+    before = _effects(system)
+    results = await _run_demo(system, injector, invoices=int(seconds * INVOICES_PER_SECOND))
+    effects = _effects(system)
+    effects.subtract(before)
+    effects["services restarted"] = sum(results.restarts[service] for service in SERVICES)
+    for name in AMBIGUOUS_ANSWERS.values():
+        effects[f"answered {name}"] = results.retries[name]
+    return CampaignResult(
+        seed=seed,
+        workload=workload,
+        findings=results.findings,
+        faults=injector.counts,
+        effects=effects,
+        events=await system.count(_EVENTS) - events_before,
+        applied=await system.count(_APPLIED) - applied_before,
+        duplicates=results.mails.repeats,
+    )
+
+
+def _effects(system: SystemUnderTest) -> Counter[str]:
+    return Counter(
+        {
+            "commits cut": system.database_proxy.cuts,
+            "leaders changed": system.servers.leaders.changes,
+            "mails cut": system.mail_proxy.cuts,
+        }
+    )
+
+
+async def _run_demo(system: SystemUnderTest, injector: Injector[SystemUnderTest], *, invoices: int) -> Results:
+    """Run the demo with consecutive invoices of its data; the seed chooses the first one."""
+    options = Options(
+        invoices=invoices,
+        concurrency=CONCURRENCY,
+        low_credit_limit_cents=LOW_CREDIT_CENTS,
+        settle_seconds=SETTLE_TIMEOUT_SECONDS,
+        kill=None,
+    )
+    lines = read_lines()
+    all_invoices = invoices_of(lines)
+    first = injector.rng.randrange(max(1, len(all_invoices) - invoices))
+    restarts_before = system.running.restarts()
+    async with open_client(system.running.gateway_url) as client:
+        paced = PacedClient(client._http)
+        run = RunUnderFaults(options, system.running, system.screen, paced, restarts_before, injector=injector)
+        return await run.carry_out(
+            all_invoices[first : first + invoices],
+            stock_codes={product["sku"] for product in products_of(lines)},
+        )

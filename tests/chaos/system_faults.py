@@ -1,0 +1,96 @@
+"""The faults of campaigns on the whole system: its services, its servers, its gateway and its mail server."""
+
+import signal
+
+import asyncpg
+
+from deploy.local.credentials import SERVICES
+from shared.database import dsn_of
+from tests.chaos.injector import Injector, named
+from tests.chaos.system import SystemUnderTest
+
+LONGER_THAN_LEASE_AND_SESSION_SECONDS = 12.0
+MAIL_UNAVAILABLE_SECONDS = 8.0
+
+On = Injector[SystemUnderTest]
+
+
+async def kill_service(on: On) -> None:
+    on.target.processes.send_signal(on.rng.choice(SERVICES), signal.SIGKILL)
+
+
+async def suspend_service(on: On) -> None:
+    pid = on.target.processes.pid_of(on.rng.choice(SERVICES))
+    on.suspend(pid, seconds=LONGER_THAN_LEASE_AND_SESSION_SECONDS)
+
+
+async def kill_gateway(on: On) -> None:
+    on.target.processes.send_signal("gateway", signal.SIGKILL)
+
+
+async def kill_valkey(on: On) -> None:
+    on.target.processes.send_signal("valkey", signal.SIGKILL)
+
+
+async def shut_down_postgres(on: On) -> None:
+    """Shut PostgreSQL down in immediate mode: no checkpoint, recovery at the next start."""
+    on.target.processes.send_signal("postgres", signal.SIGQUIT)
+
+
+async def terminate_backends(on: On) -> None:
+    """Terminate every service's connections; each role may terminate its own."""
+    for service in SERVICES:
+        connection = await asyncpg.connect(dsn_of(on.target.running.databases[service]), timeout=5)
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1 AND pid <> pg_backend_pid()",
+            service,
+        )
+        await connection.close()
+
+
+async def cut_after_commit(on: On) -> None:
+    """Cut the next connections between COMMIT and its reply."""
+    on.target.database_proxy.arm(on.rng.choice((1, 2, 4)))
+
+
+async def kill_broker(on: On) -> None:
+    servers = on.target.servers.supervised
+    servers.processes.send_signal(on.rng.choice(servers.brokers), signal.SIGKILL)
+
+
+async def suspend_broker(on: On) -> None:
+    """Suspend a broker for less, or for more, than the cluster waits for its heartbeat."""
+    servers = on.target.servers.supervised
+    pid = servers.processes.pid_of(on.rng.choice(servers.brokers))
+    on.suspend(pid, seconds=on.rng.choice((2.0, LONGER_THAN_LEASE_AND_SESSION_SECONDS)))
+
+
+async def cut_after_mail(on: On) -> None:
+    """Cut the next connections after the mail server has accepted a mail, and before its reply."""
+    on.target.mail_proxy.arm(on.rng.choice((1, 2)))
+
+
+async def suspend_mail_server(on: On) -> None:
+    on.suspend(on.target.processes.pid_of("mail"), seconds=LONGER_THAN_LEASE_AND_SESSION_SECONDS)
+
+
+async def refuse_mail_connections(on: On) -> None:
+    on.target.mail_proxy.refuse(MAIL_UNAVAILABLE_SECONDS)
+
+
+MAIL_FAULTS = named((cut_after_mail, suspend_mail_server, refuse_mail_connections))
+OTHER_FAULTS = named(
+    (
+        kill_service,
+        suspend_service,
+        kill_gateway,
+        kill_valkey,
+        shut_down_postgres,
+        terminate_backends,
+        cut_after_commit,
+        kill_broker,
+        suspend_broker,
+    )
+)
+SYSTEM_WORKLOADS = {"orders": OTHER_FAULTS, "failing-mail": named((kill_service,)) | MAIL_FAULTS}
+"""The faults of each workload. Both place orders."""
