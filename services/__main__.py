@@ -42,9 +42,9 @@ def set_up(
 ) -> None:
     """Bring databases and topics up to date, make the admin, fill an empty catalogue; repeatable."""
     # While the servers start there is time to import.
-    from services.orders.catalogue_file import fill_empty_catalogue
+    from services.orders.catalogue_import import fill_empty_catalogue
     from services.orders.settings import Settings as OrdersSettings
-    from services.users.account_file import create_admin
+    from services.users.account_import import create_admin
     from services.users.settings import Settings as UsersSettings
 
     for service in SERVICES if import_all else ():

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 
 from services.notifications import commands, queries
 from services.notifications.commands import NotificationNotFound
+from services.notifications.dependencies import IsStaff
 from services.notifications.schemas import NotificationSummaryView, NotificationView, UnreadCountView
 from shared.http.auth import Caller, TokenMissing
 from shared.http.dependencies import SessionsDep
@@ -15,7 +16,6 @@ from shared.http.problems import responses
 from shared.http.tokens import KeysUnavailable, TokenExpired, TokenInvalid
 
 COUNTED_UNREAD = 1000
-STAFF = frozenset({"support", "admin"})
 TOKEN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
 
 router = APIRouter(prefix="/v1/notifications", tags=["notifications"])
@@ -59,11 +59,13 @@ async def count_unread_notifications(sessions: SessionsDep, caller: Caller) -> U
     response_model=NotificationView,
     responses=responses(*TOKEN_PROBLEMS, NotificationNotFound),
 )
-async def get_notification(notification_id: UUID, sessions: SessionsDep, caller: Caller) -> NotificationView:
+async def get_notification(
+    notification_id: UUID, sessions: SessionsDep, caller: Caller, is_staff: IsStaff
+) -> NotificationView:
     """One of the caller's own; support and admin see everybody's."""
     async with sessions() as session:
         notification = await queries.notification_with_deliveries(session, notification_id)
-    if notification is None or (notification.user_id != caller.user_id and STAFF.isdisjoint(caller.roles)):
+    if notification is None or (notification.user_id != caller.user_id and not is_staff):
         raise NotificationNotFound
     return NotificationView.model_validate(notification)
 

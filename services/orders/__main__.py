@@ -21,7 +21,7 @@ def import_catalogue(
     ],
 ) -> None:
     """Add the file's products, or bring known ones up to date; repeatable, and nothing is imported of a bad file."""
-    from services.orders.catalogue_file import InvalidCatalogue, import_file, read_catalogue
+    from services.orders.catalogue_import import InvalidCatalogue, import_file, read_catalogue
 
     settings = load(Settings)
     configure_logging("orders", level=settings.log_level, format=settings.log_format)

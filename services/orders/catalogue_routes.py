@@ -7,9 +7,9 @@ import structlog
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.orders import catalogue, queries
-from services.orders.access import IsStaff, SettingsDep, admin_only, created, is_repeat
-from services.orders.catalogue import SkuTaken
+from services.orders import catalogue_commands, queries
+from services.orders.catalogue_commands import SkuTaken
+from services.orders.dependencies import IsStaff, SettingsDep, admin_only, created, is_repeat
 from services.orders.models import ProductNotFound, StockBelowReserved
 from services.orders.schemas import SKU_PATTERN, NewProduct, ProductChanges, ProductRecord, ProductView
 from shared.errors import PreconditionFailed, PreconditionRequired
@@ -99,7 +99,7 @@ async def create_product(
     """It is for sale at once."""
 
     async def create(session: AsyncSession) -> Response:
-        product = await catalogue.create_product(session, body)
+        product = await catalogue_commands.create_product(session, body)
         return created(
             ProductView.model_validate(product), location=f"/v1/products/{product.sku}", version=product.version
         )
@@ -129,7 +129,7 @@ async def change_product(
 ) -> ProductView:
     """Placed orders keep their prices. Stock can't be less than open orders hold."""
     async with sessions.begin() as session:
-        product = await catalogue.change_product(session, sku=sku, changes=body, expected_version=version)
+        product = await catalogue_commands.change_product(session, sku=sku, changes=body, expected_version=version)
     await cache.invalidate(queries.product_cache_key(sku))
     logger.info("product_changed", sku=sku, version=product.version)
     response.headers["ETag"] = etag_of(product.version)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import selectinload
 
-from services.orders import catalogue, commands
+from services.orders import catalogue_commands, commands
 from services.orders.models import Order, Product
 from shared.database import Sessions
 from shared.jobs import Jobs
@@ -17,7 +17,7 @@ BATCH = 100
 jobs = Jobs()
 
 REPUBLISHED = (
-    Republishable("products", sa.select(Product), key=Product.sku, event_of=catalogue.product_updated),
+    Republishable("products", sa.select(Product), key=Product.sku, event_of=catalogue_commands.product_updated),
     Republishable(
         "orders",
         sa.select(Order).options(selectinload(Order.items)),

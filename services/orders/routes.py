@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, queries
-from services.orders.access import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor, created, is_repeat
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
+from services.orders.dependencies import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor, created, is_repeat
 from services.orders.models import Actor, Order, OrderNotFound, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
 from services.orders.schemas import NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable

@@ -23,7 +23,7 @@ def create_user(
     role: Annotated[list[str] | None, typer.Option(help="customer, support or admin; repeat it for several.")] = None,
 ) -> None:
     """Make a user with a verified address; one who is there already is left as they are."""
-    from services.users.account_file import RoleUnknown, create_verified_account, roles_of
+    from services.users.account_import import RoleUnknown, create_verified_account, roles_of
     from services.users.schemas import SignUp
 
     try:

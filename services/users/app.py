@@ -6,11 +6,11 @@ from fastapi import FastAPI
 
 from services.users import credit_routes, routes, session_routes
 from services.users.access_tokens import AccessTokens, load_signing_keys
-from services.users.attempts import SignInAttempts
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.passwords import Passwords
 from services.users.settings import Settings
 from services.users.subscribers import SUBSCRIPTIONS
+from services.users.throttling import SignInThrottle
 from shared.http.tokens import TokenVerifier
 from shared.service import create_service
 
@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
             "passwords": Passwords(concurrency=settings.password_hashing_concurrency),
         },
     )
-    app.state.sign_in_attempts = SignInAttempts(
+    app.state.sign_in_throttle = SignInThrottle(
         app.state.cache,
         per_account=settings.sign_in_failures_per_account,
         per_address=settings.sign_in_failures_per_address,

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Depends
 
 from services.users import queries
 from services.users.credit_commands import LimitBelowUse, set_credit_limit
+from services.users.dependencies import admin_only, staff_only
 from services.users.queries import UserNotFound
-from services.users.routes import SIGNED_IN, STAFF
+from services.users.routes import SIGNED_IN
 from services.users.schemas import CreditLimit, CreditView
-from shared.http.auth import Caller, RoleRequired, require_role
+from shared.http.auth import Caller, RoleRequired
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import responses
 
@@ -34,7 +35,7 @@ async def get_own_credit(caller: Caller, sessions: SessionsDep) -> CreditView:
     "/{user_id}/credit",
     operation_id="get_credit",
     summary="Read a user's credit",
-    dependencies=[Depends(require_role(*STAFF))],
+    dependencies=[Depends(staff_only)],
     responses=responses(*SIGNED_IN, RoleRequired, UserNotFound),
 )
 async def get_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
@@ -46,7 +47,7 @@ async def get_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
     "/{user_id}/credit-limit",
     operation_id="change_credit_limit",
     summary="Set a user's credit limit",
-    dependencies=[Depends(require_role("admin"))],
+    dependencies=[Depends(admin_only)],
     responses=responses(*SIGNED_IN, RoleRequired, UserNotFound, LimitBelowUse),
 )
 async def change_credit_limit(user_id: UUID, body: CreditLimit, sessions: SessionsDep) -> CreditView:

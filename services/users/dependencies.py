@@ -5,9 +5,15 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.users.access_tokens import AccessTokens
-from services.users.attempts import SignInAttempts
 from services.users.passwords import Passwords
 from services.users.settings import Settings
+from services.users.throttling import SignInThrottle
+from shared.http.auth import require_role
+
+STAFF = frozenset({"support", "admin"})
+
+staff_only = require_role(*STAFF)
+admin_only = require_role("admin")
 
 
 async def _settings(request: Request) -> Settings:
@@ -25,12 +31,12 @@ async def _access_tokens(request: Request) -> AccessTokens:
     return access_tokens
 
 
-async def _sign_in_attempts(request: Request) -> SignInAttempts:
-    attempts: SignInAttempts = request.app.state.sign_in_attempts
+async def _sign_in_throttle(request: Request) -> SignInThrottle:
+    attempts: SignInThrottle = request.app.state.sign_in_throttle
     return attempts
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 PasswordsDep = Annotated[Passwords, Depends(_passwords)]
 AccessTokensDep = Annotated[AccessTokens, Depends(_access_tokens)]
-SignInAttemptsDep = Annotated[SignInAttempts, Depends(_sign_in_attempts)]
+SignInThrottleDep = Annotated[SignInThrottle, Depends(_sign_in_throttle)]

@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users import queries
 from services.users.commands import EmailTaken, Profile, create_account, update_profile
-from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep
+from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep, staff_only
 from services.users.models import UserAccount, UserStatus
 from services.users.queries import UserNotFound
 from services.users.schemas import Email, ProfileChange, PublicKeysView, SignUp, UserView
 from shared.errors import PreconditionFailed, PreconditionRequired
-from shared.http.auth import Caller, RoleRequired, TokenMissing, public, require_role
+from shared.http.auth import Caller, RoleRequired, TokenMissing, public
 from shared.http.dependencies import SessionsDep
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused, run_idempotently
@@ -25,7 +25,6 @@ from shared.http.tokens import TokenExpired, TokenInvalid
 log = structlog.get_logger(__name__)
 
 SIGNED_IN = (TokenMissing, TokenInvalid, TokenExpired)
-STAFF = ("support", "admin")
 _ETAG: dict[str, Any] = {
     "ETag": {"description": "The version, for If-Match.", "schema": {"type": "string"}, "example": '"1"'}
 }
@@ -90,7 +89,7 @@ async def sign_up(
     "",
     operation_id="list_users",
     summary="List users",
-    dependencies=[Depends(require_role(*STAFF))],
+    dependencies=[Depends(staff_only)],
     responses=responses(*SIGNED_IN, RoleRequired, CursorInvalid),
 )
 async def list_users(
@@ -152,7 +151,7 @@ async def change_own_user(
     "/{user_id}",
     operation_id="get_user",
     summary="Read a user",
-    dependencies=[Depends(require_role(*STAFF))],
+    dependencies=[Depends(staff_only)],
     responses={200: {"headers": _ETAG}, **responses(*SIGNED_IN, RoleRequired, UserNotFound)},
 )
 async def get_user(user_id: UUID, sessions: SessionsDep, response: Response) -> UserView:

@@ -7,9 +7,8 @@ import structlog
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from services.users import queries, session_commands
-from services.users.attempts import CredentialsInvalid, TooManyAttempts
 from services.users.commands import replace_password_hash
-from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep, SignInAttemptsDep
+from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep, SignInThrottleDep
 from services.users.models import UserAccount, UserSession
 from services.users.passwords import Passwords
 from services.users.routes import SIGNED_IN
@@ -22,6 +21,7 @@ from services.users.session_commands import (
     RefreshTokenReused,
     SessionNotFound,
 )
+from services.users.throttling import CredentialsInvalid, TooManyAttempts
 from shared.database import Sessions
 from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
@@ -51,7 +51,7 @@ async def sign_in(
     settings: SettingsDep,
     passwords: PasswordsDep,
     access_tokens: AccessTokensDep,
-    attempts: SignInAttemptsDep,
+    attempts: SignInThrottleDep,
     user_agent: Annotated[str | None, Header()] = None,
 ) -> TokenPairView:
     """Trade credentials for an access token and a refresh token.

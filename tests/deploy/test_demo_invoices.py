@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.demo.catalogue import Product, products_of
 from deploy.demo.invoices import FILE, Invoice, Line, invoices_of, parse_lines, read_lines
-from services.orders.catalogue_file import read_catalogue
+from services.orders.catalogue_import import read_catalogue
 from services.orders.schemas import NewProduct
 from tests.deploy.order_lines import line
 

@@ -11,7 +11,7 @@ import pytest
 from joserfc.jwk import KeySet, OKPKey
 
 from deploy.demo.invariants import check_once_settled, connected
-from services.orders.catalogue import import_products
+from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
 from shared.database import open_database
 from shared.messaging.topics import create_topics

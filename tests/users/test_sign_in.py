@@ -115,7 +115,7 @@ async def test_an_address_that_is_refused_does_not_close_accounts(users: FrontDo
     for _ in range(4):
         assert problem(await users.client.post("/v1/sessions", json=WRONG)) == (429, "too_many_attempts")
 
-    async with users.app.state.sign_in_attempts.counted(email=ADA["email"], address="another"):
+    async with users.app.state.sign_in_throttle.counted(email=ADA["email"], address="another"):
         pass
 
 
@@ -135,7 +135,7 @@ async def test_a_right_password_forgets_the_failures_before_it(users: FrontDoor)
 
 
 async def test_trouble_of_ours_is_not_counted_as_a_failure(users: FrontDoor) -> None:
-    attempts = users.app.state.sign_in_attempts
+    attempts = users.app.state.sign_in_throttle
     for _ in range(7):
         with pytest.raises(OSError, match="the database is gone"):
             async with attempts.counted(email=ADA["email"], address="one"):

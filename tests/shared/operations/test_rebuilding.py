@@ -21,7 +21,7 @@ import services.orders.app
 import services.orders.settings
 import services.users.app
 import services.users.settings
-from services.orders.catalogue import create_product
+from services.orders.catalogue_commands import create_product
 from services.orders.commands import place_order
 from services.orders.schemas import NewProduct
 from services.users.commands import Profile, create_account, update_profile

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.orders import catalogue_file
-from services.orders.catalogue_file import Imported, InvalidCatalogue, import_file, read_catalogue
+from services.orders import catalogue_import
+from services.orders.catalogue_import import Imported, InvalidCatalogue, import_file, read_catalogue
 from services.orders.settings import Settings
 from tests.orders.shop import Shop
 
@@ -46,7 +46,7 @@ async def test_new_products_are_created_changed_ones_updated_and_the_rest_left_a
 
 
 async def test_a_large_file_goes_in_in_batches(shop: Shop, settings: Settings, tmp_path: Path) -> None:
-    count = catalogue_file.BATCH + 1
+    count = catalogue_import.BATCH + 1
     products = read_catalogue(file_of(tmp_path, *(product(f"P{number:05}") for number in range(count))))
     imported = await import_file(settings, products)
     assert len(imported.created) == count

@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from services.orders.catalogue import import_products
+from services.orders.catalogue_commands import import_products
 from services.orders.queries import has_products, product_cache_key
 from services.orders.schemas import NewProduct
 from services.orders.settings import Settings

@@ -31,7 +31,7 @@ class TooManyAttempts(TooManyRequests):
     code = "too_many_attempts"
 
 
-class SignInAttempts:
+class SignInThrottle:
     """Failures count for `window` from the first one on. When Valkey is down, hashing alone slows guessing."""
 
     def __init__(self, cache: Cache, *, per_account: int, per_address: int, window: timedelta) -> None:
@@ -39,7 +39,7 @@ class SignInAttempts:
         self._per_account = per_account
         self._per_address = per_address
         self._window = window
-        self._outage = Outage("sign_in_attempts_unavailable")
+        self._outage = Outage("sign_in_throttling_unavailable")
 
     @asynccontextmanager
     async def counted(self, *, email: str, address: str) -> AsyncIterator[None]:
