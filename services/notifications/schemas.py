@@ -3,15 +3,14 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from services.notifications.models import Channel, DeliveryStatus
+from shared.http.bodies import ResponseBody
 
 
-class NotificationSummaryView(BaseModel):
+class NotificationSummaryView(ResponseBody):
     """What a user was told."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     id: UUID = Field(examples=["0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"])
     category: str = Field(description="What it is about.", examples=["orders"])
@@ -25,10 +24,8 @@ class NotificationSummaryView(BaseModel):
     read_at: datetime | None = Field(description="Null until the user has read it.")
 
 
-class DeliveryState(BaseModel):
+class DeliveryView(ResponseBody):
     """How a notification fares on one channel."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     channel: Channel
     status: DeliveryStatus = Field(
@@ -45,10 +42,10 @@ class DeliveryState(BaseModel):
 class NotificationView(NotificationSummaryView):
     """What a user was told, and how."""
 
-    deliveries: list[DeliveryState]
+    deliveries: list[DeliveryView]
 
 
-class UnreadCountView(BaseModel):
+class UnreadCountView(ResponseBody):
     """How many notifications wait to be read."""
 
     unread: int = Field(ge=0, le=1000, description="1000 stands for that many or more.", examples=[3])

@@ -11,7 +11,7 @@ from services.orders import catalogue_commands, queries
 from services.orders.catalogue_commands import SkuTaken
 from services.orders.dependencies import IsStaff, SettingsDep, admin_only, created, is_repeat
 from services.orders.models import ProductNotFound, StockBelowReserved
-from services.orders.schemas import SKU_PATTERN, NewProduct, ProductChanges, ProductRecord, ProductView
+from services.orders.schemas import SKU_PATTERN, CachedProduct, NewProduct, ProductChanges, ProductView
 from shared.errors import PreconditionFailed, PreconditionRequired
 from shared.http.auth import RoleRequired, TokenMissing, public
 from shared.http.dependencies import CacheDep, SessionsDep
@@ -73,12 +73,12 @@ async def read_product(
 ) -> ProductView:
     """One that is not for sale is shown to support and admins only."""
 
-    async def load() -> ProductRecord:
+    async def load() -> CachedProduct:
         async with sessions() as session:
             return await queries.product_by_sku(session, sku)
 
     product = await cache.get_or_load(
-        queries.product_cache_key(sku), ttl=settings.product_cache_ttl, load=load, model=ProductRecord
+        queries.product_cache_key(sku), ttl=settings.product_cache_ttl, load=load, model=CachedProduct
     )
     if not (product.active or is_staff):
         raise ProductNotFound

@@ -15,19 +15,19 @@ from services.orders.models import (
     Product,
     ProductNotFound,
 )
-from services.orders.schemas import CustomerView, OrderSummaryView, OrderView, ProductRecord
+from services.orders.schemas import CachedProduct, CustomerView, OrderSummaryView, OrderView
 
 
 def product_cache_key(sku: str) -> str:
     return f"orders:product:{sku}"
 
 
-async def product_by_sku(session: AsyncSession, sku: str) -> ProductRecord:
+async def product_by_sku(session: AsyncSession, sku: str) -> CachedProduct:
     """Raises: ProductNotFound."""
     product = await session.get(Product, sku)
     if product is None:
         raise ProductNotFound
-    return ProductRecord.model_validate(product)
+    return CachedProduct.model_validate(product)
 
 
 def products_by_sku(*, search: str | None, active: bool) -> sa.Select[Product]:

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from services.orders.models import ActorKind, OrderStatus
 from services.orders.order_number import is_order_number
+from shared.http.bodies import RequestBody, ResponseBody
 
 MAX_CENTS = 10**12
 MAX_STOCK = 10**9
@@ -41,10 +42,6 @@ def _checked_number(text: str) -> str:
 OrderNumber = Annotated[str, Field(max_length=20, examples=["O-2K7WQ9XA"]), AfterValidator(_checked_number)]
 
 
-class RequestBody(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-
 class NewProduct(RequestBody):
     sku: Sku
     name: Name
@@ -71,14 +68,14 @@ class ProductChanges(RequestBody):
         return value
 
 
-class OrderLineRequest(RequestBody):
+class NewOrderLine(RequestBody):
     sku: Sku
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[6])]
 
 
 class NewOrder(RequestBody):
     items: Annotated[
-        list[OrderLineRequest],
+        list[NewOrderLine],
         Field(min_length=1, max_length=MAX_ITEMS, description="Lines with the same sku are added up."),
     ]
 
@@ -86,10 +83,6 @@ class NewOrder(RequestBody):
 class NewRefund(RequestBody):
     amount_cents: Annotated[int, Field(ge=1, le=2**53 - 1, examples=[255])]
     reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$", examples=["Arrived broken."])] = None
-
-
-class ResponseBody(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
 class ProductView(ResponseBody):
@@ -105,7 +98,7 @@ class ProductView(ResponseBody):
     )
 
 
-class ProductRecord(ProductView):
+class CachedProduct(ProductView):
     """As it is kept in the cache: with the version, which goes out as the ETag."""
 
     version: int

@@ -12,7 +12,7 @@ from services.users.commands import EmailTaken, Profile, create_account, update_
 from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep, staff_only
 from services.users.models import UserAccount, UserStatus
 from services.users.queries import UserNotFound
-from services.users.schemas import Email, ProfileChange, PublicKeysView, SignUp, UserView
+from services.users.schemas import Email, ProfileChanges, PublicKeysView, SignUp, UserView
 from shared.errors import PreconditionFailed, PreconditionRequired
 from shared.http.auth import Caller, RoleRequired, TokenMissing, public
 from shared.http.dependencies import SessionsDep
@@ -131,7 +131,7 @@ async def get_own_user(caller: Caller, sessions: SessionsDep, response: Response
     },
 )
 async def change_own_user(
-    body: ProfileChange, caller: Caller, sessions: SessionsDep, expected_version: IfMatch, response: Response
+    body: ProfileChanges, caller: Caller, sessions: SessionsDep, expected_version: IfMatch, response: Response
 ) -> UserView:
     """Change what is in the body and leave the rest as it is."""
     async with sessions.begin() as session:

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from uuid import UUID
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, EmailStr, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from services.users.models import MAX_CENTS, Role, UserStatus
+from shared.http.bodies import RequestBody, ResponseBody
 
 _USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 _SESSION_ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
@@ -58,14 +59,6 @@ TimeZone = Annotated[
 Cents = Annotated[int, Field(examples=[100_000])]
 
 
-class RequestBody(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class ResponseBody(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-
 class SignUp(RequestBody):
     """A new user."""
 
@@ -80,7 +73,7 @@ class SignUp(RequestBody):
     time_zone: TimeZone = "UTC"
 
 
-class ProfileChange(RequestBody):
+class ProfileChanges(RequestBody):
     """What is left out stays as it is."""
 
     # The empty defaults are never used: only what was sent is read. So null is refused where it has no meaning.
@@ -156,7 +149,7 @@ class CreditView(ResponseBody):
     currency: Annotated[str, Field(examples=["GBP"])]
 
 
-class PublicKey(BaseModel):
+class PublicKeyView(ResponseBody):
     """A JSON Web Key (RFC 7517, RFC 8037)."""
 
     kty: Annotated[str, Field(examples=["OKP"])]
@@ -167,7 +160,7 @@ class PublicKey(BaseModel):
     alg: Annotated[str, Field(examples=["Ed25519"])]
 
 
-class PublicKeysView(BaseModel):
+class PublicKeysView(ResponseBody):
     """A JWK Set."""
 
-    keys: list[PublicKey]
+    keys: list[PublicKeyView]

@@ -90,4 +90,4 @@ async def test_the_operations_are_named_and_every_answer_is_documented(users: Fr
         "sign_in",
         "sign_up",
     ]
-    assert "default" not in document["components"]["schemas"]["ProfileChange"]["properties"]["name"]
+    assert "default" not in document["components"]["schemas"]["ProfileChanges"]["properties"]["name"]
