@@ -1,4 +1,4 @@
-"""`python -m services.users`: serve, or one of the commands."""
+"""`python -m services.users`: serve, or run a command."""
 
 import asyncio
 from pathlib import Path
@@ -19,10 +19,12 @@ cli = service_cli("services.users", settings_class=Settings)
 def create_user(
     email: Annotated[str, typer.Option()],
     name: Annotated[str, typer.Option()],
-    password_file: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Its first line is the password.")],
-    role: Annotated[list[str] | None, typer.Option(help="customer, support or admin; repeat it for several.")] = None,
+    password_file: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="File whose first line is the password.")
+    ],
+    role: Annotated[list[str] | None, typer.Option(help="customer, support or admin; repeat for several.")] = None,
 ) -> None:
-    """Make a user with a verified address; one who is there already is left as they are."""
+    """Create a user with a verified address. An existing user is not changed."""
     from services.users.account_import import RoleUnknown, create_verified_account, roles_of
     from services.users.schemas import SignUp
 
@@ -40,7 +42,7 @@ def create_user(
             typer.echo(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
         raise typer.Exit(2) from None
     is_new = asyncio.run(create_verified_account(settings, user, roles=roles))
-    typer.echo(f"{user.email} was made" if is_new else f"{user.email} is there already")
+    typer.echo(f"Created {user.email}." if is_new else f"{user.email} exists already.")
 
 
 if __name__ == "__main__":

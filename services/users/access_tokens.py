@@ -1,4 +1,4 @@
-"""Access tokens: signed with the first of the service's keys, checked with any of them."""
+"""Access tokens: JWTs signed with the first of the service's keys and verified with any of them."""
 
 import time
 from datetime import timedelta
@@ -21,7 +21,7 @@ class SigningKeysInvalid(Exception):
 
 
 def load_signing_keys(file: Path) -> KeySet:
-    """Read a JWK Set of private Ed25519 keys. Raises: SigningKeysInvalid, never with a key in its text."""
+    """Read a JWK Set of private Ed25519 keys. Raises: SigningKeysInvalid, whose text never holds a key."""
     try:
         keys = [OKPKey.import_key(data) for data in orjson.loads(file.read_bytes())["keys"]]
     except OSError as error:
@@ -32,19 +32,22 @@ def load_signing_keys(file: Path) -> KeySet:
         raise SigningKeysInvalid(f"{file} holds no key")
     if any(key.curve_name != "Ed25519" or not key.is_private for key in keys):
         raise SigningKeysInvalid(f"{file} holds a key that is not a private Ed25519 key")
-    key_set = KeySet(list(keys))  # gives a key without `kid` its thumbprint
+    key_set = KeySet(list(keys))  # sets the thumbprint as `kid` of a key that has none
     if len({key.kid for key in keys}) != len(keys):
         raise SigningKeysInvalid(f"{file} holds two keys with one kid")
     return key_set
 
 
 class AccessTokens:
+    """Issues access tokens, and offers the keys that verify them."""
+
     def __init__(self, keys: KeySet, *, issuer: str, lifetime: timedelta) -> None:
         self._keys = keys
         self._issuer = issuer
         self.lifetime_seconds = int(lifetime.total_seconds())
 
     def issue(self, account: UserAccount, *, session_id: UUID) -> str:
+        """Return a signed token for an account in a session."""
         issued_at = int(time.time())
         key = self._keys.keys[0]
         claims: dict[str, Any] = {
@@ -60,11 +63,11 @@ class AccessTokens:
         return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, claims, key, algorithms=[ALGORITHM])
 
     async def keys(self) -> KeySet:
-        """A key source for this service's own verifier, which so needs no HTTP to itself."""
+        """Return the keys. A KeySource of this service's own verifier, which then needs no HTTP request to itself."""
         return self._keys
 
-    def published(self) -> list[dict[str, Any]]:
-        """The public halves. Named one by one: whatever else a key in the file carries stays here."""
+    def public_keys(self) -> list[dict[str, Any]]:
+        """Return the public keys, member by member, so that nothing else in the file is published."""
         public = [key.as_dict(private=False) for key in self._keys]
         return [
             {"kty": "OKP", "crv": "Ed25519", "x": k["x"], "kid": k["kid"], "use": "sig", "alg": ALGORITHM}

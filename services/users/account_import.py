@@ -1,4 +1,4 @@
-"""Accounts made by an operator on the command line, such as the first admin's."""
+"""Accounts that operators create on the command line, such as the first admin's."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,21 +17,21 @@ class RoleUnknown(ValueError):
 
 
 def roles_of(names: Sequence[str]) -> list[Role]:
-    """Raises: RoleUnknown."""
+    """Return the names as roles. Raises: RoleUnknown."""
     known: tuple[str, ...] = get_args(Role)
     if not set(names) <= set(known):
-        raise RoleUnknown(f"one of {', '.join(known)} is wanted")
+        raise RoleUnknown(f"must be one of {', '.join(known)}")
     return cast("list[Role]", list(names))
 
 
 async def create_admin(settings: Settings, *, email: str, password: str) -> bool:
-    """Make the first account that may do everything; False when the address has one already."""
+    """Create an admin's account. Return whether it is new; an account with this address stays as it is."""
     admin = SignUp.model_validate({"email": email, "name": "Admin", "password": password})
     return await create_verified_account(settings, admin, roles=["admin"])
 
 
 async def create_verified_account(settings: Settings, user: SignUp, *, roles: list[Role]) -> bool:
-    """Make an account whose address counts as verified; False when the address has one, which stays as it is."""
+    """Create an account with a verified address. Return whether it is new; an existing one stays as it is."""
     password_hash = await Passwords(concurrency=1).hash(user.password)
     database = open_database(settings.database_url, service="users", pool_size=1)
     try:

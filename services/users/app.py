@@ -1,4 +1,4 @@
-"""The users service, composed."""
+"""The composition root of the users service."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from shared.service import create_service
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Raises: SigningKeysInvalid."""
+    """Compose the service. Nothing connects before it starts. Raises: SigningKeysInvalid."""
     access_tokens = AccessTokens(
         load_signing_keys(settings.signing_keys_file),
         issuer=settings.token_issuer,

@@ -1,4 +1,4 @@
-"""Changes of accounts: signing up, the profile, the password's hash."""
+"""Commands of accounts: create one, update its profile, replace its password's hash."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,19 @@ from services.users.models import CreditAccount, Role, UserAccount
 from services.users.queries import UserNotFound
 from shared.errors import Conflict, PreconditionFailed
 from shared.events.users import UserCreated, UserUpdated
+from shared.ids import new_id
 from shared.messaging.outbox.outbox import record
 
 
 class EmailTaken(Conflict):
-    """Somebody has signed up with this e-mail address."""
+    """There is an account with this e-mail address already."""
 
     code = "email_taken"
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a person says of themselves."""
+    """The personal data of a new account."""
 
     email: str
     name: str
@@ -40,13 +41,15 @@ async def create_account(
     password_hash: str,
     credit_limit_cents: int,
     credit_currency: str,
+    user_id: UUID | None = None,
     roles: Sequence[Role] = ("customer",),
     email_verified_at: datetime | None = None,
 ) -> UserAccount:
-    """Make a user with a credit account. Raises: EmailTaken, whatever the case of the letters."""
+    """Create a user with a credit account. E-mail addresses are compared without case. Raises: EmailTaken."""
     created = (
         insert(UserAccount)
         .values(
+            id=user_id or new_id(),
             email=profile.email,
             name=profile.name,
             phone=profile.phone,
@@ -80,7 +83,7 @@ async def create_account(
 async def update_profile(
     session: AsyncSession, *, user_id: UUID, expected_version: int, changes: Mapping[str, str | None]
 ) -> UserAccount:
-    """Set the profile's fields named in `changes`; what is as it was makes neither version nor event.
+    """Set the profile's fields named in `changes`. If all have these values already, version and events stay the same.
 
     Raises: UserNotFound, PreconditionFailed.
     """
@@ -89,19 +92,19 @@ async def update_profile(
         raise UserNotFound
     if account.version != expected_version:
         raise PreconditionFailed
-    different = {field: value for field, value in changes.items() if getattr(account, field) != value}
-    if not different:
+    changed = {field: value for field, value in changes.items() if getattr(account, field) != value}
+    if not changed:
         return account
-    for field, value in different.items():
+    for field, value in changed.items():
         setattr(account, field, value)
     account.updated_at = datetime.now(UTC)
-    await session.flush()  # for the version that the answer shows
+    await session.flush()  # sets the version that the response shows
     record(session, user_updated(account))
     return account
 
 
 def user_updated(account: UserAccount) -> UserUpdated:
-    """The account as its readers keep it."""
+    """Build the event that has the account's present state."""
     return UserUpdated(
         user_id=account.id,
         email=account.email,
@@ -113,7 +116,7 @@ def user_updated(account: UserAccount) -> UserUpdated:
 
 
 async def replace_password_hash(session: AsyncSession, *, user_id: UUID, old_hash: str, new_hash: str) -> None:
-    """Keep the same password under newer parameters, unless the password was changed meanwhile."""
+    """Store the same password's hash with newer parameters, unless the password was changed meanwhile."""
     await session.execute(
         sa.update(UserAccount)
         .where(UserAccount.id == user_id, UserAccount.password_hash == old_hash)

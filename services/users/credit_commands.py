@@ -1,4 +1,4 @@
-"""Changes of credit. Each locks the user's credit account first, so that no two of them can over-reserve."""
+"""Commands of credit. Each locks the user's credit account first, so that no two of them reserve the same credit."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -14,25 +14,25 @@ from shared.errors import Conflict, Problem
 from shared.events.users import CreditRefused, CreditRefusedReason, CreditReleased, CreditReserved
 from shared.messaging.outbox.outbox import record
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 class AmountInvalid(Problem):
-    """The amount can be no order's total."""
+    """The amount is out of range."""
 
     status = 422
     code = "amount_invalid"
 
 
 class LimitBelowUse(Conflict):
-    """The limit would be below what is reserved and used."""
+    """The limit is below what is reserved and used already."""
 
     code = "limit_below_use"
 
 
 async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents: int) -> CreditAccount:
-    """Raises: UserNotFound, LimitBelowUse."""
-    account = await _locked_account(session, user_id)
+    """Set the limit of a user's credit. Raises: UserNotFound, LimitBelowUse."""
+    account = await _lock_account(session, user_id)
     if account is None:
         raise UserNotFound
     if limit_cents < account.taken_cents:
@@ -44,26 +44,26 @@ async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents:
 async def reserve_credit(
     session: AsyncSession, *, order_id: UUID, user_id: UUID, amount_cents: int, currency: str
 ) -> None:
-    """Answer an order: set its total aside, or say why not. One that was answered or called off gets no second answer.
+    """Reserve or refuse the credit for an order, and record the matching event.
 
-    Raises: AmountInvalid.
+    An order that has a reservation already, or was cancelled before, gets no second reply. Raises: AmountInvalid.
     """
     if not 0 <= amount_cents <= MAX_CENTS:
         raise AmountInvalid
-    account = await _locked_account(session, user_id)
-    problem = await _problem_of(session, account, user_id=user_id, amount_cents=amount_cents, currency=currency)
-    is_new = await _add_reservation(
+    account = await _lock_account(session, user_id)
+    reason = await _reason_to_refuse(session, account, user_id=user_id, amount_cents=amount_cents, currency=currency)
+    is_new = await _insert_reservation(
         session,
         order_id=order_id,
         user_id=user_id,
         amount_cents=amount_cents,
         currency=currency,
-        status="refused" if problem else "reserved",
-        reason=problem,
+        status="refused" if reason else "reserved",
+        reason=reason,
     )
     if not is_new:
         return
-    if account is None or problem is not None:
+    if account is None or reason is not None:
         record(
             session,
             CreditRefused(
@@ -71,7 +71,7 @@ async def reserve_credit(
                 order_id=order_id,
                 amount_cents=amount_cents,
                 currency=currency,
-                reason=problem or "user_unknown",
+                reason=reason or "user_unknown",
             ),
         )
         return
@@ -83,11 +83,11 @@ async def reserve_credit(
 
 
 async def release_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID, currency: str) -> None:
-    """Give back what is reserved for an order that was called off; anything else stays as it is."""
-    account, reservation = await _locked(session, order_id=order_id, user_id=user_id)
+    """Release the credit reserved for a cancelled or rejected order. Does nothing if none is reserved."""
+    account, reservation = await _lock(session, order_id=order_id, user_id=user_id)
     if reservation is None:
-        # After a replay the cancellation can be the first we hear of an order: what created it must reserve nothing.
-        await _add_reservation(
+        # After a replay the cancellation can arrive before the order. This row keeps the order from reserving credit.
+        await _insert_reservation(
             session, order_id=order_id, user_id=user_id, amount_cents=0, currency=currency, status="released"
         )
         return
@@ -105,10 +105,10 @@ async def release_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID
 
 
 async def use_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID) -> None:
-    """What was reserved for an order is owed from now on: the goods have left."""
-    account, reservation = await _locked(session, order_id=order_id, user_id=user_id)
+    """Turn the credit reserved for an order into used credit, as the order was shipped."""
+    account, reservation = await _lock(session, order_id=order_id, user_id=user_id)
     if account is None or reservation is None or reservation.status not in ("reserved", "used"):
-        log.warning("credit_not_reserved", order_id=str(order_id), status=reservation and reservation.status)
+        logger.warning("order_shipment_ignored", order_id=str(order_id), status=reservation and reservation.status)
         return
     if reservation.status == "used":
         return
@@ -118,20 +118,20 @@ async def use_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID) ->
 
 
 async def refund_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID, refunded_cents: int) -> None:
-    """Give back used credit. `refunded_cents` is the order's total of refunds so far, never more than was used."""
-    account, reservation = await _locked(session, order_id=order_id, user_id=user_id)
+    """Return used credit, never more than was used. `refunded_cents` is the sum of the order's refunds so far."""
+    account, reservation = await _lock(session, order_id=order_id, user_id=user_id)
     if account is None or reservation is None or reservation.status != "used":
-        log.warning("credit_not_used", order_id=str(order_id), status=reservation and reservation.status)
+        logger.warning("order_refund_ignored", order_id=str(order_id), status=reservation and reservation.status)
         return
-    given_back_cents = min(refunded_cents, reservation.amount_cents) - reservation.refunded_cents
-    if given_back_cents <= 0:
+    returned_cents = min(refunded_cents, reservation.amount_cents) - reservation.refunded_cents
+    if returned_cents <= 0:
         return
-    account.give_back(given_back_cents)
-    reservation.refunded_cents += given_back_cents
+    account.refund(returned_cents)
+    reservation.refunded_cents += returned_cents
     reservation.updated_at = datetime.now(UTC)
 
 
-async def _locked_account(session: AsyncSession, user_id: UUID) -> CreditAccount | None:
+async def _lock_account(session: AsyncSession, user_id: UUID) -> CreditAccount | None:
     return await session.scalar(
         sa.select(CreditAccount)
         .where(CreditAccount.user_id == user_id)
@@ -140,17 +140,18 @@ async def _locked_account(session: AsyncSession, user_id: UUID) -> CreditAccount
     )
 
 
-async def _locked(
+async def _lock(
     session: AsyncSession, *, order_id: UUID, user_id: UUID
 ) -> tuple[CreditAccount | None, CreditReservation | None]:
-    account = await _locked_account(session, user_id)
+    """Lock the account, and return it with the order's reservation."""
+    account = await _lock_account(session, user_id)
     reservation = await session.scalar(
         sa.select(CreditReservation).where(CreditReservation.order_id == order_id, CreditReservation.user_id == user_id)
     )
     return account, reservation
 
 
-async def _problem_of(
+async def _reason_to_refuse(
     session: AsyncSession, account: CreditAccount | None, *, user_id: UUID, amount_cents: int, currency: str
 ) -> CreditRefusedReason | None:
     if account is None:
@@ -160,7 +161,7 @@ async def _problem_of(
     return account.reason_to_refuse(amount_cents, currency=currency)
 
 
-async def _add_reservation(session: AsyncSession, **values: object) -> bool:
-    """Whether the order had none yet."""
-    added = insert(CreditReservation).values(**values).on_conflict_do_nothing().returning(CreditReservation.order_id)
-    return await session.scalar(added) is not None
+async def _insert_reservation(session: AsyncSession, **values: object) -> bool:
+    """Insert the order's reservation, and return whether the order had none yet."""
+    inserted = insert(CreditReservation).values(**values).on_conflict_do_nothing().returning(CreditReservation.order_id)
+    return await session.scalar(inserted) is not None

@@ -1,60 +1,51 @@
-"""HTTP of credit: what a user may owe, and how much of it is taken."""
+"""Routes of credit."""
 
 from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Depends
 
-from services.users import queries
-from services.users.credit_commands import LimitBelowUse, set_credit_limit
+from services.users import credit_commands, queries
+from services.users.credit_commands import LimitBelowUse
 from services.users.dependencies import admin_only, staff_only
 from services.users.queries import UserNotFound
-from services.users.routes import SIGNED_IN
 from services.users.schemas import CreditLimit, CreditView
-from shared.http.auth import Caller, RoleRequired
+from shared.http.auth import Caller
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import responses
 
-log = structlog.get_logger(__name__)
-
+logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/users", tags=["credit"])
 
 
-@router.get(
-    "/me/credit",
-    operation_id="get_own_credit",
-    summary="Read your own credit",
-    responses=responses(*SIGNED_IN, UserNotFound),
-)
-async def get_own_credit(caller: Caller, sessions: SessionsDep) -> CreditView:
-    """Your limit, and how much of it is taken."""
+@router.get("/me/credit", summary="Read your own credit", responses=responses(UserNotFound))
+async def read_own_credit(caller: Caller, sessions: SessionsDep) -> CreditView:
+    """Return your credit limit and how much of it is reserved and used."""
     return await _credit_view(caller.user_id, sessions=sessions)
 
 
 @router.get(
     "/{user_id}/credit",
-    operation_id="get_credit",
     summary="Read a user's credit",
     dependencies=[Depends(staff_only)],
-    responses=responses(*SIGNED_IN, RoleRequired, UserNotFound),
+    responses=responses(UserNotFound),
 )
-async def get_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
-    """For support and admin."""
+async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
+    """Return a user's credit limit and how much of it is reserved and used. For support and admins."""
     return await _credit_view(user_id, sessions=sessions)
 
 
 @router.put(
     "/{user_id}/credit-limit",
-    operation_id="change_credit_limit",
     summary="Set a user's credit limit",
     dependencies=[Depends(admin_only)],
-    responses=responses(*SIGNED_IN, RoleRequired, UserNotFound, LimitBelowUse),
+    responses=responses(UserNotFound, LimitBelowUse),
 )
-async def change_credit_limit(user_id: UUID, body: CreditLimit, sessions: SessionsDep) -> CreditView:
-    """For admin. Not below what is reserved and used already."""
+async def set_credit_limit(user_id: UUID, body: CreditLimit, sessions: SessionsDep) -> CreditView:
+    """Set the limit, which must cover what is reserved and used already. For admins."""
     async with sessions.begin() as session:
-        account = await set_credit_limit(session, user_id=user_id, limit_cents=body.limit_cents)
-    log.info("credit_limit_changed", user_id=str(user_id), limit_cents=account.limit_cents)
+        account = await credit_commands.set_credit_limit(session, user_id=user_id, limit_cents=body.limit_cents)
+    logger.info("credit_limit_set", user_id=str(user_id), limit_cents=account.limit_cents)
     return CreditView.model_validate(account)
 
 

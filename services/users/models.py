@@ -13,11 +13,12 @@ from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, service_metadata
 
 Role = Literal["customer", "support", "admin"]
-UserStatus = Literal["active", "suspended", "erasing", "erased"]
+UserStatus = Literal["active", "suspended"]
+"""Only the user of an active account can sign in, refresh a session, and get credit for an order."""
 ReservationStatus = Literal["reserved", "refused", "released", "used"]
 
 MAX_CENTS = 10**15
-"""Far above any order, and far enough below a bigint's end that no sum in here can overflow."""
+"""Upper bound of any amount: far above any order, and low enough that no sum of amounts overflows a bigint."""
 
 
 def _now() -> datetime:
@@ -26,16 +27,18 @@ def _now() -> datetime:
 
 Cents = Annotated[int, mapped_column(sa.BigInteger)]
 Id = Annotated[UUID, mapped_column(primary_key=True, default=new_id)]
-Made = Annotated[datetime, mapped_column(default=_now)]
+NowByDefault = Annotated[datetime, mapped_column(default=_now)]
 
 
 class Base(DeclarativeBase):
+    """The declarative base of this service's tables."""
+
     metadata = service_metadata()
     type_annotation_map = TYPE_ANNOTATIONS
 
 
 class UserAccount(Base):
-    """A person; `version` counts the changes of what `GET /v1/users/me` shows."""
+    """A user. `version` counts changes of what `GET /v1/users/me` shows."""
 
     __tablename__ = "user_account"
 
@@ -49,13 +52,13 @@ class UserAccount(Base):
     status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
     password_hash: Mapped[str]
     email_verified_at: Mapped[datetime | None]
-    created_at: Mapped[Made]
-    updated_at: Mapped[Made]
+    created_at: Mapped[NowByDefault]
+    updated_at: Mapped[NowByDefault]
     version: Mapped[int] = mapped_column(default=1)
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own form
     __table_args__ = (
-        sa.CheckConstraint("status IN ('active', 'suspended', 'erasing', 'erased')", name="status"),
+        sa.CheckConstraint("status IN ('active', 'suspended')", name="status"),
         sa.CheckConstraint("roles <@ ARRAY['customer', 'support', 'admin'] AND cardinality(roles) > 0", name="roles"),
         sa.Index("ix_user_account_lower_email", sa.text("lower(email)"), unique=True),
         sa.Index("ix_user_account_created_at", "created_at", "id"),
@@ -64,15 +67,15 @@ class UserAccount(Base):
 
 
 class UserSession(Base):
-    """One sign-in and the family of refresh tokens that came of it; its row is the lock of the family."""
+    """One sign-in and the family of its refresh tokens. Locking its row locks the family."""
 
     __tablename__ = "user_session"
 
     id: Mapped[Id]
     user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"))
     user_agent: Mapped[str | None]
-    created_at: Mapped[Made]
-    last_used_at: Mapped[Made]
+    created_at: Mapped[NowByDefault]
+    last_used_at: Mapped[NowByDefault]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
 
@@ -83,7 +86,7 @@ class UserSession(Base):
 
 
 class RefreshToken(Base):
-    """A refresh token by its SHA-256; a used one is kept until it expires, to know it when it comes again."""
+    """The SHA-256 of a refresh token. A used one is kept until it expires, so that its reuse is detected."""
 
     __tablename__ = "refresh_token"
 
@@ -99,7 +102,7 @@ class RefreshToken(Base):
 
 
 class CreditAccount(Base):
-    """What one user may owe. Change it only while its row is locked; reserved + used never exceeds the limit."""
+    """A user's credit: reserved + used <= limit. Change it only while its row is locked."""
 
     __tablename__ = "credit_account"
 
@@ -118,34 +121,40 @@ class CreditAccount(Base):
 
     @property
     def taken_cents(self) -> int:
+        """Reserved and used credit together."""
         return self.reserved_cents + self.used_cents
 
     @property
     def available_cents(self) -> int:
+        """Credit that is neither reserved nor used."""
         return self.limit_cents - self.taken_cents
 
     def reason_to_refuse(self, amount_cents: int, *, currency: str) -> CreditRefusedReason | None:
-        """Why this amount can't be reserved; None when it can."""
+        """Return why this amount can't be reserved; None if it can."""
         if currency != self.currency:
             return "currency_mismatch"
         return "limit_exceeded" if amount_cents > self.available_cents else None
 
     def reserve(self, amount_cents: int) -> None:
+        """Reserve credit for an order."""
         self.reserved_cents += amount_cents
 
     def release(self, amount_cents: int) -> None:
+        """Release reserved credit."""
         self.reserved_cents -= amount_cents
 
     def use(self, amount_cents: int) -> None:
+        """Turn reserved credit into used credit."""
         self.reserved_cents -= amount_cents
         self.used_cents += amount_cents
 
-    def give_back(self, amount_cents: int) -> None:
+    def refund(self, amount_cents: int) -> None:
+        """Return used credit."""
         self.used_cents -= amount_cents
 
 
 class CreditReservation(Base):
-    """What became of one order's claim on credit. Without a foreign key: an order may name a user who is not here."""
+    """The credit of one order. There is no foreign key, because an order may name an unknown user."""
 
     __tablename__ = "credit_reservation"
 
@@ -156,8 +165,8 @@ class CreditReservation(Base):
     currency: Mapped[str]
     status: Mapped[ReservationStatus] = mapped_column(sa.Text)
     reason: Mapped[CreditRefusedReason | None] = mapped_column(sa.Text)
-    created_at: Mapped[Made]
-    updated_at: Mapped[Made]
+    created_at: Mapped[NowByDefault]
+    updated_at: Mapped[NowByDefault]
 
     __table_args__ = (
         sa.CheckConstraint("status IN ('reserved', 'refused', 'released', 'used')", name="status"),

@@ -1,4 +1,4 @@
-"""Reads of the users service."""
+"""Queries of the users service."""
 
 from uuid import UUID
 
@@ -16,7 +16,7 @@ class UserNotFound(NotFound):
 
 
 async def account_of(session: AsyncSession, user_id: UUID) -> UserAccount:
-    """Raises: UserNotFound."""
+    """Return an account. Raises: UserNotFound."""
     account = await session.get(UserAccount, user_id)
     if account is None:
         raise UserNotFound
@@ -24,20 +24,20 @@ async def account_of(session: AsyncSession, user_id: UUID) -> UserAccount:
 
 
 async def account_with_email(session: AsyncSession, email: str) -> UserAccount | None:
-    """Whatever the case of the letters."""
+    """Return the account with this address, compared without case."""
     return await session.scalar(sa.select(UserAccount).where(_has_email(email)))
 
 
 async def credit_of(session: AsyncSession, user_id: UUID) -> CreditAccount:
-    """Raises: UserNotFound."""
+    """Return a user's credit account. Raises: UserNotFound."""
     account = await session.get(CreditAccount, user_id)
     if account is None:
         raise UserNotFound
     return account
 
 
-def accounts(*, email: str | None, status: UserStatus | None) -> sa.Select[UserAccount]:
-    """Newest first, for a page."""
+def accounts_newest_first(*, email: str | None, status: UserStatus | None) -> sa.Select[UserAccount]:
+    """Select accounts, newest first."""
     query = sa.select(UserAccount).order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
     if email is not None:
         query = query.where(_has_email(email))
@@ -47,7 +47,7 @@ def accounts(*, email: str | None, status: UserStatus | None) -> sa.Select[UserA
 
 
 def open_sessions_of(user_id: UUID) -> sa.Select[UserSession]:
-    """Those that can still be refreshed, newest first, for a page."""
+    """Select the sessions that can still be refreshed, newest first."""
     return (
         sa.select(UserSession)
         .where(

@@ -30,7 +30,7 @@ def _known_time_zone(name: str) -> str:
 
 
 def _encodable(secret: SecretStr) -> SecretStr:
-    # JSON can hold half a surrogate pair. Pydantic refuses it in a plain text, but not in a secret one.
+    # JSON can hold half of a surrogate pair. Pydantic rejects it in a str, but not in a SecretStr.
     try:
         secret.get_secret_value().encode()
     except UnicodeEncodeError:
@@ -42,7 +42,7 @@ Secret = Annotated[SecretStr, AfterValidator(_encodable)]
 Email = Annotated[EmailStr, Field(max_length=254, examples=["ada@orderly.example"])]
 Name = Annotated[
     str,
-    # No control characters: they have no place in a name, and PostgreSQL has none for NUL.
+    # No control characters: a name has none, and PostgreSQL can't store NUL.
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
     Field(examples=["Ada Lovelace"]),
 ]
@@ -53,7 +53,7 @@ Locale = Annotated[
 ]
 TimeZone = Annotated[
     str,
-    Field(max_length=64, description="A name of the IANA database", examples=["Europe/London"]),
+    Field(max_length=64, description="A name in the IANA time zone database", examples=["Europe/London"]),
     AfterValidator(_known_time_zone),
 ]
 Cents = Annotated[int, Field(examples=[100_000])]
@@ -64,7 +64,7 @@ class SignUp(RequestBody):
 
     email: Email
     name: Name
-    # Left out of every dump, and so of the fingerprint that is stored with an Idempotency-Key.
+    # Excluded from every dump, and so from the fingerprint that is stored with an Idempotency-Key.
     password: Annotated[
         Secret, Field(min_length=10, max_length=128, exclude=True, examples=["correct horse battery staple"])
     ]
@@ -74,9 +74,9 @@ class SignUp(RequestBody):
 
 
 class ProfileChanges(RequestBody):
-    """What is left out stays as it is."""
+    """Changes of a profile. A member that is left out keeps its value."""
 
-    # The empty defaults are never used: only what was sent is read. So null is refused where it has no meaning.
+    # The defaults are never used, because only members that were sent are read. So null is an error except for phone.
     name: Name = Field(default_factory=str)
     phone: Phone | None = Field(default=None, description="null removes it.", examples=["+442071838750"])
     locale: Locale = Field(default_factory=str)
@@ -84,20 +84,20 @@ class ProfileChanges(RequestBody):
 
 
 class SignIn(RequestBody):
-    """Credentials."""
+    """The credentials of a user."""
 
     email: Email
     password: Annotated[Secret, Field(min_length=1, max_length=128, examples=["correct horse battery staple"])]
 
 
 class Refresh(RequestBody):
-    """The refresh token that was given last."""
+    """A refresh token, used once."""
 
     refresh_token: Annotated[Secret, Field(min_length=1, max_length=100, examples=[_REFRESH_TOKEN])]
 
 
 class CreditLimit(RequestBody):
-    """The most that a user may owe and have reserved together."""
+    """The upper bound of a user's reserved and used credit together."""
 
     limit_cents: Annotated[int, Field(ge=0, le=MAX_CENTS, examples=[100_000])]
 
@@ -119,28 +119,32 @@ class UserView(ResponseBody):
 
 
 class TokenPairView(ResponseBody):
-    """What a client goes on with; the refresh token works once."""
+    """Tokens of a session. The refresh token works once."""
 
     access_token: Annotated[str, Field(description="A JWT for `Authorization: Bearer`.", examples=["eyJhbGciOi..."])]
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a type
-    expires_in: Annotated[int, Field(description="Seconds that the access token lasts.", examples=[900])]
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type
+    expires_in: Annotated[int, Field(description="Seconds until the access token expires.", examples=[900])]
     refresh_token: Annotated[str, Field(examples=[_REFRESH_TOKEN])]
     session_id: Annotated[UUID, Field(examples=[_SESSION_ID])]
 
 
 class SessionView(ResponseBody):
-    """A place where the user is signed in."""
+    """A session: one place where the user is signed in."""
 
     id: Annotated[UUID, Field(examples=[_SESSION_ID])]
     user_agent: Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_64)"])]
     created_at: Annotated[datetime, Field(examples=[_TIME])]
-    last_used_at: Annotated[datetime, Field(description="When it was last refreshed.", examples=[_TIME])]
-    expires_at: Annotated[datetime, Field(description="When it ends unless refreshed.", examples=[_TIME])]
-    is_current: Annotated[bool, Field(description="Whether this request came with its token.", examples=[True])] = False
+    last_used_at: Annotated[datetime, Field(description="Time of the last refresh.", examples=[_TIME])]
+    expires_at: Annotated[
+        datetime, Field(description="The session ends then, unless it is refreshed.", examples=[_TIME])
+    ]
+    is_current: Annotated[
+        bool, Field(description="Whether the request's access token is of this session.", examples=[True])
+    ] = False
 
 
 class CreditView(ResponseBody):
-    """A user's credit: reserved for open orders, used by shipped ones, and what is left."""
+    """A user's credit: reserved by open orders, used by shipped orders, and available."""
 
     limit_cents: Cents
     reserved_cents: Annotated[int, Field(examples=[12_000])]

@@ -1,4 +1,4 @@
-"""Changes of sessions: starting, refreshing, revoking, forgetting."""
+"""Commands of sessions: start, refresh, revoke, purge."""
 
 import hashlib
 import secrets
@@ -13,7 +13,8 @@ from services.users.models import RefreshToken, UserAccount, UserSession
 from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.ids import new_id
 
-USER_AGENT_LENGTH = 300
+MAX_USER_AGENT_LENGTH = 300
+"""Characters that are stored of a User-Agent header; the rest is cut off."""
 
 
 class AccountInactive(Forbidden):
@@ -28,12 +29,6 @@ class RefreshTokenInvalid(Unauthenticated):
     code = "refresh_token_invalid"
 
 
-class RefreshTokenReused(Unauthenticated):
-    """The refresh token was used before; its session was revoked."""
-
-    code = "refresh_token_reused"
-
-
 class SessionNotFound(NotFound):
     """There is no such session."""
 
@@ -42,7 +37,7 @@ class SessionNotFound(NotFound):
 
 @dataclass(frozen=True)
 class Grant:
-    """A session, and the one refresh token that goes on with it: in the clear here and nowhere else."""
+    """A session and its next refresh token. This is the only place that has the token in plain text."""
 
     account: UserAccount
     session_id: UUID
@@ -51,7 +46,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class FamilyRevoked:
-    """A used token came again, so that one of its two holders stole it: the session was ended for both."""
+    """A used refresh token was presented, so one of its two holders stole it. The session was revoked for both."""
 
     session_id: UUID
     user_id: UUID
@@ -60,7 +55,7 @@ class FamilyRevoked:
 async def start_session(
     session: AsyncSession, *, account: UserAccount, user_agent: str | None, lifetime: timedelta
 ) -> Grant:
-    """Raises: AccountInactive."""
+    """Start a session of an account. Raises: AccountInactive."""
     if account.status != "active":
         raise AccountInactive
     session_id = new_id()
@@ -68,7 +63,7 @@ async def start_session(
         sa.insert(UserSession).values(
             id=session_id,
             user_id=account.id,
-            user_agent=user_agent and user_agent[:USER_AGENT_LENGTH],
+            user_agent=user_agent and user_agent[:MAX_USER_AGENT_LENGTH],
             expires_at=sa.func.now() + lifetime,
         )
     )
@@ -76,14 +71,14 @@ async def start_session(
 
 
 async def refresh_session(session: AsyncSession, *, refresh_token: str, lifetime: timedelta) -> Grant | FamilyRevoked:
-    """Use up a refresh token for the next one. FamilyRevoked must be committed although the answer is a refusal.
+    """Trade a refresh token for the next one. Locks the session.
 
-    Locks the session. Raises: RefreshTokenInvalid.
+    The caller must commit FamilyRevoked too, before it responds with an error. Raises: RefreshTokenInvalid.
     """
     token_hash = _hash_of(refresh_token)
     session_id = await session.scalar(sa.select(RefreshToken.session_id).where(RefreshToken.token_hash == token_hash))
-    family = await _locked_session(session, session_id) if session_id else None
-    # Read after the lock was had: another use of the same token may have ended just before.
+    family = await _lock_session(session, session_id) if session_id else None
+    # Read it only now: a request with the same token may have held the lock and used the token.
     token = await session.scalar(
         sa.select(RefreshToken).where(RefreshToken.token_hash == token_hash, RefreshToken.expires_at > sa.func.now())
     )
@@ -100,15 +95,15 @@ async def refresh_session(session: AsyncSession, *, refresh_token: str, lifetime
 
 
 async def revoke_session(session: AsyncSession, *, session_id: UUID, user_id: UUID) -> None:
-    """End one of a user's own sessions; its access token lives on for its few minutes. Raises: SessionNotFound."""
-    family = await _locked_session(session, session_id)
+    """End one of a user's sessions. Its access token works until it expires. Raises: SessionNotFound."""
+    family = await _lock_session(session, session_id)
     if family is None or family.user_id != user_id or family.revoked_at is not None:
         raise SessionNotFound
     await _revoke(session, session_id)
 
 
 async def purge_expired_sessions(session: AsyncSession, *, limit: int) -> int:
-    """Delete up to `limit` sessions that nobody can refresh any more; returns how many there were."""
+    """Delete at most `limit` expired sessions with their refresh tokens, and return how many sessions."""
     expired = (
         sa.select(UserSession.id)
         .where(UserSession.expires_at < sa.func.now())
@@ -116,11 +111,11 @@ async def purge_expired_sessions(session: AsyncSession, *, limit: int) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return await _deleted(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
+    return await _delete(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
 
 
 async def purge_expired_tokens(session: AsyncSession, *, limit: int) -> int:
-    """Delete up to `limit` refresh tokens that have expired, of sessions that go on; returns how many there were."""
+    """Delete at most `limit` expired refresh tokens of sessions that are still open, and return how many."""
     expired = (
         sa.select(RefreshToken.token_hash)
         .where(RefreshToken.expires_at < sa.func.now())
@@ -128,10 +123,10 @@ async def purge_expired_tokens(session: AsyncSession, *, limit: int) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return await _deleted(session, sa.delete(RefreshToken).where(RefreshToken.token_hash.in_(expired)))
+    return await _delete(session, sa.delete(RefreshToken).where(RefreshToken.token_hash.in_(expired)))
 
 
-async def _locked_session(session: AsyncSession, session_id: UUID) -> UserSession | None:
+async def _lock_session(session: AsyncSession, session_id: UUID) -> UserSession | None:
     return await session.scalar(
         sa.select(UserSession)
         .where(UserSession.id == session_id, UserSession.expires_at > sa.func.now())
@@ -170,7 +165,8 @@ async def _revoke(session: AsyncSession, session_id: UUID) -> None:
     )
 
 
-async def _deleted(session: AsyncSession, statement: sa.Delete) -> int:
+async def _delete(session: AsyncSession, statement: sa.Delete) -> int:
+    """Execute the statement, and return how many rows it deleted."""
     deleted = await session.scalars(
         statement.returning(sa.literal(1)), execution_options={"synchronize_session": False}
     )
@@ -178,5 +174,5 @@ async def _deleted(session: AsyncSession, statement: sa.Delete) -> int:
 
 
 def _hash_of(refresh_token: str) -> bytes:
-    # Plain SHA-256 will do: there is nothing to guess in 256 random bits.
+    # SHA-256 without a salt is enough: 256 random bits can't be guessed.
     return hashlib.sha256(refresh_token.encode()).digest()

@@ -1,4 +1,4 @@
-"""HTTP of sessions: signing in, refreshing, listing, signing out."""
+"""Routes of sessions: sign in, refresh, list, sign out."""
 
 from typing import Annotated
 from uuid import UUID
@@ -11,33 +11,42 @@ from services.users.commands import replace_password_hash
 from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep, SignInThrottleDep
 from services.users.models import UserAccount, UserSession
 from services.users.passwords import Passwords
-from services.users.routes import SIGNED_IN
 from services.users.schemas import Refresh, SessionView, SignIn, TokenPairView
 from services.users.session_commands import (
     AccountInactive,
     FamilyRevoked,
     Grant,
     RefreshTokenInvalid,
-    RefreshTokenReused,
     SessionNotFound,
 )
-from services.users.throttling import CredentialsInvalid, TooManyAttempts
+from services.users.throttling import TooManyAttempts
 from shared.database import Sessions
+from shared.errors import Unauthenticated
 from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
-from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
+from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.http.rate_limit import RateLimited, address
 
-log = structlog.get_logger(__name__)
-
+logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
+
+
+class CredentialsInvalid(Unauthenticated):
+    """The e-mail address or the password is wrong."""
+
+    code = "credentials_invalid"
+
+
+class RefreshTokenReused(Unauthenticated):
+    """The refresh token was used before, so its session was revoked."""
+
+    code = "refresh_token_reused"
 
 
 @router.post(
     "",
     status_code=201,
-    operation_id="sign_in",
     summary="Sign in",
     dependencies=[Depends(public)],
     responses=responses(CredentialsInvalid, AccountInactive, TooManyAttempts, RateLimited),
@@ -51,15 +60,17 @@ async def sign_in(
     settings: SettingsDep,
     passwords: PasswordsDep,
     access_tokens: AccessTokensDep,
-    attempts: SignInThrottleDep,
+    throttle: SignInThrottleDep,
     user_agent: Annotated[str | None, Header()] = None,
 ) -> TokenPairView:
-    """Trade credentials for an access token and a refresh token.
+    """Trade an e-mail address and a password for an access token and a refresh token.
 
-    Takes no Idempotency-Key: a saved answer would be a stored token. A repeat makes another session.
+    There is no Idempotency-Key, because the saved response would store tokens. A repeated request starts another
+    session.
     """
-    async with attempts.counted(email=body.email, address=await address(request)):
-        account, new_hash = await _checked(body, sessions=sessions, passwords=passwords)
+    attempt = throttle.attempt(email=body.email, address=await address(request), failure=CredentialsInvalid)
+    async with attempt:
+        account, new_hash = await _authenticate(body, sessions=sessions, passwords=passwords)
         async with sessions.begin() as session:
             grant = await session_commands.start_session(
                 session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
@@ -68,13 +79,12 @@ async def sign_in(
                 await replace_password_hash(
                     session, user_id=account.id, old_hash=account.password_hash, new_hash=new_hash
                 )
-    log.info("session_started", user_id=str(account.id), session_id=str(grant.session_id))
+    logger.info("session_started", user_id=str(account.id), session_id=str(grant.session_id))
     return _token_pair(grant, access_tokens=access_tokens, response=response)
 
 
 @router.post(
     "/refresh",
-    operation_id="refresh_session",
     summary="Refresh a session",
     dependencies=[Depends(public)],
     responses=responses(RefreshTokenInvalid, RefreshTokenReused),
@@ -82,7 +92,10 @@ async def sign_in(
 async def refresh_session(
     body: Refresh, response: Response, sessions: SessionsDep, settings: SettingsDep, access_tokens: AccessTokensDep
 ) -> TokenPairView:
-    """Trade a refresh token for the next pair. Each works once: one that comes again ends its session."""
+    """Trade a refresh token for the next pair of tokens.
+
+    A refresh token works once. Presenting a used one revokes its session, because one of its two holders stole it.
+    """
     async with sessions.begin() as session:
         outcome = await session_commands.refresh_session(
             session,
@@ -90,21 +103,16 @@ async def refresh_session(
             lifetime=settings.refresh_token_lifetime,
         )
     if isinstance(outcome, FamilyRevoked):
-        log.warning("refresh_token_reused", user_id=str(outcome.user_id), session_id=str(outcome.session_id))
+        logger.warning("refresh_token_reused", user_id=str(outcome.user_id), session_id=str(outcome.session_id))
         raise RefreshTokenReused
     return _token_pair(outcome, access_tokens=access_tokens, response=response)
 
 
-@router.get(
-    "",
-    operation_id="list_own_sessions",
-    summary="List your sessions",
-    responses=responses(*SIGNED_IN, CursorInvalid),
-)
+@router.get("", summary="List your sessions")
 async def list_own_sessions(
     request: Request, caller: Caller, sessions: SessionsDep, params: PageParams
 ) -> Page[SessionView]:
-    """Where you are signed in, newest first."""
+    """Return your open sessions, newest first."""
 
     def view(row: UserSession) -> SessionView:
         return SessionView.model_validate(row).model_copy(update={"is_current": row.id == caller.session_id})
@@ -114,21 +122,16 @@ async def list_own_sessions(
         return await page_of(session, query, request=request, params=params, map=view)
 
 
-@router.delete(
-    "/{session_id}",
-    status_code=204,
-    operation_id="revoke_own_session",
-    summary="Sign out",
-    responses=responses(*SIGNED_IN, SessionNotFound),
-)
+@router.delete("/{session_id}", status_code=204, summary="Sign out", responses=responses(SessionNotFound))
 async def revoke_own_session(session_id: UUID, caller: Caller, sessions: SessionsDep) -> None:
-    """End a session of yours. It can't be refreshed any more; its access token lasts until it expires."""
+    """End one of your sessions. It can't be refreshed any more; its access token works until it expires."""
     async with sessions.begin() as session:
         await session_commands.revoke_session(session, session_id=session_id, user_id=caller.user_id)
-    log.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
+    logger.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
 
 
-async def _checked(body: SignIn, *, sessions: Sessions, passwords: Passwords) -> tuple[UserAccount, str | None]:
+async def _authenticate(body: SignIn, *, sessions: Sessions, passwords: Passwords) -> tuple[UserAccount, str | None]:
+    """Return the account and, if its password's hash is outdated, a new one. Raises: CredentialsInvalid."""
     async with sessions() as session:
         account = await queries.account_with_email(session, body.email)
     check = await passwords.verify(body.password, stored_hash=account.password_hash if account else None)

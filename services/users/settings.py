@@ -1,4 +1,4 @@
-"""Settings of the users service: USERS_* of the environment."""
+"""Settings of the users service: the environment variables USERS_*."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -11,21 +11,25 @@ from shared.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
+    """Settings of one process: read once at its start, frozen."""
+
     model_config = SettingsConfigDict(env_prefix="USERS_")
 
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8001
     signing_keys_file: Path
-    """A JWK Set of private Ed25519 keys: the first signs, all are published."""
+    """A file with a JWK Set of private Ed25519 keys: the first one signs, all of them verify."""
     access_token_minutes: Annotated[int, Field(gt=0, le=60)] = 15
+    """Lifetime of an access token. A revoked session's token works for this long at most."""
     refresh_token_days: Annotated[int, Field(gt=0, le=365)] = 30
+    """Lifetime of a refresh token and of its session; each refresh begins it anew."""
     default_credit_limit_cents: Annotated[int, Field(ge=0, le=10**15)] = 100_000
     credit_currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "GBP"
     password_hashing_concurrency: Annotated[int, Field(gt=0)] = 2
-    """Each takes a core for 0.1 s and 64 MiB."""
+    """Passwords hashed at once by this process; each takes a core for 0.1 s, and 19 MiB."""
     sign_in_failures_per_account: Annotated[int, Field(gt=0)] = 10
     sign_in_failures_per_address: Annotated[int, Field(gt=0)] = 100
     sign_in_failures_minutes: Annotated[int, Field(gt=0)] = 15
-    """How long failures count from the first one on."""
+    """Minutes that failures count, from the first one on."""
 
     @property
     def access_token_lifetime(self) -> timedelta:

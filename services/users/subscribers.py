@@ -1,4 +1,4 @@
-"""What the users service does with what happens to orders: the credit side of the saga."""
+"""Subscriptions of the users service: events of orders change credit."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,7 +31,7 @@ async def release_credit(session: AsyncSession, event: OrderCancelled, _context:
 
 @orders.on(OrderRejected)
 async def release_rejected_credit(session: AsyncSession, event: OrderRejected, _context: EventContext) -> None:
-    # Mostly the echo of our own refusal; orders may come to reject for reasons of its own too.
+    # An order is rejected because its credit was refused: then nothing is reserved, and nothing changes.
     await credit_commands.release_credit(
         session, order_id=event.order_id, user_id=event.user_id, currency=event.currency
     )

@@ -1,4 +1,4 @@
-"""Guessing of passwords, counted in Valkey for each account and each address."""
+"""Throttling of password guessing: failed sign-ins are counted in Valkey, for each account and each address."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -8,31 +8,30 @@ from datetime import timedelta
 from redis.exceptions import RedisError
 
 from shared.cache import Cache, Outage
-from shared.errors import TooManyRequests, Unauthenticated
+from shared.errors import TooManyRequests
 
-# Counted before the guess and taken back after a right one: counted afterwards, many at once would all get through.
-_TAKE = """
+# An attempt is counted before its password is checked and uncounted if it was right. Counted afterwards, many
+# simultaneous attempts would all pass.
+_COUNT = """
 if tonumber(redis.call('get', KEYS[1]) or '0') >= tonumber(ARGV[1]) then return redis.call('pttl', KEYS[1]) end
 if redis.call('incr', KEYS[1]) == 1 then redis.call('pexpire', KEYS[1], ARGV[2]) end
 return 0
 """
-_GIVE_BACK = "if tonumber(redis.call('get', KEYS[1]) or '0') > 0 then redis.call('decr', KEYS[1]) end return 0"
-
-
-class CredentialsInvalid(Unauthenticated):
-    """The e-mail address or the password is wrong."""
-
-    code = "credentials_invalid"
+_UNCOUNT = "if tonumber(redis.call('get', KEYS[1]) or '0') > 0 then redis.call('decr', KEYS[1]) end return 0"
+_RESET = "return redis.call('unlink', KEYS[1])"
 
 
 class TooManyAttempts(TooManyRequests):
-    """Too many failed attempts to sign in."""
+    """There were too many failed attempts to sign in."""
 
     code = "too_many_attempts"
 
 
 class SignInThrottle:
-    """Failures count for `window` from the first one on. When Valkey is down, hashing alone slows guessing."""
+    """Limits failed sign-ins per account and per address, within `window` of the first failure.
+
+    While Valkey is down nothing is counted, and only the cost of hashing slows guessing.
+    """
 
     def __init__(self, cache: Cache, *, per_account: int, per_address: int, window: timedelta) -> None:
         self._cache = cache
@@ -42,27 +41,27 @@ class SignInThrottle:
         self._outage = Outage("sign_in_throttling_unavailable")
 
     @asynccontextmanager
-    async def counted(self, *, email: str, address: str) -> AsyncIterator[None]:
-        """Around one attempt, which stays counted if it ends in CredentialsInvalid. Raises: TooManyAttempts."""
+    async def attempt(self, *, email: str, address: str, failure: type[Exception]) -> AsyncIterator[None]:
+        """Count one attempt, which stays counted only if it ends in a `failure`. Raises: TooManyAttempts."""
         account_key, address_key = self._key("account", email.casefold()), self._key("address", address)
-        # The address first: one that is refused must not go on to lock accounts.
-        await self._take(address_key, limit=self._per_address)
-        await self._take(account_key, limit=self._per_account)
+        # The address comes first: a blocked one must not be able to block accounts.
+        await self._count(address_key, limit=self._per_address)
+        await self._count(account_key, limit=self._per_account)
         try:
             yield
-        except CredentialsInvalid:
+        except failure:
             raise
         except Exception:
-            await self._run(_GIVE_BACK, account_key)
-            await self._run(_GIVE_BACK, address_key)
+            await self._run(_UNCOUNT, account_key)
+            await self._run(_UNCOUNT, address_key)
             raise
-        await self._run("return redis.call('unlink', KEYS[1])", account_key)
-        await self._run(_GIVE_BACK, address_key)
+        await self._run(_RESET, account_key)
+        await self._run(_UNCOUNT, address_key)
 
-    async def _take(self, key: str, *, limit: int) -> None:
-        milliseconds = await self._run(_TAKE, key, limit, int(self._window.total_seconds() * 1000))
-        if milliseconds:
-            raise TooManyAttempts(retry_after=timedelta(milliseconds=milliseconds))
+    async def _count(self, key: str, *, limit: int) -> None:
+        blocked_milliseconds = await self._run(_COUNT, key, limit, int(self._window.total_seconds() * 1000))
+        if blocked_milliseconds:
+            raise TooManyAttempts(retry_after=timedelta(milliseconds=blocked_milliseconds))
 
     async def _run(self, script: str, key: str, *arguments: int) -> int:
         if self._outage.ongoing:
@@ -74,5 +73,5 @@ class SignInThrottle:
             return 0
 
     def _key(self, kind: str, value: str) -> str:
-        # Hashed, because both say something of a person.
+        # Hashed, because e-mail and IP addresses are personal data.
         return f"{self._cache.prefix}sign-in:{kind}:{hashlib.sha256(value.encode()).hexdigest()[:32]}"

@@ -1,4 +1,4 @@
-"""The users service on servers of its own, without its loops: tests call it over HTTP and hand it events."""
+"""Fixtures: the users service on real servers, without its background loops."""
 
 import json
 from collections.abc import AsyncIterator
@@ -11,12 +11,12 @@ from joserfc.jwk import OKPKey
 from services.users.app import create_app
 from services.users.settings import Settings
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
-from tests.users.front_door import FrontDoor
+from tests.users.service import UsersService
 
 
 @pytest.fixture(scope="session")
 def signing_keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two keys, as in the middle of a rotation."""
+    """Two keys, as during a rotation."""
     file = tmp_path_factory.mktemp("keys") / "signing-keys.json"
     keys = [OKPKey.generate_key("Ed25519", {"kid": kid}).as_dict(private=True) for kid in ("new", "old")]
     file.write_text(json.dumps({"keys": keys}))
@@ -28,7 +28,7 @@ async def settings(signing_keys_file: Path, database_factory: DatabaseFactory, v
     return Settings(
         database_url=await database_factory("users"),
         valkey_url=valkey_url,
-        kafka_bootstrap_servers="127.0.0.1:1",  # nothing here reaches for Kafka
+        kafka_bootstrap_servers="127.0.0.1:1",  # nothing connects to Kafka
         signing_keys_file=signing_keys_file,
         database_pool_size=CONNECTIONS,
         sign_in_failures_per_account=3,
@@ -37,9 +37,9 @@ async def settings(signing_keys_file: Path, database_factory: DatabaseFactory, v
 
 
 @pytest.fixture
-async def users(settings: Settings) -> AsyncIterator[FrontDoor]:
+async def service(settings: Settings) -> AsyncIterator[UsersService]:
     app = create_app(settings)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://users") as client:
-        yield FrontDoor(app, client)
+        yield UsersService(app, client)
     await app.state.sessions.kw["bind"].dispose()
     await app.state.cache.close()

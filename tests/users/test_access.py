@@ -1,26 +1,28 @@
-"""Who may call what."""
+"""Access to the routes of the users service."""
 
 from shared.http.auth import access_matrix
-from tests.users.front_door import FrontDoor, problem
+from tests.users.service import UsersService, problem
 
-SOMEBODY = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
+USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 OWN = [
     ("GET", "/v1/users/me"),
     ("PATCH", "/v1/users/me"),
     ("GET", "/v1/users/me/credit"),
     ("GET", "/v1/sessions"),
-    ("DELETE", f"/v1/sessions/{SOMEBODY}"),
+    ("DELETE", f"/v1/sessions/{USER_ID}"),
 ]
 STAFF_ONLY = [
     ("GET", "/v1/users"),
-    ("GET", f"/v1/users/{SOMEBODY}"),
-    ("GET", f"/v1/users/{SOMEBODY}/credit"),
-    ("PUT", f"/v1/users/{SOMEBODY}/credit-limit"),
+    ("GET", f"/v1/users/{USER_ID}"),
+    ("GET", f"/v1/users/{USER_ID}/credit"),
+    ("PUT", f"/v1/users/{USER_ID}/credit-limit"),
 ]
 
 
-async def test_every_route_says_who_may_call_it(users: FrontDoor) -> None:
-    matrix = {route: access for route, access in access_matrix(users.app).items() if "/v1/" in route or "jwks" in route}
+async def test_every_route_declares_who_may_call_it(service: UsersService) -> None:
+    matrix = {
+        route: access for route, access in access_matrix(service.app).items() if "/v1/" in route or "jwks" in route
+    }
     operations = {route: matrix.pop(route) for route in list(matrix) if "/v1/operations/" in route}
     assert set(operations.values()) == {"admin"}
     assert matrix == {
@@ -40,33 +42,33 @@ async def test_every_route_says_who_may_call_it(users: FrontDoor) -> None:
     }
 
 
-async def test_a_customer_is_kept_out_of_what_is_for_staff(users: FrontDoor) -> None:
-    header = await users.header_of("customer")
+async def test_a_customer_can_not_call_routes_for_staff(service: UsersService) -> None:
+    header = await service.header_with("customer")
     for method, path in STAFF_ONLY:
-        answer = await users.client.request(method, path, json={"limit_cents": 1}, headers=header)
-        assert problem(answer) == (403, "role_required"), path
+        response = await service.http.request(method, path, json={"limit_cents": 1}, headers=header)
+        assert problem(response) == (403, "role_required"), path
 
 
-async def test_support_may_not_set_a_limit(users: FrontDoor) -> None:
-    header = await users.header_of("support")
-    path = f"/v1/users/{SOMEBODY}/credit-limit"
-    answer = await users.client.put(path, json={"limit_cents": 1}, headers=header)
-    assert problem(answer) == (403, "role_required")
+async def test_support_may_not_set_a_limit(service: UsersService) -> None:
+    header = await service.header_with("support")
+    path = f"/v1/users/{USER_ID}/credit-limit"
+    response = await service.http.put(path, json={"limit_cents": 1}, headers=header)
+    assert problem(response) == (403, "role_required")
 
 
-async def test_without_a_token_there_is_nothing_to_see(users: FrontDoor) -> None:
+async def test_a_request_without_a_token_is_rejected(service: UsersService) -> None:
     for method, path in OWN + STAFF_ONLY:
-        answer = await users.client.request(method, path, json={})
-        assert problem(answer) == (401, "token_missing"), path
+        response = await service.http.request(method, path, json={})
+        assert problem(response) == (401, "token_missing"), path
 
 
-async def test_a_token_of_a_stranger_is_refused(users: FrontDoor) -> None:
+async def test_an_unsigned_token_is_rejected(service: UsersService) -> None:
     header = {"Authorization": "Bearer eyJhbGciOiJub25lIn0.e30."}
-    assert problem(await users.client.get("/v1/users/me", headers=header)) == (401, "token_invalid")
+    assert problem(await service.http.get("/v1/users/me", headers=header)) == (401, "token_invalid")
 
 
-async def test_the_operations_are_named_and_every_answer_is_documented(users: FrontDoor) -> None:
-    document = (await users.client.get("/openapi.json")).json()
+async def test_every_operation_is_named_and_described(service: UsersService) -> None:
+    document = (await service.http.get("/openapi.json")).json()
 
     operations = [
         (operation["operationId"], operation)
@@ -76,18 +78,18 @@ async def test_the_operations_are_named_and_every_answer_is_documented(users: Fr
     ]
     assert all(operation["summary"] and operation["description"] for _, operation in operations)
     assert sorted(name for name, operation in operations if operation["tags"] != ["operations"]) == [
-        "change_credit_limit",
-        "change_own_user",
-        "get_credit",
-        "get_own_credit",
-        "get_own_user",
-        "get_public_keys",
-        "get_user",
         "list_own_sessions",
         "list_users",
+        "read_credit",
+        "read_own_credit",
+        "read_own_user",
+        "read_public_keys",
+        "read_user",
         "refresh_session",
         "revoke_own_session",
+        "set_credit_limit",
         "sign_in",
         "sign_up",
+        "update_own_user",
     ]
     assert "default" not in document["components"]["schemas"]["ProfileChanges"]["properties"]["name"]

@@ -1,4 +1,4 @@
-"""`create-user`: the command that makes the first admin."""
+"""The command `create-user`, which creates the first admin."""
 
 import asyncio
 import os
@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from services.users.settings import Settings
-from tests.users.front_door import FrontDoor, bearer
+from tests.users.service import UsersService, bearer
 
 
 async def create_user(settings: Settings, *arguments: str) -> tuple[int, str]:
+    """Run the command, and return its exit status and its output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services.users", "create-user", *arguments),
         stdout=asyncio.subprocess.PIPE,
@@ -35,37 +36,48 @@ def password_file(tmp_path: Path) -> str:
     return str(file)
 
 
-async def test_an_admin_is_made_once(users: FrontDoor, settings: Settings, password_file: str) -> None:
-    who = ["--email", "Admin@orderly.example", "--name", "Admin", "--role", "admin", "--password-file", password_file]
+async def test_an_admin_is_created_once(service: UsersService, settings: Settings, password_file: str) -> None:
+    options = [
+        "--email",
+        "Admin@orderly.example",
+        "--name",
+        "Admin",
+        "--role",
+        "admin",
+        "--password-file",
+        password_file,
+    ]
 
-    first = await create_user(settings, *who)
-    again = await create_user(settings, *who[:3], "Other", *who[4:])
+    first = await create_user(settings, *options)
+    again = await create_user(settings, *options[:3], "Other", *options[4:])
 
-    assert first == (0, "Admin@orderly.example was made\n")
-    assert again == (0, "Admin@orderly.example is there already\n")
-    tokens = await users.sign_in(email="admin@orderly.example", password="a password of ten")
-    admin = (await users.client.get("/v1/users/me", headers=bearer(tokens))).json()
+    assert first == (0, "Created Admin@orderly.example.\n")
+    assert again == (0, "Admin@orderly.example exists already.\n")
+    tokens = await service.sign_in(email="admin@orderly.example", password="a password of ten")
+    admin = (await service.http.get("/v1/users/me", headers=bearer(tokens))).json()
     assert (admin["name"], admin["roles"]) == ("Admin", ["admin"])
     assert admin["email_verified_at"] is not None
-    assert [type_ for type_, _ in await users.events(but="")] == ["user.created"]
+    assert [type_ for type_, _ in await service.events(without="")] == ["user.created"]
 
 
-async def test_what_is_wrong_is_said_and_nothing_made(users: FrontDoor, settings: Settings, password_file: str) -> None:
+async def test_an_invalid_option_is_named_and_creates_nothing(
+    service: UsersService, settings: Settings, password_file: str
+) -> None:
     options = {"--email": "a@orderly.example", "--name": "A", "--role": "admin", "--password-file": password_file}
     wrong = {
         ("--email", "nobody"): "email: value is not a valid email address",
-        ("--role", "root"): "one of customer, support, admin is wanted",
+        ("--role", "root"): "must be one of customer, support, admin",
     }
-    for (option, value), said in wrong.items():
+    for (option, value), message in wrong.items():
         changed = options | {option: value}
         status, output = await create_user(settings, *(part for pair in changed.items() for part in pair))
 
         assert (status, "Traceback" in output) == (2, False)
-        assert said in output
-    assert await users.events(but="") == []
+        assert message in output
+    assert await service.events(without="") == []
 
 
-async def test_a_short_password_is_refused_without_showing_it(settings: Settings, tmp_path: Path) -> None:
+async def test_a_short_password_is_rejected_without_being_shown(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "short"
     file.write_text("tooshort")
 

@@ -1,4 +1,4 @@
-"""The credit side of an order: what each of its events does to the user's account."""
+"""The effects of an order's events on the user's credit."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -14,11 +14,11 @@ from shared.events.contract import Event
 from shared.events.orders import OrderCancelled, OrderCreated, OrderRefunded, OrderRejected, OrderShipped
 from shared.ids import new_id
 from shared.messaging.consumer.batch import HandlerFailed
-from tests.users.front_door import FrontDoor
+from tests.users.service import UsersService
 
 
 class Order:
-    """Builds one order's events, in the order in which a test asks for them."""
+    """Builds the events of one order."""
 
     def __init__(self, user_id: UUID, *, total_cents: int = 600, currency: str = "GBP") -> None:
         self.id = new_id()
@@ -45,8 +45,8 @@ class Order:
     def refunded(self, amount_cents: int, *, refunded_cents: int) -> Event:
         return OrderRefunded(**self.facts, amount_cents=amount_cents, refunded_cents=refunded_cents)
 
-    def answer(self, **changes: Any) -> dict[str, Any]:
-        """The data of the event that answers."""
+    def reply(self, **changes: Any) -> dict[str, Any]:
+        """Return the data of the event that replies to the order."""
         return {
             "user_id": str(self.facts["user_id"]),
             "order_id": str(self.id),
@@ -55,94 +55,94 @@ class Order:
         } | changes
 
 
-async def apply_all(users: FrontDoor, *events: Event) -> None:
+async def apply_all(service: UsersService, *events: Event) -> None:
     for sequence, event in enumerate(events, start=1):
-        await users.apply(event, sequence=sequence)
+        await service.apply(event, sequence=sequence)
 
 
-async def status_of(users: FrontDoor, order: Order) -> tuple[str, int]:
-    async with users.sessions() as session:
+async def status_of(service: UsersService, order: Order) -> tuple[str, int]:
+    async with service.sessions() as session:
         reservation = await session.get_one(CreditReservation, order.id)
         return reservation.status, reservation.amount_cents
 
 
-async def test_an_order_within_the_limit_gets_its_credit(users: FrontDoor) -> None:
-    account = await users.account(limit_cents=600)
+async def test_credit_within_the_limit_is_reserved(service: UsersService) -> None:
+    account = await service.create_account(limit_cents=600)
     order = Order(account.id)
 
-    await users.apply(order.created())
+    await service.apply(order.created())
 
-    assert await users.events() == [("user.credit_reserved", order.answer())]
-    assert await users.credit(account.id) == (600, 0)
+    assert await service.events() == [("user.credit_reserved", order.reply())]
+    assert await service.credit(account.id) == (600, 0)
 
 
-async def test_an_order_above_what_is_left_is_refused(users: FrontDoor) -> None:
-    account = await users.account(limit_cents=1_000)
+async def test_an_order_above_the_available_credit_is_refused(service: UsersService) -> None:
+    account = await service.create_account(limit_cents=1_000)
     first, second = Order(account.id), Order(account.id)
-    await users.apply(first.created())
+    await service.apply(first.created())
 
-    await users.apply(second.created())
+    await service.apply(second.created())
 
-    assert (await users.events())[1:] == [("user.credit_refused", second.answer(reason="limit_exceeded"))]
-    assert await users.credit(account.id) == (600, 0)
+    assert (await service.events())[1:] == [("user.credit_refused", second.reply(reason="limit_exceeded"))]
+    assert await service.credit(account.id) == (600, 0)
 
 
-async def test_an_order_in_another_currency_is_refused(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_an_order_in_another_currency_is_refused(service: UsersService) -> None:
+    account = await service.create_account()
     order = Order(account.id, currency="EUR")
 
-    await users.apply(order.created())
+    await service.apply(order.created())
 
-    assert await users.events() == [("user.credit_refused", order.answer(reason="currency_mismatch"))]
-    assert await users.credit(account.id) == (0, 0)
+    assert await service.events() == [("user.credit_refused", order.reply(reason="currency_mismatch"))]
+    assert await service.credit(account.id) == (0, 0)
 
 
-async def test_an_order_of_somebody_unknown_is_refused_once(users: FrontDoor) -> None:
+async def test_an_order_of_an_unknown_user_is_refused_once(service: UsersService) -> None:
     order = Order(uuid4())
 
-    await users.apply(order.created())
-    await users.apply(order.created(), sequence=2)
+    await service.apply(order.created())
+    await service.apply(order.created(), sequence=2)
 
-    assert await users.events() == [("user.credit_refused", order.answer(reason="user_unknown"))]
+    assert await service.events() == [("user.credit_refused", order.reply(reason="user_unknown"))]
 
 
-async def test_an_order_of_an_inactive_user_is_refused(users: FrontDoor) -> None:
-    account = await users.account()
-    async with users.sessions.begin() as session:
+async def test_an_order_of_an_inactive_user_is_refused(service: UsersService) -> None:
+    account = await service.create_account()
+    async with service.sessions.begin() as session:
         await session.execute(sa.text("UPDATE user_account SET status = 'suspended'"))
     order = Order(account.id)
 
-    await users.apply(order.created())
+    await service.apply(order.created())
 
-    assert await users.events() == [("user.credit_refused", order.answer(reason="user_inactive"))]
-    assert await users.credit(account.id) == (0, 0)
+    assert await service.events() == [("user.credit_refused", order.reply(reason="user_inactive"))]
+    assert await service.credit(account.id) == (0, 0)
 
 
-async def test_a_repeated_event_changes_nothing(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_a_repeated_event_changes_nothing(service: UsersService) -> None:
+    account = await service.create_account()
     order = Order(account.id)
     event_id = new_id()
-    await users.apply(order.created(), event_id=event_id)
+    await service.apply(order.created(), event_id=event_id)
 
-    result = await users.apply(order.created(), event_id=event_id)
+    result = await service.apply(order.created(), event_id=event_id)
 
     assert result.duplicates == 1
-    assert len(await users.events()) == 1
-    assert await users.credit(account.id) == (600, 0)
+    assert len(await service.events()) == 1
+    assert await service.credit(account.id) == (600, 0)
 
 
-async def test_every_step_told_twice_under_new_ids_counts_once(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_events_repeated_under_new_ids_count_once(service: UsersService) -> None:
+    account = await service.create_account()
     order, cancelled = Order(account.id), Order(account.id, total_cents=50)
     refunds = [order.refunded(200, refunded_cents=200), order.refunded(150, refunded_cents=350)]
     steps = [order.created(), order.shipped(), *refunds]
 
     for sequence, event in enumerate(step for step in steps for _ in range(2)):
-        await users.apply(event, sequence=sequence + 1)
-    await apply_all(users, cancelled.created(), cancelled.cancelled(), cancelled.cancelled())
+        await service.apply(event, sequence=sequence + 1)
+    await apply_all(service, cancelled.created(), cancelled.cancelled(), cancelled.cancelled())
 
-    assert await users.credit(account.id) == (0, 250)
-    assert [type_ for type_, _ in await users.events()] == [
+    assert await service.credit(account.id) == (0, 250)
+    assert [type_ for type_, _ in await service.events()] == [
         "user.credit_reserved",
         "user.credit_reserved",
         "user.credit_released",
@@ -150,124 +150,124 @@ async def test_every_step_told_twice_under_new_ids_counts_once(users: FrontDoor)
 
 
 @pytest.mark.parametrize("end", [Order.cancelled, Order.rejected])
-async def test_an_order_called_off_gives_its_credit_back(users: FrontDoor, end: Any) -> None:
-    account = await users.account()
+async def test_a_cancelled_or_rejected_order_releases_its_credit(service: UsersService, end: Any) -> None:
+    account = await service.create_account()
     order = Order(account.id)
 
-    await apply_all(users, order.created(), end(order))
+    await apply_all(service, order.created(), end(order))
 
-    assert (await users.events())[1:] == [("user.credit_released", order.answer())]
-    assert await users.credit(account.id) == (0, 0)
-    assert await status_of(users, order) == ("released", 600)
+    assert (await service.events())[1:] == [("user.credit_released", order.reply())]
+    assert await service.credit(account.id) == (0, 0)
+    assert await status_of(service, order) == ("released", 600)
 
 
-async def test_the_echo_of_our_own_refusal_changes_nothing(users: FrontDoor) -> None:
-    account = await users.account(limit_cents=1)
+async def test_the_rejection_of_an_order_without_credit_changes_nothing(service: UsersService) -> None:
+    account = await service.create_account(limit_cents=1)
     order = Order(account.id)
 
-    await apply_all(users, order.created(), order.rejected())
+    await apply_all(service, order.created(), order.rejected())
 
-    assert [type_ for type_, _ in await users.events()] == ["user.credit_refused"]
-    assert await status_of(users, order) == ("refused", 600)
+    assert [type_ for type_, _ in await service.events()] == ["user.credit_refused"]
+    assert await status_of(service, order) == ("refused", 600)
 
 
-async def test_an_order_cancelled_before_we_heard_of_it_never_gets_credit(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_an_order_whose_cancellation_arrives_first_gets_no_credit(service: UsersService) -> None:
+    account = await service.create_account()
     order = Order(account.id)
 
-    await apply_all(users, order.cancelled(), order.created())
+    await apply_all(service, order.cancelled(), order.created())
 
-    assert await users.events() == []
-    assert await users.credit(account.id) == (0, 0)
-    assert await status_of(users, order) == ("released", 0)
+    assert await service.events() == []
+    assert await service.credit(account.id) == (0, 0)
+    assert await status_of(service, order) == ("released", 0)
 
 
-async def test_a_shipped_order_uses_its_credit_and_refunds_give_it_back(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_a_shipped_order_uses_its_credit_and_refunds_return_it(service: UsersService) -> None:
+    account = await service.create_account()
     order = Order(account.id)
-    await apply_all(users, order.created(), order.shipped())
-    assert await users.credit(account.id) == (0, 600)
+    await apply_all(service, order.created(), order.shipped())
+    assert await service.credit(account.id) == (0, 600)
 
-    await users.apply(order.refunded(200, refunded_cents=200), sequence=3)
-    assert await users.credit(account.id) == (0, 400)
+    await service.apply(order.refunded(200, refunded_cents=200), sequence=3)
+    assert await service.credit(account.id) == (0, 400)
 
-    await users.apply(order.refunded(400, refunded_cents=600), sequence=4)
-    assert await users.credit(account.id) == (0, 0)
+    await service.apply(order.refunded(400, refunded_cents=600), sequence=4)
+    assert await service.credit(account.id) == (0, 0)
 
 
-async def test_a_refund_that_is_told_after_a_later_one_takes_nothing_back(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_a_refund_that_arrives_after_a_later_one_changes_nothing(service: UsersService) -> None:
+    account = await service.create_account()
     order = Order(account.id)
 
     refunds = [order.refunded(100, refunded_cents=300), order.refunded(200, refunded_cents=200)]
-    await apply_all(users, order.created(), order.shipped(), *refunds)
+    await apply_all(service, order.created(), order.shipped(), *refunds)
 
-    assert await users.credit(account.id) == (0, 300)
+    assert await service.credit(account.id) == (0, 300)
 
 
 @pytest.mark.parametrize("event", ["cancelled", "shipped"])
-async def test_an_event_that_names_another_user_changes_nobodys_credit(users: FrontDoor, event: str) -> None:
-    owner, other = await users.account(), await users.account(email="other@orderly.example")
+async def test_an_event_that_names_another_user_changes_no_credit(service: UsersService, event: str) -> None:
+    owner, other = await service.create_account(), await service.create_account(email="other@orderly.example")
     order, foreign = Order(owner.id), Order(other.id)
     foreign.facts["order_id"] = order.id
-    await apply_all(users, order.created(), getattr(foreign, event)())
+    await apply_all(service, order.created(), getattr(foreign, event)())
 
-    assert (await users.credit(owner.id), await users.credit(other.id)) == ((600, 0), (0, 0))
+    assert (await service.credit(owner.id), await service.credit(other.id)) == ((600, 0), (0, 0))
 
 
-async def test_a_refund_that_was_missed_is_made_up_by_the_next(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_the_next_refund_includes_a_missed_one(service: UsersService) -> None:
+    account = await service.create_account()
     order = Order(account.id)
 
-    await apply_all(users, order.created(), order.shipped(), order.refunded(100, refunded_cents=300))
+    await apply_all(service, order.created(), order.shipped(), order.refunded(100, refunded_cents=300))
 
-    assert await users.credit(account.id) == (0, 300)
+    assert await service.credit(account.id) == (0, 300)
 
 
-async def test_more_is_never_given_back_than_was_used(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_no_more_is_returned_than_was_used(service: UsersService) -> None:
+    account = await service.create_account()
     order = Order(account.id)
 
-    await apply_all(users, order.created(), order.shipped(), order.refunded(900, refunded_cents=900))
+    await apply_all(service, order.created(), order.shipped(), order.refunded(900, refunded_cents=900))
 
-    assert await users.credit(account.id) == (0, 0)
-
-
-async def test_a_step_of_an_order_without_credit_changes_nothing(users: FrontDoor) -> None:
-    account = await users.account()
-    cancelled, unheard_of = Order(account.id), Order(account.id)
-
-    await apply_all(users, cancelled.cancelled(), cancelled.shipped(), cancelled.refunded(1, refunded_cents=1))
-    await apply_all(users, unheard_of.shipped(), unheard_of.refunded(1, refunded_cents=1))
-
-    assert await users.events() == []
-    assert await users.credit(account.id) == (0, 0)
+    assert await service.credit(account.id) == (0, 0)
 
 
-async def test_a_total_that_is_none_is_poison(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_an_event_of_an_order_without_credit_changes_nothing(service: UsersService) -> None:
+    account = await service.create_account()
+    cancelled, unknown = Order(account.id), Order(account.id)
+
+    await apply_all(service, cancelled.cancelled(), cancelled.shipped(), cancelled.refunded(1, refunded_cents=1))
+    await apply_all(service, unknown.shipped(), unknown.refunded(1, refunded_cents=1))
+
+    assert await service.events() == []
+    assert await service.credit(account.id) == (0, 0)
+
+
+async def test_an_amount_out_of_range_fails_the_handler(service: UsersService) -> None:
+    account = await service.create_account()
     for total_cents in (-1, 10**15 + 1, 2**70):
         with pytest.raises(HandlerFailed) as failed:
-            await users.apply(Order(account.id, total_cents=total_cents).created())
+            await service.apply(Order(account.id, total_cents=total_cents).created())
         assert "amount_invalid" in str(failed.value.__cause__)
-    assert await users.credit(account.id) == (0, 0)
+    assert await service.credit(account.id) == (0, 0)
 
 
-async def test_orders_at_once_never_reserve_more_than_the_limit(users: FrontDoor) -> None:
-    account = await users.account(limit_cents=1_000)
+async def test_simultaneous_orders_never_reserve_more_than_the_limit(service: UsersService) -> None:
+    account = await service.create_account(limit_cents=1_000)
     orders = [Order(account.id, total_cents=100) for _ in range(30)]
 
-    await asyncio.gather(*(users.apply(order.created()) for order in orders))
+    await asyncio.gather(*(service.apply(order.created()) for order in orders))
 
-    assert await users.credit(account.id) == (1_000, 0)
-    types = [type_ for type_, _ in await users.events()]
+    assert await service.credit(account.id) == (1_000, 0)
+    types = [type_ for type_, _ in await service.events()]
     assert (types.count("user.credit_reserved"), types.count("user.credit_refused")) == (10, 20)
 
 
-async def test_lives_of_many_orders_at_once_leave_the_sums_right(users: FrontDoor) -> None:
-    account = await users.account(limit_cents=1_500)
+async def test_sums_are_right_after_many_simultaneous_orders(service: UsersService) -> None:
+    account = await service.create_account(limit_cents=1_500)
 
-    async def life(number: int) -> None:
+    async def process(number: int) -> None:
         order = Order(account.id, total_cents=100 + number)
         ends: tuple[list[Event], ...] = (
             [],
@@ -275,26 +275,26 @@ async def test_lives_of_many_orders_at_once_leave_the_sums_right(users: FrontDoo
             [order.shipped()],
             [order.shipped(), order.refunded(50, refunded_cents=50)],
         )
-        await apply_all(users, order.created(), *ends[number % 4])
+        await apply_all(service, order.created(), *ends[number % 4])
 
-    await asyncio.gather(*(life(number) for number in range(32)))
+    await asyncio.gather(*(process(number) for number in range(32)))
 
-    reserved, used = await users.credit(account.id)
+    reserved, used = await service.credit(account.id)
     assert reserved > 0
     assert used > 0
 
 
-async def test_one_order_answered_at_once_many_times_is_answered_once(users: FrontDoor) -> None:
-    account = await users.account()
+async def test_simultaneous_reservations_of_one_order_reserve_once(service: UsersService) -> None:
+    account = await service.create_account()
     order_id = new_id()
 
     async def reserve() -> None:
-        async with users.sessions.begin() as session:
+        async with service.sessions.begin() as session:
             await credit_commands.reserve_credit(
                 session, order_id=order_id, user_id=account.id, amount_cents=100, currency="GBP"
             )
 
     await asyncio.gather(*(reserve() for _ in range(8)))
 
-    assert await users.credit(account.id) == (100, 0)
-    assert len(await users.events()) == 1
+    assert await service.credit(account.id) == (100, 0)
+    assert len(await service.events()) == 1

@@ -1,4 +1,4 @@
-"""Signing keys: what is published, and what may be in the file."""
+"""Signing keys: the file that holds them, and the public keys that are published."""
 
 import json
 from datetime import timedelta
@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey, OKPKey
 from services.users.access_tokens import AccessTokens, SigningKeysInvalid, load_signing_keys
 from services.users.models import UserAccount
 from shared.http.tokens import TokenInvalid, TokenVerifier
-from tests.users.front_door import FrontDoor
+from tests.users.service import UsersService
 
 
 def key(kid: str | None = None, **parameters: Any) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def stored_keys(signing_keys_file: Path) -> list[dict[str, str]]:
     return keys
 
 
-async def test_the_public_halves_of_all_keys_are_published(users: FrontDoor, stored_keys: list[dict[str, str]]) -> None:
-    answer = await users.client.get("/.well-known/jwks.json")
+async def test_all_public_keys_are_published(service: UsersService, stored_keys: list[dict[str, str]]) -> None:
+    response = await service.http.get("/.well-known/jwks.json")
 
-    assert answer.headers["cache-control"] == "public, max-age=300"
-    assert answer.json() == {
+    assert response.headers["cache-control"] == "public, max-age=300"
+    assert response.json() == {
         "keys": [
             {"kty": "OKP", "crv": "Ed25519", "x": k["x"], "kid": k["kid"], "use": "sig", "alg": "Ed25519"}
             for k in stored_keys
@@ -48,7 +48,7 @@ async def test_the_public_halves_of_all_keys_are_published(users: FrontDoor, sto
     }
 
 
-async def test_a_token_of_the_key_before_is_good_until_that_key_leaves_the_file(tmp_path: Path) -> None:
+async def test_a_token_is_valid_while_its_key_is_in_the_file(tmp_path: Path) -> None:
     old, new = key("old"), key("new")
     user = UserAccount(id=uuid4(), roles=["customer"])
     token = tokens_of(write(tmp_path, old)).issue(user, session_id=uuid4())
@@ -61,19 +61,19 @@ async def test_a_token_of_the_key_before_is_good_until_that_key_leaves_the_file(
         await TokenVerifier(withdrawn.keys, issuer="orderly").verify(token)
 
 
-def test_a_key_without_an_id_is_known_by_its_thumbprint(tmp_path: Path) -> None:
+def test_a_key_without_an_id_is_identified_by_its_thumbprint(tmp_path: Path) -> None:
     stored = key()
-    [published] = tokens_of(write(tmp_path, stored)).published()
+    [published] = tokens_of(write(tmp_path, stored)).public_keys()
     assert published["kid"] == OKPKey.import_key(stored).thumbprint()
 
 
-def test_what_else_a_key_in_the_file_carries_is_not_published(tmp_path: Path) -> None:
-    [published] = tokens_of(write(tmp_path, key("a", key_ops=["sign"], note="ours"))).published()
+def test_other_members_of_a_key_are_not_published(tmp_path: Path) -> None:
+    [published] = tokens_of(write(tmp_path, key("a", key_ops=["sign"], note="ours"))).public_keys()
     assert set(published) == {"kty", "crv", "x", "kid", "use", "alg"}
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "message"),
     [
         ([], "holds no key"),
         ([key("a"), key("a")], "two keys with one kid"),
@@ -83,21 +83,21 @@ def test_what_else_a_key_in_the_file_carries_is_not_published(tmp_path: Path) ->
         (["key"], "not a JWK Set"),
     ],
 )
-def test_a_file_that_can_not_sign_ends_the_start(tmp_path: Path, keys: list[Any], said: str) -> None:
-    with pytest.raises(SigningKeysInvalid, match=said) as refused:
+def test_a_file_without_valid_signing_keys_is_rejected(tmp_path: Path, keys: list[Any], message: str) -> None:
+    with pytest.raises(SigningKeysInvalid, match=message) as rejected:
         load_signing_keys(write(tmp_path, *keys))
     secrets = [k["d"] for k in keys if isinstance(k, dict) and "d" in k]
-    assert not any(secret in str(refused.value) for secret in secrets)
+    assert not any(secret in str(rejected.value) for secret in secrets)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"keys": 1}'])
-def test_a_file_of_something_else_ends_the_start(tmp_path: Path, content: str) -> None:
+def test_a_file_that_is_no_jwk_set_is_rejected(tmp_path: Path, content: str) -> None:
     file = tmp_path / "keys.json"
     file.write_text(content)
     with pytest.raises(SigningKeysInvalid, match="not a JWK Set"):
         load_signing_keys(file)
 
 
-def test_a_missing_file_ends_the_start_with_its_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(SigningKeysInvalid, match=r"missing\.json: No such file"):
         load_signing_keys(tmp_path / "missing.json")

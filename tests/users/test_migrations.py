@@ -1,4 +1,4 @@
-"""The migrations lead to what the models say, and back."""
+"""The migrations of the users service."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ CONSTRAINTS = sa.text("""
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text = ANY(:tables)
     ORDER BY 1, 2
 """)
-OUR_TABLES = ["user_account", "user_session", "refresh_token", "credit_account", "credit_reservation"]
+TABLES = ["user_account", "user_session", "refresh_token", "credit_account", "credit_reservation"]
 
 
 async def constraints(url: str, *, create: bool = False) -> list[tuple[str, ...]]:
@@ -24,23 +24,23 @@ async def constraints(url: str, *, create: bool = False) -> list[tuple[str, ...]
     async with engine.begin() as connection:
         if create:
             await connection.run_sync(Base.metadata.create_all)
-        found = [tuple(row) for row in await connection.execute(CONSTRAINTS, {"tables": OUR_TABLES})]
+        found = [tuple(row) for row in await connection.execute(CONSTRAINTS, {"tables": TABLES})]
     await engine.dispose()
     return found
 
 
-async def test_the_migrations_say_what_the_models_say(database_factory: DatabaseFactory) -> None:
+async def test_the_migrations_create_what_the_models_declare(database_factory: DatabaseFactory) -> None:
     migrated = Migrations(FOLDER, Base.metadata, await database_factory("users"))
 
     await migrated.check()
 
-    # The check does not look at CHECK constraints: compare all constraints with what the models alone would make.
+    # Alembic does not compare CHECK constraints, so compare all constraints with those that the models create.
     expected = await constraints(await database_factory(), create=True)
     assert await constraints(migrated.database_url) == expected
     assert len(expected) > 15
 
 
-async def test_down_and_up_again_ends_where_it_began(database_factory: DatabaseFactory) -> None:
+async def test_the_migrations_run_down_and_up_again(database_factory: DatabaseFactory) -> None:
     migrated = Migrations(FOLDER, Base.metadata, await database_factory("users"))
     before = await constraints(migrated.database_url)
 

@@ -1,4 +1,4 @@
-"""Signing in: what it takes, what it gives, and how guessing is slowed."""
+"""Signing in: credentials, tokens, and the throttling of guesses."""
 
 import asyncio
 import time
@@ -12,28 +12,29 @@ from joserfc.jwk import KeySet
 from pydantic import SecretStr
 
 from services.users.passwords import Passwords
-from tests.users.front_door import ADA, PASSWORD, FrontDoor, bearer, problem
+from services.users.session_routes import CredentialsInvalid
+from tests.users.service import ADA, PASSWORD, UsersService, bearer, problem
 
 WRONG = {"email": ADA["email"], "password": "wrong password"}
 
 
-async def test_credentials_give_a_token_pair(users: FrontDoor) -> None:
-    user = await users.sign_up()
+async def test_valid_credentials_return_a_token_pair(service: UsersService) -> None:
+    user = await service.sign_up()
 
-    answer = await users.client.post("/v1/sessions", json={"email": "ada@ORDERLY.example", "password": PASSWORD})
+    response = await service.http.post("/v1/sessions", json={"email": "ada@ORDERLY.example", "password": PASSWORD})
 
-    body = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["cache-control"] == "no-store"
+    body = response.json()
+    assert response.status_code == 201
+    assert response.headers["cache-control"] == "no-store"
     assert (body["token_type"], body["expires_in"]) == ("Bearer", 900)
-    me = await users.client.get("/v1/users/me", headers=bearer(body))
+    me = await service.http.get("/v1/users/me", headers=bearer(body))
     assert me.json() == user
 
 
-async def test_the_access_token_holds_what_every_service_checks(users: FrontDoor) -> None:
-    user = await users.sign_up()
-    tokens = await users.sign_in()
-    published = KeySet.import_key_set((await users.client.get("/.well-known/jwks.json")).json())
+async def test_the_access_token_has_the_claims_that_services_verify(service: UsersService) -> None:
+    user = await service.sign_up()
+    tokens = await service.sign_in()
+    published = KeySet.import_key_set((await service.http.get("/.well-known/jwks.json")).json())
 
     token = jwt.decode(tokens["access_token"], published, algorithms=["Ed25519"])
 
@@ -53,16 +54,16 @@ async def test_the_access_token_holds_what_every_service_checks(users: FrontDoor
 
 
 @pytest.mark.parametrize("email", [ADA["email"], "nobody@orderly.example"])
-async def test_a_wrong_password_and_an_unknown_account_are_refused_alike(users: FrontDoor, email: str) -> None:
-    await users.sign_up()
+async def test_a_wrong_password_and_an_unknown_account_get_the_same_error(service: UsersService, email: str) -> None:
+    await service.sign_up()
 
-    answer = await users.client.post("/v1/sessions", json={"email": email, "password": "wrong password"})
+    response = await service.http.post("/v1/sessions", json={"email": email, "password": "wrong password"})
 
-    assert problem(answer) == (401, "credentials_invalid")
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert problem(response) == (401, "credentials_invalid")
+    assert response.headers["www-authenticate"] == "Bearer"
 
 
-async def test_an_unknown_account_costs_as_much_as_a_wrong_password() -> None:
+async def test_an_unknown_account_takes_as_long_as_a_wrong_password() -> None:
     passwords = Passwords(concurrency=1)
     stored = await passwords.hash(SecretStr(PASSWORD))
 
@@ -77,107 +78,109 @@ async def test_an_unknown_account_costs_as_much_as_a_wrong_password() -> None:
     assert 0.5 < unknown / known < 2
 
 
-async def test_failures_close_the_account_to_guessing_for_a_while(users: FrontDoor) -> None:
-    await users.sign_up()
+async def test_an_account_is_blocked_after_too_many_failures(service: UsersService) -> None:
+    await service.sign_up()
     for _ in range(3):
-        assert problem(await users.client.post("/v1/sessions", json=WRONG)) == (401, "credentials_invalid")
+        assert problem(await service.http.post("/v1/sessions", json=WRONG)) == (401, "credentials_invalid")
 
-    answer = await users.client.post("/v1/sessions", json=WRONG | {"password": PASSWORD})
+    response = await service.http.post("/v1/sessions", json=WRONG | {"password": PASSWORD})
 
-    assert problem(answer) == (429, "too_many_attempts")
-    assert 0 < int(answer.headers["retry-after"]) <= 15 * 60
-
-
-async def test_guesses_made_at_once_do_not_get_past_the_limit(users: FrontDoor) -> None:
-    await users.sign_up()
-
-    answers = await asyncio.gather(*(users.client.post("/v1/sessions", json=WRONG) for _ in range(6)))
-
-    assert sorted(answer.status_code for answer in answers) == [401, 401, 401, 429, 429, 429]
+    assert problem(response) == (429, "too_many_attempts")
+    assert 0 < int(response.headers["retry-after"]) <= 15 * 60
 
 
-async def test_one_address_can_not_guess_at_many_accounts(users: FrontDoor) -> None:
+async def test_simultaneous_guesses_do_not_exceed_the_limit(service: UsersService) -> None:
+    await service.sign_up()
+
+    responses = await asyncio.gather(*(service.http.post("/v1/sessions", json=WRONG) for _ in range(6)))
+
+    assert sorted(response.status_code for response in responses) == [401, 401, 401, 429, 429, 429]
+
+
+async def test_an_address_is_blocked_after_guesses_at_many_accounts(service: UsersService) -> None:
     for number in range(6):
         guess = {"email": f"user{number}@orderly.example", "password": "wrong password"}
-        assert problem(await users.client.post("/v1/sessions", json=guess)) == (401, "credentials_invalid")
-    await users.sign_up()
+        assert problem(await service.http.post("/v1/sessions", json=guess)) == (401, "credentials_invalid")
+    await service.sign_up()
 
-    answer = await users.client.post("/v1/sessions", json=WRONG)
+    response = await service.http.post("/v1/sessions", json=WRONG)
 
-    assert problem(answer) == (429, "too_many_attempts")
+    assert problem(response) == (429, "too_many_attempts")
 
 
-async def test_an_address_that_is_refused_does_not_close_accounts(users: FrontDoor) -> None:
-    await users.sign_up()
+async def test_a_blocked_address_does_not_block_accounts(service: UsersService) -> None:
+    await service.sign_up()
     for number in range(6):
         guess = {"email": f"user{number}@orderly.example", "password": "wrong password"}
-        await users.client.post("/v1/sessions", json=guess)
+        await service.http.post("/v1/sessions", json=guess)
     for _ in range(4):
-        assert problem(await users.client.post("/v1/sessions", json=WRONG)) == (429, "too_many_attempts")
+        assert problem(await service.http.post("/v1/sessions", json=WRONG)) == (429, "too_many_attempts")
 
-    async with users.app.state.sign_in_throttle.counted(email=ADA["email"], address="another"):
+    async with service.app.state.sign_in_throttle.attempt(
+        email=ADA["email"], address="another", failure=CredentialsInvalid
+    ):
         pass
 
 
-async def test_right_passwords_are_not_counted(users: FrontDoor) -> None:
-    await users.sign_up()
+async def test_right_passwords_are_not_counted(service: UsersService) -> None:
+    await service.sign_up()
 
     for _ in range(8):
-        await users.sign_in()
+        await service.sign_in()
 
 
-async def test_a_right_password_forgets_the_failures_before_it(users: FrontDoor) -> None:
-    await users.sign_up()
+async def test_a_right_password_resets_the_failures_of_the_account(service: UsersService) -> None:
+    await service.sign_up()
     for _ in range(2):
         for _ in range(2):
-            await users.client.post("/v1/sessions", json=WRONG)
-        await users.sign_in()
+            await service.http.post("/v1/sessions", json=WRONG)
+        await service.sign_in()
 
 
-async def test_trouble_of_ours_is_not_counted_as_a_failure(users: FrontDoor) -> None:
-    attempts = users.app.state.sign_in_throttle
+async def test_an_error_of_ours_does_not_count_as_a_failure(service: UsersService) -> None:
+    throttle = service.app.state.sign_in_throttle
     for _ in range(7):
-        with pytest.raises(OSError, match="the database is gone"):
-            async with attempts.counted(email=ADA["email"], address="one"):
-                raise OSError("the database is gone")
+        with pytest.raises(OSError, match="the database is unavailable"):
+            async with throttle.attempt(email=ADA["email"], address="one", failure=CredentialsInvalid):
+                raise OSError("the database is unavailable")
 
-    async with attempts.counted(email=ADA["email"], address="one"):
+    async with throttle.attempt(email=ADA["email"], address="one", failure=CredentialsInvalid):
         pass
 
 
-async def test_a_hash_of_weaker_parameters_is_renewed_at_sign_in(users: FrontDoor) -> None:
-    user = await users.sign_up()
+async def test_a_hash_of_weaker_parameters_is_renewed_at_sign_in(service: UsersService) -> None:
+    user = await service.sign_up()
     weak = PasswordHasher(time_cost=1, memory_cost=8192).hash(PASSWORD)
-    async with users.sessions.begin() as session:
+    async with service.sessions.begin() as session:
         await session.execute(sa.text("UPDATE user_account SET password_hash = :hash"), {"hash": weak})
 
-    tokens = await users.sign_in()
+    tokens = await service.sign_in()
 
-    async with users.sessions() as session:
+    async with service.sessions() as session:
         stored = await session.scalar(sa.text("SELECT password_hash FROM user_account"))
     assert "m=8192,t=1" not in stored
-    await users.sign_in()
-    me = await users.client.get("/v1/users/me", headers=bearer(tokens))
+    await service.sign_in()
+    me = await service.http.get("/v1/users/me", headers=bearer(tokens))
     assert (me.json(), me.headers["etag"]) == (user, '"1"')
 
 
-async def test_half_a_letter_in_a_secret_is_a_wrong_request(users: FrontDoor) -> None:
+async def test_half_of_a_surrogate_pair_in_a_secret_is_invalid(service: UsersService) -> None:
     for path, body in (
         ("/v1/sessions", r'{"email": "ada@orderly.example", "password": "\ud800"}'),
         ("/v1/sessions/refresh", r'{"refresh_token": "\ud800"}'),
     ):
-        answer = await users.client.post(path, content=body, headers={"Content-Type": "application/json"})
-        assert problem(answer) == (422, "validation_failed")
+        response = await service.http.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert problem(response) == (422, "validation_failed")
 
 
-async def test_an_account_that_is_not_active_is_refused(users: FrontDoor) -> None:
-    await users.sign_up()
-    tokens = await users.sign_in()
-    async with users.sessions.begin() as session:
+async def test_a_suspended_account_can_neither_sign_in_nor_refresh(service: UsersService) -> None:
+    await service.sign_up()
+    tokens = await service.sign_in()
+    async with service.sessions.begin() as session:
         await session.execute(sa.text("UPDATE user_account SET status = 'suspended'"))
 
-    sign_in = await users.client.post("/v1/sessions", json={"email": ADA["email"], "password": PASSWORD})
-    refresh = await users.client.post("/v1/sessions/refresh", json={"refresh_token": tokens["refresh_token"]})
+    sign_in = await service.http.post("/v1/sessions", json={"email": ADA["email"], "password": PASSWORD})
+    refresh = await service.http.post("/v1/sessions/refresh", json={"refresh_token": tokens["refresh_token"]})
 
     assert problem(sign_in) == (403, "account_inactive")
     assert problem(refresh) == (401, "refresh_token_invalid")
@@ -186,8 +189,8 @@ async def test_an_account_that_is_not_active_is_refused(users: FrontDoor) -> Non
 async def test_hashing_leaves_the_event_loop_free() -> None:
     passwords = Passwords(concurrency=1)
     hashing = asyncio.gather(*(passwords.hash(SecretStr(PASSWORD)) for _ in range(3)))
-    turns = 0
+    iterations = 0
     while not hashing.done():
-        turns += 1
+        iterations += 1
         await asyncio.sleep(0.001)
-    assert turns > 10
+    assert iterations > 10

@@ -1,4 +1,4 @@
-"""Signing up: who can, what it makes, and what a repeat of it does."""
+"""Signing up: the new user, invalid bodies, and idempotency."""
 
 import asyncio
 import json
@@ -6,12 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tests.users.front_door import ADA, FrontDoor, bearer, problem
+from tests.users.service import ADA, UsersService, bearer, problem
 
 WRONG: dict[str, list[Any]] = {
     "email": ["ada", f"ada@{'a.' * 125}example", "ada\x00@orderly.example"],
     "name": ["", "   ", "Ada\x00", "\ud800", "a" * 201, 1, None],
-    "password": ["too short", "a" * 129, "\ud800 is half a letter"],
+    "password": ["too short", "a" * 129, "\ud800 is half of a surrogate pair"],
     "phone": ["02071838750", "+44207183\u0668750"],
     "locale": ["english", ""],
     "time_zone": ["Mars/Olympus_Mons", ""],
@@ -19,13 +19,13 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-async def test_a_new_user_is_answered_stored_and_told(users: FrontDoor) -> None:
-    answer = await users.client.post("/v1/users", json=ADA | {"phone": "+442071838750", "time_zone": "Europe/London"})
+async def test_a_new_user_is_returned_stored_and_recorded_as_an_event(service: UsersService) -> None:
+    response = await service.http.post("/v1/users", json=ADA | {"phone": "+442071838750", "time_zone": "Europe/London"})
 
-    body = answer.json()
-    assert answer.status_code == 201
-    assert answer.headers["location"] == f"/v1/users/{body['id']}"
-    assert answer.headers["etag"] == '"1"'
+    body = response.json()
+    assert response.status_code == 201
+    assert response.headers["location"] == f"/v1/users/{body['id']}"
+    assert response.headers["etag"] == '"1"'
     address = {"email": "Ada@orderly.example", "name": "Ada Lovelace", "phone": "+442071838750", "locale": "en"}
     assert body == {
         **address,
@@ -37,10 +37,10 @@ async def test_a_new_user_is_answered_stored_and_told(users: FrontDoor) -> None:
         "created_at": body["created_at"],
         "updated_at": body["updated_at"],
     }
-    assert await users.events(but="") == [
+    assert await service.events(without="") == [
         ("user.created", {**address, "time_zone": "Europe/London", "user_id": body["id"]})
     ]
-    credit = await users.client.get("/v1/users/me/credit", headers=bearer(await users.sign_in()))
+    credit = await service.http.get("/v1/users/me/credit", headers=bearer(await service.sign_in()))
     assert credit.json() == {
         "limit_cents": 100_000,
         "reserved_cents": 0,
@@ -50,75 +50,75 @@ async def test_a_new_user_is_answered_stored_and_told(users: FrontDoor) -> None:
     }
 
 
-async def test_an_address_is_taken_whatever_the_case_of_its_letters(users: FrontDoor) -> None:
-    await users.sign_up()
+async def test_a_taken_address_is_rejected_in_any_case(service: UsersService) -> None:
+    await service.sign_up()
 
-    answer = await users.client.post("/v1/users", json=ADA | {"email": "ADA@ORDERLY.EXAMPLE"})
+    response = await service.http.post("/v1/users", json=ADA | {"email": "ADA@ORDERLY.EXAMPLE"})
 
-    assert problem(answer) == (409, "email_taken")
-    assert len(await users.events(but="")) == 1
-
-
-async def test_of_many_who_sign_up_at_once_with_one_address_one_gets_it(users: FrontDoor) -> None:
-    answers = await asyncio.gather(*(users.client.post("/v1/users", json=ADA) for _ in range(6)))
-
-    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409, 409]
+    assert problem(response) == (409, "email_taken")
+    assert len(await service.events(without="")) == 1
 
 
-async def test_a_repeat_with_its_key_gets_the_first_answer(users: FrontDoor) -> None:
+async def test_only_one_of_simultaneous_sign_ups_gets_an_address(service: UsersService) -> None:
+    responses = await asyncio.gather(*(service.http.post("/v1/users", json=ADA) for _ in range(6)))
+
+    assert sorted(response.status_code for response in responses) == [201, 409, 409, 409, 409, 409]
+
+
+async def test_a_repeat_with_the_same_key_gets_the_first_response(service: UsersService) -> None:
     header = {"Idempotency-Key": "sign-up-of-ada"}
-    first = await users.client.post("/v1/users", json=ADA, headers=header)
+    first = await service.http.post("/v1/users", json=ADA, headers=header)
 
-    repeat = await users.client.post("/v1/users", json=ADA, headers=header)
+    repeat = await service.http.post("/v1/users", json=ADA, headers=header)
 
     assert (repeat.status_code, repeat.json()) == (201, first.json())
     assert repeat.headers["etag"] == first.headers["etag"]
-    assert len(await users.events(but="")) == 1
+    assert len(await service.events(without="")) == 1
 
 
-async def test_a_key_is_not_for_another_body(users: FrontDoor) -> None:
+async def test_a_key_can_not_be_reused_with_another_body(service: UsersService) -> None:
     header = {"Idempotency-Key": "sign-up-of-ada"}
-    await users.client.post("/v1/users", json=ADA, headers=header)
+    await service.http.post("/v1/users", json=ADA, headers=header)
 
-    answer = await users.client.post("/v1/users", json=ADA | {"name": "Augusta King"}, headers=header)
+    response = await service.http.post("/v1/users", json=ADA | {"name": "Augusta King"}, headers=header)
 
-    assert problem(answer) == (422, "idempotency_key_reused")
+    assert problem(response) == (422, "idempotency_key_reused")
 
 
-async def test_the_fingerprint_of_a_body_says_nothing_of_the_password(users: FrontDoor) -> None:
+async def test_the_fingerprint_of_a_body_leaves_out_the_password(service: UsersService) -> None:
     header = {"Idempotency-Key": "k"}
-    first = await users.client.post("/v1/users", json=ADA, headers=header)
+    first = await service.http.post("/v1/users", json=ADA, headers=header)
 
-    repeat = await users.client.post("/v1/users", json=ADA | {"password": "another password"}, headers=header)
+    repeat = await service.http.post("/v1/users", json=ADA | {"password": "another password"}, headers=header)
 
     assert (repeat.status_code, repeat.json()) == (201, first.json())
-    await users.sign_in()  # the first password is the one that counts
+    await service.sign_in()  # with the first password
 
 
-async def test_the_password_is_stored_as_argon2id_and_shown_nowhere(users: FrontDoor) -> None:
-    answer = await users.client.post("/v1/users", json=ADA)
+async def test_the_password_is_stored_as_argon2id_and_never_shown(service: UsersService) -> None:
+    response = await service.http.post("/v1/users", json=ADA)
 
-    async with users.sessions() as session:
+    async with service.sessions() as session:
         stored = await session.scalar(sa.text("SELECT password_hash FROM user_account"))
         events = await session.scalar(sa.text("SELECT string_agg(encode(payload, 'escape'), '') FROM outbox"))
     assert stored.startswith("$argon2id$")
-    for shown in (answer.text, events):
+    for shown in (response.text, events):
         assert ADA["password"] not in shown
         assert "argon2" not in shown
 
 
-async def test_what_is_wrong_with_a_body_is_pointed_at(users: FrontDoor) -> None:
+async def test_an_invalid_member_is_named_in_the_error(service: UsersService) -> None:
     for field, values in WRONG.items():
         for value in values:
-            body = json.dumps(ADA | {field: value})  # the client itself could not send half a letter
-            answer = await users.client.post("/v1/users", content=body, headers={"Content-Type": "application/json"})
+            body = json.dumps(ADA | {field: value})  # httpx could not encode half of a surrogate pair
+            response = await service.http.post("/v1/users", content=body, headers={"Content-Type": "application/json"})
 
-            assert problem(answer) == (422, "validation_failed"), (field, value)
-            assert [error["pointer"] for error in answer.json()["errors"]] == [f"/{field}"]
-            assert ADA["password"] not in answer.text
-            assert field != "password" or value not in answer.text
-    assert await users.events(but="") == []
+            assert problem(response) == (422, "validation_failed"), (field, value)
+            assert [error["pointer"] for error in response.json()["errors"]] == [f"/{field}"]
+            assert ADA["password"] not in response.text
+            assert field != "password" or value not in response.text
+    assert await service.events(without="") == []
 
 
-async def test_an_unknown_path_is_a_problem(users: FrontDoor) -> None:
-    assert problem(await users.client.get("/v1/nothing/here")) == (404, "not_found")
+async def test_an_unknown_path_is_a_problem(service: UsersService) -> None:
+    assert problem(await service.http.get("/v1/nothing/here")) == (404, "not_found")

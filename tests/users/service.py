@@ -1,4 +1,4 @@
-"""The users service as its tests use it: HTTP in front, events from the side, the outbox behind."""
+"""The users service under test: HTTP requests and events go in, rows and recorded events are read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +23,11 @@ ADA = {"email": "Ada@orderly.example", "name": "Ada Lovelace", "password": PASSW
 
 
 @dataclass
-class FrontDoor:
+class UsersService:
+    """The application and the helpers that most tests need."""
+
     app: FastAPI
-    client: httpx2.AsyncClient
+    http: httpx2.AsyncClient
 
     @property
     def sessions(self) -> Sessions:
@@ -33,26 +35,26 @@ class FrontDoor:
         return sessions
 
     async def sign_up(self, **changes: Any) -> dict[str, Any]:
-        answer = await self.client.post("/v1/users", json=ADA | changes)
-        assert answer.status_code == 201, answer.text
-        body: dict[str, Any] = answer.json()
+        response = await self.http.post("/v1/users", json=ADA | changes)
+        assert response.status_code == 201, response.text
+        body: dict[str, Any] = response.json()
         return body
 
     async def sign_in(self, *, email: str = ADA["email"], password: str = PASSWORD) -> dict[str, Any]:
-        answer = await self.client.post("/v1/sessions", json={"email": email, "password": password})
-        assert answer.status_code == 201, answer.text
-        body: dict[str, Any] = answer.json()
+        response = await self.http.post("/v1/sessions", json={"email": email, "password": password})
+        assert response.status_code == 201, response.text
+        body: dict[str, Any] = response.json()
         return body
 
-    async def signed_in(self, *, email: str = ADA["email"]) -> dict[str, str]:
-        """Sign up and in; the header that authenticates."""
+    async def sign_up_and_in(self, *, email: str = ADA["email"]) -> dict[str, str]:
+        """Sign up and in, and return the header that authenticates."""
         await self.sign_up(email=email)
         return bearer(await self.sign_in(email=email))
 
-    async def account(
+    async def create_account(
         self, *, email: str = "grace@orderly.example", limit_cents: int = 100_000, roles: Any = ("customer",)
     ) -> UserAccount:
-        """A user who needs no password."""
+        """Create a user without a usable password."""
         async with self.sessions.begin() as session:
             return await create_account(
                 session,
@@ -63,14 +65,14 @@ class FrontDoor:
                 roles=roles,
             )
 
-    async def header_of(self, *roles: Any, email: str = "staff@orderly.example") -> dict[str, str]:
-        """The header of a new user with these roles."""
-        account = await self.account(email=email, roles=roles)
+    async def header_with(self, *roles: Any, email: str = "staff@orderly.example") -> dict[str, str]:
+        """Create a user with these roles, and return the header that authenticates."""
+        account = await self.create_account(email=email, roles=roles)
         token = self.app.state.access_tokens.issue(account, session_id=account.id)
         return {"Authorization": f"Bearer {token}"}
 
     async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> BatchResult:
-        """Hand over one event as the consumer does."""
+        """Apply one event as the consumer does."""
         async with self.sessions.begin() as session:
             return await apply_batch(
                 session,
@@ -79,16 +81,16 @@ class FrontDoor:
                 events=[received(event, sequence=sequence, event_id=event_id)],
             )
 
-    async def events(self, *, but: str = "user.created") -> list[tuple[str, dict[str, Any]]]:
-        """Types and data of the events that wait to be sent, in their order."""
+    async def events(self, *, without: str = "user.created") -> list[tuple[str, dict[str, Any]]]:
+        """Return types and data of the recorded events, in order."""
         async with self.sessions() as session:
             rows = await session.execute(
-                sa.text("SELECT type, payload FROM outbox WHERE type <> :but ORDER BY id"), {"but": but}
+                sa.text("SELECT type, payload FROM outbox WHERE type <> :without ORDER BY id"), {"without": without}
             )
             return [(row.type, orjson.loads(row.payload)) for row in rows]
 
     async def credit(self, user_id: UUID) -> tuple[int, int]:
-        """Reserved and used, after a check that the reservations add up to them."""
+        """Return reserved and used credit, after checking that they are the sums of the reservations."""
         async with self.sessions() as session:
             account = await session.get_one(CreditAccount, user_id)
             reservations = list(
@@ -104,7 +106,7 @@ def bearer(tokens: dict[str, Any]) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens['access_token']}"}
 
 
-def problem(answer: httpx2.Response) -> tuple[int, str]:
-    """Status and code of an error answer, after a check that it is a problem."""
-    assert answer.headers["content-type"] == "application/problem+json"
-    return answer.status_code, answer.json()["code"]
+def problem(response: httpx2.Response) -> tuple[int, str]:
+    """Return status and code of an error response, after checking that it is a problem."""
+    assert response.headers["content-type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
