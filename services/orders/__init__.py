@@ -1,0 +1,1 @@
+"""The orders service: catalogue, stock, orders."""

@@ -1,4 +1,4 @@
-"""python -m services.orders: serve, migrate, import the catalogue."""
+"""`python -m services.orders`: serve, or run a command."""
 
 import asyncio
 from pathlib import Path
@@ -17,17 +17,23 @@ cli = service_cli("services.orders", settings_class=Settings)
 @cli.command()
 def import_catalogue(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="JSON lines: sku, name, description, price_cents, ...")
+        Path,
+        typer.Argument(
+            exists=True, dir_okay=False, help="JSON lines: sku, name, description, price_cents, currency, stock."
+        ),
     ],
 ) -> None:
-    """Add the file's products, or bring known ones up to date; repeatable, and nothing is imported of a bad file."""
-    from services.orders.catalogue_import import InvalidCatalogue, import_file, read_catalogue
+    """Import products from a file. Repeatable; known products are updated, except their stock.
+
+    Nothing is imported if any line is invalid.
+    """
+    from services.orders.catalogue_import import CatalogueInvalid, import_file, read_catalogue
 
     settings = load(Settings)
     configure_logging("orders", level=settings.log_level, format=settings.log_format)
     try:
         products = read_catalogue(file)
-    except InvalidCatalogue as invalid:
+    except CatalogueInvalid as invalid:
         typer.echo(f"{file}: {invalid}", err=True)
         raise typer.Exit(1) from invalid
     total = asyncio.run(import_file(settings, products))

@@ -1,4 +1,4 @@
-"""The orders service, composed."""
+"""The composition root of the orders service."""
 
 from fastapi import FastAPI
 
@@ -11,10 +11,10 @@ from shared.service import create_service
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Nothing connects before the application starts."""
+    """Compose the service. Nothing connects before it starts."""
     return create_service(
         name="orders",
-        description="The catalogue, its stock, and the orders placed against it.",
+        description="The catalogue, its stock, and orders.",
         settings=settings,
         routers=[catalogue_routes.router, routes.router],
         subscriptions=SUBSCRIPTIONS,

@@ -1,4 +1,4 @@
-"""Changes of the catalogue: one product at a time by an admin, or many from a file."""
+"""Commands of products: create and update one, or import many."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.orders.models import Product, ProductNotFound, require_version
+from services.orders.models import Product, require_version
+from services.orders.queries import ProductNotFound
 from services.orders.schemas import NewProduct, ProductChanges
 from shared.errors import Conflict
 from shared.events.orders import ProductCreated, ProductUpdated
@@ -16,21 +17,21 @@ from shared.messaging.outbox.outbox import record
 
 
 class SkuTaken(Conflict):
-    """There is a product with this sku already."""
+    """There is a product with this SKU already."""
 
     code = "sku_taken"
 
 
 @dataclass(frozen=True)
 class ImportedBatch:
-    """The skus that a batch made new, and those it changed; what it left alone is in neither."""
+    """The SKUs that a batch created and updated. Unchanged products are in neither list."""
 
     created: list[str]
     updated: list[str]
 
 
 async def create_product(session: AsyncSession, new: NewProduct) -> Product:
-    """Raises: SkuTaken."""
+    """Create a product. Raises: SkuTaken."""
     inserted = await session.scalars(
         insert(Product)
         .values(**new.model_dump(), reserved=0, active=True, version=1)
@@ -44,8 +45,8 @@ async def create_product(session: AsyncSession, new: NewProduct) -> Product:
     return product
 
 
-async def change_product(session: AsyncSession, *, sku: str, changes: ProductChanges, expected_version: int) -> Product:
-    """Raises: ProductNotFound, PreconditionFailed, StockBelowReserved."""
+async def update_product(session: AsyncSession, *, sku: str, changes: ProductChanges, expected_version: int) -> Product:
+    """Change the members of a product that are set. Raises: ProductNotFound, PreconditionFailed, StockBelowReserved."""
     product = await session.get(Product, sku, with_for_update={"key_share": True})
     if product is None:
         raise ProductNotFound
@@ -56,27 +57,27 @@ async def change_product(session: AsyncSession, *, sku: str, changes: ProductCha
         product.set_stock(changes.stock)
     if session.is_modified(product):
         _record(session, product, ProductUpdated)
-        await session.flush()  # for the version
+        await session.flush()  # sets the version
     return product
 
 
 async def import_products(session: AsyncSession, products: Sequence[NewProduct]) -> ImportedBatch:
-    """Add new products, and bring name, description and price of known ones up to date; their stock is left alone.
+    """Insert new products, and update name, description and price of known ones, but not their stock. Repeatable.
 
-    Repeatable. Takes one product a sku.
+    A SKU may occur only once.
     """
-    # By sku, as everybody locks them.
+    # Sorted by SKU, the order in which every transaction locks products.
     rows = [product.model_dump() for product in sorted(products, key=lambda product: product.sku)]
     statement = insert(Product).values([{**row, "reserved": 0, "active": True, "version": 1} for row in rows])
     replaced = ("name", "description", "price_cents", "currency")
-    known = sa.tuple_(*(getattr(Product, column) for column in replaced))
+    present = sa.tuple_(*(getattr(Product, column) for column in replaced))
     given = sa.tuple_(*(getattr(statement.excluded, column) for column in replaced))
     result = await session.scalars(
         statement.on_conflict_do_update(
             index_elements=[Product.sku],
             set_={column: getattr(statement.excluded, column) for column in replaced}
             | {"version": Product.version + 1},
-            where=known.is_distinct_from(given),
+            where=present.is_distinct_from(given),
         ).returning(Product)
     )
     batch = ImportedBatch(created=[], updated=[])
@@ -88,16 +89,16 @@ async def import_products(session: AsyncSession, products: Sequence[NewProduct])
 
 
 def product_updated(product: Product) -> ProductUpdated:
-    """The product as its readers keep it."""
-    return ProductUpdated(**_facts(product))
+    """Build the event that has the product's present state."""
+    return ProductUpdated(**_fields(product))
 
 
 def _record(session: AsyncSession, product: Product, event_type: type[ProductCreated] | type[ProductUpdated]) -> None:
-    record(session, event_type(**_facts(product)))
+    record(session, event_type(**_fields(product)))
 
 
-def _facts(product: Product) -> dict[str, Any]:
-    """What every event of a product tells."""
+def _fields(product: Product) -> dict[str, Any]:
+    """Return the fields that all events of a product have."""
     return {
         "sku": product.sku,
         "name": product.name,

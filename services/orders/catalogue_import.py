@@ -1,4 +1,4 @@
-"""A catalogue from a file of JSON lines: read as a whole first, then imported in batches."""
+"""Import of a catalogue from a file of JSON lines: the whole file is checked first, then imported in batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,16 +16,17 @@ from shared.database import open_database
 
 logger = structlog.get_logger(__name__)
 
-BATCH = 500
+BATCH_SIZE = 500
+"""Products per transaction. More would hold their locks for longer."""
 
 
-class InvalidCatalogue(Exception):
-    """A line of the file is no product."""
+class CatalogueInvalid(Exception):
+    """A line of the file is not a valid product."""
 
 
 @dataclass
 class Imported:
-    """What became of the file's products, by sku."""
+    """The outcome of an import: the SKUs of created and updated products, and the number of unchanged ones."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -33,7 +34,7 @@ class Imported:
 
 
 def read_catalogue(file: Path) -> list[NewProduct]:
-    """Every line, blank ones aside. Raises: InvalidCatalogue, naming the first line that is wrong."""
+    """Read the products of a file, skipping blank lines. Raises: CatalogueInvalid, with the first invalid line."""
     products: dict[str, NewProduct] = {}
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -44,21 +45,21 @@ def read_catalogue(file: Path) -> list[NewProduct]:
             except ValidationError as invalid:
                 problem = invalid.errors(include_url=False, include_context=False)[0]
                 member = ".".join(str(part) for part in problem["loc"])
-                raise InvalidCatalogue(f"line {number}: {member or 'line'}: {problem['msg']}") from invalid
+                raise CatalogueInvalid(f"line {number}: {member or 'line'}: {problem['msg']}") from invalid
             if product.sku in products:
-                raise InvalidCatalogue(f"line {number}: the sku {product.sku} was there before")
+                raise CatalogueInvalid(f"line {number}: the SKU {product.sku} occurs twice")
             products[product.sku] = product
     return list(products.values())
 
 
 async def import_file(settings: Settings, products: Sequence[NewProduct]) -> Imported:
-    """A transaction a batch; what an interrupted run left out, the next one adds."""
+    """Import products, one transaction per batch. Repeat an interrupted import to complete it."""
     database = open_database(settings.database_url, service="orders", pool_size=1)
     cache = open_cache(settings.valkey_url, prefix="orders")
     total = Imported()
     try:
-        for start in range(0, len(products), BATCH):
-            batch = products[start : start + BATCH]
+        for start in range(0, len(products), BATCH_SIZE):
+            batch = products[start : start + BATCH_SIZE]
             async with database.sessions.begin() as session:
                 imported = await import_products(session, batch)
             if imported.updated:
@@ -74,7 +75,7 @@ async def import_file(settings: Settings, products: Sequence[NewProduct]) -> Imp
 
 
 async def fill_empty_catalogue(settings: Settings, file: Path) -> Imported | None:
-    """Import the file in one transaction unless there are products; None when there are. Raises: InvalidCatalogue."""
+    """Import a file in one transaction if there are no products, else return None. Raises: CatalogueInvalid."""
     database = open_database(settings.database_url, service="orders", pool_size=1)
     try:
         async with database.sessions.begin() as session:

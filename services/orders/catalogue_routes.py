@@ -1,6 +1,5 @@
-"""The catalogue over HTTP: anyone reads it, admins change it."""
+"""Routes of the catalogue: anyone reads it, admins change it."""
 
-from operator import attrgetter
 from typing import Annotated
 
 import structlog
@@ -9,23 +8,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import catalogue_commands, queries
 from services.orders.catalogue_commands import SkuTaken
-from services.orders.dependencies import IsStaff, SettingsDep, admin_only, created, is_repeat
-from services.orders.models import ProductNotFound, StockBelowReserved
+from services.orders.dependencies import OPTIONAL_TOKEN_PROBLEMS, IsStaff, SettingsDep, admin_only
+from services.orders.models import StockBelowReserved
+from services.orders.queries import ProductNotFound
 from services.orders.schemas import SKU_PATTERN, CachedProduct, NewProduct, ProductChanges, ProductView
-from shared.errors import PreconditionFailed, PreconditionRequired
-from shared.http.auth import RoleRequired, TokenMissing, public
+from shared.http.auth import RoleRequired, public
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import IfMatch, etag_of
-from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused, run_idempotently
-from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
+from shared.http.idempotency import IdempotencyKey, run_idempotently
+from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid
+from shared.http.responses import created, is_repeat
+from shared.http.tokens import Principal
 
 logger = structlog.get_logger(__name__)
-router = APIRouter(prefix="/v1/products", tags=["products"], generate_unique_id_function=attrgetter("name"))
-
-TOKEN_PROBLEMS = (TokenInvalid, TokenExpired, KeysUnavailable)
-ADMIN_PROBLEMS = (TokenMissing, *TOKEN_PROBLEMS, RoleRequired)
+router = APIRouter(prefix="/v1/products", tags=["products"])
 
 SkuInPath = Annotated[str, Path(pattern=SKU_PATTERN, examples=["85123A"])]
 AdminCaller = Annotated[Principal, Depends(admin_only)]
@@ -33,9 +30,9 @@ AdminCaller = Annotated[Principal, Depends(admin_only)]
 
 @router.get(
     "",
-    dependencies=[Depends(public)],
     summary="List products",
-    responses=responses(CursorInvalid, RoleRequired, *TOKEN_PROBLEMS),
+    dependencies=[Depends(public)],
+    responses=responses(RoleRequired, *OPTIONAL_TOKEN_PROBLEMS),
 )
 async def list_products(
     request: Request,
@@ -46,9 +43,11 @@ async def list_products(
     search: Annotated[
         str | None, Query(min_length=3, max_length=100, pattern=r"^[^\x00]*$", description="Part of the name.")
     ] = None,
-    active: Annotated[bool, Query(description="`false` lists what is not for sale; for support and admins.")] = True,
+    active: Annotated[
+        bool, Query(description="`false` lists products that are not for sale. For support and admins.")
+    ] = True,
 ) -> Page[ProductView]:
-    """What is for sale, by sku."""
+    """Return the products that are for sale, ordered by SKU."""
     if not (active or is_staff):
         raise RoleRequired
     async with sessions() as session:
@@ -58,9 +57,9 @@ async def list_products(
 
 @router.get(
     "/{sku}",
-    dependencies=[Depends(public)],
     summary="Read a product",
-    responses=responses(ProductNotFound, *TOKEN_PROBLEMS),
+    dependencies=[Depends(public)],
+    responses=responses(ProductNotFound, *OPTIONAL_TOKEN_PROBLEMS),
 )
 async def read_product(
     sku: SkuInPath,
@@ -71,11 +70,11 @@ async def read_product(
     settings: SettingsDep,
     is_staff: IsStaff,
 ) -> ProductView:
-    """One that is not for sale is shown to support and admins only."""
+    """Return one product. Only support and admins can read a product that is not for sale."""
 
     async def load() -> CachedProduct:
         async with sessions() as session:
-            return await queries.product_by_sku(session, sku)
+            return CachedProduct.model_validate(await queries.product_by_sku(session, sku))
 
     product = await cache.get_or_load(
         queries.product_cache_key(sku), ttl=settings.product_cache_ttl, load=load, model=CachedProduct
@@ -86,17 +85,11 @@ async def read_product(
     return product
 
 
-@router.post(
-    "",
-    status_code=201,
-    response_model=ProductView,
-    summary="Add a product",
-    responses=responses(SkuTaken, IdempotencyKeyInUse, IdempotencyKeyReused, *ADMIN_PROBLEMS),
-)
+@router.post("", status_code=201, response_model=ProductView, summary="Create a product", responses=responses(SkuTaken))
 async def create_product(
     body: NewProduct, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None
 ) -> Response:
-    """It is for sale at once."""
+    """Create a product, which is for sale at once. For admins."""
 
     async def create(session: AsyncSession) -> Response:
         product = await catalogue_commands.create_product(session, body)
@@ -112,12 +105,8 @@ async def create_product(
     return response
 
 
-@router.patch(
-    "/{sku}",
-    summary="Change a product",
-    responses=responses(ProductNotFound, StockBelowReserved, PreconditionFailed, PreconditionRequired, *ADMIN_PROBLEMS),
-)
-async def change_product(
+@router.patch("/{sku}", summary="Update a product", responses=responses(ProductNotFound, StockBelowReserved))
+async def update_product(
     sku: SkuInPath,
     *,
     body: ProductChanges,
@@ -127,10 +116,14 @@ async def change_product(
     cache: CacheDep,
     version: IfMatch,
 ) -> ProductView:
-    """Placed orders keep their prices. Stock can't be less than open orders hold."""
+    """Change the members in the body. Placed orders keep their prices. For admins.
+
+    The stock can't be lower than what open orders have reserved.
+    """
     async with sessions.begin() as session:
-        product = await catalogue_commands.change_product(session, sku=sku, changes=body, expected_version=version)
+        product = await catalogue_commands.update_product(session, sku=sku, changes=body, expected_version=version)
     await cache.invalidate(queries.product_cache_key(sku))
-    logger.info("product_changed", sku=sku, version=product.version)
+    if product.version != version:
+        logger.info("product_updated", sku=sku, version=product.version)
     response.headers["ETag"] = etag_of(product.version)
     return ProductView.model_validate(product)

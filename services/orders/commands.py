@@ -1,4 +1,4 @@
-"""Changes of orders. Each locks the order's row first, writes rows and events, and leaves the commit to its caller."""
+"""Commands of orders. Each locks the order's row first, writes rows, records events, and does not commit."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,14 +16,14 @@ from services.orders.models import (
     Customer,
     Order,
     OrderItem,
-    OrderNotFound,
     OrderStatus,
     TimelineEntry,
     order_number_sequence,
     require_version,
 )
 from services.orders.order_number import order_number
-from services.orders.stock import lock_offers, release_stock_at_commit, reserve_stock, take_stock_at_commit
+from services.orders.queries import OrderNotFound
+from services.orders.stock import lock_products, release_stock_at_commit, reserve_stock, take_stock_at_commit
 from shared.errors import Conflict, Problem
 from shared.events.orders import (
     OrderCancelled,
@@ -41,36 +41,38 @@ from shared.messaging.outbox.outbox import record
 logger = structlog.get_logger(__name__)
 
 MAX_TOTAL_CENTS = 2**53 - 1
-"""The largest integer that every JSON reader takes exactly."""
+"""Upper bound of an order's total: the largest integer that every JSON parser represents exactly."""
 
 
 class CurrenciesMixed(Conflict):
-    """The products of an order must share one currency."""
+    """The products of an order must have the same currency."""
 
     code = "currencies_mixed"
 
 
 class TotalTooLarge(Problem):
-    """The total is more than an order can be."""
+    """The total is too large."""
 
     status = 422
     code = "total_too_large"
 
 
 async def place_order(
-    session: AsyncSession, *, order_id: UUID, user_id: UUID, quantities: Mapping[str, int], pending_at_most: timedelta
+    session: AsyncSession, *, order_id: UUID, user_id: UUID, quantities: Mapping[str, int], pending_timeout: timedelta
 ) -> Order:
-    """Reserve stock for the quantities by sku, and ask for the credit; items and timeline are loaded.
+    """Create a pending order of these quantities by SKU, reserve its stock, and record `order.created`.
+
+    The order's items and timeline are loaded.
 
     Raises: ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge.
     """
-    # Before the products are locked, so that they are locked for as short as can be.
+    # Asked for first, so that the products are locked for as short a time as possible.
     sequence, now = (await session.execute(sa.select(order_number_sequence.next_value(), _database_time()))).one()
-    offers = await lock_offers(session, quantities)
-    currencies = sorted({offer.currency for offer in offers.values()})
+    products = await lock_products(session, quantities)
+    currencies = sorted({product.currency for product in products.values()})
     if len(currencies) > 1:
         raise CurrenciesMixed(extra={"currencies": currencies})
-    total_cents = sum(offers[sku].price_cents * quantity for sku, quantity in quantities.items())
+    total_cents = sum(products[sku].price_cents * quantity for sku, quantity in quantities.items())
     if total_cents > MAX_TOTAL_CENTS:
         raise TotalTooLarge
     await reserve_stock(session, quantities)
@@ -82,15 +84,15 @@ async def place_order(
         currency=currencies[0],
         total_cents=total_cents,
         refunded_cents=0,
-        deadline=now + pending_at_most,
+        deadline=now + pending_timeout,
         created_at=now,
         updated_at=now,
         items=[
             OrderItem(
                 sku=sku,
                 position=position,
-                name=offers[sku].name,
-                unit_price_cents=offers[sku].price_cents,
+                name=products[sku].name,
+                unit_price_cents=products[sku].price_cents,
                 quantity=quantity,
             )
             for position, (sku, quantity) in enumerate(quantities.items(), start=1)
@@ -98,46 +100,52 @@ async def place_order(
         timeline=[TimelineEntry(at=now, status=OrderStatus.PENDING, actor="customer", actor_id=user_id)],
     )
     session.add(order)
-    await session.flush()  # for the version
-    record(session, OrderCreated(**_facts(order), deadline=order.deadline))
+    await session.flush()  # sets the version
+    record(session, OrderCreated(**_fields(order), deadline=order.deadline))
     return order
 
 
 async def confirm_order(session: AsyncSession, *, order_id: UUID) -> None:
-    """The credit is reserved. A late or repeated answer changes nothing."""
-    order = await _order_awaiting_credit(session, order_id)
+    """Confirm a pending order, whose credit was reserved. A late or repeated reply changes nothing."""
+    order = await _lock_pending_order(session, order_id)
     if order is None:
         return
     order.move_to(OrderStatus.CONFIRMED)
-    _note(session, order)
-    record(session, OrderConfirmed(**_facts(order), lines=_lines(order)))
+    _add_timeline_entry(session, order)
+    record(session, OrderConfirmed(**_fields(order), lines=_lines(order)))
 
 
 async def reject_order(session: AsyncSession, *, order_id: UUID, reason: str) -> None:
-    """The credit is refused: the stock is given back. A late or repeated answer changes nothing."""
-    order = await _order_awaiting_credit(session, order_id)
+    """Reject a pending order, whose credit was refused, and release its stock.
+
+    A late or repeated reply changes nothing.
+    """
+    order = await _lock_pending_order(session, order_id)
     if order is None:
         return
     order.move_to(OrderStatus.REJECTED)
     release_stock_at_commit(session, order)
-    _note(session, order, reason=reason)
-    record(session, OrderRejected(**_facts(order), reason=reason))
+    _add_timeline_entry(session, order, reason=reason)
+    record(session, OrderRejected(**_fields(order), reason=reason))
 
 
 async def cancel_order(
     session: AsyncSession, *, order_id: UUID, actor: Actor, expected_version: int | None = None
 ) -> Order:
-    """Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _order_for(session, order_id, actor=actor, expected_version=expected_version)
+    """Cancel an order, and release its stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
+    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
     order.move_to(OrderStatus.CANCELLED)
     release_stock_at_commit(session, order)
-    _note(session, order, actor=actor)
-    record(session, OrderCancelled(**_facts(order), reason=actor.role_in(order)))
+    _add_timeline_entry(session, order, actor=actor)
+    record(session, OrderCancelled(**_fields(order), reason=actor.role_in(order)))
     return order
 
 
 async def cancel_overdue_orders(session: AsyncSession, *, limit: int) -> list[Order]:
-    """Cancel orders that waited for their credit past the deadline; those being changed right now are left alone."""
+    """Cancel at most `limit` orders that are pending past their deadline, and return them.
+
+    Orders that another transaction has locked are skipped.
+    """
     overdue = await session.scalars(
         sa.select(Order)
         .where(Order.status == OrderStatus.PENDING, Order.deadline < _database_time())
@@ -150,31 +158,31 @@ async def cancel_overdue_orders(session: AsyncSession, *, limit: int) -> list[Or
     for order in orders:
         order.move_to(OrderStatus.CANCELLED)
         release_stock_at_commit(session, order)
-        _note(session, order, reason="deadline")
-        record(session, OrderCancelled(**_facts(order), reason="deadline"))
+        _add_timeline_entry(session, order, reason="deadline")
+        record(session, OrderCancelled(**_fields(order), reason="deadline"))
     return orders
 
 
 async def ship_order(
     session: AsyncSession, *, order_id: UUID, actor: Actor, expected_version: int | None = None
 ) -> Order:
-    """The goods leave, and with them their stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _order_for(session, order_id, actor=actor, expected_version=expected_version)
+    """Mark an order as shipped, and take its stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
+    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
     order.move_to(OrderStatus.SHIPPED)
     take_stock_at_commit(session, order)
-    _note(session, order, actor=actor)
-    record(session, OrderShipped(**_facts(order)))
+    _add_timeline_entry(session, order, actor=actor)
+    record(session, OrderShipped(**_fields(order)))
     return order
 
 
 async def deliver_order(
     session: AsyncSession, *, order_id: UUID, actor: Actor, expected_version: int | None = None
 ) -> Order:
-    """Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _order_for(session, order_id, actor=actor, expected_version=expected_version)
+    """Mark an order as delivered. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
+    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
     order.move_to(OrderStatus.DELIVERED)
-    _note(session, order, actor=actor)
-    record(session, OrderDelivered(**_facts(order)))
+    _add_timeline_entry(session, order, actor=actor)
+    record(session, OrderDelivered(**_fields(order)))
     return order
 
 
@@ -187,37 +195,41 @@ async def refund_order(
     reason: str | None,
     expected_version: int | None = None,
 ) -> Order:
-    """Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, RefundExceedsTotal."""
-    order = await _order_for(session, order_id, actor=actor, expected_version=expected_version)
+    """Refund a part or all of an order.
+
+    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, RefundExceedsTotal.
+    """
+    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
     order.refund(amount_cents)
-    _note(session, order, actor=actor, reason=reason, amount_cents=amount_cents)
-    record(session, OrderRefunded(**_facts(order), amount_cents=amount_cents, refunded_cents=order.refunded_cents))
+    _add_timeline_entry(session, order, actor=actor, reason=reason, amount_cents=amount_cents)
+    record(session, OrderRefunded(**_fields(order), amount_cents=amount_cents, refunded_cents=order.refunded_cents))
     return order
 
 
-async def remember_customers(session: AsyncSession, customers: Mapping[UUID, tuple[str, str]]) -> None:
-    """Replace what is known of users: (e-mail, name) by id. Repeatable; locks the rows in the order of the ids."""
+async def replace_customers(session: AsyncSession, customers: Mapping[UUID, tuple[str, str]]) -> None:
+    """Replace or insert customers, given as (e-mail, name) by user id. Locks the rows ordered by id. Repeatable."""
     user_ids = sorted(customers)
     columns = {
         Customer.user_id: (user_ids, sa.Uuid),
         Customer.email: ([customers[user_id][0] for user_id in user_ids], sa.Text),
         Customer.name: ([customers[user_id][1] for user_id in user_ids], sa.Text),
     }
-    # One row a customer, however many there are: one statement, always the same text.
-    told = sa.func.unnest(*(sa.cast(values, ARRAY(type_)) for values, type_ in columns.values()))
-    rows = told.table_valued(*(sa.column(column.key, type_) for column, (_, type_) in columns.items()))
-    added = insert(Customer).from_select(list(columns), sa.select(rows.render_derived(name="told")))
+    # Arrays instead of one parameter per value: the statement's text stays the same for any number of customers.
+    arrays = sa.func.unnest(*(sa.cast(values, ARRAY(type_)) for values, type_ in columns.values()))
+    rows = arrays.table_valued(*(sa.column(column.key, type_) for column, (_, type_) in columns.items()))
+    statement = insert(Customer).from_select(list(columns), sa.select(rows.render_derived(name="given")))
     await session.execute(
-        added.on_conflict_do_update(
-            index_elements=[Customer.user_id], set_={"email": added.excluded.email, "name": added.excluded.name}
+        statement.on_conflict_do_update(
+            index_elements=[Customer.user_id],
+            set_={"email": statement.excluded.email, "name": statement.excluded.name},
         )
     )
 
 
-def snapshot_of(order: Order) -> OrderSnapshot:
-    """The order, its items loaded, for readers who know nothing of it yet."""
+def order_snapshot(order: Order) -> OrderSnapshot:
+    """Build the event that has the order's whole state. The order's items must be loaded."""
     return OrderSnapshot(
-        **_facts(order),
+        **_fields(order),
         status=order.status.value,
         placed_at=order.created_at,
         deadline=order.deadline,
@@ -226,29 +238,30 @@ def snapshot_of(order: Order) -> OrderSnapshot:
     )
 
 
-async def _order_for(session: AsyncSession, order_id: UUID, *, actor: Actor, expected_version: int | None) -> Order:
-    """The order, locked, with its items. What the actor may not see is not there."""
-    order = await _locked_order(session, order_id)
+async def _lock_for(session: AsyncSession, order_id: UUID, *, actor: Actor, expected_version: int | None) -> Order:
+    """Lock an order that an actor changes, and return it with its items. Raises: OrderNotFound, PreconditionFailed."""
+    order = await _lock_order(session, order_id)
     if order is None or not actor.may_see(order):
         raise OrderNotFound
     require_version(order, expected_version)
     return order
 
 
-async def _order_awaiting_credit(session: AsyncSession, order_id: UUID) -> Order | None:
-    order = await _locked_order(session, order_id)
+async def _lock_pending_order(session: AsyncSession, order_id: UUID) -> Order | None:
+    """Lock an order, and return it with its items if it is pending."""
+    order = await _lock_order(session, order_id)
     if order is None or order.status is not OrderStatus.PENDING:
-        # Cancelled in the meantime, or an order of another system: whoever reserved credit hears of that from us.
-        logger.info("order_reply_ignored", order_id=str(order_id), status=order.status if order else None)
+        # It was cancelled meanwhile, and order.cancelled releases the credit; or the order is unknown here.
+        logger.info("credit_reply_ignored", order_id=str(order_id), status=order.status if order else None)
         return None
     return order
 
 
-async def _locked_order(session: AsyncSession, order_id: UUID) -> Order | None:
+async def _lock_order(session: AsyncSession, order_id: UUID) -> Order | None:
     return await session.get(Order, order_id, with_for_update=True, options=[selectinload(Order.items)])
 
 
-def _note(
+def _add_timeline_entry(
     session: AsyncSession,
     order: Order,
     *,
@@ -268,8 +281,8 @@ def _note(
     )
 
 
-def _facts(order: Order) -> dict[str, Any]:
-    """What every event of an order tells."""
+def _fields(order: Order) -> dict[str, Any]:
+    """Return the fields that all events of an order have."""
     return {
         "order_id": order.id,
         "number": order.number,
@@ -287,5 +300,5 @@ def _lines(order: Order) -> tuple[OrderLine, ...]:
 
 
 def _database_time() -> sa.Function[Any]:
-    """The one clock of deadlines; not now(), which is when the transaction began."""
+    """Return the time of the clock that decides on deadlines. Not `now()`, the time at which the transaction began."""
     return sa.func.clock_timestamp()

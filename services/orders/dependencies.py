@@ -1,16 +1,15 @@
-"""Who calls, in the words of orders: what routes ask of the application and of the request."""
+"""Dependencies of routes: who calls, as an actor of orders, and what the application provides."""
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials
-from pydantic import BaseModel
 
 from services.orders.models import Actor
 from services.orders.settings import Settings
 from shared.http.auth import Caller, bearer, current_caller, require_role
-from shared.http.etags import etag_of, expected_version
-from shared.http.tokens import Principal
+from shared.http.etags import expected_version
+from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid
 
 STAFF = frozenset({"support", "admin"})
 
@@ -19,6 +18,7 @@ admin_only = require_role("admin")
 
 
 def actor_of(caller: Principal) -> Actor:
+    """Return the actor that a caller is to orders."""
     return Actor(user_id=caller.user_id, is_staff=not STAFF.isdisjoint(caller.roles))
 
 
@@ -33,13 +33,13 @@ async def _current_staff(caller: Annotated[Principal, Depends(staff_only)]) -> A
 async def _is_staff(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> bool:
-    """On a route for everybody: a token is not asked for, but one that is sent must be good."""
+    """Return whether a public route is called by staff. No token is required, but one that is sent must be valid."""
     return credentials is not None and actor_of(await current_caller(request, credentials)).is_staff
 
 
 async def _expected_version_if_any(
     if_match: Annotated[
-        str | None, Header(description="If given, nothing changes unless this ETag is still the present one.")
+        str | None, Header(description="If sent, the request changes nothing unless this is the current ETag.")
     ] = None,
 ) -> int | None:
     return None if if_match is None else await expected_version(if_match)
@@ -53,20 +53,7 @@ async def _settings(request: Request) -> Settings:
 CurrentActor = Annotated[Actor, Depends(_current_actor)]
 StaffActor = Annotated[Actor, Depends(_current_staff)]
 IsStaff = Annotated[bool, Depends(_is_staff)]
+OPTIONAL_TOKEN_PROBLEMS = (TokenInvalid, TokenExpired, KeysUnavailable)
+"""The problems of a public route with `IsStaff`, which lists them itself."""
 OptionalIfMatch = Annotated[int | None, Depends(_expected_version_if_any)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
-
-
-def created(body: BaseModel, *, location: str, version: int) -> Response:
-    """201, as an idempotent POST saves it."""
-    return Response(
-        body.model_dump_json(),
-        status_code=201,
-        headers={"Location": location, "ETag": etag_of(version)},
-        media_type="application/json",
-    )
-
-
-def is_repeat(response: Response) -> bool:
-    """Whether this is the saved answer of an earlier request with the same key."""
-    return "idempotency-replayed" in response.headers

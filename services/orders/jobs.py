@@ -1,4 +1,4 @@
-"""Work of the job queue: orders whose credit was never answered are cancelled, states are republished."""
+"""Jobs of the orders service: cancelling overdue orders; and what it republishes."""
 
 import sqlalchemy as sa
 import structlog
@@ -12,7 +12,8 @@ from shared.messaging.outbox.republish import Republishable
 
 logger = structlog.get_logger(__name__)
 
-BATCH = 100
+BATCH_SIZE = 100
+"""Orders cancelled per transaction. More would hold their locks for longer."""
 
 jobs = Jobs()
 
@@ -22,20 +23,20 @@ REPUBLISHED = (
         "orders",
         sa.select(Order).options(selectinload(Order.items)),
         key=Order.id,
-        event_of=commands.snapshot_of,
+        event_of=commands.order_snapshot,
         changed_at=Order.updated_at,
     ),
 )
 
 
-# Seconds are cron's sixth field, the last: in the first place */5 would mean minutes.
+# Seconds are the sixth and last field of PgQueuer's cron expressions.
 @jobs.every("* * * * * */5")
 async def cancel_overdue_orders(sessions: Sessions) -> None:
-    """A transaction a batch, until none is left: a backlog must not hold its locks together."""
-    cancelled_count = BATCH
-    while cancelled_count == BATCH:
+    """Cancel every order that is pending past its deadline, one transaction per batch."""
+    cancelled_count = BATCH_SIZE
+    while cancelled_count == BATCH_SIZE:
         async with sessions.begin() as session:
-            cancelled = await commands.cancel_overdue_orders(session, limit=BATCH)
+            cancelled = await commands.cancel_overdue_orders(session, limit=BATCH_SIZE)
         for order in cancelled:
             logger.info("order_cancelled", order_id=str(order.id), reason="deadline")
         cancelled_count = len(cancelled)

@@ -1,4 +1,4 @@
-"""The tables of orders, and the rules that guard a row."""
+"""Tables of the orders service, and the rules that guard a row."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,13 +9,13 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from shared.errors import Conflict, NotFound, PreconditionFailed
+from shared.errors import Conflict, PreconditionFailed
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, service_metadata
 
 
 class OrderStatus(StrEnum):
-    """Where an order is on its way."""
+    """The status of an order; ALLOWED_TRANSITIONS says what may follow."""
 
     PENDING = "pending"
     CONFIRMED = "confirmed"
@@ -35,46 +35,36 @@ ALLOWED_TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
     OrderStatus.CANCELLED: frozenset(),
     OrderStatus.REFUNDED: frozenset(),
 }
-"""Everything that may happen to an order; what is not here is refused."""
+"""The statuses that may follow each status."""
 
 ActorKind = Literal["customer", "support", "system"]
 Text16 = sa.String(16)
 
 
-class OrderNotFound(NotFound):
-    """There is no such order."""
-
-    code = "order_not_found"
-
-
-class ProductNotFound(NotFound):
-    """There is no such product."""
-
-    code = "product_not_found"
-
-
 class TransitionNotAllowed(Conflict):
-    """The order's state does not allow this."""
+    """The order's status does not allow this."""
 
     code = "transition_not_allowed"
 
     def __init__(self, *, before: OrderStatus, after: OrderStatus) -> None:
-        super().__init__(f"An order that is {before} can't become {after}.", extra={"from": before, "to": after})
+        super().__init__(f"The order is {before} and can't become {after}.", extra={"from": before, "to": after})
 
 
 class RefundExceedsTotal(Conflict):
-    """No more can be refunded than was charged."""
+    """The refund exceeds what is left of the order's total."""
 
     code = "refund_exceeds_total"
 
 
 class StockBelowReserved(Conflict):
-    """Open orders hold more than this stock."""
+    """The stock is lower than what open orders have reserved."""
 
     code = "stock_below_reserved"
 
 
 class Base(DeclarativeBase):
+    """The declarative base of this service's tables."""
+
     metadata = service_metadata()
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         **TYPE_ANNOTATIONS,
@@ -92,10 +82,10 @@ order_number_sequence = sa.Sequence("order_number", metadata=Base.metadata)
 
 
 class Product(Base):
-    """What can be ordered, and how much of it there is.
+    """A product and its stock.
 
-    `version` counts changes of the catalogue and of `stock`, not reservations: on a product that sells well a change
-    guarded by If-Match would never get through.
+    `version` counts changes of all columns except `reserved`. Every order changes that one, so an update with If-Match
+    would rarely succeed for a product that sells well.
     """
 
     __tablename__ = "product"
@@ -116,21 +106,22 @@ class Product(Base):
     active: Mapped[bool] = mapped_column(default=True)
     version: Mapped[int] = mapped_column()
 
-    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own name and type
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own form
 
     @property
     def available(self) -> int:
+        """Stock that no open order has reserved."""
         return self.stock - self.reserved
 
     def set_stock(self, stock: int) -> None:
-        """Raises: StockBelowReserved."""
+        """Set the stock, which must cover what is reserved. Raises: StockBelowReserved."""
         if stock < self.reserved:
             raise StockBelowReserved(extra={"reserved": self.reserved})
         self.stock = stock
 
 
 class Customer(Base):
-    """What support sees of a user: a replica, kept from the users service's events."""
+    """A replica of a user's e-mail address and name, kept up to date by events of the users service."""
 
     __tablename__ = "customer"
 
@@ -140,7 +131,7 @@ class Customer(Base):
 
 
 class Order(Base):
-    """An order. Its id sorts by age, so lists are ordered by it."""
+    """An order. Ids sort by age, so lists are ordered by them."""
 
     __tablename__ = "customer_order"
     __table_args__ = (
@@ -158,7 +149,7 @@ class Order(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     number: Mapped[str]
-    # No foreign key: an order may come before the event that tells of its customer.
+    # No foreign key: the customer can place an order before `user.created` arrives here.
     user_id: Mapped[UUID]
     status: Mapped[OrderStatus] = mapped_column(default=OrderStatus.PENDING)
     currency: Mapped[str]
@@ -172,25 +163,25 @@ class Order(Base):
     items: Mapped[list["OrderItem"]] = relationship(lazy="raise", order_by="OrderItem.position")
     timeline: Mapped[list["TimelineEntry"]] = relationship(lazy="raise", order_by="TimelineEntry.id")
 
-    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - as above
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own form
 
     def move_to(self, status: OrderStatus) -> None:
-        """Raises: TransitionNotAllowed."""
+        """Move the order to another status. Raises: TransitionNotAllowed."""
         if status not in ALLOWED_TRANSITIONS[self.status]:
             raise TransitionNotAllowed(before=self.status, after=status)
         self.status = status
         self.updated_at = datetime.now(UTC)
 
     def refund(self, amount_cents: int) -> None:
-        """Give back a part; the order is refunded when all of it is.
+        """Refund an amount. When the whole total is refunded, the order's status becomes refunded.
 
         Raises: TransitionNotAllowed, RefundExceedsTotal.
         """
         if OrderStatus.REFUNDED not in ALLOWED_TRANSITIONS[self.status]:
             raise TransitionNotAllowed(before=self.status, after=OrderStatus.REFUNDED)
-        left = self.total_cents - self.refunded_cents
-        if amount_cents > left:
-            raise RefundExceedsTotal(extra={"refundable_cents": left})
+        refundable_cents = self.total_cents - self.refunded_cents
+        if amount_cents > refundable_cents:
+            raise RefundExceedsTotal(extra={"refundable_cents": refundable_cents})
         self.refunded_cents += amount_cents
         self.updated_at = datetime.now(UTC)
         if self.refunded_cents == self.total_cents:
@@ -198,7 +189,7 @@ class Order(Base):
 
 
 class OrderItem(Base):
-    """One product of an order, at the price of the day. The key says it: a product is on an order once."""
+    """One product of an order, with the price at which it was ordered. A product is on an order once."""
 
     __tablename__ = "order_item"
     __table_args__ = (
@@ -215,7 +206,7 @@ class OrderItem(Base):
 
 
 class TimelineEntry(Base):
-    """Something that happened to an order: the status after it, who did it, why, and the amount of a refund."""
+    """One event in an order's life: the status after it, who did it, why, and the amount if it is a refund."""
 
     __tablename__ = "order_timeline"
 
@@ -231,20 +222,21 @@ class TimelineEntry(Base):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who asks for a change of an order."""
+    """The user who reads or changes an order."""
 
     user_id: UUID
     is_staff: bool
 
     def may_see(self, order: Order) -> bool:
+        """Return whether the order is the actor's own, or the actor is staff."""
         return self.is_staff or order.user_id == self.user_id
 
     def role_in(self, order: Order) -> Literal["customer", "support"]:
-        """Staff are customers where the order is their own."""
+        """Return the actor's role in an order. Staff act as customers on their own orders."""
         return "customer" if order.user_id == self.user_id else "support"
 
 
 def require_version(row: Product | Order, expected: int | None) -> None:
-    """Refuse a change of what has changed since it was read; None expects nothing. Raises: PreconditionFailed."""
+    """Check that a row still has the expected version, if there is one. Raises: PreconditionFailed."""
     if expected is not None and row.version != expected:
         raise PreconditionFailed

@@ -1,4 +1,4 @@
-"""Reads: products for the shop, orders for those they belong to and for staff."""
+"""Queries of the orders service."""
 
 from uuid import UUID
 
@@ -6,44 +6,52 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from services.orders.models import (
-    Actor,
-    Customer,
-    Order,
-    OrderNotFound,
-    OrderStatus,
-    Product,
-    ProductNotFound,
-)
-from services.orders.schemas import CachedProduct, CustomerView, OrderSummaryView, OrderView
+from services.orders.models import Actor, Customer, Order, OrderStatus, Product
+from shared.errors import NotFound
+
+
+class OrderNotFound(NotFound):
+    """There is no such order."""
+
+    code = "order_not_found"
+
+
+class ProductNotFound(NotFound):
+    """There is no such product."""
+
+    code = "product_not_found"
 
 
 def product_cache_key(sku: str) -> str:
+    """Return the key under which a product is cached."""
     return f"orders:product:{sku}"
 
 
-async def product_by_sku(session: AsyncSession, sku: str) -> CachedProduct:
-    """Raises: ProductNotFound."""
+async def product_by_sku(session: AsyncSession, sku: str) -> Product:
+    """Return a product. Raises: ProductNotFound."""
     product = await session.get(Product, sku)
     if product is None:
         raise ProductNotFound
-    return CachedProduct.model_validate(product)
+    return product
 
 
 def products_by_sku(*, search: str | None, active: bool) -> sa.Select[Product]:
-    """Products whose name contains `search`, ordered by sku."""
+    """Select products whose name contains `search`, ordered by SKU."""
     query = sa.select(Product).where(Product.active.is_(active)).order_by(Product.sku)
     if search is not None:
-        # One bound pattern, so that the trigram index is used.
-        literally = search.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-        query = query.where(Product.name.ilike(f"%{literally}%", escape="\\"))
+        # The pattern is one bound value, so that PostgreSQL can use the trigram index.
+        escaped = search.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+        query = query.where(Product.name.ilike(f"%{escaped}%", escape="\\"))
     return query
 
 
 def orders_newest_first(
     *, user_id: UUID | None, status: OrderStatus | None, number: str | None, stuck: bool
 ) -> sa.Select[Order, Customer]:
-    """Orders and who placed them, as far as that is known. Ids sort by age. `stuck`: pending past the deadline."""
+    """Select orders, newest first since ids sort by age, each with its customer if known.
+
+    `stuck` selects those that are pending past their deadline.
+    """
     query = sa.select(Order, Customer).outerjoin(Customer, Customer.user_id == Order.user_id).order_by(Order.id.desc())
     if user_id is not None:
         query = query.where(Order.user_id == user_id)
@@ -57,9 +65,9 @@ def orders_newest_first(
 
 
 async def order_with_details(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, Customer | None]:
-    """The order with items and timeline, what the session has changed included.
+    """Return an order with items and timeline, including the session's changes, and its customer if known.
 
-    Raises: OrderNotFound, also when it is not the actor's to see.
+    Raises: OrderNotFound, also for an order that the actor may not see.
     """
     rows = await session.execute(
         sa.select(Order, Customer)
@@ -74,20 +82,6 @@ async def order_with_details(session: AsyncSession, order_id: UUID, *, actor: Ac
     return row[0], row[1]
 
 
-def summary_of(order: Order, customer: Customer | None, *, actor: Actor) -> OrderSummaryView:
-    """What the actor is shown of an order in a list."""
-    return OrderSummaryView.model_validate(order).model_copy(update={"customer": _shown(customer, actor)})
-
-
-def body_of(order: Order, customer: Customer | None, *, actor: Actor) -> OrderView:
-    """What the actor is shown of one order, items and timeline loaded."""
-    return OrderView.model_validate(order).model_copy(update={"customer": _shown(customer, actor)})
-
-
-def _shown(customer: Customer | None, actor: Actor) -> CustomerView | None:
-    return CustomerView.model_validate(customer) if customer is not None and actor.is_staff else None
-
-
 async def has_products(session: AsyncSession) -> bool:
-    """Whether the catalogue holds anything, on sale or not."""
+    """Return whether the catalogue has any product, for sale or not."""
     return bool(await session.scalar(sa.select(sa.exists(sa.select(Product.sku)))))

@@ -1,8 +1,7 @@
-"""Orders over HTTP: customers place, see and cancel their own, support drives all of them on."""
+"""Routes of orders: customers place, read and cancel their own; staff ship, deliver and refund all of them."""
 
 from collections import Counter
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Annotated
 from uuid import UUID
 
@@ -12,31 +11,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, queries
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
-from services.orders.dependencies import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor, created, is_repeat
-from services.orders.models import Actor, Order, OrderNotFound, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
-from services.orders.schemas import NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
+from services.orders.dependencies import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor
+from services.orders.models import Actor, Customer, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
+from services.orders.queries import OrderNotFound
+from services.orders.schemas import CustomerView, NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable
 from shared.cache import Cache
-from shared.errors import PreconditionFailed, Problem
-from shared.http.auth import RoleRequired, TokenMissing
+from shared.errors import Problem
+from shared.http.auth import RoleRequired
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import etag_of
-from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused, run_idempotently
-from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
+from shared.http.idempotency import IdempotencyKey, run_idempotently
+from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.tokens import KeysUnavailable, TokenExpired, TokenInvalid
+from shared.http.responses import created, is_repeat
 from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
-router = APIRouter(prefix="/v1/orders", tags=["orders"], generate_unique_id_function=attrgetter("name"))
-
-CALLER_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
-CHANGE_PROBLEMS = (OrderNotFound, TransitionNotAllowed, PreconditionFailed, *CALLER_PROBLEMS)
-KEY_PROBLEMS = (IdempotencyKeyInUse, IdempotencyKeyReused)
+router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
 
 class TooManyItems(Problem):
-    """The order has too many lines."""
+    """The order has too many items."""
 
     status = 422
     code = "too_many_items"
@@ -47,9 +43,7 @@ class TooManyItems(Problem):
     status_code=201,
     response_model=OrderView,
     summary="Place an order",
-    responses=responses(
-        ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyItems, *KEY_PROBLEMS, *CALLER_PROBLEMS
-    ),
+    responses=responses(ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyItems),
 )
 async def place_order(
     body: NewOrder,
@@ -61,7 +55,10 @@ async def place_order(
     settings: SettingsDep,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Sets the stock aside and asks for the credit: the order is pending until that answers or its deadline comes."""
+    """Place an order: reserve its stock and request its credit.
+
+    The order is pending until the credit is reserved or refused, or until its deadline has passed.
+    """
     if len(body.items) > settings.max_items_per_order:
         raise TooManyItems(extra={"max_items": settings.max_items_per_order})
     quantities = Counter[str]()
@@ -75,59 +72,57 @@ async def place_order(
             order_id=order_id,
             user_id=actor.user_id,
             quantities=quantities,
-            pending_at_most=settings.order_deadline,
+            pending_timeout=settings.order_deadline,
         )
-        return created(
-            queries.body_of(order, None, actor=actor), location=f"/v1/orders/{order_id}", version=order.version
-        )
+        return created(_order_view(order, None, actor=actor), location=f"/v1/orders/{order_id}", version=order.version)
 
     response = await run_idempotently(
         sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=place
     )
     if not is_repeat(response):
         await _invalidate_products(cache, quantities)
-        logger.info("order_placed", order_id=str(order_id), lines=len(quantities))
+        logger.info("order_placed", order_id=str(order_id), items=len(quantities))
     return response
 
 
-@router.get("", summary="List orders", responses=responses(CursorInvalid, RoleRequired, *CALLER_PROBLEMS))
+@router.get("", summary="List orders", responses=responses(RoleRequired))
 async def list_orders(
     request: Request,
     *,
     actor: CurrentActor,
     sessions: SessionsDep,
     params: PageParams,
-    user_id: Annotated[UUID | None, Query(description="Whose; for support and admins, who see all without it.")] = None,
-    status: OrderStatus | None = None,
-    number: Annotated[OrderNumber | None, Query(description="The one with this number.")] = None,
-    stuck: Annotated[bool, Query(description="Only those that are pending past their deadline.")] = False,
+    user_id: Annotated[
+        UUID | None, Query(description="Only orders of this user. Support and admins see all orders without it.")
+    ] = None,
+    status: Annotated[OrderStatus | None, Query(description="Only orders with this status.")] = None,
+    number: Annotated[OrderNumber | None, Query(description="Only the order with this number.")] = None,
+    stuck: Annotated[bool, Query(description="Only orders that are pending past their deadline.")] = False,
 ) -> Page[OrderSummaryView]:
-    """Newest first. Customers see their own."""
+    """Return orders, newest first. Customers see their own orders."""
     if not actor.is_staff:
         if user_id not in (None, actor.user_id):
             raise RoleRequired
         user_id = actor.user_id
+
+    def view(order: Order, customer: Customer | None) -> OrderSummaryView:
+        return OrderSummaryView.model_validate(order).model_copy(update={"customer": _customer_view(customer, actor)})
+
     query = queries.orders_newest_first(user_id=user_id, status=status, number=number, stuck=stuck)
     async with sessions() as session:
-        return await page_of(
-            session,
-            query,
-            request=request,
-            params=params,
-            map=lambda order, customer: queries.summary_of(order, customer, actor=actor),
-        )
+        return await page_of(session, query, request=request, params=params, map=view)
 
 
-@router.get("/{order_id}", summary="Read an order", responses=responses(OrderNotFound, *CALLER_PROBLEMS))
+@router.get("/{order_id}", summary="Read an order", responses=responses(OrderNotFound))
 async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor, sessions: SessionsDep) -> OrderView:
-    """With its items, and what happened to it so far."""
+    """Return one order with its items and its timeline."""
     async with sessions() as session:
-        order, body = await _shown(session, order_id, actor=actor)
+        order, body = await _read(session, order_id, actor=actor)
     response.headers["ETag"] = etag_of(order.version)
     return body
 
 
-@router.post("/{order_id}/cancel", summary="Cancel an order", responses=responses(*CHANGE_PROBLEMS))
+@router.post("/{order_id}/cancel", summary="Cancel an order", responses=responses(OrderNotFound, TransitionNotAllowed))
 async def cancel_order(
     order_id: UUID,
     *,
@@ -137,15 +132,15 @@ async def cancel_order(
     cache: CacheDep,
     version: OptionalIfMatch,
 ) -> OrderView:
-    """Possible until it is shipped."""
+    """Cancel a pending or confirmed order."""
     async with sessions.begin() as session:
         await commands.cancel_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _shown(session, order_id, actor=actor)
+        order, body = await _read(session, order_id, actor=actor)
     await _invalidate_products(cache, (item.sku for item in order.items))
     return _changed("order_cancelled", order, body, response)
 
 
-@router.post("/{order_id}/ship", summary="Ship an order", responses=responses(RoleRequired, *CHANGE_PROBLEMS))
+@router.post("/{order_id}/ship", summary="Ship an order", responses=responses(OrderNotFound, TransitionNotAllowed))
 async def ship_order(
     order_id: UUID,
     *,
@@ -155,24 +150,24 @@ async def ship_order(
     cache: CacheDep,
     version: OptionalIfMatch,
 ) -> OrderView:
-    """The goods of a confirmed order have left."""
+    """Mark a confirmed order as shipped. For support and admins."""
     async with sessions.begin() as session:
         await commands.ship_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _shown(session, order_id, actor=actor)
+        order, body = await _read(session, order_id, actor=actor)
     await _invalidate_products(cache, (item.sku for item in order.items))
     return _changed("order_shipped", order, body, response)
 
 
 @router.post(
-    "/{order_id}/deliver", summary="Mark an order as delivered", responses=responses(RoleRequired, *CHANGE_PROBLEMS)
+    "/{order_id}/deliver", summary="Deliver an order", responses=responses(OrderNotFound, TransitionNotAllowed)
 )
 async def deliver_order(
     order_id: UUID, *, response: Response, actor: StaffActor, sessions: SessionsDep, version: OptionalIfMatch
 ) -> OrderView:
-    """The goods of a shipped order have arrived."""
+    """Mark a shipped order as delivered. For support and admins."""
     async with sessions.begin() as session:
         await commands.deliver_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _shown(session, order_id, actor=actor)
+        order, body = await _read(session, order_id, actor=actor)
     return _changed("order_delivered", order, body, response)
 
 
@@ -180,8 +175,8 @@ async def deliver_order(
     "/{order_id}/refunds",
     status_code=201,
     response_model=OrderView,
-    summary="Refund an order, in part or whole",
-    responses=responses(RefundExceedsTotal, RoleRequired, *KEY_PROBLEMS, *CHANGE_PROBLEMS),
+    summary="Refund an order",
+    responses=responses(OrderNotFound, RefundExceedsTotal, TransitionNotAllowed),
 )
 async def refund_order(
     order_id: UUID,
@@ -193,7 +188,7 @@ async def refund_order(
     version: OptionalIfMatch,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Of a shipped or delivered order; answers with the order."""
+    """Refund a shipped or delivered order, in part or in whole, and return the order. For support and admins."""
 
     async def refund(session: AsyncSession) -> Response:
         await commands.refund_order(
@@ -204,8 +199,8 @@ async def refund_order(
             reason=body.reason,
             expected_version=version,
         )
-        order, answer = await _shown(session, order_id, actor=actor)
-        return created(answer, location=f"/v1/orders/{order_id}", version=order.version)
+        order, view = await _read(session, order_id, actor=actor)
+        return created(view, location=f"/v1/orders/{order_id}", version=order.version)
 
     response = await run_idempotently(
         sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=refund
@@ -215,13 +210,22 @@ async def refund_order(
     return response
 
 
-async def _shown(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, OrderView]:
+async def _read(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, OrderView]:
     order, customer = await queries.order_with_details(session, order_id, actor=actor)
-    return order, queries.body_of(order, customer, actor=actor)
+    return order, _order_view(order, customer, actor=actor)
+
+
+def _order_view(order: Order, customer: Customer | None, *, actor: Actor) -> OrderView:
+    """Return the actor's view of an order whose items and timeline are loaded."""
+    return OrderView.model_validate(order).model_copy(update={"customer": _customer_view(customer, actor)})
+
+
+def _customer_view(customer: Customer | None, actor: Actor) -> CustomerView | None:
+    return CustomerView.model_validate(customer) if customer is not None and actor.is_staff else None
 
 
 def _changed(event: str, order: Order, body: OrderView, response: Response) -> OrderView:
-    """After the commit: log the fact, and answer with the new version."""
+    """Log a change after its commit, and respond with the new version."""
     logger.info(event, order_id=str(order.id), version=order.version)
     response.headers["ETag"] = etag_of(order.version)
     return body

@@ -1,4 +1,4 @@
-"""Request and response bodies."""
+"""Request and response bodies of the orders service."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -15,11 +15,12 @@ MAX_CENTS = 10**12
 MAX_STOCK = 10**9
 MAX_QUANTITY = 100_000
 MAX_ITEMS = 1_000
+"""Items of an order. An `order.confirmed` with more items of the longest names would not fit into the outbox."""
 
 SKU_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
 
 Sku = Annotated[str, Field(pattern=SKU_PATTERN, examples=["85123A"])]
-# An order.confirmed of a thousand lines must fit into the outbox: longer names, or ones that JSON escapes, would not.
+# An order.confirmed with MAX_ITEMS items must fit into the outbox. Longer names, or ones that JSON escapes, would not.
 Name = Annotated[
     str,
     Field(
@@ -28,14 +29,14 @@ Name = Annotated[
 ]
 Description = Annotated[str, Field(max_length=5_000, pattern=r"^[^\x00]*$", examples=["Glass, 10 cm, with a wire."])]
 PriceCents = Annotated[int, Field(ge=1, le=MAX_CENTS, examples=[255])]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"])]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code.", examples=["GBP"])]
 Stock = Annotated[int, Field(ge=0, le=MAX_STOCK, examples=[120])]
 
 
 def _checked_number(text: str) -> str:
     number = text.strip().upper()
     if not is_order_number(number):
-        raise ValueError("an order number has one more check character than a typing slip gets right")
+        raise ValueError("the check character of the order number is wrong")
     return number
 
 
@@ -43,6 +44,8 @@ OrderNumber = Annotated[str, Field(max_length=20, examples=["O-2K7WQ9XA"]), Afte
 
 
 class NewProduct(RequestBody):
+    """A new product."""
+
     sku: Sku
     name: Name
     description: Description = ""
@@ -52,7 +55,7 @@ class NewProduct(RequestBody):
 
 
 class ProductChanges(RequestBody):
-    """What is left out stays as it is."""
+    """Changes of a product. A member that is left out keeps its value."""
 
     name: Name | SkipJsonSchema[None] = None
     description: Description | SkipJsonSchema[None] = None
@@ -64,28 +67,36 @@ class ProductChanges(RequestBody):
     @classmethod
     def _no_null(cls, value: Any) -> Any:
         if value is None:
-            raise ValueError("null is no value: leave the member out")
+            raise ValueError("null is not allowed; leave the member out")
         return value
 
 
 class NewOrderLine(RequestBody):
+    """A product and its quantity."""
+
     sku: Sku
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[6])]
 
 
 class NewOrder(RequestBody):
+    """A new order."""
+
     items: Annotated[
         list[NewOrderLine],
-        Field(min_length=1, max_length=MAX_ITEMS, description="Lines with the same sku are added up."),
+        Field(min_length=1, max_length=MAX_ITEMS, description="Quantities of the same SKU are added up."),
     ]
 
 
 class NewRefund(RequestBody):
+    """A refund of an order."""
+
     amount_cents: Annotated[int, Field(ge=1, le=2**53 - 1, examples=[255])]
     reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$", examples=["Arrived broken."])] = None
 
 
 class ProductView(ResponseBody):
+    """A product and its stock."""
+
     sku: Sku
     name: Name
     description: Description
@@ -94,38 +105,45 @@ class ProductView(ResponseBody):
     active: bool = Field(description="Whether it can be ordered.")
     stock: Stock
     available: int = Field(
-        description="Stock that no open order holds, as of a moment ago. The ETag does not speak of it.", examples=[112]
+        description="Stock that no open order has reserved, possibly from a cache. The ETag does not cover it.",
+        examples=[112],
     )
 
 
 class CachedProduct(ProductView):
-    """As it is kept in the cache: with the version, which goes out as the ETag."""
+    """A product as the cache stores it: with the version, which is sent as the ETag."""
 
     version: int
 
 
 class CustomerView(ResponseBody):
+    """The customer of an order."""
+
     name: str = Field(examples=["Ada Lovelace"])
     email: str = Field(examples=["ada@example.com"])
 
 
 class OrderSummaryView(ResponseBody):
+    """An order in a list."""
+
     id: UUID
     number: str = Field(examples=["O-2K7WQ9XA"])
     user_id: UUID
     customer: CustomerView | None = Field(
-        default=None, description="Shown to support and admins; null while the account's data have not arrived."
+        default=None, description="Null for customers, and until the account's data have arrived."
     )
     status: OrderStatus
     currency: Currency
     total_cents: int = Field(examples=[1530])
     refunded_cents: int = Field(examples=[0])
-    deadline: datetime = Field(description="If it is still pending then, it is cancelled.")
+    deadline: datetime = Field(description="An order that is still pending then is cancelled.")
     created_at: datetime
     updated_at: datetime
 
 
 class OrderItemView(ResponseBody):
+    """One product of an order."""
+
     sku: Sku
     name: Name
     quantity: int = Field(examples=[6])
@@ -133,14 +151,18 @@ class OrderItemView(ResponseBody):
 
 
 class TimelineEntryView(ResponseBody):
+    """One event in an order's life."""
+
     at: datetime
-    status: OrderStatus = Field(description="The order's status after this.")
+    status: OrderStatus = Field(description="The order's status after the event.")
     actor: ActorKind
-    actor_id: UUID | None = Field(description="The account that did it; null for the system.")
+    actor_id: UUID | None = Field(description="The user who did it; null for the system.")
     reason: str | None = Field(examples=["deadline"])
-    amount_cents: int | None = Field(description="What was refunded, if this is a refund.", examples=[None])
+    amount_cents: int | None = Field(description="The refunded amount, if it is a refund.", examples=[None])
 
 
 class OrderView(OrderSummaryView):
+    """An order with its items and its timeline."""
+
     items: list[OrderItemView]
-    timeline: list[TimelineEntryView] = Field(description="What happened to the order, oldest first.")
+    timeline: list[TimelineEntryView] = Field(description="Events of the order, oldest first.")

@@ -1,4 +1,4 @@
-"""What the orders service is told by its environment: ORDERS_*."""
+"""Settings of the orders service: the environment variables ORDERS_*."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -10,17 +10,19 @@ from shared.settings import ServiceSettings
 
 
 class Settings(ServiceSettings):
-    """Read once at the start; frozen."""
+    """Settings of one process: read once at its start, frozen."""
 
     model_config = SettingsConfigDict(env_prefix="ORDERS_")
 
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8002
     jwks_url: str
+    """URL of the public keys that verify access tokens."""
     order_deadline_seconds: Annotated[int, Field(ge=1, le=86_400)] = 120
-    """An order that is pending for longer is cancelled."""
+    """Seconds that an order may be pending before it is cancelled."""
     max_items_per_order: Annotated[int, Field(ge=1, le=1_000)] = 1_000
-    """At most 1,000: the longest names of so many lines just fit into one event."""
+    """Items of an order, at most `schemas.MAX_ITEMS`."""
     product_cache_seconds: Annotated[int, Field(ge=1, le=3_600)] = 30
+    """Lifetime of a cached product. Requests and imports that change it invalidate it; consumers and jobs do not."""
 
     @property
     def order_deadline(self) -> timedelta:

@@ -1,8 +1,8 @@
-"""Stock: reserved for open orders, released when an order ends, taken when its goods leave.
+"""Stock: reserved for open orders, released when an order ends, taken when its goods are shipped.
 
-Every transaction takes its locks in one order, so that no two wait for each other: orders first, then products by sku.
-A batch of events can end many orders in one transaction. So a command only records here what it releases or takes;
-the sum is written once, sorted by sku, as the transaction commits.
+Every transaction takes its locks in the same order, so that no two wait for each other: orders first, then products by
+SKU. A batch of events can end many orders in one transaction. So a command only collects here what it releases or
+takes; the sums are written once, sorted by SKU, as the transaction commits.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from shared.errors import Conflict
 
 
 class ProductUnavailable(Conflict):
-    """Something ordered is not for sale."""
+    """A product of the order is not for sale."""
 
     code = "product_unavailable"
 
@@ -33,8 +33,8 @@ class OutOfStock(Conflict):
 
 
 @dataclass(frozen=True)
-class _Settlement:
-    """What a transaction does to a product at its end."""
+class _StockChange:
+    """The quantity of a product that an order's end releases or takes."""
 
     sku: str
     released: int = 0
@@ -42,8 +42,8 @@ class _Settlement:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """A product that was locked for an order, as it is sold now."""
+class LockedProduct:
+    """A product as it is sold now, locked for an order."""
 
     sku: str
     name: str
@@ -51,13 +51,13 @@ class Offer:
     currency: str
 
 
-async def lock_offers(session: AsyncSession, quantities: Mapping[str, int]) -> dict[str, Offer]:
-    """Lock the products, by sku, and see that they can be sold in these quantities.
+async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) -> dict[str, LockedProduct]:
+    """Lock the products, ordered by SKU, and check that they are for sale in these quantities.
 
     Raises: ProductUnavailable, OutOfStock.
     """
     rows = await session.execute(
-        _locked(list(quantities), Product.name, Product.price_cents, Product.currency, Product.active)
+        _locking(list(quantities), Product.name, Product.price_cents, Product.currency, Product.active)
     )
     found = {row.sku: row for row in rows}
     unavailable = [sku for sku in quantities if sku not in found or not found[sku].active]
@@ -70,54 +70,54 @@ async def lock_offers(session: AsyncSession, quantities: Mapping[str, int]) -> d
     ]
     if short:
         raise OutOfStock(extra={"items": short})
-    return {sku: Offer(sku, row.name, row.price_cents, row.currency) for sku, row in found.items()}
+    return {sku: LockedProduct(sku, row.name, row.price_cents, row.currency) for sku, row in found.items()}
 
 
 async def reserve_stock(session: AsyncSession, quantities: Mapping[str, int]) -> None:
-    """Set aside what `lock_offers` found in this transaction."""
-    change = _change(list(quantities), reserved=list(quantities.values()))
+    """Reserve stock of products that `lock_products` locked in this transaction."""
+    rows = _rows(list(quantities), reserved=list(quantities.values()))
     await session.execute(
-        sa.update(Product).where(Product.sku == change.c.sku).values(reserved=Product.reserved + change.c.reserved),
+        sa.update(Product).where(Product.sku == rows.c.sku).values(reserved=Product.reserved + rows.c.reserved),
         execution_options={"synchronize_session": False},
     )
 
 
 def release_stock_at_commit(session: AsyncSession, order: Order) -> None:
-    """Return the order's reserved stock as the transaction commits. The order's items are loaded."""
-    _settlements.add(session, *(_Settlement(item.sku, released=item.quantity) for item in order.items))
+    """Release the order's reserved stock as the transaction commits. The order's items must be loaded."""
+    _stock_changes.add(session, *(_StockChange(item.sku, released=item.quantity) for item in order.items))
 
 
 def take_stock_at_commit(session: AsyncSession, order: Order) -> None:
-    """Remove the order's reserved stock as the transaction commits: the goods leave. The order's items are loaded."""
-    _settlements.add(session, *(_Settlement(item.sku, taken=item.quantity) for item in order.items))
+    """Take the order's reserved stock as the transaction commits. The order's items must be loaded."""
+    _stock_changes.add(session, *(_StockChange(item.sku, taken=item.quantity) for item in order.items))
 
 
-def _settle(session: Session, settlements: list[_Settlement]) -> None:
+def _apply(session: Session, changes: list[_StockChange]) -> None:
     released, taken = Counter[str](), Counter[str]()
-    for settlement in settlements:
-        released[settlement.sku] += settlement.released
-        taken[settlement.sku] += settlement.taken
+    for change in changes:
+        released[change.sku] += change.released
+        taken[change.sku] += change.taken
     skus = sorted(released)
-    session.execute(_locked(skus)).all()
-    change = _change(skus, released=[released[sku] for sku in skus], taken=[taken[sku] for sku in skus])
+    session.execute(_locking(skus)).all()
+    rows = _rows(skus, released=[released[sku] for sku in skus], taken=[taken[sku] for sku in skus])
     session.execute(
         sa.update(Product)
-        .where(Product.sku == change.c.sku)
+        .where(Product.sku == rows.c.sku)
         .values(
-            reserved=Product.reserved - change.c.released - change.c.taken,
-            stock=Product.stock - change.c.taken,
-            # Whoever changes the stock by hand must have seen that some of it left.
-            version=Product.version + sa.cast(change.c.taken > 0, sa.Integer),
+            reserved=Product.reserved - rows.c.released - rows.c.taken,
+            stock=Product.stock - rows.c.taken,
+            # An admin who sets the stock must have read the stock that is left.
+            version=Product.version + sa.cast(rows.c.taken > 0, sa.Integer),
         ),
         execution_options={"synchronize_session": False},
     )
 
 
-_settlements = CommitBuffer(_settle)
+_stock_changes = CommitBuffer(_apply)
 
 
-def _locked(skus: list[str], *columns: InstrumentedAttribute[Any]) -> sa.Select[*tuple[Any, ...]]:
-    # Not FOR UPDATE: the foreign keys of other orders' items may go on reading the row.
+def _locking(skus: list[str], *columns: InstrumentedAttribute[Any]) -> sa.Select[*tuple[Any, ...]]:
+    # FOR NO KEY UPDATE instead of FOR UPDATE, which would block inserts of other orders' items by their foreign keys.
     return (
         sa.select(Product.sku, (Product.stock - Product.reserved).label("available"), *columns)
         .where(Product.sku == sa.any_(sa.cast(skus, ARRAY(sa.Text))))
@@ -126,8 +126,8 @@ def _locked(skus: list[str], *columns: InstrumentedAttribute[Any]) -> sa.Select[
     )
 
 
-def _change(skus: list[str], **amounts: list[int]) -> sa.TableValuedAlias:
-    """One row a product, however many there are: one statement, always the same text."""
+def _rows(skus: list[str], **amounts: list[int]) -> sa.TableValuedAlias:
+    """Return a table with one row per SKU. As arrays, the statement's text is the same for any number of products."""
     return (
         sa.func.unnest(
             sa.cast(skus, ARRAY(sa.Text)), *(sa.cast(amount, ARRAY(sa.Integer)) for amount in amounts.values())

@@ -1,4 +1,4 @@
-"""What happens to users, and what their credit answers: topic `users` -> command."""
+"""Subscriptions of the orders service: users become customers, and credit replies decide on orders."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from shared.events.users import CreditRefused, CreditReserved, UserCreated, User
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 
-# Stock is settled once per slice, as it commits and in the order of the skus: slices can't deadlock on it.
+# Batches can't deadlock on products: each writes its stock changes once, ordered by SKU, as it commits.
 users = Subscription("users", partitions_at_once=3)
 SUBSCRIPTIONS = (users,)
 
 
 @users.on_batch(UserCreated, UserUpdated)
-async def remember_customers(
+async def replace_customers(
     session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:
-    # Of a user that is there more than once the last word counts.
-    await commands.remember_customers(session, {event.user_id: (event.email, event.name) for event, _ in events})
+    # A later event of the same user overwrites an earlier one.
+    await commands.replace_customers(session, {event.user_id: (event.email, event.name) for event, _ in events})
 
 
 @users.on(CreditReserved)

@@ -1,4 +1,4 @@
-"""The orders service on a database of its own: its HTTP side, and its sessions."""
+"""Fixtures: the orders service on real servers, without its background loops."""
 
 from collections.abc import AsyncIterator
 
@@ -11,7 +11,7 @@ from services.orders.settings import Settings
 from shared.database import Database, open_database
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.orders.operations_tool import Tool
-from tests.orders.shop import Shop
+from tests.orders.service import OrdersService
 from tests.shared.http.token_issuer import TokenIssuer
 
 
@@ -30,20 +30,20 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str) -> Settin
 
 @pytest.fixture
 async def database(settings: Settings) -> AsyncIterator[Database]:
-    """As the service opens it, to call commands and to look at rows."""
+    """The service's database, to call commands and to read rows."""
     opened = open_database(settings.database_url, service="orders", pool_size=CONNECTIONS)
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-async def shop(settings: Settings, database: Database) -> AsyncIterator[Shop]:
-    """The service without its lifespan: no relay, consumers or jobs run beside a test."""
+async def service(settings: Settings, database: Database) -> AsyncIterator[OrdersService]:
+    """The service without its lifespan, so that no relay, consumer or job runs."""
     issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first", "use": "sig"})]))
     app = create_app(settings)
     app.state.token_verifier = issuer.verifier()
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://orders") as client:
-        yield Shop(client=client, issuer=issuer, sessions=database.sessions)
+        yield OrdersService(http=client, issuer=issuer, sessions=database.sessions)
     await app.state.cache.close()
     await app.state.sessions.kw["bind"].dispose()
 

@@ -1,4 +1,4 @@
-"""The operators' tool of the orders service, run as a process of its own."""
+"""The operators' tool of the orders service, run as a process."""
 
 import asyncio
 import json
@@ -12,17 +12,17 @@ from typing import Any
 from services.orders.settings import Settings
 
 IGNORING_INTERRUPTS = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
-"""Starts a command as a shell without job control starts one in the background."""
+"""Prefix that starts a command as a shell without job control starts it in the background: ignoring SIGINT."""
 
 
 class Tool:
-    """The tool on the test's database."""
+    """Runs the tool on the test's database."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     async def __call__(self, *arguments: str, url: str | None = None) -> tuple[int, str, str]:
-        """Exit status, stdout and stderr."""
+        """Run a command, and return its exit status, stdout and stderr."""
         async with self.running(*arguments, url=url) as process:
             out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
@@ -31,7 +31,7 @@ class Tool:
     async def running(
         self, *arguments: str, url: str | None = None, prefix: tuple[str, ...] = ()
     ) -> AsyncIterator[Process]:
-        """Yields the process, started by the command `prefix` if there is one; kills it if it still runs."""
+        """Start a command, after the words of `prefix`; yield its process, and kill it if it still runs."""
         process = await asyncio.create_subprocess_exec(
             *(*prefix, sys.executable, "-m", "services.orders", *arguments),
             stdout=PIPE,
@@ -47,10 +47,10 @@ class Tool:
         finally:
             if process.returncode is None:
                 process.kill()
-            # Also reads what is left in the pipes, which closes them.
+            # Also reads the pipes to their end, which closes them.
             await process.communicate()
 
     async def json(self, *arguments: str) -> tuple[int, Any]:
-        """Exit status, and the document."""
+        """Run a command with `--json`, and return its exit status and its document."""
         status, out, _ = await self(*arguments, "--json")
         return status, json.loads(out)

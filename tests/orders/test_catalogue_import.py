@@ -1,4 +1,4 @@
-"""python -m services.orders import-catalogue: repeatable, and all or nothing of a bad file."""
+"""Import of a catalogue from a file."""
 
 import json
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from services.orders import catalogue_import
-from services.orders.catalogue_import import Imported, InvalidCatalogue, import_file, read_catalogue
+from services.orders.catalogue_import import CatalogueInvalid, Imported, import_file, read_catalogue
 from services.orders.settings import Settings
-from tests.orders.shop import Shop
+from tests.orders.service import OrdersService
 
 
 def product(sku: str, **members: object) -> dict[str, object]:
@@ -21,22 +21,22 @@ def file_of(folder: Path, *lines: object) -> Path:
     return file
 
 
-async def test_new_products_are_created_changed_ones_updated_and_the_rest_left_alone(
-    shop: Shop, settings: Settings, tmp_path: Path
+async def test_an_import_creates_new_and_updates_changed_products(
+    service: OrdersService, settings: Settings, tmp_path: Path
 ) -> None:
     first = read_catalogue(file_of(tmp_path, product("A"), "", product("B"), product("C")))
     assert await import_file(settings, first) == Imported(created=["A", "B", "C"], updated=[], unchanged=0)
     assert await import_file(settings, first) == Imported(created=[], updated=[], unchanged=3)
-    await shop.client.get("/v1/products/B")
+    await service.http.get("/v1/products/B")
 
     second = read_catalogue(
         file_of(tmp_path, product("B", price_cents=300, stock=99), product("C", stock=99), product("D"))
     )
     assert await import_file(settings, second) == Imported(created=["D"], updated=["B"], unchanged=1)
 
-    changed = await shop.client.get("/v1/products/B")
+    changed = await service.http.get("/v1/products/B")
     assert (changed.json()["price_cents"], changed.json()["stock"], changed.headers["etag"]) == (300, 10, '"2"')
-    assert [(type_, data["sku"]) for type_, data in await shop.events("products")] == [
+    assert [(type_, data["sku"]) for type_, data in await service.events("products")] == [
         ("product.created", "A"),
         ("product.created", "B"),
         ("product.created", "C"),
@@ -45,24 +45,24 @@ async def test_new_products_are_created_changed_ones_updated_and_the_rest_left_a
     ]
 
 
-async def test_a_large_file_goes_in_in_batches(shop: Shop, settings: Settings, tmp_path: Path) -> None:
-    count = catalogue_import.BATCH + 1
+async def test_a_large_file_is_imported_in_batches(service: OrdersService, settings: Settings, tmp_path: Path) -> None:
+    count = catalogue_import.BATCH_SIZE + 1
     products = read_catalogue(file_of(tmp_path, *(product(f"P{number:05}") for number in range(count))))
     imported = await import_file(settings, products)
     assert len(imported.created) == count
-    assert len(await shop.events("products")) == count
+    assert len(await service.events("products")) == count
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", "line 2: line: Invalid JSON"),
         (product("B", price_cents=0), "line 2: price_cents: "),
         ({"sku": "B"}, "line 2: name: Field required"),
-        (product("A"), "line 2: the sku A was there before"),
+        (product("A"), "line 2: the SKU A occurs twice"),
         (product("B", colour="red"), "line 2: colour: "),
     ],
 )
-def test_a_bad_line_is_named_before_anything_is_imported(tmp_path: Path, line: object, said: str) -> None:
-    with pytest.raises(InvalidCatalogue, match=f"^{said}"):
+def test_the_first_invalid_line_is_named_in_the_error(tmp_path: Path, line: object, message: str) -> None:
+    with pytest.raises(CatalogueInvalid, match=f"^{message}"):
         read_catalogue(file_of(tmp_path, product("A"), line))

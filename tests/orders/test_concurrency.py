@@ -1,4 +1,4 @@
-"""Invariants under concurrency: never more reserved than there is, and reserved = what open orders hold."""
+"""Invariants under concurrency: no more stock is reserved than exists or than open orders hold."""
 
 import asyncio
 import random
@@ -6,117 +6,124 @@ from collections import Counter
 from typing import Any
 
 from services.orders.jobs import cancel_overdue_orders
-from tests.orders.shop import Shop, credit_refused, credit_reserved, someone
+from tests.orders.service import OrdersService, credit_refused, credit_reserved, new_customer_id
 
 
-async def test_of_fifty_orders_for_thirty_pieces_exactly_thirty_succeed(shop: Shop) -> None:
-    await shop.stock_up("A", stock=30)
+async def test_fifty_simultaneous_orders_get_the_thirty_pieces_in_stock(service: OrdersService) -> None:
+    await service.add_product("A", stock=30)
 
-    answers = await asyncio.gather(*(shop.place(("A", 1), user_id=someone()) for _ in range(50)))
+    responses = await asyncio.gather(*(service.post_order(("A", 1), user_id=new_customer_id()) for _ in range(50)))
 
-    assert Counter(answer.status_code for answer in answers) == {201: 30, 409: 20}
-    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {"out_of_stock"}
-    assert await shop.stock("A") == (30, 30)
-    assert await shop.unexplained_reservations() == []
+    assert Counter(response.status_code for response in responses) == {201: 30, 409: 20}
+    assert {response.json()["code"] for response in responses if response.status_code == 409} == {"out_of_stock"}
+    assert await service.stock("A") == (30, 30)
+    assert await service.inconsistent_reservations() == []
 
 
-async def test_the_same_products_in_opposite_order_do_not_lock_each_other_out(shop: Shop) -> None:
+async def test_orders_of_products_in_opposite_order_do_not_deadlock(service: OrdersService) -> None:
     skus = [f"P{number}" for number in range(8)]
     for sku in skus:
-        await shop.stock_up(sku, stock=1000)
-    forwards = [(sku, 1) for sku in skus]
+        await service.add_product(sku, stock=1000)
+    items = [(sku, 1) for sku in skus]
 
-    answers = await asyncio.gather(
-        *(shop.place(*(forwards if number % 2 else reversed(forwards)), user_id=someone()) for number in range(40))
+    responses = await asyncio.gather(
+        *(
+            service.post_order(*(items if number % 2 else reversed(items)), user_id=new_customer_id())
+            for number in range(40)
+        )
     )
 
-    assert {answer.status_code for answer in answers} == {201}
-    assert await shop.stock("P0") == (1000, 40)
+    assert {response.status_code for response in responses} == {201}
+    assert await service.stock("P0") == (1000, 40)
 
 
-async def test_slices_that_settle_many_orders_and_new_orders_do_not_lock_each_other_out(shop: Shop) -> None:
-    """A refusal of an order for P7, then one of an order for P0, while new orders lock P0 to P7."""
+async def test_batches_that_reject_orders_do_not_deadlock_with_new_orders(service: OrdersService) -> None:
+    """Batches reject orders for P7 down to P0, while new orders lock P0 to P7."""
     skus = [f"P{number}" for number in range(8)]
     for sku in skus:
-        await shop.stock_up(sku, stock=10_000)
-    backwards = [await shop.placed((sku, 1), user_id=someone()) for sku in reversed(skus) for _ in range(5)]
-    slices = [[credit_refused(order) for order in backwards[start::4]] for start in range(4)]
+        await service.add_product(sku, stock=10_000)
+    rejected = [
+        await service.place_order((sku, 1), user_id=new_customer_id()) for sku in reversed(skus) for _ in range(5)
+    ]
+    batches = [[credit_refused(order) for order in rejected[start::4]] for start in range(4)]
 
-    answers = await asyncio.gather(
-        *(shop.receive(*events) for events in slices),
-        *(shop.place(*((sku, 1) for sku in skus), user_id=someone()) for _ in range(30)),
+    responses = await asyncio.gather(
+        *(service.apply(*events) for events in batches),
+        *(service.post_order(*((sku, 1) for sku in skus), user_id=new_customer_id()) for _ in range(30)),
     )
 
-    assert {answer.status_code for answer in answers[4:] if answer is not None} == {201}
-    assert await shop.stock("P3") == (10_000, 30)
-    assert await shop.unexplained_reservations() == []
+    assert {response.status_code for response in responses[4:] if response is not None} == {201}
+    assert await service.stock("P3") == (10_000, 30)
+    assert await service.inconsistent_reservations() == []
 
 
-async def test_cancelling_and_confirming_at_once_end_in_one_of_the_two(shop: Shop) -> None:
-    await shop.stock_up("A", stock=1000)
-    orders = [await shop.placed(("A", 1), user_id=someone()) for _ in range(20)]
+async def test_an_order_confirmed_and_cancelled_at_once_ends_cancelled(service: OrdersService) -> None:
+    await service.add_product("A", stock=1000)
+    orders = [await service.place_order(("A", 1), user_id=new_customer_id()) for _ in range(20)]
 
     async def race(order: dict[str, Any]) -> None:
-        answer, _ = await asyncio.gather(
-            shop.act(order, "cancel", as_=shop.support()), shop.receive(credit_reserved(order))
+        response, _ = await asyncio.gather(
+            service.post_action(order, "cancel", as_=service.support()), service.apply(credit_reserved(order))
         )
-        assert answer.status_code == 200
+        assert response.status_code == 200
 
     await asyncio.gather(*(race(order) for order in orders))
 
     for order in orders:
-        history = [entry["status"] for entry in (await shop.read(order))["timeline"]]
+        history = [entry["status"] for entry in (await service.read_order(order))["timeline"]]
         assert history in (["pending", "cancelled"], ["pending", "confirmed", "cancelled"])
-    assert await shop.stock("A") == (1000, 0)
+    assert await service.stock("A") == (1000, 0)
 
 
-async def test_two_cancellations_of_one_order_give_its_stock_back_once(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    await shop.placed(("A", 5))
-    order = await shop.placed(("A", 2))
+async def test_simultaneous_cancellations_release_the_stock_once(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    await service.place_order(("A", 5))
+    order = await service.place_order(("A", 2))
 
-    answers = await asyncio.gather(*(shop.act(order, "cancel", as_=shop.customer()) for _ in range(5)))
+    responses = await asyncio.gather(*(service.post_action(order, "cancel", as_=service.customer()) for _ in range(5)))
 
-    assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 4}
-    assert await shop.stock("A") == (10, 5)
-
-
-async def test_one_key_sent_many_times_at_once_places_one_order(shop: Shop) -> None:
-    await shop.stock_up("A", stock=100)
-
-    answers = await asyncio.gather(*(shop.place(("A", 1), key="same") for _ in range(20)))
-
-    assert {answer.status_code for answer in answers} <= {201, 409}
-    assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 1
-    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {"idempotency_key_in_use"}
-    assert await shop.stock("A") == (100, 1)
+    assert Counter(response.status_code for response in responses) == {200: 1, 409: 4}
+    assert await service.stock("A") == (10, 5)
 
 
-async def test_whatever_happens_at_once_reserved_stock_is_what_open_orders_hold(shop: Shop) -> None:
-    chance = random.Random(20_101_201)  # noqa: S311 - a seed, so that a failure can be run again
+async def test_simultaneous_requests_with_one_key_place_one_order(service: OrdersService) -> None:
+    await service.add_product("A", stock=100)
+
+    responses = await asyncio.gather(*(service.post_order(("A", 1), key="same") for _ in range(20)))
+
+    assert {response.status_code for response in responses} <= {201, 409}
+    assert len({response.json()["id"] for response in responses if response.status_code == 201}) == 1
+    assert {response.json()["code"] for response in responses if response.status_code == 409} <= {
+        "idempotency_key_in_use"
+    }
+    assert await service.stock("A") == (100, 1)
+
+
+async def test_reserved_stock_matches_open_orders_after_random_changes(service: OrdersService) -> None:
+    rng = random.Random(20_101_201)  # noqa: S311 - seeded, so that a failure can be reproduced
     skus = [f"P{number}" for number in range(5)]
     for sku in skus:
-        await shop.stock_up(sku, stock=40)
+        await service.add_product(sku, stock=40)
 
-    async def live() -> None:
-        lines = [(sku, chance.randint(1, 4)) for sku in chance.sample(skus, k=chance.randint(1, 5))]
-        answer = await shop.place(*lines, user_id=someone())
-        if answer.status_code == 409:
+    async def process() -> None:
+        lines = [(sku, rng.randint(1, 4)) for sku in rng.sample(skus, k=rng.randint(1, 5))]
+        response = await service.post_order(*lines, user_id=new_customer_id())
+        if response.status_code == 409:
             return
-        order = answer.json()
-        match chance.choice(["reserved", "refused", "cancelled", "overdue"]):
+        order = response.json()
+        match rng.choice(["reserved", "refused", "cancelled", "overdue"]):
             case "reserved":
-                await shop.receive(credit_reserved(order))
+                await service.apply(credit_reserved(order))
             case "refused":
-                await shop.receive(credit_refused(order))
+                await service.apply(credit_refused(order))
             case "cancelled":
-                await shop.act(order, "cancel", as_=shop.support())
+                await service.post_action(order, "cancel", as_=service.support())
             case "overdue":
-                await shop.make_overdue(order)
-                await cancel_overdue_orders(shop.sessions)
-        await shop.act(order, chance.choice(["ship", "cancel"]), as_=shop.support())
+                await service.make_overdue(order)
+                await cancel_overdue_orders(service.sessions)
+        await service.post_action(order, rng.choice(["ship", "cancel"]), as_=service.support())
 
     for _ in range(2):
-        await asyncio.gather(*(live() for _ in range(25)))
+        await asyncio.gather(*(process() for _ in range(25)))
 
-        assert await shop.unexplained_reservations() == []
+        assert await service.inconsistent_reservations() == []

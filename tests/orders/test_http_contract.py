@@ -1,4 +1,4 @@
-"""What the service promises over HTTP: who may call what, and what its description names."""
+"""Access to the routes of the orders service, and their description."""
 
 from services.orders.app import create_app
 from services.orders.settings import Settings
@@ -19,16 +19,15 @@ OWN_ROUTES = {
 }
 
 
-async def test_every_route_says_who_may_call_it(settings: Settings) -> None:
+async def test_every_route_declares_who_may_call_it(settings: Settings) -> None:
     matrix = access_matrix(create_app(settings))
     own = {route: access for route, access in matrix.items() if " /v1/" in route}
-    # Those that every service has for its operators.
     operations = {route: own.pop(route) for route in list(own) if " /v1/operations/" in route}
     assert set(operations.values()) == {"admin"}
     assert own == OWN_ROUTES
 
 
-async def test_every_operation_is_described_and_names_its_refusals(settings: Settings) -> None:
+async def test_every_operation_is_described_and_lists_its_problems(settings: Settings) -> None:
     document = create_app(settings).openapi()
     operations = {
         operation["operationId"]: operation
@@ -40,7 +39,7 @@ async def test_every_operation_is_described_and_names_its_refusals(settings: Set
         "list_products",
         "read_product",
         "create_product",
-        "change_product",
+        "update_product",
         "place_order",
         "list_orders",
         "read_order",

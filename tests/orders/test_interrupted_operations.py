@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM stop an operation of the operators' tool for good, whenever they come."""
+"""Ctrl-C and SIGTERM stop an operation of the operators' tool at any time."""
 
 import signal
 from asyncio import timeout
@@ -14,7 +14,7 @@ from tests.harness.databases import until_waiting
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
 from tests.orders.operations_tool import IGNORING_INTERRUPTS, Tool
-from tests.orders.shop import Shop
+from tests.orders.service import OrdersService
 
 LOCK = "SELECT pg_advisory_xact_lock(1)"
 COMMIT_WAITS = (
@@ -27,14 +27,14 @@ COMMIT_WAITS = (
     FOR EACH ROW EXECUTE FUNCTION wait_for_lock()
     """,
 )
-"""The commit of an operation's first transaction waits until LOCK is free."""
+"""Statements that make the commit of an operation's first transaction wait until LOCK is free."""
 REPUBLISH = ("republish", "--type", "products")
 
 
 @pytest.fixture
-async def rows(shop: Shop, database: Database) -> Rows:
-    """Of a service with one product and a full outbox: an operation waits for the relay before its first page."""
-    await shop.stock_up("A")
+async def rows(service: OrdersService, database: Database) -> Rows:
+    """Rows of a service with one product and a full outbox, where an operation waits for the relay before it begins."""
+    await service.add_product("A")
     async with database.sessions.begin() as session:
         await session.execute(
             sa.text("""
@@ -50,7 +50,7 @@ async def rows(shop: Shop, database: Database) -> Rows:
 
 @asynccontextmanager
 async def holding(database: Database, statement: str) -> AsyncIterator[None]:
-    """Hold what the statement locks."""
+    """Hold the locks of a statement."""
     async with database.sessions.begin() as session:
         await session.execute(sa.text(statement))
         yield
@@ -73,7 +73,7 @@ async def exit_status(process: Process) -> int:
     [(signal.SIGINT, (), 130), (signal.SIGINT, IGNORING_INTERRUPTS, 130), (signal.SIGTERM, (), 143)],
     ids=["interrupt", "interrupt-ignored-by-the-shell", "terminate"],
 )
-async def test_a_signal_stops_an_operation_for_good(
+async def test_a_signal_stops_an_operation(
     tool: Tool, rows: Rows, number: int, prefix: tuple[str, ...], status: int
 ) -> None:
     async with tool.running(*REPUBLISH, prefix=prefix) as process:
@@ -86,7 +86,7 @@ async def test_a_signal_stops_an_operation_for_good(
     assert await rows.of("SELECT status, done FROM operation") == [("stopped", 0)]
 
 
-async def test_an_interrupt_while_an_operation_commits_stops_it_too(tool: Tool, rows: Rows, database: Database) -> None:
+async def test_an_interrupt_during_a_commit_stops_the_operation(tool: Tool, rows: Rows, database: Database) -> None:
     async with database.sessions.begin() as session:
         for statement in COMMIT_WAITS:
             await session.execute(sa.text(statement))
@@ -98,7 +98,7 @@ async def test_an_interrupt_while_an_operation_commits_stops_it_too(tool: Tool, 
     assert await rows.of("SELECT status, done FROM operation") == [("stopped", 0)]
 
 
-async def test_a_second_interrupt_lets_the_first_one_finish(tool: Tool, rows: Rows, database: Database) -> None:
+async def test_a_second_interrupt_does_not_disturb_the_first(tool: Tool, rows: Rows, database: Database) -> None:
     async with tool.running(*REPUBLISH) as process:
         await until_begun(rows)
         async with holding(database, "SELECT FROM operation FOR UPDATE"):

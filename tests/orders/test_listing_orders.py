@@ -1,17 +1,17 @@
-"""GET /v1/orders: whose orders are in it, in which order, and what support finds with it."""
+"""GET /v1/orders: order, pages and filters."""
 
 from shared.events.users import UserCreated, UserUpdated
-from tests.orders.shop import CUSTOMER, Shop, code_of, someone
+from tests.orders.service import CUSTOMER, OrdersService, new_customer_id, problem
 
 
-async def test_customers_list_their_own_orders_newest_first_in_pages(shop: Shop) -> None:
-    await shop.stock_up("A")
-    placed = [(await shop.placed(("A", 1)))["id"] for _ in range(3)]
-    await shop.placed(("A", 1), user_id=someone())
+async def test_customers_list_their_own_orders_newest_first_in_pages(service: OrdersService) -> None:
+    await service.add_product("A")
+    placed = [(await service.place_order(("A", 1)))["id"] for _ in range(3)]
+    await service.place_order(("A", 1), user_id=new_customer_id())
 
-    first = await shop.client.get("/v1/orders", params={"limit": 2}, headers=shop.customer())
-    second = await shop.client.get(
-        "/v1/orders", params={"limit": 2, "cursor": first.json()["next_cursor"]}, headers=shop.customer()
+    first = await service.http.get("/v1/orders", params={"limit": 2}, headers=service.customer())
+    second = await service.http.get(
+        "/v1/orders", params={"limit": 2, "cursor": first.json()["next_cursor"]}, headers=service.customer()
     )
 
     pages = [[order["id"] for order in page.json()["items"]] for page in (first, second)]
@@ -19,74 +19,74 @@ async def test_customers_list_their_own_orders_newest_first_in_pages(shop: Shop)
     assert second.json()["next_cursor"] is None
 
 
-async def test_support_lists_everybodys_orders_or_one_users(shop: Shop) -> None:
-    await shop.stock_up("A")
-    mine = await shop.placed(("A", 1))
-    other_user = someone()
-    other = await shop.placed(("A", 1), user_id=other_user)
+async def test_support_lists_all_orders_or_those_of_one_user(service: OrdersService) -> None:
+    await service.add_product("A")
+    first = await service.place_order(("A", 1))
+    other_user = new_customer_id()
+    other = await service.place_order(("A", 1), user_id=other_user)
 
-    everybodys = await shop.client.get("/v1/orders", headers=shop.support())
-    one_users = await shop.client.get("/v1/orders", params={"user_id": str(other_user)}, headers=shop.support())
-    forbidden = await shop.client.get("/v1/orders", params={"user_id": str(other_user)}, headers=shop.customer())
-    own = await shop.client.get("/v1/orders", params={"user_id": str(CUSTOMER)}, headers=shop.customer())
+    all_orders = await service.http.get("/v1/orders", headers=service.support())
+    of_one_user = await service.http.get("/v1/orders", params={"user_id": str(other_user)}, headers=service.support())
+    forbidden = await service.http.get("/v1/orders", params={"user_id": str(other_user)}, headers=service.customer())
+    own = await service.http.get("/v1/orders", params={"user_id": str(CUSTOMER)}, headers=service.customer())
 
-    assert [order["id"] for order in everybodys.json()["items"]] == [other["id"], mine["id"]]
-    assert [order["id"] for order in one_users.json()["items"]] == [other["id"]]
-    assert code_of(forbidden) == (403, "role_required")
-    assert [order["id"] for order in own.json()["items"]] == [mine["id"]]
+    assert [order["id"] for order in all_orders.json()["items"]] == [other["id"], first["id"]]
+    assert [order["id"] for order in of_one_user.json()["items"]] == [other["id"]]
+    assert problem(forbidden) == (403, "role_required")
+    assert [order["id"] for order in own.json()["items"]] == [first["id"]]
 
 
-async def test_orders_are_found_by_status_and_by_number(shop: Shop) -> None:
-    await shop.stock_up("A")
-    pending = await shop.placed(("A", 1))
-    cancelled = await shop.placed(("A", 1))
-    await shop.act(cancelled, "cancel", as_=shop.customer())
+async def test_orders_are_found_by_status_and_number(service: OrdersService) -> None:
+    await service.add_product("A")
+    pending = await service.place_order(("A", 1))
+    cancelled = await service.place_order(("A", 1))
+    await service.post_action(cancelled, "cancel", as_=service.customer())
 
     async def found(**params: str) -> list[str]:
-        answer = await shop.client.get("/v1/orders", params=params, headers=shop.support())
-        return [order["id"] for order in answer.json()["items"]]
+        response = await service.http.get("/v1/orders", params=params, headers=service.support())
+        return [order["id"] for order in response.json()["items"]]
 
     assert await found(status="cancelled") == [cancelled["id"]]
     assert await found(number=pending["number"].lower()) == [pending["id"]]
     wrong = pending["number"][:-1] + ("2" if pending["number"][-1] != "2" else "3")
-    mistyped = await shop.client.get("/v1/orders", params={"number": wrong}, headers=shop.support())
-    assert code_of(mistyped) == (422, "validation_failed")
+    mistyped = await service.http.get("/v1/orders", params={"number": wrong}, headers=service.support())
+    assert problem(mistyped) == (422, "validation_failed")
 
 
-async def test_another_customers_number_finds_nothing(shop: Shop) -> None:
-    await shop.stock_up("A")
-    order = await shop.placed(("A", 1), user_id=someone())
-    answer = await shop.client.get("/v1/orders", params={"number": order["number"]}, headers=shop.customer())
-    assert answer.json()["items"] == []
+async def test_the_number_of_another_customer_finds_nothing(service: OrdersService) -> None:
+    await service.add_product("A")
+    order = await service.place_order(("A", 1), user_id=new_customer_id())
+    response = await service.http.get("/v1/orders", params={"number": order["number"]}, headers=service.customer())
+    assert response.json()["items"] == []
 
 
-async def test_stuck_orders_are_those_that_wait_past_their_deadline(shop: Shop) -> None:
-    await shop.stock_up("A")
-    stuck, confirmed = await shop.placed(("A", 1)), await shop.confirmed(("A", 1))
-    await shop.make_overdue(stuck, confirmed)
-    await shop.placed(("A", 1))
+async def test_stuck_orders_are_pending_past_their_deadline(service: OrdersService) -> None:
+    await service.add_product("A")
+    stuck, confirmed = await service.place_order(("A", 1)), await service.place_confirmed_order(("A", 1))
+    await service.make_overdue(stuck, confirmed)
+    await service.place_order(("A", 1))
 
-    answer = await shop.client.get("/v1/orders", params={"stuck": True}, headers=shop.support())
+    response = await service.http.get("/v1/orders", params={"stuck": True}, headers=service.support())
 
-    assert [order["id"] for order in answer.json()["items"]] == [stuck["id"]]
+    assert [order["id"] for order in response.json()["items"]] == [stuck["id"]]
 
 
-async def test_support_sees_who_ordered_as_the_account_is_now_and_customers_do_not(shop: Shop) -> None:
-    await shop.stock_up("A")
-    order = await shop.placed(("A", 1))
-    assert (await shop.read(order))["customer"] is None
+async def test_only_support_sees_the_customer_as_the_account_is_now(service: OrdersService) -> None:
+    await service.add_product("A")
+    order = await service.place_order(("A", 1))
+    assert (await service.read_order(order))["customer"] is None
     created = UserCreated(
         user_id=CUSTOMER, email="ada@example.com", name="Ada", phone=None, locale="en", time_zone="UTC"
     )
     expected = {"name": "Ada Lovelace", "email": "ada@example.org"}
 
-    await shop.receive(created)
-    await shop.receive(UserUpdated(**created.model_dump() | expected))
+    await service.apply(created)
+    await service.apply(UserUpdated(**created.model_dump() | expected))
 
-    assert (await shop.read(order))["customer"] == expected
-    listed = await shop.client.get("/v1/orders", headers=shop.support())
+    assert (await service.read_order(order))["customer"] == expected
+    listed = await service.http.get("/v1/orders", headers=service.support())
     assert listed.json()["items"][0]["customer"] == expected
-    own = await shop.client.get(f"/v1/orders/{order['id']}", headers=shop.customer())
+    own = await service.http.get(f"/v1/orders/{order['id']}", headers=service.customer())
     assert own.json()["customer"] is None
-    own_list = await shop.client.get("/v1/orders", headers=shop.customer())
+    own_list = await service.http.get("/v1/orders", headers=service.customer())
     assert own_list.json()["items"][0]["customer"] is None

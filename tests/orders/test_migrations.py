@@ -1,4 +1,4 @@
-"""The orders database: the migrations lead to the models, up, down and up again."""
+"""The migrations of the orders service."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ def migrations_of(settings: Settings) -> Migrations:
     return Migrations(folder=folder, metadata=Base.metadata, database_url=settings.database_url)
 
 
-async def test_the_migrations_make_what_the_models_say(settings: Settings) -> None:
+async def test_the_migrations_create_what_the_models_declare(settings: Settings) -> None:
     await migrations_of(settings).check()
 
 
-async def test_the_migrations_go_down_and_up_again(settings: Settings) -> None:
+async def test_the_migrations_run_down_and_up_again(settings: Settings) -> None:
     migrations = migrations_of(settings)
     await migrations.downgrade("base")
     await migrations.upgrade()

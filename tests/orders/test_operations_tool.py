@@ -1,4 +1,4 @@
-"""`parked`, `outbox` and `republish` on the command line, as real processes."""
+"""`dead-letters`, `outbox` and `republish` on the command line, as real processes."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from shared.messaging.dead_letters.store import NewDeadLetter
 from tests.harness.builders import received
 from tests.harness.rows import Rows
 from tests.orders.operations_tool import Tool
-from tests.orders.shop import Shop
+from tests.orders.service import OrdersService
 from tests.shared.operations.blocked_keys import dead_letter_all
 
 
@@ -22,7 +22,7 @@ def updated(user_id: UUID, name: str) -> Event:
 
 
 async def dead_letter_key(database: Database, *, events: int) -> UUID:
-    """A user whose first change is parked, and the others behind it."""
+    """Store dead letters of one user, the others blocked by the first, and return the user's id."""
     user_id = new_id()
     await dead_letter_all(
         database.sessions,
@@ -35,7 +35,7 @@ async def dead_letter_key(database: Database, *, events: int) -> UUID:
 
 
 async def dead_letter_invalid(database: Database) -> UUID:
-    """An event that will never fit its schema."""
+    """Store a dead letter of an event that does not match its schema, and return its key."""
     event = received(CreditReserved(user_id=new_id(), order_id=new_id(), amount_cents=1, currency="GBP"), sequence=1)
     broken = event._replace(value=b'{"amount_cents": "\x1b[31mmany"}')
     async with database.sessions.begin() as session:
@@ -48,7 +48,7 @@ async def dead_letter_invalid(database: Database) -> UUID:
     return UUID(event.key)
 
 
-async def test_people_get_tables_and_programs_one_document(tool: Tool, database: Database) -> None:
+async def test_dead_letters_are_printed_as_a_table_or_as_json(tool: Tool, database: Database) -> None:
     key = await dead_letter_invalid(database)
     status, table, _ = await tool("dead-letters", "list")
     assert status == 0
@@ -62,9 +62,7 @@ async def test_people_get_tables_and_programs_one_document(tool: Tool, database:
     assert (status, document["id"], document["actions"]) == (0, listed["id"], [])
 
 
-async def test_a_replay_goes_key_by_key_and_its_exit_status_tells_that_one_stopped(
-    tool: Tool, database: Database
-) -> None:
+async def test_a_replay_that_stops_at_one_key_exits_with_1(tool: Tool, database: Database) -> None:
     bad, good = await dead_letter_invalid(database), await dead_letter_key(database, events=3)
     status, plan = await tool.json("dead-letters", "replay", "--all", "--dry-run")
     assert (status, [(key["key"], key["dead_letters"]) for key in plan["keys"]]) == (0, [(str(bad), 1), (str(good), 3)])
@@ -80,7 +78,7 @@ async def test_a_replay_goes_key_by_key_and_its_exit_status_tells_that_one_stopp
     assert (await tool("dead-letters", "replay", "--key", str(good)))[0] == 0
 
 
-async def test_a_discard_needs_a_choice_and_for_a_filter_a_yes(tool: Tool, database: Database) -> None:
+async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: Database) -> None:
     await dead_letter_key(database, events=2)
     status, (first, _) = await tool.json("dead-letters", "list")
     for wrong in ([], ["--key", first["key"]], ["--id", str(first["id"]), "--key", first["key"]]):
@@ -96,8 +94,8 @@ async def test_a_discard_needs_a_choice_and_for_a_filter_a_yes(tool: Tool, datab
     assert all("@" in actor for actor in actors)
 
 
-async def test_the_outbox_is_shown_and_what_was_sent_is_counted_and_sent_again(tool: Tool, shop: Shop) -> None:
-    await shop.stock_up("A")
+async def test_the_outbox_is_shown_and_sent_events_are_resent(tool: Tool, service: OrdersService) -> None:
+    await service.add_product("A")
     status, shown = await tool.json("outbox", "status")
     assert (status, shown["waiting"], shown["leases"]) == (0, 1, [])
     assert "waiting" in (await tool("outbox", "status"))[1]
@@ -108,18 +106,18 @@ async def test_the_outbox_is_shown_and_what_was_sent_is_counted_and_sent_again(t
     assert (await tool("outbox", "resend", "--since", "2020-01-01"))[0] == 2
 
 
-async def test_states_are_sent_again(tool: Tool, shop: Shop) -> None:
-    await shop.stock_up("A")
-    await shop.placed(("A", 1))
+async def test_products_and_orders_are_republished(tool: Tool, service: OrdersService) -> None:
+    await service.add_product("A")
+    await service.place_order(("A", 1))
     status, done = await tool.json("republish", "--type", "products", "--type", "orders")
     assert (status, done["status"], done["done"]) == (0, "done", 2)
-    assert [type_ for type_, _ in await shop.events("orders")] == ["order.created", "order.snapshot"]
-    assert [type_ for type_, _ in await shop.events("products")] == ["product.created", "product.updated"]
+    assert [type_ for type_, _ in await service.events("orders")] == ["order.created", "order.snapshot"]
+    assert [type_ for type_, _ in await service.events("products")] == ["product.created", "product.updated"]
     status, _, err = await tool("republish", "--type", "users")
     assert (status, err) == (2, "It sends: products, orders.\n")
 
 
-async def test_a_database_that_is_away_is_said_in_one_line(tool: Tool) -> None:
+async def test_an_unavailable_database_is_reported_in_one_line(tool: Tool) -> None:
     status, out, err = await tool("dead-letters", "list", url="postgresql+asyncpg://nobody:x@127.0.0.1:1/nothing")
     assert (status, out) == (1, "")
     assert err.startswith("The database does not answer: ")

@@ -1,19 +1,19 @@
-"""The catalogue: who sees what of it, who changes it, and what is told of a change."""
+"""The catalogue: reading, creating and updating products."""
 
-from tests.orders.shop import Shop, code_of
+from tests.orders.service import OrdersService, problem
 
 MUG = {"sku": "MUG", "name": "Tea mug", "description": "Holds tea.", "price_cents": 499, "currency": "GBP", "stock": 7}
 
 
-async def test_a_new_product_is_for_sale_and_told_of(shop: Shop) -> None:
-    answer = await shop.client.post("/v1/products", json=MUG, headers=shop.admin())
+async def test_a_new_product_is_for_sale_and_recorded_as_an_event(service: OrdersService) -> None:
+    response = await service.http.post("/v1/products", json=MUG, headers=service.admin())
 
-    assert answer.status_code == 201
-    assert (answer.headers["location"], answer.headers["etag"]) == ("/v1/products/MUG", '"1"')
-    assert answer.json() == MUG | {"active": True, "available": 7}
-    read = await shop.client.get("/v1/products/MUG")
-    assert (read.json(), read.headers["etag"]) == (answer.json(), '"1"')
-    assert await shop.events("products") == [
+    assert response.status_code == 201
+    assert (response.headers["location"], response.headers["etag"]) == ("/v1/products/MUG", '"1"')
+    assert response.json() == MUG | {"active": True, "available": 7}
+    read = await service.http.get("/v1/products/MUG")
+    assert (read.json(), read.headers["etag"]) == (response.json(), '"1"')
+    assert await service.events("products") == [
         (
             "product.created",
             {"sku": "MUG", "name": "Tea mug", "price_cents": 499, "currency": "GBP", "active": True},
@@ -21,142 +21,146 @@ async def test_a_new_product_is_for_sale_and_told_of(shop: Shop) -> None:
     ]
 
 
-async def test_a_sku_is_given_once(shop: Shop) -> None:
-    await shop.stock_up("MUG")
-    answer = await shop.client.post("/v1/products", json=MUG, headers=shop.admin())
-    assert code_of(answer) == (409, "sku_taken")
+async def test_a_taken_sku_is_rejected(service: OrdersService) -> None:
+    await service.add_product("MUG")
+    response = await service.http.post("/v1/products", json=MUG, headers=service.admin())
+    assert problem(response) == (409, "sku_taken")
 
 
-async def test_a_repeat_with_the_same_key_is_no_taken_sku(shop: Shop) -> None:
-    headers = shop.admin(key="mug")
-    first = await shop.client.post("/v1/products", json=MUG, headers=headers)
-    repeat = await shop.client.post("/v1/products", json=MUG, headers=headers)
+async def test_a_repeat_with_the_same_key_gets_the_first_response(service: OrdersService) -> None:
+    headers = service.admin(key="mug")
+    first = await service.http.post("/v1/products", json=MUG, headers=headers)
+    repeat = await service.http.post("/v1/products", json=MUG, headers=headers)
     assert (repeat.status_code, repeat.content) == (201, first.content)
-    assert len(await shop.events("products")) == 1
+    assert len(await service.events("products")) == 1
 
 
-async def test_only_admins_change_the_catalogue(shop: Shop) -> None:
-    for headers in (shop.customer(), shop.support()):
+async def test_only_admins_change_the_catalogue(service: OrdersService) -> None:
+    for headers in (service.customer(), service.support()):
         for method, path in (("POST", "/v1/products"), ("PATCH", "/v1/products/MUG")):
-            answer = await shop.client.request(method, path, json=MUG, headers=headers)
-            assert code_of(answer) == (403, "role_required")
+            response = await service.http.request(method, path, json=MUG, headers=headers)
+            assert problem(response) == (403, "role_required")
 
 
-async def test_a_change_is_seen_at_once_although_products_are_cached(shop: Shop) -> None:
-    await shop.stock_up("MUG", price_cents=499)
-    await shop.client.get("/v1/products/MUG")
+async def test_an_update_invalidates_the_cached_product(service: OrdersService) -> None:
+    await service.add_product("MUG", price_cents=499)
+    await service.http.get("/v1/products/MUG")
 
-    changed = await shop.client.patch("/v1/products/MUG", json={"price_cents": 599}, headers=shop.admin(if_match='"1"'))
+    changed = await service.http.patch(
+        "/v1/products/MUG", json={"price_cents": 599}, headers=service.admin(if_match='"1"')
+    )
 
     assert (changed.status_code, changed.headers["etag"], changed.json()["price_cents"]) == (200, '"2"', 599)
-    read = await shop.client.get("/v1/products/MUG")
+    read = await service.http.get("/v1/products/MUG")
     assert (read.json(), read.headers["etag"]) == (changed.json(), '"2"')
-    assert [type_ for type_, _ in await shop.events("products")] == ["product.created", "product.updated"]
+    assert [type_ for type_, _ in await service.events("products")] == ["product.created", "product.updated"]
 
 
-async def test_what_an_order_holds_is_no_longer_available_although_products_are_cached(shop: Shop) -> None:
-    await shop.stock_up("MUG", stock=10)
-    await shop.client.get("/v1/products/MUG")
+async def test_placing_and_cancelling_an_order_invalidate_the_cached_product(service: OrdersService) -> None:
+    await service.add_product("MUG", stock=10)
+    await service.http.get("/v1/products/MUG")
 
-    order = await shop.placed(("MUG", 4))
-    held = (await shop.client.get("/v1/products/MUG")).json()
-    await shop.act(order, "cancel", as_=shop.customer())
-    given_back = (await shop.client.get("/v1/products/MUG")).json()
+    order = await service.place_order(("MUG", 4))
+    reserved = (await service.http.get("/v1/products/MUG")).json()
+    await service.post_action(order, "cancel", as_=service.customer())
+    released = (await service.http.get("/v1/products/MUG")).json()
 
-    assert (held["stock"], held["available"]) == (10, 6)
-    assert (given_back["stock"], given_back["available"]) == (10, 10)
-
-
-async def test_a_change_that_changes_nothing_is_no_news(shop: Shop) -> None:
-    await shop.stock_up("MUG", price_cents=499)
-    answer = await shop.client.patch("/v1/products/MUG", json={"price_cents": 499}, headers=shop.admin(if_match='"1"'))
-    assert (answer.status_code, answer.headers["etag"]) == (200, '"1"')
-    assert len(await shop.events("products")) == 1
+    assert (reserved["stock"], reserved["available"]) == (10, 6)
+    assert (released["stock"], released["available"]) == (10, 10)
 
 
-async def test_a_change_names_the_version_that_it_changes(shop: Shop) -> None:
-    await shop.stock_up("MUG")
-    without = await shop.client.patch("/v1/products/MUG", json={}, headers=shop.admin())
-    stale = await shop.client.patch("/v1/products/MUG", json={}, headers=shop.admin(if_match='"9"'))
-    unknown = await shop.client.patch("/v1/products/CUP", json={}, headers=shop.admin(if_match='"1"'))
-    assert code_of(without) == (428, "precondition_required")
-    assert code_of(stale) == (412, "precondition_failed")
-    assert code_of(unknown) == (404, "product_not_found")
+async def test_an_update_to_the_same_values_makes_no_version_and_no_event(service: OrdersService) -> None:
+    await service.add_product("MUG", price_cents=499)
+    response = await service.http.patch(
+        "/v1/products/MUG", json={"price_cents": 499}, headers=service.admin(if_match='"1"')
+    )
+    assert (response.status_code, response.headers["etag"]) == (200, '"1"')
+    assert len(await service.events("products")) == 1
 
 
-async def test_reservations_do_not_stand_in_the_way_of_a_change_but_shipped_stock_does(shop: Shop) -> None:
-    await shop.stock_up("MUG", stock=10)
-    order = await shop.confirmed(("MUG", 4))
-    held = await shop.client.patch("/v1/products/MUG", json={"stock": 20}, headers=shop.admin(if_match='"1"'))
-    await shop.act(order, "ship", as_=shop.support())
-    left = await shop.client.patch("/v1/products/MUG", json={"stock": 20}, headers=shop.admin(if_match='"2"'))
-    assert held.status_code == 200
-    assert code_of(left) == (412, "precondition_failed")
-    assert await shop.stock("MUG") == (16, 0)
+async def test_an_update_requires_the_present_version(service: OrdersService) -> None:
+    await service.add_product("MUG")
+    without = await service.http.patch("/v1/products/MUG", json={}, headers=service.admin())
+    stale = await service.http.patch("/v1/products/MUG", json={}, headers=service.admin(if_match='"9"'))
+    unknown = await service.http.patch("/v1/products/CUP", json={}, headers=service.admin(if_match='"1"'))
+    assert problem(without) == (428, "precondition_required")
+    assert problem(stale) == (412, "precondition_failed")
+    assert problem(unknown) == (404, "product_not_found")
 
 
-async def test_stock_cannot_be_less_than_open_orders_hold(shop: Shop) -> None:
-    await shop.stock_up("MUG", stock=10)
-    await shop.placed(("MUG", 4))
+async def test_shipping_changes_the_version_and_reserving_does_not(service: OrdersService) -> None:
+    await service.add_product("MUG", stock=10)
+    order = await service.place_confirmed_order(("MUG", 4))
+    reserved = await service.http.patch("/v1/products/MUG", json={"stock": 20}, headers=service.admin(if_match='"1"'))
+    await service.post_action(order, "ship", as_=service.support())
+    shipped = await service.http.patch("/v1/products/MUG", json={"stock": 20}, headers=service.admin(if_match='"2"'))
+    assert reserved.status_code == 200
+    assert problem(shipped) == (412, "precondition_failed")
+    assert await service.stock("MUG") == (16, 0)
 
-    refused = await shop.client.patch("/v1/products/MUG", json={"stock": 3}, headers=shop.admin(if_match='"1"'))
-    allowed = await shop.client.patch("/v1/products/MUG", json={"stock": 4}, headers=shop.admin(if_match='"1"'))
 
-    assert code_of(refused) == (409, "stock_below_reserved")
-    assert refused.json()["reserved"] == 4
+async def test_stock_below_reserved_stock_is_rejected(service: OrdersService) -> None:
+    await service.add_product("MUG", stock=10)
+    await service.place_order(("MUG", 4))
+
+    rejected = await service.http.patch("/v1/products/MUG", json={"stock": 3}, headers=service.admin(if_match='"1"'))
+    allowed = await service.http.patch("/v1/products/MUG", json={"stock": 4}, headers=service.admin(if_match='"1"'))
+
+    assert problem(rejected) == (409, "stock_below_reserved")
+    assert rejected.json()["reserved"] == 4
     assert allowed.json()["available"] == 0
 
 
-async def test_the_list_is_in_order_of_the_sku_and_comes_in_pages(shop: Shop) -> None:
+async def test_products_are_listed_by_sku_in_pages(service: OrdersService) -> None:
     for sku in ("C", "A", "D", "B"):
-        await shop.stock_up(sku)
+        await service.add_product(sku)
 
-    first = await shop.client.get("/v1/products", params={"limit": 3})
-    second = await shop.client.get("/v1/products", params={"limit": 3, "cursor": first.json()["next_cursor"]})
+    first = await service.http.get("/v1/products", params={"limit": 3})
+    second = await service.http.get("/v1/products", params={"limit": 3, "cursor": first.json()["next_cursor"]})
 
     assert [product["sku"] for product in first.json()["items"]] == ["A", "B", "C"]
     assert 'rel="next"' in first.headers["link"]
     assert [product["sku"] for product in second.json()["items"]] == ["D"]
     assert second.json()["next_cursor"] is None
-    assert code_of(await shop.client.get("/v1/products", params={"cursor": "x"})) == (422, "cursor_invalid")
+    assert problem(await service.http.get("/v1/products", params={"cursor": "x"})) == (422, "cursor_invalid")
 
 
-async def test_a_search_finds_the_text_itself_anywhere_in_the_name(shop: Shop) -> None:
-    await shop.stock_up("A", name="WHITE 100% COTTON BAG")
-    await shop.stock_up("B", name="White 1000 piece puzzle")
-    await shop.stock_up("C", name="back\\slash_tin")
+async def test_a_search_finds_literal_text_anywhere_in_the_name(service: OrdersService) -> None:
+    await service.add_product("A", name="WHITE 100% COTTON BAG")
+    await service.add_product("B", name="White 1000 piece puzzle")
+    await service.add_product("C", name="back\\slash_tin")
 
     async def found(search: str) -> list[str]:
-        answer = await shop.client.get("/v1/products", params={"search": search})
-        return [product["sku"] for product in answer.json()["items"]]
+        response = await service.http.get("/v1/products", params={"search": search})
+        return [product["sku"] for product in response.json()["items"]]
 
     assert await found("white") == ["A", "B"]
     assert await found("100%") == ["A"]
     assert await found("k\\s") == ["C"]
     assert await found("h_t") == ["C"]
-    assert code_of(await shop.client.get("/v1/products", params={"search": "ab"})) == (422, "validation_failed")
+    assert problem(await service.http.get("/v1/products", params={"search": "ab"})) == (422, "validation_failed")
 
 
-async def test_what_is_not_for_sale_is_shown_to_staff_only(shop: Shop) -> None:
-    await shop.stock_up("MUG")
-    await shop.client.patch("/v1/products/MUG", json={"active": False}, headers=shop.admin(if_match='"1"'))
+async def test_only_staff_see_inactive_products(service: OrdersService) -> None:
+    await service.add_product("MUG")
+    await service.http.patch("/v1/products/MUG", json={"active": False}, headers=service.admin(if_match='"1"'))
 
-    assert (await shop.client.get("/v1/products")).json()["items"] == []
-    for headers in ({}, shop.customer()):
-        assert code_of(await shop.client.get("/v1/products/MUG", headers=headers)) == (404, "product_not_found")
-        hidden = await shop.client.get("/v1/products", params={"active": False}, headers=headers)
-        assert code_of(hidden) == (403, "role_required")
-    assert (await shop.client.get("/v1/products/MUG", headers=shop.support())).json()["active"] is False
-    hidden = await shop.client.get("/v1/products", params={"active": False}, headers=shop.support())
+    assert (await service.http.get("/v1/products")).json()["items"] == []
+    for headers in ({}, service.customer()):
+        assert problem(await service.http.get("/v1/products/MUG", headers=headers)) == (404, "product_not_found")
+        hidden = await service.http.get("/v1/products", params={"active": False}, headers=headers)
+        assert problem(hidden) == (403, "role_required")
+    assert (await service.http.get("/v1/products/MUG", headers=service.support())).json()["active"] is False
+    hidden = await service.http.get("/v1/products", params={"active": False}, headers=service.support())
     assert [product["sku"] for product in hidden.json()["items"]] == ["MUG"]
 
 
-async def test_a_bad_token_is_refused_where_none_is_needed(shop: Shop) -> None:
-    answer = await shop.client.get("/v1/products", headers={"Authorization": "Bearer no-token"})
-    assert code_of(answer) == (401, "token_invalid")
+async def test_an_invalid_token_is_rejected_on_a_public_route(service: OrdersService) -> None:
+    response = await service.http.get("/v1/products", headers={"Authorization": "Bearer no-token"})
+    assert problem(response) == (401, "token_invalid")
 
 
-async def test_a_product_out_of_bounds_is_refused(shop: Shop) -> None:
+async def test_an_invalid_product_is_rejected(service: OrdersService) -> None:
     wrong: list[dict[str, object]] = [
         {"price_cents": 0},
         {"price_cents": 10**12 + 1},
@@ -174,12 +178,12 @@ async def test_a_product_out_of_bounds_is_refused(shop: Shop) -> None:
         {"reserved": 1},
     ]
     for changes in wrong:
-        answer = await shop.client.post("/v1/products", json=MUG | changes, headers=shop.admin())
-        assert code_of(answer) == (422, "validation_failed"), changes
+        response = await service.http.post("/v1/products", json=MUG | changes, headers=service.admin())
+        assert problem(response) == (422, "validation_failed"), changes
 
 
-async def test_what_cannot_be_changed_is_refused(shop: Shop) -> None:
-    await shop.stock_up("MUG")
+async def test_an_invalid_update_is_rejected(service: OrdersService) -> None:
+    await service.add_product("MUG")
     wrong: list[dict[str, object]] = [
         {"sku": "CUP"},
         {"currency": "EUR"},
@@ -189,10 +193,10 @@ async def test_what_cannot_be_changed_is_refused(shop: Shop) -> None:
         {"active": 1},
     ]
     for changes in wrong:
-        answer = await shop.client.patch("/v1/products/MUG", json=changes, headers=shop.admin(if_match='"1"'))
-        assert code_of(answer) == (422, "validation_failed"), changes
+        response = await service.http.patch("/v1/products/MUG", json=changes, headers=service.admin(if_match='"1"'))
+        assert problem(response) == (422, "validation_failed"), changes
 
 
-async def test_a_sku_that_cannot_exist_is_refused_before_any_look_up(shop: Shop) -> None:
-    assert code_of(await shop.client.get("/v1/products/no%00sku")) == (422, "validation_failed")
-    assert code_of(await shop.client.get("/v1/products/CUP")) == (404, "product_not_found")
+async def test_an_invalid_sku_is_rejected(service: OrdersService) -> None:
+    assert problem(await service.http.get("/v1/products/no%00sku")) == (422, "validation_failed")
+    assert problem(await service.http.get("/v1/products/CUP")) == (404, "product_not_found")

@@ -1,4 +1,4 @@
-"""The answers of the users service, and the deadline when there is none."""
+"""Credit replies of the users service, and the deadline if there is no reply."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -6,157 +6,155 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from services.orders import commands
-from services.orders.jobs import BATCH, cancel_overdue_orders, jobs
+from services.orders.jobs import BATCH_SIZE, cancel_overdue_orders, jobs
 from services.orders.settings import Settings
 from shared.database import dsn_of
 from shared.events.contract import Event
 from shared.events.users import CreditReserved
 from shared.jobs import JobRunner
-from tests.orders.shop import CUSTOMER, Shop, credit_refused, credit_reserved
+from tests.orders.service import CUSTOMER, OrdersService, credit_refused, credit_reserved
 
 
-async def test_reserved_credit_confirms_the_order_and_keeps_the_stock_held(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    order = await shop.placed(("A", 4))
+async def test_reserved_credit_confirms_the_order(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    order = await service.place_order(("A", 4))
 
-    await shop.receive(credit_reserved(order))
+    await service.apply(credit_reserved(order))
 
-    assert (await shop.read(order))["status"] == "confirmed"
-    assert await shop.stock("A") == (10, 4)
+    assert (await service.read_order(order))["status"] == "confirmed"
+    assert await service.stock("A") == (10, 4)
 
 
-async def test_refused_credit_rejects_the_order_and_gives_the_stock_back(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    order = await shop.placed(("A", 4))
+async def test_refused_credit_rejects_the_order_and_releases_its_stock(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    order = await service.place_order(("A", 4))
 
-    await shop.receive(credit_refused(order))
+    await service.apply(credit_refused(order))
 
-    rejected = await shop.read(order)
+    rejected = await service.read_order(order)
     assert rejected["status"] == "rejected"
     assert (rejected["timeline"][-1]["actor"], rejected["timeline"][-1]["reason"]) == ("system", "limit_exceeded")
-    assert await shop.stock("A") == (10, 0)
-    type_, data = (await shop.events("orders"))[-1]
+    assert await service.stock("A") == (10, 0)
+    type_, data = (await service.events("orders"))[-1]
     assert (type_, data["reason"]) == ("order.rejected", "limit_exceeded")
 
 
-async def test_an_answer_that_comes_late_changes_nothing(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    order = await shop.placed(("A", 4))
-    await shop.act(order, "cancel", as_=shop.customer())
-    before = (await shop.read(order), await shop.events("orders"))
+async def test_a_late_reply_changes_nothing(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    order = await service.place_order(("A", 4))
+    await service.post_action(order, "cancel", as_=service.customer())
+    before = (await service.read_order(order), await service.events("orders"))
 
-    await shop.receive(credit_reserved(order), credit_refused(order))
+    await service.apply(credit_reserved(order), credit_refused(order))
 
-    assert (await shop.read(order), await shop.events("orders")) == before
-    assert await shop.stock("A") == (10, 0)
-
-
-async def test_a_repeated_answer_changes_nothing(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    order = await shop.placed(("A", 4))
-    await shop.receive(credit_reserved(order), credit_reserved(order), credit_refused(order))
-    assert (await shop.read(order))["status"] == "confirmed"
-    assert await shop.stock("A") == (10, 4)
-    assert [type_ for type_, _ in await shop.events("orders")] == ["order.created", "order.confirmed"]
+    assert (await service.read_order(order), await service.events("orders")) == before
+    assert await service.stock("A") == (10, 0)
 
 
-async def test_an_answer_for_an_unknown_order_is_ignored(shop: Shop) -> None:
-    await shop.receive(CreditReserved(user_id=CUSTOMER, order_id=uuid4(), amount_cents=1, currency="GBP"))
-    assert await shop.events("orders") == []
+async def test_a_repeated_reply_changes_nothing(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    order = await service.place_order(("A", 4))
+    await service.apply(credit_reserved(order), credit_reserved(order), credit_refused(order))
+    assert (await service.read_order(order))["status"] == "confirmed"
+    assert await service.stock("A") == (10, 4)
+    assert [type_ for type_, _ in await service.events("orders")] == ["order.created", "order.confirmed"]
 
 
-async def test_one_slice_settles_many_orders(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    await shop.stock_up("B", stock=10)
-    orders = [await shop.placed(("A", 1), ("B", 2)) for _ in range(4)]
-
-    answers: list[Event] = [credit_refused(order) for order in orders[:3]]
-    await shop.receive(*answers, credit_reserved(orders[3]))
-
-    assert (await shop.stock("A"), await shop.stock("B")) == ((10, 1), (10, 2))
-    assert [(await shop.read(order))["status"] for order in orders] == ["rejected"] * 3 + ["confirmed"]
+async def test_a_reply_for_an_unknown_order_is_ignored(service: OrdersService) -> None:
+    await service.apply(CreditReserved(user_id=CUSTOMER, order_id=uuid4(), amount_cents=1, currency="GBP"))
+    assert await service.events("orders") == []
 
 
-async def test_a_savepoint_that_is_rolled_back_gives_no_stock_back(shop: Shop) -> None:
-    """And takes only its own settlements along, not those made before it."""
-    await shop.stock_up("A", stock=10)
-    kept, settled = await shop.placed(("A", 3)), await shop.placed(("A", 4))
-    async with shop.sessions.begin() as session:
-        await commands.reject_order(session, order_id=UUID(settled["id"]), reason="limit_exceeded")
+async def test_one_batch_rejects_many_orders(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    await service.add_product("B", stock=10)
+    orders = [await service.place_order(("A", 1), ("B", 2)) for _ in range(4)]
+
+    replies: list[Event] = [credit_refused(order) for order in orders[:3]]
+    await service.apply(*replies, credit_reserved(orders[3]))
+
+    assert (await service.stock("A"), await service.stock("B")) == ((10, 1), (10, 2))
+    assert [(await service.read_order(order))["status"] for order in orders] == ["rejected"] * 3 + ["confirmed"]
+
+
+async def test_a_savepoint_that_is_rolled_back_releases_no_stock(service: OrdersService) -> None:
+    """Stock changes that were collected before the savepoint are applied."""
+    await service.add_product("A", stock=10)
+    kept, rejected = await service.place_order(("A", 3)), await service.place_order(("A", 4))
+    async with service.sessions.begin() as session:
+        await commands.reject_order(session, order_id=UUID(rejected["id"]), reason="limit_exceeded")
         async with session.begin_nested() as savepoint:
             await commands.reject_order(session, order_id=UUID(kept["id"]), reason="limit_exceeded")
             await savepoint.rollback()
 
-    assert (await shop.read(kept))["status"] == "pending"
-    assert (await shop.read(settled))["status"] == "rejected"
-    assert await shop.stock("A") == (10, 3)
+    assert (await service.read_order(kept))["status"] == "pending"
+    assert (await service.read_order(rejected))["status"] == "rejected"
+    assert await service.stock("A") == (10, 3)
 
 
-async def test_a_transaction_that_is_rolled_back_leaves_no_settlement_to_the_next(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    order = await shop.placed(("A", 4))
-    async with shop.sessions() as session:
+async def test_a_transaction_that_is_rolled_back_leaves_no_stock_changes_to_the_next(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    order = await service.place_order(("A", 4))
+    async with service.sessions() as session:
         await commands.reject_order(session, order_id=UUID(order["id"]), reason="limit_exceeded")
         await session.rollback()
         await session.execute(sa.text("SELECT 1"))
         await session.commit()
 
-    assert await shop.stock("A") == (10, 4)
+    assert await service.stock("A") == (10, 4)
 
 
-async def test_orders_past_their_deadline_are_cancelled_however_many(shop: Shop) -> None:
-    await shop.stock_up("A", stock=1000)
-    overdue = await shop.placed(("A", 2))
-    in_time, confirmed = await shop.placed(("A", 3)), await shop.confirmed(("A", 4))
-    await _copy(overdue, shop, times=BATCH)
-    await shop.make_overdue(overdue, confirmed)
+async def test_all_orders_past_their_deadline_are_cancelled(service: OrdersService) -> None:
+    await service.add_product("A", stock=1000)
+    overdue = await service.place_order(("A", 2))
+    in_time, confirmed = await service.place_order(("A", 3)), await service.place_confirmed_order(("A", 4))
+    await _copy(overdue, service, times=BATCH_SIZE)
+    await service.make_overdue(overdue, confirmed)
 
-    await cancel_overdue_orders(shop.sessions)
+    await cancel_overdue_orders(service.sessions)
 
-    cancelled = await shop.read(overdue)
+    cancelled = await service.read_order(overdue)
     assert (cancelled["status"], cancelled["timeline"][-1]["reason"]) == ("cancelled", "deadline")
-    assert (await shop.read(in_time))["status"] == "pending"
-    assert (await shop.read(confirmed))["status"] == "confirmed"
-    reasons = [data["reason"] for type_, data in await shop.events("orders") if type_ == "order.cancelled"]
-    assert reasons == ["deadline"] * (BATCH + 1)
-    assert await shop.stock("A") == (1000, 7)
-    assert await shop.unexplained_reservations() == []
+    assert (await service.read_order(in_time))["status"] == "pending"
+    assert (await service.read_order(confirmed))["status"] == "confirmed"
+    reasons = [data["reason"] for type_, data in await service.events("orders") if type_ == "order.cancelled"]
+    assert reasons == ["deadline"] * (BATCH_SIZE + 1)
+    assert await service.stock("A") == (1000, 7)
+    assert await service.inconsistent_reservations() == []
 
 
-async def test_an_order_that_is_being_changed_right_now_is_left_to_whoever_changes_it(shop: Shop) -> None:
-    await shop.stock_up("A", stock=10)
-    changing, other = await shop.placed(("A", 2)), await shop.placed(("A", 3))
-    await shop.make_overdue(changing, other)
+async def test_an_overdue_order_that_is_locked_is_skipped(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    changing, other = await service.place_order(("A", 2)), await service.place_order(("A", 3))
+    await service.make_overdue(changing, other)
 
-    async with shop.sessions.begin() as session:
+    async with service.sessions.begin() as session:
         await session.execute(sa.text("SELECT 1 FROM customer_order WHERE id = :id FOR UPDATE"), {"id": changing["id"]})
-        await cancel_overdue_orders(shop.sessions)
+        await cancel_overdue_orders(service.sessions)
 
-    assert (await shop.read(changing))["status"] == "pending"
-    assert (await shop.read(other))["status"] == "cancelled"
+    assert (await service.read_order(changing))["status"] == "pending"
+    assert (await service.read_order(other))["status"] == "cancelled"
 
 
-async def test_overdue_orders_are_cancelled_every_few_seconds_and_not_every_fifth_minute(
-    shop: Shop, settings: Settings
-) -> None:
-    await shop.stock_up("A", stock=10)
-    runner = JobRunner(jobs, dsn=dsn_of(settings.database_url), sessions=shop.sessions)
+async def test_the_job_cancels_overdue_orders_every_few_seconds(service: OrdersService, settings: Settings) -> None:
+    await service.add_product("A", stock=10)
+    runner = JobRunner(jobs, dsn=dsn_of(settings.database_url), sessions=service.sessions)
     running = asyncio.create_task(runner.run())
     try:
-        # Twice: one turn may fall into the right minute by chance, the next comes a few seconds later.
+        # Twice: with a wrong schedule, such as every fifth minute, one run may happen in time by chance.
         for _ in range(2):
-            order = await shop.placed(("A", 1))
-            await shop.make_overdue(order)
-            await shop.wait_until(order, "cancelled", within_seconds=20)
+            order = await service.place_order(("A", 1))
+            await service.make_overdue(order)
+            await service.wait_until(order, "cancelled", within_seconds=20)
     finally:
         runner.stop()
         await running
-    assert await shop.stock("A") == (10, 0)
+    assert await service.stock("A") == (10, 0)
 
 
-async def _copy(order: dict[str, object], shop: Shop, *, times: int) -> None:
-    """More orders like it; their numbers begin as its does."""
-    async with shop.sessions.begin() as session:
+async def _copy(order: dict[str, object], service: OrdersService, *, times: int) -> None:
+    """Insert copies of an order. Their numbers begin with its number."""
+    async with service.sessions.begin() as session:
         for statement in (
             """INSERT INTO customer_order
                SELECT gen_random_uuid(), number || n, user_id, status, currency, total_cents, refunded_cents, deadline,

@@ -75,7 +75,7 @@ class System:
                 order_id=new_id(),
                 user_id=user_id,
                 quantities={"A": 1},
-                pending_at_most=timedelta(minutes=5),
+                pending_timeout=timedelta(minutes=5),
             )
 
     async def traffic(self, enough: asyncio.Event) -> int:

@@ -1,4 +1,4 @@
-"""What tests of the orders service do: fill a shop, order in it, answer for the credit, and look at the rows."""
+"""The orders service under test: HTTP requests and events go in, rows and recorded events are read."""
 
 import asyncio
 from collections import Counter
@@ -24,8 +24,10 @@ ADMIN = UUID("01900000-0000-7000-8000-0000000000bb")
 
 
 @dataclass
-class Shop:
-    client: httpx2.AsyncClient
+class OrdersService:
+    """The application's client and the helpers that most tests need."""
+
+    http: httpx2.AsyncClient
     issuer: TokenIssuer
     sessions: Sessions
     _sequences: Counter[str] = field(default_factory=Counter)
@@ -33,51 +35,56 @@ class Shop:
     def customer(
         self, user_id: UUID = CUSTOMER, *, if_match: str | None = None, key: str | None = None
     ) -> dict[str, str]:
+        """Return the headers of a customer's request."""
         return self.issuer.header("customer", user_id=user_id) | _conditions(if_match, key)
 
     def support(self, *, if_match: str | None = None, key: str | None = None) -> dict[str, str]:
+        """Return the headers of a support request."""
         return self.issuer.header("support", user_id=SUPPORT) | _conditions(if_match, key)
 
     def admin(self, *, if_match: str | None = None, key: str | None = None) -> dict[str, str]:
+        """Return the headers of an admin's request."""
         return self.issuer.header("admin", user_id=ADMIN) | _conditions(if_match, key)
 
-    async def stock_up(self, sku: str, *, stock: int = 100, **members: Any) -> None:
+    async def add_product(self, sku: str, *, stock: int = 100, **members: Any) -> None:
         product = {"sku": sku, "name": f"Product {sku}", "price_cents": 250, "currency": "GBP", "stock": stock}
-        answer = await self.client.post("/v1/products", json=product | members, headers=self.admin())
-        assert answer.status_code == 201, answer.text
+        response = await self.http.post("/v1/products", json=product | members, headers=self.admin())
+        assert response.status_code == 201, response.text
 
-    async def place(self, *lines: tuple[str, int], user_id: UUID = CUSTOMER, key: str | None = None) -> httpx2.Response:
+    async def post_order(
+        self, *lines: tuple[str, int], user_id: UUID = CUSTOMER, key: str | None = None
+    ) -> httpx2.Response:
         items = [{"sku": sku, "quantity": quantity} for sku, quantity in lines]
         headers = self.customer(user_id, key=key)
-        return await self.client.post("/v1/orders", json={"items": items}, headers=headers)
+        return await self.http.post("/v1/orders", json={"items": items}, headers=headers)
 
-    async def placed(self, *lines: tuple[str, int], user_id: UUID = CUSTOMER) -> dict[str, Any]:
-        answer = await self.place(*lines, user_id=user_id)
-        assert answer.status_code == 201, answer.text
-        return dict(answer.json())
+    async def place_order(self, *lines: tuple[str, int], user_id: UUID = CUSTOMER) -> dict[str, Any]:
+        response = await self.post_order(*lines, user_id=user_id)
+        assert response.status_code == 201, response.text
+        return dict(response.json())
 
-    async def confirmed(self, *lines: tuple[str, int]) -> dict[str, Any]:
-        order = await self.placed(*lines)
-        await self.receive(credit_reserved(order))
+    async def place_confirmed_order(self, *lines: tuple[str, int]) -> dict[str, Any]:
+        order = await self.place_order(*lines)
+        await self.apply(credit_reserved(order))
         return order
 
-    async def act(self, order: dict[str, Any], action: str, *, as_: dict[str, str]) -> httpx2.Response:
-        return await self.client.post(f"/v1/orders/{order['id']}/{action}", headers=as_)
+    async def post_action(self, order: dict[str, Any], action: str, *, as_: dict[str, str]) -> httpx2.Response:
+        return await self.http.post(f"/v1/orders/{order['id']}/{action}", headers=as_)
 
-    async def read(self, order: dict[str, Any]) -> dict[str, Any]:
-        answer = await self.client.get(f"/v1/orders/{order['id']}", headers=self.support())
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+    async def read_order(self, order: dict[str, Any]) -> dict[str, Any]:
+        response = await self.http.get(f"/v1/orders/{order['id']}", headers=self.support())
+        assert response.status_code == 200, response.text
+        return dict(response.json())
 
     async def wait_until(self, order: dict[str, Any], status: str, *, within_seconds: float) -> None:
         async with asyncio.timeout(within_seconds):
             while True:
-                if (await self.read(order))["status"] == status:
+                if (await self.read_order(order))["status"] == status:
                     return
                 await asyncio.sleep(0.1)
 
-    async def receive(self, *events: Event) -> None:
-        """As one slice of the consumer."""
+    async def apply(self, *events: Event) -> None:
+        """Apply events as one batch of the consumer."""
         records = []
         for event in events:
             self._sequences[event.key] += 1
@@ -86,7 +93,7 @@ class Shop:
             await apply_batch(session, consumer="orders.users", subscription=users, events=records)
 
     async def make_overdue(self, *orders: dict[str, Any]) -> None:
-        """Them, and those whose numbers begin as theirs do."""
+        """Move the deadline of these orders, and of their copies, into the past."""
         async with self.sessions.begin() as session:
             await session.execute(
                 sa.text(
@@ -96,7 +103,7 @@ class Shop:
             )
 
     async def events(self, topic: str) -> list[tuple[str, dict[str, Any]]]:
-        """Type and data of everything recorded, in the order of the outbox."""
+        """Return types and data of the recorded events, in order."""
         async with self.sessions() as session:
             rows = await session.execute(
                 sa.text("SELECT type, payload FROM outbox WHERE topic = :topic ORDER BY id"), {"topic": topic}
@@ -104,14 +111,14 @@ class Shop:
             return [(type_, orjson.loads(payload)) for type_, payload in rows]
 
     async def stock(self, sku: str) -> tuple[int, int]:
-        """(stock, reserved) as the row says."""
+        """Return stock and reserved stock of a product."""
         async with self.sessions() as session:
             row = await session.execute(sa.text("SELECT stock, reserved FROM product WHERE sku = :sku"), {"sku": sku})
             stock, reserved = row.one()
             return stock, reserved
 
-    async def unexplained_reservations(self) -> list[tuple[str, int, int]]:
-        """(sku, reserved, what open orders hold) wherever the two differ."""
+    async def inconsistent_reservations(self) -> list[tuple[str, int, int]]:
+        """Return (SKU, reserved stock, quantity on open orders) of products where the two differ."""
         query = sa.text("""
             SELECT sku, reserved, coalesce(held, 0)
             FROM product LEFT JOIN (
@@ -149,9 +156,12 @@ def _conditions(if_match: str | None, key: str | None) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def someone() -> UUID:
+def new_customer_id() -> UUID:
+    """Return the id of a new customer."""
     return uuid4()
 
 
-def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
+def problem(response: httpx2.Response) -> tuple[int, str]:
+    """Return status and code of an error response, after checking that it is a problem."""
+    assert response.headers["content-type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
