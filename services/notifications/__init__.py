@@ -1,1 +1,1 @@
-"""The notifications service: telling people what happened."""
+"""The notifications service: notifications in the app and by e-mail."""

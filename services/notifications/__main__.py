@@ -1,4 +1,4 @@
-"""`python -m services.notifications`: serve, or one of the commands."""
+"""`python -m services.notifications`: serve, or run a command."""
 
 from services.notifications.settings import Settings
 from shared.cli import service_cli

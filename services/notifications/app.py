@@ -14,12 +14,12 @@ from shared.service import create_service
 
 
 def create_app(settings: Settings, *, keys: KeySource | None = None) -> FastAPI:
-    """Compose the service. `keys`: who signs access tokens, if not the users service at `jwks_url`."""
+    """Compose the service. Nothing connects before it starts. `keys` replaces the public keys at `jwks_url`."""
     smtp = Smtp(settings.smtp_url, local_hostname=address_of(settings.mail_from).domain)
     channels: Channels = {"email": mail_channel(smtp, mail_from=settings.mail_from, public_url=settings.public_url)}
     return create_service(
         name="notifications",
-        description="Tells people what happened to their account and their orders: by e-mail and in the app.",
+        description="Notifications of account and order events, by e-mail and in the app.",
         settings=settings,
         routers=[router],
         subscriptions=SUBSCRIPTIONS,

@@ -1,4 +1,4 @@
-"""What a channel is: a function that sends one message, or says why not."""
+"""Channels: functions that send one message, or raise an error that says why not."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from services.notifications.models import Channel
 
 
 @dataclass(frozen=True)
-class Outgoing:
-    """One try of one delivery: everything a channel needs to know."""
+class Attempt:
+    """One attempt of one delivery, with everything that a channel needs to know."""
 
     delivery_id: UUID
-    attempt: int
+    number: int
     notification_id: UUID
     user_id: UUID
     event_id: UUID
@@ -28,14 +28,14 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The provider took the message."""
+    """The provider's acceptance of a message."""
 
     provider: str
     provider_message_id: str
 
 
-class Undelivered(Exception):
-    """The provider did not take the message. `code` is public and stable; `is_final`: another try is no use."""
+class SendFailed(Exception):
+    """The provider did not accept the message. `code` is public and stable; if `is_final`, a retry is useless."""
 
     def __init__(self, code: str, *, is_final: bool = False) -> None:
         super().__init__(code)
@@ -43,8 +43,8 @@ class Undelivered(Exception):
         self.is_final = is_final
 
 
-Send = Callable[[Outgoing], Awaitable[Receipt]]
-"""Raises: Undelivered. It may be called again for a delivery whose outcome was not written down."""
+Send = Callable[[Attempt], Awaitable[Receipt]]
+"""Sends a message. Called again for the same delivery if the outcome was not recorded. Raises: SendFailed."""
 
 Channels = Mapping[Channel, Send]
-"""The channels that send by a job. In-app is none of them: being stored is its delivery."""
+"""The channels that send in a job. In-app is not among them: a stored notification is delivered."""

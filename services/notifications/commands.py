@@ -1,4 +1,4 @@
-"""Changes: whom we know, what we tell them, what they have read."""
+"""Commands: replace a recipient, notify a user, mark a notification as read."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -10,30 +10,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.deliveries import enqueue_delivery, record_sent
 from services.notifications.models import Delivery, Notification, Recipient
+from services.notifications.queries import NotificationNotFound
 from services.notifications.rendering import LOCALES, render_title
-from shared.errors import NotFound
 from shared.ids import new_id
 
 
-class NotificationNotFound(NotFound):
-    """There is no such notification."""
-
-    code = "notification_not_found"
-
-
-async def remember_recipient(
+async def replace_recipient(
     session: AsyncSession, *, user_id: UUID, email: str, name: str, locale: str, time_zone: str
 ) -> None:
-    """Replace what we know of the user, and let go what waited for an address. Safe to repeat."""
-    # Against a notification that is being deferred right now, unseen by us: see `_locale_of`.
+    """Replace or insert a recipient, and queue the mails that were deferred until it is known. Repeatable."""
+    # Waits for transactions that are deferring a mail to this user, which are invisible here: see `_locale_of`.
     await session.execute(sa.select(sa.func.pg_advisory_xact_lock(_lock_id(user_id))))
-    known = {"email": email, "name": name, "locale": locale, "time_zone": time_zone, "updated_at": sa.func.now()}
+    values = {"email": email, "name": name, "locale": locale, "time_zone": time_zone, "updated_at": sa.func.now()}
     await session.execute(
         insert(Recipient)
-        .values(user_id=user_id, **known)
-        .on_conflict_do_update(index_elements=[Recipient.user_id], set_=known)
+        .values(user_id=user_id, **values)
+        .on_conflict_do_update(index_elements=[Recipient.user_id], set_=values)
     )
-    await _release_deferred(session, user_id=user_id, locale=locale)
+    await _queue_deferred(session, user_id=user_id, locale=locale)
 
 
 async def notify(
@@ -45,7 +39,7 @@ async def notify(
     category: str,
     data: Mapping[str, JsonValue],
 ) -> None:
-    """Tell the user in the app and by mail; the mail waits until we know the address. An event tells only once."""
+    """Notify a user in the app and by mail, once per event. The mail is deferred until the recipient is known."""
     locale = await _locale_of(session, user_id=user_id)
     is_known = locale is not None
     notification = await session.scalar(
@@ -83,7 +77,7 @@ async def notify(
 
 
 async def mark_read(session: AsyncSession, *, notification_id: UUID, user_id: UUID) -> Notification:
-    """Safe to repeat: the first time stays. Raises: NotificationNotFound, also when it is somebody else's."""
+    """Mark a user's notification as read. Repeatable: the first time is kept. Raises: NotificationNotFound."""
     notification: Notification | None = await session.scalar(
         sa.update(Notification)
         .where(Notification.id == notification_id, Notification.user_id == user_id)
@@ -95,7 +89,7 @@ async def mark_read(session: AsyncSession, *, notification_id: UUID, user_id: UU
     return notification
 
 
-async def _release_deferred(session: AsyncSession, *, user_id: UUID, locale: str) -> None:
+async def _queue_deferred(session: AsyncSession, *, user_id: UUID, locale: str) -> None:
     deferred = await session.execute(
         sa.select(Delivery, Notification)
         .join(Notification, Notification.id == Delivery.notification_id)
@@ -104,7 +98,7 @@ async def _release_deferred(session: AsyncSession, *, user_id: UUID, locale: str
         .with_for_update(of=Delivery)
     )
     for delivery, notification in deferred.all():
-        # It was written before we knew the language.
+        # The title was rendered while the locale was unknown.
         notification.title = render_title(notification.event_type, locale=locale, data=notification.data)
         delivery.status = "queued"
         delivery.next_attempt_at = sa.func.now()
@@ -112,11 +106,11 @@ async def _release_deferred(session: AsyncSession, *, user_id: UUID, locale: str
 
 
 async def _locale_of(session: AsyncSession, *, user_id: UUID) -> str | None:
-    """The recipient's locale. None: still unknown, and not to become known before this transaction ends."""
+    """Return the recipient's locale; None if it is unknown and stays so until this transaction ends."""
     query = sa.select(Recipient.locale).where(Recipient.user_id == user_id)
     locale = await session.scalar(query)
     if locale is None:
-        # The recipient may be arriving in another transaction, which then would not see what we defer.
+        # Another transaction may be inserting the recipient, and would not see the mail that this one defers.
         await session.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_lock_id(user_id))))
         locale = await session.scalar(query)
     return locale

@@ -1,4 +1,4 @@
-"""The life of one delivery: a try begins in one short transaction and ends in another, the sending lies between."""
+"""Attempts of a delivery: each begins in one short transaction and ends in another, with the sending in between."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,52 +7,53 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.notifications.channels import Outgoing, Receipt, Undelivered
+from services.notifications.channels import Attempt, Receipt, SendFailed
 from services.notifications.models import OPEN_STATUSES, Channel, Delivery, Notification, Recipient
 from shared.events.notifications import NotificationFailed, NotificationSent
 from shared.jobs import enqueue
 from shared.messaging.outbox.outbox import record
 
 LEASE = timedelta(seconds=30)
-"""A try that has not ended by then was interrupted: longer than a channel may take, so nobody is still at it."""
+"""Time after which an attempt without an outcome counts as interrupted. A send that takes longer may be repeated."""
 INITIAL_RETRY_DELAY = timedelta(seconds=1)
+"""Delay before the first retry; doubles each time."""
 MAX_RETRY_DELAY = timedelta(minutes=5)
-OVERDUE_AFTER = timedelta(minutes=1)
-"""So long after its next attempt was due, a delivery is worth a look whether it still has a job."""
+LOST_AFTER = timedelta(minutes=1)
+"""Time after its next attempt was due when a delivery without a job gets a new one."""
 
-# PgQueuer's own table; what is held there as failed will not run again.
+# PgQueuer's table. A job that is held there as failed does not run again.
 _JOB = sa.table("pgqueuer", sa.column("entrypoint"), sa.column("payload"), sa.column("status"))
 
 
 @dataclass(frozen=True)
-class NotYet:
-    """Another try is running, or the next one is not due; `code`: why the last one failed, if this one was it."""
+class RetryLater:
+    """Another attempt is running or due later. `code` is the error if this attempt failed."""
 
     delay: timedelta
     code: str | None = None
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """There will be no other try."""
+class DeliveryFailed:
+    """The delivery has failed: there is no further attempt."""
 
     code: str
 
 
 async def enqueue_delivery(session: AsyncSession, delivery_id: UUID, *, channel: Channel) -> None:
-    """Have the delivery tried once this transaction has committed. A job too many does no harm."""
+    """Enqueue a job for the delivery as this transaction commits. A second job does no harm."""
     await enqueue(session, job_name(channel), delivery_id.bytes)
 
 
 def job_name(channel: Channel) -> str:
-    """The job that tries the deliveries of a channel."""
+    """Return the name of the job that makes the deliveries of a channel."""
     return f"deliver_{channel}"
 
 
 async def begin_attempt(
     session: AsyncSession, *, delivery_id: UUID, max_attempts: int
-) -> Outgoing | NotYet | GivenUp | None:
-    """Take the delivery for one try; None when nothing is left to do. Of many at once, one gets it."""
+) -> Attempt | RetryLater | DeliveryFailed | None:
+    """Begin an attempt, and return it; None if nothing is left to do. Only one attempt runs at a time."""
     until_due = sa.type_coerce(Delivery.next_attempt_at - sa.func.clock_timestamp(), sa.Interval)
     row = (
         await session.execute(
@@ -67,19 +68,19 @@ async def begin_attempt(
         return None
     delivery, notification, recipient, due_in = row
     if due_in > timedelta(0):
-        return NotYet(due_in)
+        return RetryLater(due_in)
     if delivery.attempts >= max_attempts:
-        # Only a crash during the last try leads here: whether that one was sent, nobody knows.
-        return _give_up(session, delivery, notification, code="interrupted")
+        # A crash during the last attempt: whether it sent the message is unknown.
+        return _fail(session, delivery, notification, code="interrupted")
     delivery.attempts += 1
     delivery.status = "sending"
     delivery.next_attempt_at = sa.func.now() + LEASE
-    return _outgoing(delivery, notification, recipient)
+    return _attempt_of(delivery, notification, recipient)
 
 
-async def complete_attempt(session: AsyncSession, outgoing: Outgoing, *, receipt: Receipt) -> bool:
-    """Write down that the message was taken; False when that is known already."""
-    delivery, notification = await _locked(session, outgoing)
+async def complete_attempt(session: AsyncSession, attempt: Attempt, *, receipt: Receipt) -> bool:
+    """Record that the message was sent. Return False if that was recorded before."""
+    delivery, notification = await _lock(session, attempt)
     if delivery.status == "sent":
         return False
     delivery.status = "sent"
@@ -93,23 +94,26 @@ async def complete_attempt(session: AsyncSession, outgoing: Outgoing, *, receipt
 
 
 async def fail_attempt(
-    session: AsyncSession, outgoing: Outgoing, *, error: Undelivered, max_attempts: int
-) -> NotYet | GivenUp | None:
-    """Write down that the message was not taken; None when another try has begun or ended since."""
-    delivery, notification = await _locked(session, outgoing)
-    if delivery.status != "sending" or delivery.attempts != outgoing.attempt:
+    session: AsyncSession, attempt: Attempt, *, error: SendFailed, max_attempts: int
+) -> RetryLater | DeliveryFailed | None:
+    """Record that the message was not sent, and return what follows.
+
+    Return None and record nothing if another attempt has begun or ended meanwhile.
+    """
+    delivery, notification = await _lock(session, attempt)
+    if delivery.status != "sending" or delivery.attempts != attempt.number:
         return None
     if error.is_final or delivery.attempts >= max_attempts:
-        return _give_up(session, delivery, notification, code=error.code)
+        return _fail(session, delivery, notification, code=error.code)
     delay = min(INITIAL_RETRY_DELAY * 2 ** (delivery.attempts - 1), MAX_RETRY_DELAY)
     delivery.status = "retrying"
     delivery.last_error = error.code
     delivery.next_attempt_at = sa.func.now() + delay
-    return NotYet(delay, code=error.code)
+    return RetryLater(delay, code=error.code)
 
 
 async def requeue_lost(session: AsyncSession, *, limit: int = 100) -> list[UUID]:
-    """Give a new job to overdue deliveries that have none, such as after a fault of the queue; returns them."""
+    """Enqueue new jobs for overdue deliveries without one, such as after an error of the queue. Return their ids."""
     has_job = sa.exists().where(
         _JOB.c.entrypoint == "deliver_" + Delivery.channel,
         _JOB.c.payload == sa.func.uuid_send(Delivery.id),
@@ -117,7 +121,7 @@ async def requeue_lost(session: AsyncSession, *, limit: int = 100) -> list[UUID]
     )
     lost = await session.execute(
         sa.select(Delivery.id, Delivery.channel)
-        .where(Delivery.next_attempt_at < sa.func.now() - OVERDUE_AFTER, ~has_job)
+        .where(Delivery.next_attempt_at < sa.func.now() - LOST_AFTER, ~has_job)
         .order_by(Delivery.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True, of=Delivery)
@@ -128,11 +132,11 @@ async def requeue_lost(session: AsyncSession, *, limit: int = 100) -> list[UUID]
     return [delivery_id for delivery_id, _ in found]
 
 
-async def _locked(session: AsyncSession, outgoing: Outgoing) -> tuple[Delivery, Notification]:
+async def _lock(session: AsyncSession, attempt: Attempt) -> tuple[Delivery, Notification]:
     result = await session.execute(
         sa.select(Delivery, Notification)
         .join(Notification, Notification.id == Delivery.notification_id)
-        .where(Delivery.id == outgoing.delivery_id)
+        .where(Delivery.id == attempt.delivery_id)
         .with_for_update(of=Delivery)
     )
     delivery, notification = result.one()
@@ -140,7 +144,7 @@ async def _locked(session: AsyncSession, outgoing: Outgoing) -> tuple[Delivery, 
 
 
 def record_sent(session: AsyncSession, notification: Notification, *, channel: Channel) -> None:
-    """Tell the world that the notification is out on this channel."""
+    """Record the event that a notification was sent on a channel."""
     event = NotificationSent(
         notification_id=notification.id,
         user_id=notification.user_id,
@@ -151,7 +155,7 @@ def record_sent(session: AsyncSession, notification: Notification, *, channel: C
     record(session, event)
 
 
-def _give_up(session: AsyncSession, delivery: Delivery, notification: Notification, *, code: str) -> GivenUp:
+def _fail(session: AsyncSession, delivery: Delivery, notification: Notification, *, code: str) -> DeliveryFailed:
     delivery.status = "failed"
     delivery.last_error = code
     delivery.next_attempt_at = None
@@ -164,13 +168,13 @@ def _give_up(session: AsyncSession, delivery: Delivery, notification: Notificati
         reason=code,
     )
     record(session, event)
-    return GivenUp(code)
+    return DeliveryFailed(code)
 
 
-def _outgoing(delivery: Delivery, notification: Notification, recipient: Recipient) -> Outgoing:
-    return Outgoing(
+def _attempt_of(delivery: Delivery, notification: Notification, recipient: Recipient) -> Attempt:
+    return Attempt(
         delivery_id=delivery.id,
-        attempt=delivery.attempts,
+        number=delivery.attempts,
         notification_id=notification.id,
         user_id=notification.user_id,
         event_id=notification.event_id,

@@ -1,4 +1,4 @@
-"""Work of the job queue: trying deliveries, and finding those whose job was lost."""
+"""Jobs of the notifications service: attempting deliveries, and requeueing those whose job was lost."""
 
 from collections.abc import Awaitable, Callable
 from uuid import UUID
@@ -8,12 +8,12 @@ from pgqueuer.errors import RetryRequested
 from prometheus_client import Counter
 from structlog.contextvars import bound_contextvars
 
-from services.notifications.channels import Channels, Outgoing, Receipt, Send, Undelivered
+from services.notifications.channels import Attempt, Channels, Receipt, Send, SendFailed
 from services.notifications.deliveries import (
     INITIAL_RETRY_DELAY,
     MAX_RETRY_DELAY,
-    GivenUp,
-    NotYet,
+    DeliveryFailed,
+    RetryLater,
     begin_attempt,
     complete_attempt,
     fail_attempt,
@@ -27,19 +27,19 @@ from shared.messaging.failpoints import failpoint
 
 logger = structlog.get_logger(__name__)
 
-ATTEMPTS = Counter("notifications_attempts_total", "Tries of deliveries by their outcome", ["channel", "outcome"])
+ATTEMPTS = Counter("notifications_attempts_total", "Attempts of deliveries by outcome", ["channel", "outcome"])
 
-EXTRA_ATTEMPTS = 10
-"""Tries of a job that our own database may spoil, beyond those of the delivery."""
+EXTRA_JOB_ATTEMPTS = 10
+"""Attempts that a job has beyond those of its delivery, for errors of our own database."""
 
 
 def delivery_jobs(channels: Channels, *, max_attempts: int) -> Jobs:
-    """One job per channel, and the search for lost deliveries."""
+    """Register one job per channel, and the search for lost deliveries."""
     jobs = Jobs()
     for channel, send in channels.items():
         jobs.task(
             job_name(channel),
-            attempts=max_attempts + EXTRA_ATTEMPTS,
+            attempts=max_attempts + EXTRA_JOB_ATTEMPTS,
             initial_delay=INITIAL_RETRY_DELAY,
             max_delay=MAX_RETRY_DELAY,
         )(_delivery_task(channel, send, max_attempts=max_attempts))
@@ -62,53 +62,53 @@ def _delivery_task(channel: Channel, send: Send, *, max_attempts: int) -> Callab
 
 
 async def deliver(sessions: Sessions, delivery_id: UUID, *, channel: Channel, send: Send, max_attempts: int) -> None:
-    """Make one try, the sending itself outside of any transaction.
+    """Make one attempt of a delivery. No transaction is open while the message is sent.
 
-    A crash between the sending and its note means another sending, with the same id for the provider to know it by.
-    Raises: RetryRequested when there is to be another try.
+    After a crash between sending and recording the message is sent again, with the same id for the provider.
+    Raises: RetryRequested if another attempt is due later.
     """
     with bound_contextvars(delivery_id=str(delivery_id), channel=channel):
         async with sessions.begin() as session:
             begun = await begin_attempt(session, delivery_id=delivery_id, max_attempts=max_attempts)
-        if isinstance(begun, Outgoing):
+        if isinstance(begun, Attempt):
             failpoint("job.taken")
-            ended = await _attempt(sessions, begun, channel=channel, send=send, max_attempts=max_attempts)
+            outcome = await _attempt(sessions, begun, channel=channel, send=send, max_attempts=max_attempts)
         else:
-            ended = begun
-        if isinstance(ended, GivenUp):
+            outcome = begun
+        if isinstance(outcome, DeliveryFailed):
             ATTEMPTS.labels(channel, "failed").inc()
-            logger.error("delivery_failed", reason=ended.code)
-        if isinstance(ended, NotYet):
-            raise RetryRequested(delay=ended.delay, reason=ended.code)
+            logger.error("delivery_failed", reason=outcome.code)
+        if isinstance(outcome, RetryLater):
+            raise RetryRequested(delay=outcome.delay, reason=outcome.code)
 
 
 async def _attempt(
-    sessions: Sessions, outgoing: Outgoing, *, channel: Channel, send: Send, max_attempts: int
-) -> NotYet | GivenUp | None:
-    outcome = await _outcome_of(send, outgoing)
-    if isinstance(outcome, Receipt):
+    sessions: Sessions, attempt: Attempt, *, channel: Channel, send: Send, max_attempts: int
+) -> RetryLater | DeliveryFailed | None:
+    sent = await _send(send, attempt)
+    if isinstance(sent, Receipt):
         failpoint("job.sent")
         async with sessions.begin() as session:
-            is_news = await complete_attempt(session, outgoing, receipt=outcome)
+            is_new = await complete_attempt(session, attempt, receipt=sent)
         failpoint("job.marked")
-        if is_news:
+        if is_new:
             ATTEMPTS.labels(channel, "sent").inc()
-            logger.info("delivery_sent", attempt=outgoing.attempt)
+            logger.info("delivery_sent", attempt=attempt.number)
         return None
     async with sessions.begin() as session:
-        ended = await fail_attempt(session, outgoing, error=outcome, max_attempts=max_attempts)
-    if isinstance(ended, NotYet):
+        outcome = await fail_attempt(session, attempt, error=sent, max_attempts=max_attempts)
+    if isinstance(outcome, RetryLater):
         ATTEMPTS.labels(channel, "retried").inc()
-        logger.warning("delivery_postponed", attempt=outgoing.attempt, reason=outcome.code)
-    return ended
+        logger.warning("delivery_attempt_failed", attempt=attempt.number, reason=sent.code)
+    return outcome
 
 
-async def _outcome_of(send: Send, outgoing: Outgoing) -> Receipt | Undelivered:
+async def _send(send: Send, attempt: Attempt) -> Receipt | SendFailed:
     try:
-        return await send(outgoing)
-    except Undelivered as undelivered:
-        return undelivered
+        return await send(attempt)
+    except SendFailed as error:
+        return error
     except Exception:
-        # A fault of ours, such as a template that lacks a value: it counts as a try, so that it comes to an end.
+        # A bug of ours, such as a template that lacks a value. It counts as an attempt, so that retries end.
         logger.exception("delivery_attempt_crashed")
-        return Undelivered("internal_error")
+        return SendFailed("internal_error")

@@ -1,4 +1,4 @@
-"""The tables: whom we tell, what we told them, and how it went on each channel."""
+"""Tables of the notifications service."""
 
 from datetime import datetime
 from typing import Literal, get_args
@@ -13,9 +13,9 @@ from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, service_metadata
 
 Channel = Literal["email", "in_app"]
-DeliveryStatus = Literal["queued", "sending", "sent", "retrying", "deferred", "suppressed", "failed"]
+DeliveryStatus = Literal["queued", "sending", "sent", "retrying", "deferred", "failed"]
 OPEN_STATUSES: tuple[DeliveryStatus, ...] = ("queued", "sending", "retrying")
-"""A delivery in one of these has a next attempt, and a job that makes it."""
+"""Statuses of a delivery that has a next attempt, and a job for it."""
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -23,14 +23,14 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 
 
 class Base(DeclarativeBase):
-    """Declarative base of this service's tables."""
+    """The declarative base of this service's tables."""
 
     metadata = service_metadata()
     type_annotation_map = TYPE_ANNOTATIONS
 
 
 class Recipient(Base):
-    """A replica of what we need of a user, kept from the events of the users service."""
+    """A replica of a user's address data, kept up to date by events of the users service."""
 
     __tablename__ = "recipient"
 
@@ -43,7 +43,7 @@ class Recipient(Base):
 
 
 class Notification(Base):
-    """What one user is told because of one event. The user may be unknown here yet."""
+    """A notification of one user about one event. There is no foreign key, because the user may be unknown here yet."""
 
     __tablename__ = "notification"
     __table_args__ = (
@@ -68,7 +68,7 @@ class Notification(Base):
 
 
 class Delivery(Base):
-    """How one notification fares on one channel."""
+    """The delivery of a notification on one channel."""
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -88,9 +88,9 @@ class Delivery(Base):
     status: Mapped[DeliveryStatus] = mapped_column(sa.Text)
     attempts: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))
     next_attempt_at: Mapped[datetime | None]
-    """While sending: when the try counts as interrupted, and another may begin."""
+    """Time of the next attempt. While sending: when this attempt counts as interrupted."""
     last_error: Mapped[str | None]
-    """A code, never the provider's words: those hold addresses."""
+    """A code, never the provider's message, which may hold addresses."""
     provider: Mapped[str | None]
     provider_message_id: Mapped[str | None]
     sent_at: Mapped[datetime | None]

@@ -1,7 +1,7 @@
-"""Words for people: titles, texts and HTML of every kind of notification, in the reader's language.
+"""Rendering of notifications: title, text and HTML, in the recipient's language.
 
-The text template of a kind holds its title in a block. The MJML is compiled once, before Jinja fills in the values,
-so that what users typed never reaches the MJML parser and is escaped for exactly what it lands in: HTML.
+The text template of an event type holds the title in a block. MJML is compiled once, before Jinja fills in the values,
+so that users' input never reaches the MJML parser and is escaped for HTML only.
 """
 
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from pydantic import JsonValue
 
 TEMPLATES = Path(__file__).parent / "templates"
 LOCALES = ("en", "de")
-"""The first one serves everybody else."""
+"""Languages that have templates. The first one is used for all other locales."""
 
 SYMBOLS = {"GBP": "£", "EUR": "€", "USD": "$"}
 
 
 @dataclass(frozen=True)
 class RenderedMail:
-    """A mail in words."""
+    """Subject, text and HTML of a mail."""
 
     subject: str
     text: str
@@ -31,7 +31,7 @@ class RenderedMail:
 
 
 def render_title(event_type: str, *, locale: str, data: Mapping[str, JsonValue]) -> str:
-    """One line that says what happened, without naming the reader."""
+    """Render the title: one line that says what happened, without personal data."""
     language = language_of(locale)
     template = _text_template(event_type, language)
     context = template.new_context({**data, "language": language})
@@ -41,7 +41,7 @@ def render_title(event_type: str, *, locale: str, data: Mapping[str, JsonValue])
 def render_mail(
     event_type: str, *, locale: str, name: str, public_url: str, data: Mapping[str, JsonValue]
 ) -> RenderedMail:
-    """The whole mail. Raises: jinja2.UndefinedError when the data lack something that the words need."""
+    """Render a mail. Raises: jinja2.UndefinedError if the data lack a value that the template needs."""
     language = language_of(locale)
     subject = render_title(event_type, locale=locale, data=data)
     values = {**data, "language": language, "subject": subject, "name": one_line(name), "public_url": public_url}
@@ -53,19 +53,19 @@ def render_mail(
 
 
 def language_of(locale: str) -> str:
-    """The language we have for a locale such as de-AT."""
+    """Return the language of LOCALES for a locale such as de-AT."""
     language = locale.replace("_", "-").partition("-")[0].lower()
     return language if language in LOCALES else LOCALES[0]
 
 
 def one_line(text: str) -> str:
-    """Without line breaks and control characters: what goes into a header must not end it."""
+    """Remove line breaks and control characters, which would end a mail header."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 @pass_context
 def money(context: Context, cents: int, currency: str) -> str:
-    """£1,234.50 in English, 1.234,50 € in German."""
+    """Format an amount: £1,234.50 in English, 1.234,50 € in German."""
     sign = "-" if cents < 0 else ""
     amount = f"{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02}"
     symbol = SYMBOLS.get(currency)

@@ -1,4 +1,4 @@
-"""NOTIFICATIONS_* of the environment, as one frozen object."""
+"""Settings of the notifications service: the environment variables NOTIFICATIONS_*."""
 
 from email.headerregistry import Address
 from email.utils import parseaddr
@@ -25,14 +25,17 @@ def _mailbox(value: str) -> str:
 
 
 class Settings(ServiceSettings):
-    """Settings of the notifications service."""
+    """Settings of one process: read once at its start, frozen."""
 
     model_config = SettingsConfigDict(env_prefix="NOTIFICATIONS_")
 
     jwks_url: str
+    """URL of the public keys that verify access tokens."""
     smtp_url: Annotated[str, AfterValidator(_smtp_url), Field(repr=False)]
+    """smtp://[user:password@]host:port[?starttls=1]"""
     mail_from: Annotated[str, AfterValidator(_mailbox)]
+    """Sender of all mails, as "Name <address>"."""
     public_url: str
-    """Where people reach the system; mails link to it."""
+    """URL of the system that mails link to."""
     delivery_attempts: Annotated[int, Field(ge=1, le=50)] = 8
-    """Tries of one delivery, 1 s apart at first and doubling to 5 min, before it has failed."""
+    """Attempts before a delivery has failed. The delay between them is 1 s at first, and doubles to 5 min."""

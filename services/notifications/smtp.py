@@ -1,4 +1,4 @@
-"""A few lasting connections to one SMTP server."""
+"""A client of one SMTP server with a small pool of connections."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,47 +9,50 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiosmtplib
 from aiosmtplib import errors
 
-from services.notifications.channels import Undelivered
+from services.notifications.channels import SendFailed
 
-CONNECTIONS = 4
-STEP_TIMEOUT_SECONDS = 10.0
-WHOLE_TIMEOUT_SECONDS = 20.0
+MAX_CONNECTIONS = 4
+"""Connections of this process; further messages wait for a free one."""
+COMMAND_TIMEOUT_SECONDS = 10.0
+"""Time for the server's reply to one SMTP command."""
+SEND_TIMEOUT_SECONDS = 20.0
+"""Time for opening a connection, and again for sending a message."""
 
 
 class Smtp:
-    """Sends through connections that are reused, checked before each use, and replaced when they fail.
+    """Sends messages through pooled connections, which are checked before each use and replaced when they fail.
 
-    `url`: smtp://[user:password@]host:port[?starttls=1]. `local_hostname` is what it greets the server with.
+    `url` has the form smtp://[user:password@]host:port[?starttls=1]. `local_hostname` is sent with EHLO.
     """
 
     def __init__(self, url: str, *, local_hostname: str) -> None:
         self._url = urlsplit(url)
         self._local_hostname = local_hostname
-        self._free = asyncio.Semaphore(CONNECTIONS)
+        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[aiosmtplib.SMTP] = []
 
     async def send(self, message: EmailMessage, *, sender: str, recipient: str) -> None:
-        """Raises: Undelivered."""
+        """Send one message. Raises: SendFailed."""
         try:
-            async with self._connection() as connection, asyncio.timeout(WHOLE_TIMEOUT_SECONDS):
+            async with self._connection() as connection, asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 await connection.send_message(message, sender=sender, recipients=[recipient])
         except errors.SMTPRecipientsRefused as refused:
             code = refused.recipients[0].code
-            raise Undelivered("recipient_refused", is_final=_is_final(code)) from refused
+            raise SendFailed("recipient_refused", is_final=_is_final(code)) from refused
         except errors.SMTPDataError as refused:
-            raise Undelivered("message_refused", is_final=_is_final(refused.code)) from refused
+            raise SendFailed("message_refused", is_final=_is_final(refused.code)) from refused
         except errors.SMTPNotSupported as unsupported:
-            raise Undelivered("address_unsupported", is_final=True) from unsupported
+            raise SendFailed("address_unsupported", is_final=True) from unsupported
         except TimeoutError as late:
-            raise Undelivered("timed_out") from late
+            raise SendFailed("timed_out") from late
         except errors.SMTPConnectError as unreachable:
-            raise Undelivered("unreachable") from unreachable
+            raise SendFailed("unreachable") from unreachable
         except (errors.SMTPException, OSError) as error:
-            # Refused log-ins and senders too: those are ours to mend, and the mail is none the worse for waiting.
-            raise Undelivered("provider_failed") from error
+            # Includes a refused login or sender: an operator can correct these, so the mail is tried again.
+            raise SendFailed("provider_failed") from error
 
     async def ping(self) -> None:
-        """Raises when the server does not answer. Takes a connection of its own: those in use may be slow."""
+        """Check that the server replies. Uses a new connection, because pooled ones may be busy. Raises: any error."""
         connection = await self._connect()
         try:
             await connection.noop()
@@ -58,7 +61,7 @@ class Smtp:
             connection.close()
 
     async def close(self) -> None:
-        """Take leave of the server."""
+        """Close the pooled connections."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -69,12 +72,12 @@ class Smtp:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
         async with self._free:
-            async with asyncio.timeout(WHOLE_TIMEOUT_SECONDS):
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 connection = await self._reused() or await self._connect()
             try:
                 yield connection
             except (errors.SMTPResponseException, errors.SMTPRecipientsRefused):
-                # The server answered: the connection is whole.
+                # The server replied, so the connection can be reused.
                 self._idle.append(connection)
                 raise
             except BaseException:
@@ -83,7 +86,7 @@ class Smtp:
             self._idle.append(connection)
 
     async def _reused(self) -> aiosmtplib.SMTP | None:
-        """An idle connection that the server still answers on: it may have closed it, or been restarted."""
+        """Return an idle connection on which the server still replies; None if there is none."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -105,7 +108,7 @@ class Smtp:
             username=unquote(self._url.username) if self._url.username else None,
             password=unquote(self._url.password) if self._url.password else None,
             local_hostname=self._local_hostname,
-            timeout=STEP_TIMEOUT_SECONDS,
+            timeout=COMMAND_TIMEOUT_SECONDS,
             start_tls=options.get("starttls") == ["1"],
         )
         try:
@@ -117,5 +120,5 @@ class Smtp:
 
 
 def _is_final(code: int) -> bool:
-    """5xx is for good, 4xx for now (RFC 5321, 4.2.1)."""
+    """Return whether the reply is permanent (5xx) and not transient (4xx). Source: RFC 5321, 4.2.1."""
     return code >= 500

@@ -1,9 +1,9 @@
-"""Topics to commands: whose address we keep, and what is worth telling."""
+"""Subscriptions of the notifications service: users become recipients, and decisions about orders are notified."""
 
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.notifications.commands import notify, remember_recipient
+from services.notifications.commands import notify, replace_recipient
 from shared.events.contract import Event
 from shared.events.orders import (
     OrderCancelled,
@@ -18,7 +18,8 @@ from shared.events.users import UserCreated, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 
-LINES_SHOWN = 20
+MAX_LINES_SHOWN = 20
+"""Lines of an order that a notification stores and shows; the others are only counted."""
 
 users = Subscription("users", partitions_at_once=3)
 orders = Subscription("orders", partitions_at_once=3)
@@ -27,7 +28,7 @@ SUBSCRIPTIONS = (users, orders)
 
 @users.on(UserCreated)
 async def welcome_recipient(session: AsyncSession, event: UserCreated, context: EventContext) -> None:
-    await _remember(session, event)
+    await _replace_recipient(session, event)
     await notify(
         session, user_id=event.user_id, event_id=context.event_id, event_type=event.type, category="account", data={}
     )
@@ -35,14 +36,14 @@ async def welcome_recipient(session: AsyncSession, event: UserCreated, context: 
 
 @users.on(UserUpdated)
 async def update_recipient(session: AsyncSession, event: UserUpdated, _context: EventContext) -> None:
-    await _remember(session, event)
+    await _replace_recipient(session, event)
 
 
 @orders.on(OrderConfirmed)
 async def notify_of_confirmation(session: AsyncSession, event: OrderConfirmed, context: EventContext) -> None:
     data = _data_of(event, exclude=frozenset({"lines"}))
-    data["lines"] = [line.model_dump(mode="json") for line in event.lines[:LINES_SHOWN]]
-    data["more_lines"] = max(0, len(event.lines) - LINES_SHOWN)
+    data["lines"] = [line.model_dump(mode="json") for line in event.lines[:MAX_LINES_SHOWN]]
+    data["more_lines"] = max(0, len(event.lines) - MAX_LINES_SHOWN)
     await _notify_of_order(session, event, context, data=data)
 
 
@@ -50,12 +51,12 @@ async def notify_of_order(session: AsyncSession, event: OrderEvent, context: Eve
     await _notify_of_order(session, event, context, data=_data_of(event))
 
 
-for told_as_it_is in (OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded):
-    orders.on(told_as_it_is)(notify_of_order)
+for event_class in (OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded):
+    orders.on(event_class)(notify_of_order)
 
 
-async def _remember(session: AsyncSession, event: UserCreated | UserUpdated) -> None:
-    await remember_recipient(
+async def _replace_recipient(session: AsyncSession, event: UserCreated | UserUpdated) -> None:
+    await replace_recipient(
         session,
         user_id=event.user_id,
         email=event.email,
@@ -74,5 +75,5 @@ async def _notify_of_order(
 
 
 def _data_of(event: Event, *, exclude: frozenset[str] = frozenset()) -> dict[str, JsonValue]:
-    """What the event says, but for whose it is: that stands in the notification."""
+    """Return the event's data without the user's id, which the notification has itself."""
     return event.model_dump(mode="json", exclude={"user_id", *exclude})

@@ -19,7 +19,7 @@ from tests.harness.databases import DatabaseFactory
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
 from tests.notifications.events import apply, user_created
-from tests.notifications.postbox import Postbox
+from tests.notifications.smtp_server import SmtpServer
 
 JOB_FAILPOINTS = [name for name in NAMES if name.startswith("job.")]
 PEOPLE = 6
@@ -38,8 +38,8 @@ async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]
 
 
 @pytest.fixture
-async def postbox() -> AsyncIterator[Postbox]:
-    box = Postbox()
+async def postbox() -> AsyncIterator[SmtpServer]:
+    box = SmtpServer()
     await box.open()
     yield box
     await box.close()
@@ -63,7 +63,7 @@ async def until_no_connection_is_left(database: Database, admin_url: str) -> Non
 @pytest.mark.parametrize("nth", [1, 3])
 @pytest.mark.parametrize("name", JOB_FAILPOINTS)
 async def test_every_mail_has_one_message_id_after_a_kill_at_any_failpoint(
-    database: Database, postgres_admin_url: str, postbox: Postbox, tmp_path: Path, name: str, nth: int
+    database: Database, postgres_admin_url: str, postbox: SmtpServer, tmp_path: Path, name: str, nth: int
 ) -> None:
     await apply(
         database.sessions, *(user_created(new_id(), email=f"person-{number}@example.org") for number in range(PEOPLE))

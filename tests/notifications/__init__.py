@@ -1,1 +1,1 @@
-"""The notifications service, through its topics, its jobs and its HTTP."""
+"""Tests of the notifications service through its topics, its jobs and its routes."""

@@ -1,4 +1,4 @@
-"""The service's database, a mail server, and the HTTP side with signed-in callers."""
+"""Fixtures: the notifications service on real servers, without its background loops, and an SMTP server."""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +14,7 @@ from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
 from shared.database import Database, Sessions, open_database
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
-from tests.notifications.postbox import Postbox
+from tests.notifications.smtp_server import SmtpServer
 from tests.shared.http.token_issuer import TokenIssuer
 
 MAIL_FROM = "Orderly <no-reply@orderly.example>"
@@ -39,16 +39,16 @@ def sessions(database: Database) -> Sessions:
 
 
 @pytest.fixture
-async def postbox() -> AsyncIterator[Postbox]:
-    box = Postbox()
-    await box.open()
-    yield box
-    await box.close()
+async def smtp_server() -> AsyncIterator[SmtpServer]:
+    server = SmtpServer()
+    await server.open()
+    yield server
+    await server.close()
 
 
 @pytest.fixture
-async def smtp(postbox: Postbox) -> AsyncIterator[Smtp]:
-    client = Smtp(postbox.url, local_hostname="orderly.example")
+async def smtp(smtp_server: SmtpServer) -> AsyncIterator[Smtp]:
+    client = Smtp(smtp_server.url, local_hostname="orderly.example")
     yield client
     await client.close()
 
@@ -64,14 +64,14 @@ def issuer() -> TokenIssuer:
 
 
 @pytest.fixture
-def app(database_url: str, valkey_url: str, postbox: Postbox, issuer: TokenIssuer) -> FastAPI:
+def app(database_url: str, valkey_url: str, smtp_server: SmtpServer, issuer: TokenIssuer) -> FastAPI:
     settings = Settings(
         database_url=database_url,
         valkey_url=valkey_url,
         kafka_bootstrap_servers="127.0.0.1:1",
         http_port=0,
         jwks_url="http://127.0.0.1:1/jwks.json",
-        smtp_url=postbox.url,
+        smtp_url=smtp_server.url,
         mail_from=MAIL_FROM,
         public_url=PUBLIC_URL,
     )

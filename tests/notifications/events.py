@@ -1,4 +1,4 @@
-"""Events as the other services send them, and the way they take into this one."""
+"""Builders of other services' events, and a function that applies them."""
 
 from uuid import UUID
 
@@ -35,7 +35,7 @@ def order_confirmed(user_id: UUID, *, number: str = "O-1042", lines: int = 2) ->
 
 
 async def apply(sessions: Sessions, *events: Event, first_sequence: int = 1, event_id: UUID | None = None) -> None:
-    """Apply events of one topic as a consumer does; each key starts at `first_sequence`."""
+    """Apply events of one topic as a consumer does. Each key starts at `first_sequence`."""
     subscription = SUBSCRIPTIONS[events[0].topic]
     sequences: dict[str, int] = {}
     batch = []

@@ -1,4 +1,4 @@
-"""From an event to the mail, through the job queue as the service runs it."""
+"""Deliveries through the job queue."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ from shared.database import Sessions, dsn_of
 from shared.ids import new_id
 from shared.jobs import JobRunner
 from tests.notifications.events import apply, order_confirmed, user_created
-from tests.notifications.postbox import Postbox
+from tests.notifications.smtp_server import SmtpServer
 
 RunnerOf = Callable[[], JobRunner]
 
@@ -46,35 +46,37 @@ async def mail_statuses(sessions: Sessions) -> list[str]:
 
 async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:
     async with asyncio.timeout(30):
-        while await mail_statuses(sessions) != list(wanted):  # noqa: ASYNC110 - another task's commit has no event
+        while await mail_statuses(sessions) != list(wanted):  # noqa: ASYNC110 - no event tells of another task's commit
             await asyncio.sleep(0.02)
 
 
-async def test_every_event_leads_to_one_mail(sessions: Sessions, runner_of: RunnerOf, postbox: Postbox) -> None:
+async def test_every_event_leads_to_one_mail(sessions: Sessions, runner_of: RunnerOf, smtp_server: SmtpServer) -> None:
     user_id = new_id()
     async with running(runner_of(), runner_of()):
         await apply(sessions, user_created(user_id))
         await asyncio.gather(*(apply(sessions, order_confirmed(user_id, number=f"O-{n}")) for n in range(20)))
         await wait_for_statuses(sessions, *["sent"] * 21)
 
-    assert sorted(mail["Subject"] for mail in postbox.mails) == sorted(
+    assert sorted(mail["Subject"] for mail in smtp_server.mails) == sorted(
         ["Welcome to Orderly", *(f"Order O-{n} is confirmed" for n in range(20))]
     )
 
 
-async def test_mail_is_sent_once_the_server_is_back(sessions: Sessions, runner_of: RunnerOf, postbox: Postbox) -> None:
-    await postbox.close()
+async def test_mail_is_sent_once_the_server_is_back(
+    sessions: Sessions, runner_of: RunnerOf, smtp_server: SmtpServer
+) -> None:
+    await smtp_server.close()
     async with running(runner_of()):
         await apply(sessions, user_created(new_id()))
         await wait_for_statuses(sessions, "retrying")
-        await postbox.open()
+        await smtp_server.open()
         await wait_for_statuses(sessions, "sent")
 
-    assert len(postbox.mails) == 1
+    assert len(smtp_server.mails) == 1
 
 
-async def test_a_delivery_whose_job_is_gone_gets_a_new_one(
-    sessions: Sessions, runner_of: RunnerOf, postbox: Postbox
+async def test_a_delivery_whose_job_is_lost_gets_a_new_one(
+    sessions: Sessions, runner_of: RunnerOf, smtp_server: SmtpServer
 ) -> None:
     await apply(sessions, user_created(new_id()))
     async with sessions.begin() as session:
@@ -92,10 +94,10 @@ async def test_a_delivery_whose_job_is_gone_gets_a_new_one(
 
     async with running(runner_of()):
         await wait_for_statuses(sessions, "sent")
-    assert len(postbox.mails) == 1
+    assert len(smtp_server.mails) == 1
 
 
-async def test_a_delivery_that_waits_behind_others_gets_no_second_job(sessions: Sessions) -> None:
+async def test_an_overdue_delivery_with_a_queued_job_gets_no_second_job(sessions: Sessions) -> None:
     await apply(sessions, user_created(new_id()))
     async with sessions.begin() as session:
         await session.execute(
@@ -109,7 +111,7 @@ async def test_a_delivery_that_waits_behind_others_gets_no_second_job(sessions: 
 
 
 @pytest.mark.parametrize(("overdue_seconds", "requeued"), [(70, 1), (50, 0)])
-async def test_a_delivery_gets_a_new_job_a_minute_after_its_own_is_held_as_failed(
+async def test_a_delivery_whose_job_failed_gets_a_new_one_after_a_minute(
     sessions: Sessions, overdue_seconds: int, requeued: int
 ) -> None:
     await apply(sessions, user_created(new_id()))

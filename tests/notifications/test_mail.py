@@ -1,15 +1,15 @@
-"""The mails themselves: what they say, in which language, and what can't be smuggled into them."""
+"""Mails: text, HTML and headers, languages, and input that tries to inject something."""
 
 import dataclasses
 from typing import Any
 
 import pytest
 
-from services.notifications.channels import Outgoing, Send, Undelivered
+from services.notifications.channels import Attempt, Send, SendFailed
 from services.notifications.rendering import LOCALES, render_mail, render_title
 from services.notifications.subscribers import orders
 from shared.ids import new_id
-from tests.notifications.postbox import Postbox
+from tests.notifications.smtp_server import SmtpServer
 
 DATA: dict[str, Any] = {
     "number": "O-1042",
@@ -24,10 +24,10 @@ DATA: dict[str, Any] = {
 EVENT_TYPES = ["user.created", *(event.type for event in orders.event_types)]
 
 
-def outgoing(**changes: Any) -> Outgoing:
-    confirmed = Outgoing(
+def attempt(**changes: Any) -> Attempt:
+    confirmed = Attempt(
         delivery_id=new_id(),
-        attempt=1,
+        number=1,
         notification_id=new_id(),
         user_id=new_id(),
         event_id=new_id(),
@@ -47,7 +47,7 @@ def mail_of(event_type: str, *, locale: str = "en", **data: Any) -> Any:
 
 @pytest.mark.parametrize("locale", LOCALES)
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
-def test_every_kind_of_mail_can_be_written_in_every_language(event_type: str, locale: str) -> None:
+def test_every_mail_can_be_rendered_in_every_language(event_type: str, locale: str) -> None:
     mail = mail_of(event_type, locale=locale)
 
     assert "Ann" in mail.text
@@ -55,11 +55,11 @@ def test_every_kind_of_mail_can_be_written_in_every_language(event_type: str, lo
     assert mail.subject in mail.html
     for leftover in ("{{", "{%", "<mj-"):
         assert leftover not in mail.subject + mail.text + mail.html
-    # Whoever opens a mail is not reported to a font server.
+    # Opening a mail must not send a request to a font server.
     assert "googleapis" not in mail.html
 
 
-def test_an_order_is_shown_with_its_lines_and_total() -> None:
+def test_an_order_is_rendered_with_its_lines_and_total() -> None:
     assert mail_of("order.confirmed").text == (
         "Hello Ann,\n"
         "\n"
@@ -81,7 +81,7 @@ def test_lines_that_are_not_shown_are_counted() -> None:
     assert "and 655 more" in mail.html
 
 
-def test_html_shows_what_users_typed_and_runs_none_of_it() -> None:
+def test_html_escapes_the_input_of_users() -> None:
     mail = mail_of("order.confirmed")
 
     assert "Tea &amp; &lt;b&gt;cake&lt;/b&gt;" in mail.html
@@ -97,7 +97,7 @@ def test_html_shows_what_users_typed_and_runs_none_of_it() -> None:
         ("order.cancelled", "deadline", "It could not be confirmed in time."),
     ],
 )
-def test_reasons_are_told_in_words(event_type: str, reason: str, words: str) -> None:
+def test_reasons_are_rendered_as_sentences(event_type: str, reason: str, words: str) -> None:
     mail = mail_of(event_type, reason=reason)
 
     assert words in mail.text
@@ -117,7 +117,7 @@ def test_reasons_are_told_in_words(event_type: str, reason: str, words: str) -> 
         ("", "Order O-1042 is confirmed"),
     ],
 )
-def test_a_locale_we_do_not_write_in_gets_english(locale: str, title: str) -> None:
+def test_a_locale_without_templates_gets_english(locale: str, title: str) -> None:
     assert render_title("order.confirmed", locale=locale, data=DATA) == title
 
 
@@ -131,18 +131,18 @@ def test_a_locale_we_do_not_write_in_gets_english(locale: str, title: str) -> No
         ("de", "CHF", -1, "-0,01\N{NO-BREAK SPACE}CHF"),
     ],
 )
-def test_money_is_written_as_the_reader_writes_it(locale: str, currency: str, cents: int, shown: str) -> None:
+def test_money_is_formatted_for_the_language(locale: str, currency: str, cents: int, shown: str) -> None:
     mail = mail_of("order.shipped", locale=locale, currency=currency, total_cents=cents)
 
     assert shown in mail.text
 
 
-async def test_a_mail_carries_what_it_takes_to_trace_it(send: Send, postbox: Postbox) -> None:
-    sent = outgoing()
+async def test_a_mail_has_the_headers_that_identify_it(send: Send, smtp_server: SmtpServer) -> None:
+    sent = attempt()
 
     await send(sent)
 
-    [mail] = postbox.mails
+    [mail] = smtp_server.mails
     assert {name: mail[name] for name in ("From", "To", "Subject", "Auto-Submitted")} == {
         "From": "Orderly <no-reply@orderly.example>",
         "To": "Ann <ann@example.org>",
@@ -162,27 +162,27 @@ async def test_a_mail_carries_what_it_takes_to_trace_it(send: Send, postbox: Pos
     "name",
     ["Ann\r\nBcc: eve@example.org", "Ann\nBcc: eve@example.org\n\nbody", "Ann\u2028Bcc: x", 'Ann" <eve@example.org>,'],
 )
-async def test_a_name_adds_neither_header_nor_recipient(send: Send, postbox: Postbox, name: str) -> None:
-    await send(outgoing(name=name))
+async def test_a_name_can_not_add_a_header_or_a_recipient(send: Send, smtp_server: SmtpServer, name: str) -> None:
+    await send(attempt(name=name))
 
-    [mail] = postbox.mails
+    [mail] = smtp_server.mails
     assert mail["Bcc"] is None
     assert [address.addr_spec for address in mail["To"].addresses] == ["ann@example.org"]
 
 
 @pytest.mark.parametrize("email", ["zoe@example.org", "zoë@example.org"])
-async def test_a_name_and_an_address_beyond_ascii_arrive(send: Send, postbox: Postbox, email: str) -> None:
-    await send(outgoing(name="Zoë Müller-Lüdenscheidt", email=email))
+async def test_a_non_ascii_name_and_address_arrive(send: Send, smtp_server: SmtpServer, email: str) -> None:
+    await send(attempt(name="Zoë Müller-Lüdenscheidt", email=email))
 
-    [mail] = postbox.mails
+    [mail] = smtp_server.mails
     [recipient] = mail["To"].addresses
     assert (recipient.display_name, recipient.addr_spec) == ("Zoë Müller-Lüdenscheidt", email)
 
 
 @pytest.mark.parametrize("email", ["", "nobody", "a@b\r\nRCPT TO:<eve@example.org>", "a b@example.org"])
-async def test_an_address_that_is_none_fails_for_good(send: Send, postbox: Postbox, email: str) -> None:
-    with pytest.raises(Undelivered) as refused:
-        await send(outgoing(email=email))
+async def test_an_invalid_address_fails_finally(send: Send, smtp_server: SmtpServer, email: str) -> None:
+    with pytest.raises(SendFailed) as failed:
+        await send(attempt(email=email))
 
-    assert (refused.value.code, refused.value.is_final) == ("address_invalid", True)
-    assert postbox.mails == []
+    assert (failed.value.code, failed.value.is_final) == ("address_invalid", True)
+    assert smtp_server.mails == []

@@ -1,4 +1,4 @@
-"""The migrations lead to what the models say, and back."""
+"""The migrations of the notifications service."""
 
 from pathlib import Path
 
@@ -22,17 +22,17 @@ async def tables_in(database_url: str) -> set[str]:
     return {row["tablename"] for row in rows}
 
 
-async def test_the_models_say_nothing_that_no_migration_does(database_url: str) -> None:
+async def test_the_migrations_create_what_the_models_declare(database_url: str) -> None:
     await migrations_of(database_url).check()
 
 
-async def test_the_migrations_run_up_down_and_up_again(database_url: str) -> None:
+async def test_the_migrations_run_down_and_up_again(database_url: str) -> None:
     migrations = migrations_of(database_url)
-    ours = {"recipient", "notification", "delivery"}
+    tables = {"recipient", "notification", "delivery"}
 
     await migrations.downgrade("0001")
-    assert not ours & await tables_in(database_url)
+    assert not tables & await tables_in(database_url)
 
     await migrations.upgrade()
-    assert ours <= await tables_in(database_url)
+    assert tables <= await tables_in(database_url)
     await migrations.check()

@@ -1,4 +1,4 @@
-"""The HTTP side: one's own notifications, and nobody else's."""
+"""Routes of notifications, and access to them."""
 
 from typing import Any
 from uuid import UUID
@@ -11,15 +11,15 @@ from shared.database import Sessions
 from shared.http.auth import access_matrix
 from shared.ids import new_id
 from tests.notifications.events import apply, order_confirmed, user_created
-from tests.notifications.postbox import Postbox
+from tests.notifications.smtp_server import SmtpServer
 from tests.shared.http.token_issuer import TokenIssuer
 
 ANN, BEN = new_id(), new_id()
 
 
 @pytest.fixture(autouse=True)
-async def _told(sessions: Sessions) -> None:
-    """Ann was told of five orders after her welcome, Ben was welcomed."""
+async def _notifications(sessions: Sessions) -> None:
+    """Six notifications of Ann, a welcome and five orders, and Ben's welcome."""
     await apply(sessions, user_created(ANN), user_created(BEN, email="ben@example.org"))
     for number in range(5):
         await apply(sessions, order_confirmed(ANN, number=f"O-{number}"))
@@ -31,13 +31,15 @@ def ann(issuer: TokenIssuer) -> dict[str, str]:
 
 
 async def items_of(client: httpx2.AsyncClient, headers: dict[str, str], query: str = "") -> list[dict[str, Any]]:
-    answer = await client.get(f"/v1/notifications{query}", headers=headers)
-    assert answer.status_code == 200, answer.text
-    items: list[dict[str, Any]] = answer.json()["items"]
+    response = await client.get(f"/v1/notifications{query}", headers=headers)
+    assert response.status_code == 200, response.text
+    items: list[dict[str, Any]] = response.json()["items"]
     return items
 
 
-async def test_a_user_sees_the_newest_first_page_by_page(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+async def test_notifications_are_listed_newest_first_page_by_page(
+    client: httpx2.AsyncClient, ann: dict[str, str]
+) -> None:
     first = await client.get("/v1/notifications?limit=4", headers=ann)
     titles = [item["title"] for item in first.json()["items"]]
     assert titles == [f"Order O-{number} is confirmed" for number in (4, 3, 2, 1)]
@@ -48,7 +50,7 @@ async def test_a_user_sees_the_newest_first_page_by_page(client: httpx2.AsyncCli
     assert rest.json()["next_cursor"] is None
 
 
-async def test_a_notification_says_what_happened(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+async def test_a_notification_has_the_data_of_its_event(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
     item = (await items_of(client, ann))[0]
 
     assert (item["category"], item["event_type"], item["read_at"]) == ("orders", "order.confirmed", None)
@@ -57,7 +59,9 @@ async def test_a_notification_says_what_happened(client: httpx2.AsyncClient, ann
     assert "user_id" not in item["data"]
 
 
-async def test_reading_counts_down_and_the_first_time_stays(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+async def test_marking_as_read_lowers_the_count_and_keeps_the_first_time(
+    client: httpx2.AsyncClient, ann: dict[str, str]
+) -> None:
     item = (await items_of(client, ann))[0]
     path = f"/v1/notifications/{item['id']}/read"
     assert (await client.get("/v1/notifications/unread-count", headers=ann)).json() == {"unread": 6}
@@ -85,21 +89,21 @@ async def test_one_notification_shows_its_deliveries(client: httpx2.AsyncClient,
     assert details == item
 
 
-async def test_what_belongs_to_somebody_else_is_not_there(
+async def test_the_notification_of_another_user_is_not_found(
     client: httpx2.AsyncClient, ann: dict[str, str], issuer: TokenIssuer
 ) -> None:
     ben = issuer.header("customer", user_id=BEN)
     path = f"/v1/notifications/{(await items_of(client, ann))[0]['id']}"
 
     assert [item["title"] for item in await items_of(client, ben)] == ["Welcome to Orderly"]
-    for answer in (await client.get(path, headers=ben), await client.post(f"{path}/read", headers=ben)):
-        assert (answer.status_code, answer.json()["code"]) == (404, "notification_not_found")
-        assert answer.headers["Content-Type"] == "application/problem+json"
+    for response in (await client.get(path, headers=ben), await client.post(f"{path}/read", headers=ben)):
+        assert (response.status_code, response.json()["code"]) == (404, "notification_not_found")
+        assert response.headers["Content-Type"] == "application/problem+json"
     assert (await client.get(path, headers=ann)).json()["read_at"] is None
 
 
 @pytest.mark.parametrize("role", ["support", "admin"])
-async def test_staff_see_everybodys_deliveries_but_read_nothing_for_them(
+async def test_staff_can_read_all_notifications_but_not_mark_them_as_read(
     client: httpx2.AsyncClient, ann: dict[str, str], issuer: TokenIssuer, role: str
 ) -> None:
     staff = issuer.header(role, user_id=BEN)
@@ -109,37 +113,38 @@ async def test_staff_see_everybodys_deliveries_but_read_nothing_for_them(
     assert (await client.post(f"{path}/read", headers=staff)).status_code == 404
 
 
-def refused(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
+def problem(response: httpx2.Response) -> tuple[int, str]:
+    """Return status and code of an error response, after checking that it is a problem."""
+    assert response.headers["content-type"] == "application/problem+json"
+    return response.status_code, response.json()["code"]
 
 
-async def test_each_refusal_has_its_code(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
+async def test_each_error_has_its_code(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:
     unknown: UUID = new_id()
 
-    assert refused(await client.get("/v1/notifications")) == (401, "token_missing")
-    assert refused(await client.get("/v1/notifications", headers={"Authorization": "Bearer x"})) == (
+    assert problem(await client.get("/v1/notifications")) == (401, "token_missing")
+    assert problem(await client.get("/v1/notifications", headers={"Authorization": "Bearer x"})) == (
         401,
         "token_invalid",
     )
-    assert refused(await client.get(f"/v1/notifications/{unknown}", headers=ann)) == (404, "notification_not_found")
-    assert refused(await client.post(f"/v1/notifications/{unknown}/read", headers=ann)) == (
+    assert problem(await client.get(f"/v1/notifications/{unknown}", headers=ann)) == (404, "notification_not_found")
+    assert problem(await client.post(f"/v1/notifications/{unknown}/read", headers=ann)) == (
         404,
         "notification_not_found",
     )
-    assert refused(await client.get("/v1/notifications/nonsense", headers=ann)) == (422, "validation_failed")
-    assert refused(await client.get("/v1/notifications?limit=0", headers=ann)) == (422, "validation_failed")
-    assert refused(await client.get("/v1/notifications?unread=maybe", headers=ann)) == (422, "validation_failed")
-    assert refused(await client.get("/v1/notifications?cursor=forged", headers=ann)) == (422, "cursor_invalid")
-    assert refused(await client.delete("/v1/notifications", headers=ann)) == (405, "method_not_allowed")
+    assert problem(await client.get("/v1/notifications/nonsense", headers=ann)) == (422, "validation_failed")
+    assert problem(await client.get("/v1/notifications?limit=0", headers=ann)) == (422, "validation_failed")
+    assert problem(await client.get("/v1/notifications?unread=maybe", headers=ann)) == (422, "validation_failed")
+    assert problem(await client.get("/v1/notifications?cursor=forged", headers=ann)) == (422, "cursor_invalid")
+    assert problem(await client.delete("/v1/notifications", headers=ann)) == (405, "method_not_allowed")
 
 
-async def test_every_route_asks_who_calls(app: FastAPI) -> None:
-    ours = {route: access for route, access in access_matrix(app).items() if "/v1/" in route}
-    # Those that every service has for its operators.
-    operations = {route: ours.pop(route) for route in list(ours) if "/v1/operations/" in route}
+async def test_every_route_declares_who_may_call_it(app: FastAPI) -> None:
+    own = {route: access for route, access in access_matrix(app).items() if "/v1/" in route}
+    operations = {route: own.pop(route) for route in list(own) if "/v1/operations/" in route}
 
     assert set(operations.values()) == {"admin"}
-    assert ours == {
+    assert own == {
         "GET /v1/notifications": "caller",
         "GET /v1/notifications/unread-count": "caller",
         "GET /v1/notifications/{notification_id}": "caller",
@@ -147,12 +152,12 @@ async def test_every_route_asks_who_calls(app: FastAPI) -> None:
     }
 
 
-async def test_a_missing_mail_server_degrades_the_health_and_no_more(
-    client: httpx2.AsyncClient, postbox: Postbox
+async def test_an_unavailable_mail_server_only_degrades_the_health(
+    client: httpx2.AsyncClient, smtp_server: SmtpServer
 ) -> None:
     assert (await client.get("/health")).json()["checks"]["smtp"]["status"] == "healthy"
 
-    await postbox.close()
+    await smtp_server.close()
 
     report = await client.get("/health")
     assert (report.status_code, report.json()["status"]) == (200, "degraded")

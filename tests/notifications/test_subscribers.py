@@ -1,4 +1,4 @@
-"""What events leave behind: recipients, notifications, deliveries, jobs."""
+"""Recipients, notifications, deliveries and jobs that events create."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from services.notifications.commands import notify, remember_recipient
+from services.notifications.commands import notify, replace_recipient
 from services.notifications.models import Delivery, Notification, Recipient
 from shared.database import Sessions
 from shared.events.orders import (
@@ -45,7 +45,7 @@ async def events_in_outbox(sessions: Sessions) -> list[str]:
         return list(await session.scalars(sa.text("SELECT type FROM outbox ORDER BY id")))
 
 
-async def test_a_new_user_is_known_and_welcomed(sessions: Sessions) -> None:
+async def test_a_new_user_is_stored_and_welcomed(sessions: Sessions) -> None:
     user_id = new_id()
 
     await apply(sessions, user_created(user_id, email="ann@example.org", name="Ann"))
@@ -59,7 +59,7 @@ async def test_a_new_user_is_known_and_welcomed(sessions: Sessions) -> None:
     assert await events_in_outbox(sessions) == ["notification.sent"]
 
 
-async def test_a_changed_user_replaces_what_was_known_and_is_told_nothing(sessions: Sessions) -> None:
+async def test_an_updated_user_is_replaced_and_not_notified(sessions: Sessions) -> None:
     user_id = new_id()
     changed = UserUpdated(
         user_id=user_id, email="ann@new.example", name="Ann B", phone=None, locale="de", time_zone="UTC"
@@ -73,14 +73,14 @@ async def test_a_changed_user_replaces_what_was_known_and_is_told_nothing(sessio
     assert await rows_of(sessions, Notification.event_type) == [("user.created",)]
 
 
-async def test_the_same_event_applied_twice_tells_once(sessions: Sessions) -> None:
+async def test_a_repeated_event_notifies_once(sessions: Sessions) -> None:
     user_id, event_id = new_id(), new_id()
     event = order_confirmed(user_id)
     await apply(sessions, user_created(user_id))
 
     await apply(sessions, event, event_id=event_id)
     await apply(sessions, event, event_id=event_id)
-    # Past the inbox too, as when it was emptied for a replay.
+    # Also without the inbox, which may have been emptied for a replay.
     async with sessions.begin() as session:
         await session.execute(sa.text("DELETE FROM inbox"))
         await session.execute(sa.text("DELETE FROM inbox_sequence"))
@@ -90,11 +90,11 @@ async def test_the_same_event_applied_twice_tells_once(sessions: Sessions) -> No
     assert await count_jobs(sessions) == 2
 
 
-async def test_a_rolled_back_event_leaves_no_job_behind(sessions: Sessions) -> None:
+async def test_a_transaction_that_is_rolled_back_leaves_no_job(sessions: Sessions) -> None:
     with pytest.raises(RuntimeError):
         async with sessions.begin() as session:
             user_id = new_id()
-            await remember_recipient(
+            await replace_recipient(
                 session, user_id=user_id, email="a@example.org", name="A", locale="en", time_zone="UTC"
             )
             await notify(
@@ -106,7 +106,7 @@ async def test_a_rolled_back_event_leaves_no_job_behind(sessions: Sessions) -> N
     assert await rows_of(sessions, Notification.id) == []
 
 
-async def test_a_placed_order_tells_nothing_until_it_is_decided(sessions: Sessions) -> None:
+async def test_a_placed_order_does_not_notify(sessions: Sessions) -> None:
     user_id = new_id()
 
     await apply(sessions, OrderCreated(order_id=new_id(), user_id=user_id, deadline=datetime.now(UTC), **ORDER))
@@ -114,7 +114,7 @@ async def test_a_placed_order_tells_nothing_until_it_is_decided(sessions: Sessio
     assert await rows_of(sessions, Notification.id) == []
 
 
-async def test_every_later_step_of_an_order_is_told(sessions: Sessions) -> None:
+async def test_every_later_event_of_an_order_notifies(sessions: Sessions) -> None:
     user_id, order_id = new_id(), new_id()
     await apply(sessions, user_created(user_id, locale="de-AT"))
     order: dict[str, Any] = {"order_id": order_id, "user_id": user_id, **ORDER}
@@ -141,14 +141,14 @@ async def test_every_later_step_of_an_order_is_told(sessions: Sessions) -> None:
     ]
 
 
-async def test_of_a_long_order_twenty_lines_are_kept(sessions: Sessions) -> None:
+async def test_twenty_lines_of_a_long_order_are_stored(sessions: Sessions) -> None:
     await apply(sessions, order_confirmed(new_id(), lines=675))
 
     [(data,)] = await rows_of(sessions, Notification.data)
     assert (len(data["lines"]), data["more_lines"], data["total_cents"]) == (20, 655, 675 * 1300)
 
 
-async def test_mail_waits_for_a_recipient_whose_order_came_first(sessions: Sessions) -> None:
+async def test_a_mail_is_deferred_until_its_recipient_is_known(sessions: Sessions) -> None:
     user_id = new_id()
 
     await apply(sessions, order_confirmed(user_id))
@@ -166,13 +166,13 @@ async def test_mail_waits_for_a_recipient_whose_order_came_first(sessions: Sessi
     assert ("Bestellung O-1042 ist bestätigt",) in await rows_of(sessions, Notification.title)
 
 
-async def test_a_recipient_who_arrives_while_a_mail_is_being_deferred_gets_it(sessions: Sessions) -> None:
+async def test_a_recipient_who_arrives_during_the_deferral_gets_the_mail(sessions: Sessions) -> None:
     user_id = new_id()
     async with sessions.begin() as session:
         await notify(
             session, user_id=user_id, event_id=new_id(), event_type="user.created", category="account", data={}
         )
-        # From here on the mail is deferred, and no other transaction can see it.
+        # The mail is deferred now, and invisible to other transactions.
         arrival = asyncio.create_task(apply(sessions, user_created(user_id)))
         await _until_done_or_waiting(sessions, arrival)
     await arrival
@@ -183,11 +183,11 @@ async def test_a_recipient_who_arrives_while_a_mail_is_being_deferred_gets_it(se
 
 async def _until_done_or_waiting(sessions: Sessions, task: asyncio.Task[None]) -> None:
     async with asyncio.timeout(60):
-        while not task.done() and not await count_waiting(sessions):  # noqa: ASYNC110 - locks tell nobody
+        while not task.done() and not await count_waiting(sessions):  # noqa: ASYNC110 - no event tells of a lock
             await asyncio.sleep(0.01)
 
 
-async def test_many_orders_and_recipients_at_once_leave_no_mail_waiting(sessions: Sessions) -> None:
+async def test_simultaneous_orders_and_recipients_leave_no_mail_deferred(sessions: Sessions) -> None:
     user_ids = [new_id() for _ in range(30)]
 
     await asyncio.gather(

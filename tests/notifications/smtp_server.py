@@ -1,4 +1,4 @@
-"""A real SMTP server in the test's own loop, whose answers can be scripted, and which can be taken away."""
+"""An SMTP server in the test's event loop. Tests script its replies, and stop and restart it."""
 
 import asyncio
 from collections import deque
@@ -10,16 +10,16 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 OK = "250 OK"
 
 
-class Postbox:
-    """Takes mail on a port of its own. The scripted replies are used up one by one; without one all is OK."""
+class SmtpServer:
+    """Accepts mail on a free port. Each scripted reply is used once; without any the reply is OK."""
 
     def __init__(self) -> None:
         self.port = 0
         self.mails: list[EmailMessage] = []
         self.connections = 0
         self.replies: dict[str, deque[str]] = {"RCPT": deque(), "DATA": deque()}
-        self.answering = asyncio.Event()
-        self.answering.set()
+        self.replying = asyncio.Event()
+        self.replying.set()
         self._server: asyncio.Server | None = None
         self._transports: list[asyncio.BaseTransport] = []
 
@@ -28,12 +28,12 @@ class Postbox:
         return f"smtp://127.0.0.1:{self.port}"
 
     async def open(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen; after a restart, on the same port as before."""
         self._server = await asyncio.get_running_loop().create_server(self._protocol, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening, and cut every connection."""
+        """Stop listening, and close every connection."""
         if self._server is None:
             return
         self._server.close()
@@ -51,7 +51,7 @@ class Postbox:
         return reply
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        await self.answering.wait()
+        await self.replying.wait()
         reply = self._reply_to("DATA")
         if reply == OK:
             assert isinstance(envelope.content, bytes)
@@ -64,12 +64,12 @@ class Postbox:
         return self.replies[step].popleft() if self.replies[step] else OK
 
     def _protocol(self) -> SMTP:
-        postbox = self
+        server = self
 
         class Connection(SMTP):
             def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                postbox.connections += 1
-                postbox._transports.append(transport)
+                server.connections += 1
+                server._transports.append(transport)
                 super().connection_made(transport)
 
         return Connection(self, enable_SMTPUTF8=True)
