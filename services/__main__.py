@@ -1,7 +1,7 @@
-"""`python -m services set-up`: what a first start on one machine needs of all three, in one process.
+"""`python -m services set-up`: prepare all three services for their first start on one machine, in one process.
 
-Every service has these commands of its own, which is what production runs. Together they import the libraries once
-instead of five times, which is most of their time.
+Production runs the commands of each service instead. One process imports the libraries once instead of five times,
+which would take most of the time.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ cli = typer.Typer(help="All services of Orderly at once.", pretty_exceptions_ena
 
 @cli.callback()
 def commands() -> None:
-    """Keeps `set-up` a command of its own name."""
+    """Keep `set-up` a subcommand: Typer would run a single command without its name."""
 
 
 @cli.command()
 def set_up(
     admin_email: Annotated[str, typer.Option()],
     admin_password_file: Annotated[Path, typer.Option(exists=True, dir_okay=False)],
-    catalogue: Annotated[Path, typer.Option(help="JSON lines, imported unless there are products.")],
-    wait_seconds: Annotated[float, typer.Option(help="How long PostgreSQL and Kafka may take to answer.")] = 60,
-    import_all: Annotated[bool, typer.Option(help="Also import what the services import, for its bytecode.")] = False,
+    catalogue: Annotated[Path, typer.Option(help="JSON lines of products, imported if there are no products yet.")],
+    wait_seconds: Annotated[float, typer.Option(help="Seconds to wait for PostgreSQL and Kafka.")] = 60,
+    import_all: Annotated[bool, typer.Option(help="Also import the services, to compile their bytecode.")] = False,
 ) -> None:
-    """Bring databases and topics up to date, make the admin, fill an empty catalogue; repeatable."""
-    # While the servers start there is time to import.
+    """Migrate databases, create topics and the admin, and fill an empty catalogue. Repeatable."""
+    # Import while the servers start.
     from services.orders.catalogue_import import fill_empty_catalogue
     from services.orders.settings import Settings as OrdersSettings
     from services.users.account_import import create_admin
@@ -56,11 +56,11 @@ def set_up(
         deadline = time.monotonic() + wait_seconds
         for service in SERVICES:
             storage = load(StorageSettings, prefix=f"{service.upper()}_")
-            await _once_answered(partial(_connect, storage.database_url), deadline=deadline)
+            await _retry_until_connected(partial(_connect, storage.database_url), deadline=deadline)
             await migrations_of(f"services.{service}", storage).upgrade()
         await create_admin(load(UsersSettings), email=admin_email, password=password)
         await fill_empty_catalogue(load(OrdersSettings), catalogue)
-        await _once_answered(
+        await _retry_until_connected(
             partial(create_topics, storage.kafka_bootstrap_servers, prefix=storage.kafka_topic_prefix),
             deadline=deadline,
         )
@@ -73,7 +73,8 @@ async def _connect(database_url: str) -> None:
     await connection.close()
 
 
-async def _once_answered(call: Callable[[], Awaitable[None]], *, deadline: float) -> None:
+async def _retry_until_connected(call: Callable[[], Awaitable[None]], *, deadline: float) -> None:
+    """Call until it does not fail to connect. Raises: the last error, after the deadline."""
     while True:
         try:
             return await call()

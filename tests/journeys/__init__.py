@@ -1,0 +1,1 @@
+"""Journeys: all three services together."""

@@ -1,4 +1,4 @@
-"""The three services as processes of their own, as production runs them, on the test run's servers."""
+"""The three services as processes, as production runs them, on the servers of the test run."""
 
 import asyncio
 import os
@@ -16,13 +16,13 @@ from deploy.local.ports import free_port
 from deploy.local.settings import CHECKOUT
 
 SERVICES = ("users", "orders", "notifications")
-READY_SECONDS = 60
-STOP_SECONDS = 30
+READY_TIMEOUT_SECONDS = 60
+STOP_TIMEOUT_SECONDS = 30
 
 
 @dataclass
 class RunningServices:
-    """Starts, kills, stops and asks them."""
+    """The processes of the services: starts, kills and stops them."""
 
     urls: Mapping[str, str]
     environment: Mapping[str, str]
@@ -30,24 +30,27 @@ class RunningServices:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     async def start(self, *services: str) -> None:
-        """Start services, all three unless named, and wait until each is ready."""
+        """Start the named services, or all three, and wait until each is ready."""
         for service in services or SERVICES:
             self._begin(service)
-        async with asyncio.timeout(READY_SECONDS), httpx2.AsyncClient() as client:
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS), httpx2.AsyncClient() as client:
             for service in services or SERVICES:
                 await self._ready(client, service)
 
     def kill(self, service: str) -> None:
-        """kill -9, and nothing else."""
+        """Kill a service with SIGKILL."""
         self.processes[service].kill()
         self.processes[service].wait()
 
     async def stop(self) -> dict[str, int]:
-        """SIGTERM; the exit status of each service that still ran."""
+        """Send SIGTERM to the running services, and return the exit status of each."""
         running = {name: process for name, process in self.processes.items() if process.poll() is None}
         for process in running.values():
             process.send_signal(signal.SIGTERM)
-        return {name: await asyncio.to_thread(process.wait, timeout=STOP_SECONDS) for name, process in running.items()}
+        return {
+            name: await asyncio.to_thread(process.wait, timeout=STOP_TIMEOUT_SECONDS)
+            for name, process in running.items()
+        }
 
     def _begin(self, service: str) -> None:
         with (self.logs / f"{service}.log").open("ab") as log:
@@ -64,17 +67,17 @@ class RunningServices:
         while True:
             assert process.poll() is None, (self.logs / f"{service}.log").read_text()[-3000:]
             try:
-                answer = await client.get(f"{self.urls[service]}/health/ready")
+                response = await client.get(f"{self.urls[service]}/health/ready")
             except httpx2.TransportError:
                 await asyncio.sleep(0.1)
             else:
-                if answer.status_code == 200:
+                if response.status_code == 200:
                     return
 
 
 @dataclass
 class Customer:
-    """Somebody who signed up, and speaks to the services directly."""
+    """A signed-in user who calls the services directly."""
 
     email: str
     user_id: str
@@ -82,21 +85,21 @@ class Customer:
     headers: Mapping[str, str]
 
     async def request(self, method: str, service: str, path: str, **arguments: Any) -> Any:
-        """The answer's JSON. Raises: httpx2.HTTPStatusError for any error status."""
+        """Send a request, and return the JSON of its response. Raises: httpx2.HTTPStatusError for an error status."""
         async with httpx2.AsyncClient(base_url=self.urls[service], timeout=20) as client:
-            answer = await client.request(method, path, headers=dict(self.headers), **arguments)
-        answer.raise_for_status()
-        return answer.json()
+            response = await client.request(method, path, headers=dict(self.headers), **arguments)
+        response.raise_for_status()
+        return response.json()
 
     async def order(self, sku: str, quantity: int) -> str:
-        """Place an order; its id."""
+        """Place an order, and return its id."""
         placed = await self.request(
             "POST", "orders", "/v1/orders", json={"items": [{"sku": sku, "quantity": quantity}]}
         )
         return str(placed["id"])
 
     async def status_once_decided(self, order_id: str, *, seconds: float = 40) -> str:
-        """What became of a pending order."""
+        """Wait until an order is not pending any more, and return its status."""
         async with asyncio.timeout(seconds):
             while True:
                 order = await self.request("GET", "orders", f"/v1/orders/{order_id}")
@@ -105,7 +108,7 @@ class Customer:
                 await asyncio.sleep(0.1)
 
     async def credit(self) -> tuple[int, int]:
-        """(reserved, used) in cents."""
+        """Return reserved and used credit in cents."""
         credit = await self.request("GET", "users", "/v1/users/me/credit")
         return credit["reserved_cents"], credit["used_cents"]
 
@@ -119,7 +122,7 @@ def environment_of(
     smtp_url: str,
     signing_keys_file: Path,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """What the three are told, and where each will answer."""
+    """Return the environment of the services, and the URL of each."""
     ports = {service: free_port() for service in SERVICES}
     urls = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
     environment: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The way of an order through three processes and a real Kafka, from POST to mail."""
+"""Orders from POST to mail, through three processes and a real Kafka."""
 
 import asyncio
 import json
@@ -45,14 +45,14 @@ async def services(
         smtp_url=smtp_catcher.smtp_url,
         signing_keys_file=signing_keys,
     )
-    await _stock_up(databases["orders"])
+    await _add_product(databases["orders"])
     running = RunningServices(urls=urls, environment=environment, logs=tmp_path)
     await running.start()
     yield running
     await running.stop()
 
 
-async def _stock_up(database_url: str) -> None:
+async def _add_product(database_url: str) -> None:
     database = open_database(database_url, service="orders", pool_size=1)
     lamp = NewProduct(sku="LAMP", name="Lamp", price_cents=PRICE_CENTS, currency="GBP", stock=1000)
     async with database.sessions.begin() as session:
@@ -74,8 +74,8 @@ async def _customer(services: RunningServices, name: str) -> Customer:
     )
 
 
-async def _is_whole(services: RunningServices) -> list[str]:
-    """The invariants that are broken once everything has come to rest."""
+async def _broken_invariants(services: RunningServices) -> list[str]:
+    """Return the invariants that are violated once all events have been applied."""
     dsns = {service: for_asyncpg(services.environment[f"{service.upper()}_DATABASE_URL"]) for service in SERVICES}
     async with connected(dsns) as databases:
         return [
@@ -85,39 +85,39 @@ async def _is_whole(services: RunningServices) -> list[str]:
         ]
 
 
-async def test_an_order_is_confirmed_mailed_and_cancelled_or_refused_by_credit(
+async def test_orders_are_confirmed_or_rejected_and_mailed(
     services: RunningServices, smtp_catcher: MailCatcher
 ) -> None:
     ada = await _customer(services, "ada")
-    affordable, too_dear = await ada.order("LAMP", 60), await ada.order("LAMP", 50)
+    affordable, too_expensive = await ada.order("LAMP", 60), await ada.order("LAMP", 50)
 
     assert await ada.status_once_decided(affordable) == "confirmed"
-    assert await ada.status_once_decided(too_dear) == "rejected"
+    assert await ada.status_once_decided(too_expensive) == "rejected"
     assert await ada.credit() == (60 * PRICE_CENTS, 0)
 
     await ada.request("POST", "orders", f"/v1/orders/{affordable}/cancel")
     mails = await smtp_catcher.wait_for(to=ada.email, count=4, timeout_seconds=40)
     assert {mail["subject"].split()[-1] for mail in mails} == {"Orderly", "confirmed", "accepted", "cancelled"}
-    assert await _is_whole(services) == []
+    assert await _broken_invariants(services) == []
     assert await ada.credit() == (0, 0)
     notifications = await ada.request("GET", "notifications", "/v1/notifications")
     assert [one["event_type"] for one in notifications["items"]].count("order.cancelled") == 1
 
 
-async def test_a_killed_service_leaves_everything_whole(services: RunningServices) -> None:
+async def test_a_killed_service_breaks_no_invariant(services: RunningServices) -> None:
     customers = [await _customer(services, f"customer-{n}") for n in range(2)]
     orders = []
-    for victim in SERVICES:
+    for killed in SERVICES:
         orders += [(customer, await customer.order("LAMP", 1)) for _ in range(5) for customer in customers]
-        services.kill(victim)
+        services.kill(killed)
         await asyncio.sleep(0.5)
-        await services.start(victim)
+        await services.start(killed)
         orders += [(customer, await customer.order("LAMP", 1)) for customer in customers]
     assert {await customer.status_once_decided(order_id) for customer, order_id in orders} == {"confirmed"}
-    assert await _is_whole(services) == []
+    assert await _broken_invariants(services) == []
 
 
-async def test_sigterm_ends_each_service_in_order(services: RunningServices) -> None:
+async def test_sigterm_stops_each_service_in_order(services: RunningServices) -> None:
     await _customer(services, "eve")
     statuses = await services.stop()
     assert set(statuses.values()) <= {0, -15}
