@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.orders import commands
+from services.orders import commands, customer_commands
 from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
@@ -19,7 +19,8 @@ async def replace_customers(
     session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:
     # A later event of the same user overwrites an earlier one.
-    await commands.replace_customers(session, {event.user_id: (event.email, event.name) for event, _ in events})
+    customers = {event.user_id: (event.email, event.name) for event, _ in events}
+    await customer_commands.replace_customers(session, customers)
 
 
 @users.on(CreditReserved)
