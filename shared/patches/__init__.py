@@ -1,1 +1,1 @@
-"""Patches that rely on private parts of third-party libraries, each with its upstream issue and version."""
+"""Code that depends on private parts of libraries. Each module names these parts and the library's version."""

@@ -14,11 +14,11 @@ from aiokafka.record.memory_records import MemoryRecords
 
 _LENGTH_AT = 8
 _LENGTH_ENDS_AT = 12
-"""Bytes in a batch's header, which begins with its offset and its length in all versions of the format."""
+"""A batch begins with its offset, and the number of bytes that follow these two; so it does in every format version."""
 
 
 class TolerantRecords:
-    """The record batches of one partition in a fetch; replaces aiokafka's MemoryRecords."""
+    """One partition's batches of a fetch, in place of aiokafka's class."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
@@ -42,7 +42,7 @@ class TolerantRecords:
 
 
 class _TolerantBatch:
-    """A batch that is decoded again, by Python with escaped names, if aiokafka's C code cannot decode it."""
+    """A batch that is read by aiokafka's C code and, if that fails, again in Python with escaped header names."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
@@ -55,18 +55,18 @@ class _TolerantBatch:
         try:
             yield from self._batch
         except UnicodeDecodeError:
-            # From the first record on: the fetcher skips those that it had.
+            # Begin with the first record again: the fetcher skips the records that it has seen.
             again = iter(_DefaultRecordBatchPy(self._raw))
-            again._buffer = _EscapedNames(again._buffer)  # noqa: SLF001 - decompressed by now
+            again._buffer = _EscapedNames(again._buffer)  # noqa: SLF001 - decompressed by now, and not public
             yield from again
 
     def __next__(self) -> Any:
-        """Return the next record: the fetcher reads a transaction's end this way, which has no headers."""
+        """Return the next record. The fetcher reads the marker of a transaction's end this way; it has no headers."""
         return next(self._batch)
 
 
 class _EscapedNames(bytearray):
-    """Bytes that decode with escapes: in a batch, only header names are decoded."""
+    """Bytes that decode without errors. Of a batch's bytes, aiokafka decodes only header names."""
 
     def __getitem__(self, place: Any) -> Any:
         found = super().__getitem__(place)
@@ -77,5 +77,5 @@ class _EscapedNames(bytearray):
 
 
 def install() -> None:
-    """Install the patch for every consumer of this process."""
+    """Patch every consumer of this process."""
     fetcher.MemoryRecords = TolerantRecords
