@@ -1,1 +1,1 @@
-"""The messaging tables: their DDL, their SQLAlchemy declaration, their daily partitions."""
+"""The messaging tables: DDL, SQLAlchemy declaration, daily partitions."""

@@ -1,4 +1,4 @@
-"""Daily partitions: create those of the coming days, drop those past their retention."""
+"""Daily partitions of tables: creates those of the coming days, drops those past their retention."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 logger = structlog.get_logger(__name__)
 
 INBOX_RETENTION = timedelta(days=21)
-"""How long the inbox remembers an id: the topics' 7 days, and a replay window twice as long."""
+"""How long the inbox keeps ids: the topics' retention of 7 days, plus a replay window of 14 days."""
 SENT_RETENTION = timedelta(days=7)
-"""How long sent events are kept, so that they can be resent if the broker loses data."""
+"""How long sent events are kept, and can be resent after a broker lost data."""
 DAYS_AHEAD = 14
-"""How many days the maintenance may fail to run before inserts fail for lack of a partition."""
+"""Number of days for which partitions exist in advance: inserts fail after the maintenance has not run for longer."""
 
 _RETENTION = {"inbox": INBOX_RETENTION, "outbox_sent": SENT_RETENTION}
 
@@ -23,9 +23,9 @@ _EXISTING = sa.text("""
 
 
 async def maintain_daily_partitions(connection: AsyncSession | AsyncConnection) -> None:
-    """Create the partitions from the oldest day in retention to DAYS_AHEAD, and drop older ones. Safe to repeat."""
+    """Create partitions from the oldest day in retention to DAYS_AHEAD, and drop older ones. Safe to repeat."""
     today = datetime.now(UTC).date()
-    # One process at a time: two would create the same table.
+    # Only one process at a time, because two would create the same table.
     await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('orderly:partitions'))"))
     for parent, retention in _RETENTION.items():
         existing = set((await connection.execute(_EXISTING, {"parent": parent})).scalars())

@@ -1,6 +1,6 @@
 """The DDL of the messaging tables, in released steps.
 
-A step never changes once it is part of a release; a change becomes a new step, run by a new migration of every service.
+A released step never changes. To change a table, add a step, and to every service a migration that runs it.
 """
 
 V1_UP = """
@@ -29,7 +29,7 @@ CREATE TABLE outbox (
     CONSTRAINT uq_outbox_topic_key_sequence UNIQUE (topic, key, sequence),
     CONSTRAINT ck_outbox_payload_size CHECK (octet_length(payload) <= 524288)
 ) WITH (
-    -- Every row lives for milliseconds: vacuum by count, at once, without pauses.
+    -- A row lives for milliseconds: vacuum after a fixed number of rows, and without cost delay.
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
 );
 

@@ -1,4 +1,4 @@
-"""The messaging tables of every service's database, as Alembic compares them; their DDL is in schema.py."""
+"""The messaging tables of every service's database, declared for Alembic's comparison. `ddl.py` creates them."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA, JSONB, UUID
@@ -21,7 +21,15 @@ def _event_columns() -> list[sa.Column[object]]:
 
 
 def add_messaging_tables(metadata: sa.MetaData) -> None:
-    """Declare the producing and the consuming side on one service's metadata."""
+    """Declare the messaging tables on a service's metadata."""
+    _add_outbox(metadata)
+    _add_relay_lease(metadata)
+    _add_inbox(metadata)
+    _add_dead_letters(metadata)
+    _add_operations(metadata)
+
+
+def _add_outbox(metadata: sa.MetaData) -> None:
     sa.Table(
         "event_stream",
         metadata,
@@ -51,6 +59,9 @@ def add_messaging_tables(metadata: sa.MetaData) -> None:
         sa.Index("ix_outbox_sent_sent_at", "sent_at", postgresql_using="brin"),
         postgresql_partition_by="RANGE (day)",
     )
+
+
+def _add_relay_lease(metadata: sa.MetaData) -> None:
     sa.Table(
         "relay_lease",
         metadata,
@@ -59,6 +70,9 @@ def add_messaging_tables(metadata: sa.MetaData) -> None:
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
     )
+
+
+def _add_inbox(metadata: sa.MetaData) -> None:
     sa.Table(
         "inbox",
         metadata,
@@ -76,8 +90,6 @@ def add_messaging_tables(metadata: sa.MetaData) -> None:
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("dead_letters", sa.Integer, nullable=False, server_default="0"),
     )
-    _add_dead_letters(metadata)
-    _add_operations(metadata)
 
 
 def _add_dead_letters(metadata: sa.MetaData) -> None:
