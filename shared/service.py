@@ -1,11 +1,11 @@
-"""What every service does alike: open its parts, run relay, consumers and jobs beside HTTP, close in order."""
+"""The composition of every service: open its parts, run relay, consumers and jobs, and close everything in order."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from functools import partial
 
 import sqlalchemy as sa
 import structlog
@@ -37,15 +37,18 @@ from shared.settings import Role, ServiceSettings
 logger = structlog.get_logger(__name__)
 
 MAX_OUTBOX_AGE = timedelta(seconds=60)
-"""Older than this, an event that was not sent is worth a degraded health."""
+"""The service is degraded while an event waits in the outbox for longer than this."""
 MAX_RELAY_HEARTBEAT_AGE_SECONDS = 60.0
+"""A relay without a heartbeat for longer than this is stuck, and the process is not live."""
 RESTART_DELAY_SECONDS = 1.0
+"""Delay before a loop that has failed is started again."""
 STOP_TIMEOUT_SECONDS = 10.0
+"""How long a loop may take to stop before it is cancelled."""
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a service is made of, and which of it runs in this process."""
+    """The parts of a service, and which of them run in this process."""
 
     roles: frozenset[Role]
     database: Database
@@ -55,6 +58,10 @@ class _Parts:
     consumers: ConsumerGroups
     jobs: JobRunner
     operations: Operations
+
+    def state(self) -> dict[str, object]:
+        """Return what the routes' dependencies find in `app.state`."""
+        return {"sessions": self.database.sessions, "cache": self.cache, "operations": self.operations}
 
 
 def create_service(
@@ -71,24 +78,35 @@ def create_service(
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
-    """Compose a service in the roles its settings name.
+    """Compose a service that runs in the roles of its settings.
 
-    `state` goes to `app.state` beside `sessions`, `cache` and `token_verifier`. `checks` adds to the health page; a
-    failing one of them degrades the service without making it unready. `closing` is called once the loops, which
-    may use what it closes, have ended.
+    `state` is added to `app.state`. `checks` are added to the health page: if one fails, the service is degraded but
+    stays ready. `closing` is called after the loops have ended, since they may use what it closes.
     """
     parts = _open_parts(name=name, settings=settings, subscriptions=subscriptions, jobs=jobs, republished=republished)
     health = _health_of(name, parts, checks or {})
+    describe_events = partial(
+        asyncapi_document,
+        service=name,
+        description=description,
+        subscriptions=subscriptions,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+    )
+    api = [*routers, operations_router(name, republishes=bool(republished))] if Role.API in parts.roles else []
+    return create_application(
+        name=name,
+        description=description,
+        settings=settings,
+        routers=[*api, health_router(health), asyncapi_router(describe_events)],
+        lifespan=_lifespan_of(parts, health, closing),
+        state={**parts.state(), "token_verifier": token_verifier, **(state or {})},
+    )
 
-    def describe_events() -> dict[str, Any]:
-        return asyncapi_document(
-            service=name,
-            description=description,
-            subscriptions=subscriptions,
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            topic_prefix=settings.kafka_topic_prefix,
-        )
 
+def _lifespan_of(
+    parts: _Parts, health: Health, closing: Sequence[Callable[[], Awaitable[None]]]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with _running(parts):
@@ -99,28 +117,7 @@ def create_service(
             await close()
         logger.info("service_stopped")
 
-    return create_application(
-        name=name,
-        description=description,
-        settings=settings,
-        routers=[
-            *(_api(name, routers, republished) if Role.API in parts.roles else ()),
-            health_router(health),
-            asyncapi_router(describe_events),
-        ],
-        lifespan=lifespan,
-        state={
-            "sessions": parts.database.sessions,
-            "cache": parts.cache,
-            "token_verifier": token_verifier,
-            "operations": parts.operations,
-            **(state or {}),
-        },
-    )
-
-
-def _api(name: str, routers: Sequence[APIRouter], republished: Sequence[Republishable]) -> list[APIRouter]:
-    return [*routers, operations_router(name, republishes=bool(republished))]
+    return lifespan
 
 
 def _open_parts(
@@ -147,18 +144,18 @@ def _open_parts(
         pool_size=settings.database_pool_size,
         on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )
-    subscribed = by_consumer(name, subscriptions)
+    subscription_by_consumer = by_consumer(name, subscriptions)
     consumers = ConsumerGroups(
         [
             ConsumerWorker(name=consumer, subscription=subscription, sessions=database.sessions)
-            for consumer, subscription in (subscribed.items() if Role.CONSUMER in settings.roles else ())
+            for consumer, subscription in (subscription_by_consumer.items() if Role.CONSUMER in settings.roles else ())
         ],
         bootstrap_servers=settings.kafka_bootstrap_servers,
         client_id=client_id,
         topic_prefix=settings.kafka_topic_prefix,
     )
     sending = Sending(republished)
-    all_jobs = with_operations(with_maintenance(jobs, consumers=subscribed), sending)
+    all_jobs = with_operations(with_maintenance(jobs, consumers=subscription_by_consumer), sending)
     return _Parts(
         roles=settings.roles,
         database=database,
@@ -167,7 +164,9 @@ def _open_parts(
         notifier=notifier,
         consumers=consumers,
         jobs=JobRunner(all_jobs, dsn=dsn, sessions=database.sessions),
-        operations=Operations(dead_letters=DeadLetterOperations(database.sessions, subscribed), sending=sending),
+        operations=Operations(
+            dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer), sending=sending
+        ),
     )
 
 
@@ -182,7 +181,7 @@ def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
             "consumers": parts.consumers.check,
             **checks,
         },
-        # Without the database nothing works; without the others requests are still served, and events wait.
+        # Without the database no request can be served. Without the others requests are served, and events wait.
         critical=frozenset({"database"}),
         liveness=lambda: _check_loops(parts),
     )
@@ -190,44 +189,48 @@ def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
 
 @asynccontextmanager
 async def _running(parts: _Parts) -> AsyncIterator[None]:
-    """Run the loops; on the way out first take in nothing new, then let the relay finish its page."""
-    notifier = asyncio.create_task(_kept_running("notifier", parts.notifier.run))
+    """Run the loops. On exit, stop consumers and jobs before the relay, which publishes their last events."""
+    notifier = asyncio.create_task(_keep_running("notifier", parts.notifier.run))
     loops = {
         Role.RELAY: ("relay", parts.relay.run),
         Role.CONSUMER: ("consumers", parts.consumers.run),
         Role.JOBS: ("jobs", parts.jobs.run),
     }
-    tasks = {role: asyncio.create_task(_kept_running(*loop)) for role, loop in loops.items() if role in parts.roles}
+    tasks = {role: asyncio.create_task(_keep_running(*loop)) for role, loop in loops.items() if role in parts.roles}
     try:
         yield
     finally:
         if Role.CONSUMER in tasks:
             tasks[Role.CONSUMER].cancel()
         parts.jobs.stop()
-        await asyncio.gather(parts.consumers.stop(), _ended(tasks.get(Role.JOBS)))
+        await asyncio.gather(parts.consumers.stop(), _wait_for(tasks.get(Role.JOBS)))
         parts.relay.stop()
         parts.notifier.stop()
-        await asyncio.gather(_ended(tasks.get(Role.RELAY)), _ended(notifier))
+        await asyncio.gather(_wait_for(tasks.get(Role.RELAY)), _wait_for(notifier))
         await parts.relay.close()
         await parts.cache.close()
         await parts.database.close()
 
 
-async def _kept_running(loop: str, run: Callable[[], Awaitable[None]]) -> None:
+async def _keep_running(
+    loop: str, run: Callable[[], Awaitable[None]], *, restart_delay_seconds: float = RESTART_DELAY_SECONDS
+) -> None:
+    """Run a loop until it returns; start it again after an error."""
     while True:
         try:
             await run()
         except Exception:
             logger.exception("loop_failed", loop=loop)
-            await asyncio.sleep(RESTART_DELAY_SECONDS)
+            await asyncio.sleep(restart_delay_seconds)
         else:
             return
 
 
-async def _ended(task: asyncio.Task[None] | None) -> None:
+async def _wait_for(task: asyncio.Task[None] | None, *, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
+    """Wait until a loop has ended; cancel it after the time-out."""
     if task is None:
         return
-    _, pending = await asyncio.wait({task}, timeout=STOP_TIMEOUT_SECONDS)
+    _, pending = await asyncio.wait({task}, timeout=timeout_seconds)
     for late in pending:
         logger.warning("loop_cancelled")
         late.cancel()

@@ -270,8 +270,7 @@ async def test_a_process_of_api_and_jobs_does_both_and_never_leads(make_service:
     await close(app)
 
 
-async def test_a_loop_that_fails_is_started_again_and_one_that_returns_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "RESTART_DELAY_SECONDS", 0)
+async def test_a_loop_that_fails_is_started_again_and_one_that_returns_is_not() -> None:
     outcomes: list[Exception | None] = [ZeroDivisionError(), OSError(), None]
 
     async def loop() -> None:
@@ -280,20 +279,18 @@ async def test_a_loop_that_fails_is_started_again_and_one_that_returns_is_not(mo
 
     with capture_logs() as logs:
         async with asyncio.timeout(60):
-            await service._kept_running("relay", loop)
+            await service._keep_running("relay", loop, restart_delay_seconds=0)
     assert [(line["event"], line["loop"]) for line in logs] == [("loop_failed", "relay")] * 2
     assert outcomes == []
 
 
-async def test_a_loop_that_does_not_stop_in_time_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "STOP_TIMEOUT_SECONDS", 0.01)
-
+async def test_a_loop_that_does_not_stop_in_time_is_cancelled() -> None:
     async def never_end() -> None:
         await asyncio.Event().wait()
 
     endless = asyncio.create_task(never_end())
     with capture_logs() as logs:
-        await service._ended(endless)
+        await service._wait_for(endless, timeout_seconds=0.01)
     assert [line["event"] for line in logs] == ["loop_cancelled"]
     await asyncio.wait({endless}, timeout=5)
     assert endless.cancelled()
