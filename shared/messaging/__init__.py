@@ -1,1 +1,1 @@
-"""No event lost, none applied twice, each key in order: outbox, relay, inbox, consumer, dead letters."""
+"""Events between services: none lost, none applied twice, each key in order. Outbox, relay, consumer, dead letters."""

@@ -1,4 +1,4 @@
-"""An event on the wire: CloudEvents 1.0 in Kafka's binary binding, both ways."""
+"""The wire format of events, encoded and decoded: CloudEvents 1.0 in Kafka's binary content mode."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -12,10 +12,10 @@ from asyncpg.pgproto import pgproto
 Headers = list[tuple[str, bytes]]
 Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 RawHeaders = Mapping[str, bytes | None]
-"""As they came; of a name that is there more than once, the last."""
+"""A record's headers. If a name occurs more than once, its last value counts."""
 
 MAX_KEY_LENGTH = 250
-"""In characters. A longer one is cut, and its digest added: an index of PostgreSQL's holds 2,700 bytes a row."""
+"""In characters. A longer key is cut and gets a digest: a PostgreSQL index holds at most 2,700 bytes per entry."""
 _MAX_ERROR_LENGTH = 500
 _MAX_SEQUENCE = 2**63 - 1
 
@@ -24,11 +24,11 @@ _DAY_MILLISECONDS = 86_400_000
 
 
 class EventContext(NamedTuple):
-    """What the envelope says of an event; handlers get it beside the data."""
+    """An event's metadata from its envelope. Handlers get it together with the data."""
 
     event_id: UUID
     day: date
-    """The UTC day in the UUIDv7: the partition of the inbox that the id belongs to."""
+    """The UTC day in the UUIDv7, which selects the inbox's daily partition."""
     type: str
     source: str
     time: datetime
@@ -40,7 +40,7 @@ class EventContext(NamedTuple):
 
 
 class Received(NamedTuple):
-    """One Kafka record as it came: `context` is None when the envelope could not be read, and `error` says why."""
+    """A Kafka record with its decoded envelope. If that was not possible, `context` is None and `error` says why."""
 
     topic: str
     partition: int
@@ -53,9 +53,9 @@ class Received(NamedTuple):
 
 
 def day_of(event_id: UUID) -> date:
-    """The UTC day on which a UUIDv7 was made. Raises: ValueError for any other version."""
+    """Return the UTC day on which a UUIDv7 was created. Raises: ValueError for any other version."""
     bits = event_id.int
-    # Its version and its variant; the properties of those names take five times as long, for each event that comes.
+    # Version and variant. UUID's properties of these names take five times as long, and this runs for every event.
     if bits >> 76 & 0xF != 7 or bits >> 62 & 0b11 != 0b10:
         raise ValueError(f"{event_id} is not a UUIDv7")
     return date.fromordinal(_EPOCH + (bits >> 80) // _DAY_MILLISECONDS)
@@ -73,7 +73,7 @@ def encode_headers(
     traceparent: str | None,
     tracestate: str | None,
 ) -> Headers:
-    """The record's headers; the value is the data alone."""
+    """Return the headers of an event's record. The record's value holds only the data."""
     headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", str(event_id).encode()),
@@ -93,7 +93,7 @@ def encode_headers(
 
 
 def received_of(*, topic: str, partition: int, offset: int, key: str, value: bytes, headers: RawHeaders) -> Received:
-    """Read the envelope of what came, or was parked; never raises."""
+    """Decode the envelope of a record, or of a stored dead letter; never raises."""
     context, error = None, None
     try:
         context = _context(headers, topic=topic, key=key)
@@ -101,12 +101,12 @@ def received_of(*, topic: str, partition: int, offset: int, key: str, value: byt
         error = f"the header {missing.args[0]} is missing"
     except ValueError as invalid:
         error = str(invalid)[:_MAX_ERROR_LENGTH]
-    # By place: it is made for each event that comes.
+    # Positional arguments are faster, and this runs for every event.
     return Received(topic, partition, offset, key, value, headers, context, error)
 
 
 def read_records(records: Sequence[Record]) -> list[Received]:
-    """Read a batch, in its order; whatever is wrong with a record is said in the result, never raised."""
+    """Decode records in their order. Never raises: `Received.error` says what is wrong with a record."""
     return [_received(record) for record in records]
 
 
@@ -130,29 +130,29 @@ def _key(raw: bytes | None) -> str:
 
 
 def headers_as_text(headers: RawHeaders) -> dict[str, str]:
-    """For people and for PostgreSQL; never raises. What is no plain text is escaped."""
+    """Return headers as text for people and PostgreSQL, with other bytes escaped; never raises."""
     return {_escaped(name): _text(value) for name, value in headers.items()}
 
 
 def headers_from_text(headers: Mapping[str, str]) -> RawHeaders:
-    """As `headers_as_text` gave them."""
+    """Return the headers that `headers_as_text` was called with; escaped bytes stay escaped."""
     return {name: value.encode() for name, value in headers.items()}
 
 
 def _text(raw: bytes | None) -> str:
-    """Never raises."""
+    """Decode bytes, with those that are not UTF-8 escaped; never raises."""
     return _escaped((raw or b"").decode("utf-8", "backslashreplace"))
 
 
 def _escaped(text: str) -> str:
-    """Without NUL, which PostgreSQL's text can't hold."""
+    """Escape NUL, which PostgreSQL's text type cannot hold."""
     return text.replace("\x00", "\\x00")
 
 
 def _context(headers: RawHeaders, *, topic: str, key: str) -> EventContext:
     if headers["ce_specversion"] != b"1.0":
-        raise ValueError(f"CloudEvents {_text(headers['ce_specversion'])} is not understood")
-    # A uuid.UUID, but read, hashed and sent to the database in C.
+        raise ValueError(f"CloudEvents {_text(headers['ce_specversion'])} is not supported")
+    # A subclass of uuid.UUID that is parsed, hashed and sent to the database in C.
     event_id = pgproto.UUID(_text(headers["ce_id"]))
     sequence = int(_text(headers["ce_sequence"]))
     if not 1 <= sequence <= _MAX_SEQUENCE:

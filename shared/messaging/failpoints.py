@@ -1,7 +1,8 @@
-"""Named places at which a process can be made to die, stall or fail; one attribute look-up when none is set.
+"""Failpoints: named places in the code at which a test can kill, stop, delay or fail the process.
 
-`ORDERLY_FAILPOINTS="relay.acked=kill@3;consumer.db_committed=kill%0.01;job.sent=sleep:2"`: an action, and when it
-happens: at the n-th pass (`@n`), with a chance at each pass (`%p`), or at every pass.
+Set them like `ORDERLY_FAILPOINTS="relay.acked=kill@3;consumer.db_committed=kill%0.01;job.sent=sleep:2"`. The action
+runs at the n-th pass (`@n`), with a probability at each pass (`%p`), or at every pass. Without the variable, a
+failpoint costs one look-up.
 """
 
 import os
@@ -28,10 +29,10 @@ NAMES = (
     "job.sent",
     "job.marked",
 )
-"""Every place there is: before and after each step on which a guarantee rests."""
+"""All failpoints: they surround each step that a guarantee depends on."""
 
 Action = Literal["kill", "stop", "raise", "sleep"]
-"""A stopped process goes on at SIGCONT."""
+"""`stop` suspends the process until SIGCONT."""
 
 _SPECIFICATION = re.compile(
     r"(?P<name>[a-z_.]+)=(?P<action>kill|stop|raise|sleep)(:(?P<seconds>[0-9.]+))?"
@@ -40,12 +41,12 @@ _SPECIFICATION = re.compile(
 
 
 class FailpointRaised(Exception):
-    """A failpoint was told to raise."""
+    """A failpoint's action is `raise`."""
 
 
 @dataclass
 class Failpoint:
-    """What happens at one place."""
+    """The action at one place, and the passes at which it runs."""
 
     action: Action
     seconds: float = 0.0
@@ -54,11 +55,11 @@ class Failpoint:
     passes: int = field(default=0, init=False)
 
     def passed(self, name: str) -> None:
-        """Act if it is time to. Blocks the whole process on purpose: a stalled process stalls as one."""
+        """Count a pass, and run the action if it is due. `sleep` blocks the event loop, as a stalled process does."""
         self.passes += 1
         if self.nth is not None and self.passes != self.nth:
             return
-        if self.chance is not None and random.random() >= self.chance:  # noqa: S311 - seeded by the harness
+        if self.chance is not None and random.random() >= self.chance:  # noqa: S311 - no secret, and seeded by the chaos tests
             return
         if self.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -71,13 +72,13 @@ class Failpoint:
 
 
 def parse(specification: str) -> dict[str, Failpoint]:
-    """Read the variable's value. Raises: ValueError for a place or an action that does not exist."""
+    """Parse the variable's value. Raises: ValueError for an unknown place or action."""
     points: dict[str, Failpoint] = {}
     for part in filter(None, (part.strip() for part in specification.split(";"))):
         match = _SPECIFICATION.fullmatch(part)
         if match is None or match["name"] not in NAMES:
-            raise ValueError(f"{part!r} is no failpoint")
-        action: Action = match["action"]  # type: ignore[assignment]  # the pattern has just these
+            raise ValueError(f"{part!r} is not a failpoint")
+        action: Action = match["action"]  # type: ignore[assignment]  # the pattern allows only these
         points[match["name"]] = Failpoint(
             action=action,
             seconds=float(match["seconds"] or 0),
@@ -91,6 +92,6 @@ _points = parse(os.environ.get(VARIABLE, ""))
 
 
 def failpoint(name: str) -> None:
-    """Mark a place; does nothing unless the environment names it."""
+    """Mark a place. Does nothing unless the environment sets an action for it."""
     if _points and (point := _points.get(name)) is not None:
         point.passed(name)

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the messaging."""
+"""Prometheus metrics of relay and consumers."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -9,14 +9,14 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 PUBLISHED = Counter("relay_published_total", "Events acknowledged by Kafka", ["topic"])
 PRODUCER_RESETS = Counter("relay_producer_resets_total", "Producers replaced after an error")
 RELAY_LEADER = Gauge("relay_leader", "1 while this process leads the shard", ["shard"])
-RELAY_EPOCH = Gauge("relay_epoch", "Epoch of the lease this process holds", ["shard"])
+RELAY_EPOCH = Gauge("relay_epoch", "Epoch of the lease that this process holds", ["shard"])
 COMMIT_TO_KAFKA = BatchHistogram(
     "relay_delay_seconds", "From the event's time to Kafka's acknowledgement", buckets=LATENCY_BUCKETS
 )
 
 APPLIED = Counter("consumer_applied_total", "Events applied", ["consumer", "type"])
 DUPLICATES = Counter("consumer_duplicates_total", "Events that had been applied before", ["consumer"])
-GAPS = Counter("consumer_gaps_total", "Events whose predecessor of the same key never came", ["consumer"])
+GAPS = Counter("consumer_gaps_total", "Events whose predecessor of the same key was not received", ["consumer"])
 DEAD_LETTERS = Counter("consumer_dead_letters_total", "Events stored as dead letters", ["consumer", "reason"])
 RETRIES = Counter("consumer_retries_total", "Batches retried", ["consumer"])
 BATCH_SECONDS = Histogram(

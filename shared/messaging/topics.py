@@ -1,4 +1,4 @@
-"""Creating the declared topics."""
+"""Creation of the declared Kafka topics."""
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -8,14 +8,13 @@ from shared.events.topics import TOPICS
 
 logger = structlog.get_logger(__name__)
 
-
 MAX_REPLICAS = 3
 
 
 async def create_topics(bootstrap_servers: str, *, prefix: str = "") -> None:
-    """Create every declared topic that is not there yet; existing ones are left as they are.
+    """Create the declared topics that do not exist yet, replicated to at most MAX_REPLICAS brokers.
 
-    On as many brokers as there are, three at the most. Raises: KafkaError when the cluster refuses or is away.
+    Does not change existing topics. Raises: KafkaError if the cluster does not answer or rejects a topic.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()

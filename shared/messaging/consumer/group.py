@@ -64,14 +64,14 @@ class Member:
 
     @property
     def has_died(self) -> bool:
-        """Whether it will never get another record, however long it is left alone."""
+        """Whether it will never receive another record."""
         consumer, tasks = self._subscriber.consumer, self._subscriber.tasks
         if consumer is None or not tasks or all(task.done() for task in tasks):
             return True
         return aiokafka_liveness.coordination_has_ended(consumer)
 
     async def handle(self, message: KafkaMessage) -> None:
-        """Apply one fetch, then commit its offsets. Raises nothing: FastStream would go on with the next fetch."""
+        """Apply one fetch, then commit its offsets. Raises nothing: FastStream would fetch on."""
         worker = self.worker
         try:
             failpoint("consumer.received")
@@ -81,7 +81,7 @@ class Member:
             logger.warning("fetch_given_up", consumer=worker.name)
             await message.nack()
         except Exception:
-            # Not foreseen, so its offsets must not be committed: Kafka sends the records again.
+            # Unexpected, so do not commit the offsets: Kafka delivers the records again.
             logger.exception("fetch_failed", consumer=worker.name)
             await message.nack()
             await worker.sleep(FAILED_FETCH_DELAY_SECONDS)
@@ -95,7 +95,7 @@ class Member:
         try:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
                 await self._subscriber.stop()
-        except Exception as error:  # noqa: BLE001 - the old consumer is given up; its successor is what counts
+        except Exception as error:  # noqa: BLE001 - the old consumer is abandoned either way
             logger.warning("consumer_not_stopped", consumer=self.worker.name, error=repr(error))
         try:
             await self._subscriber.start()
@@ -107,7 +107,7 @@ class Member:
             async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
                 await message.ack()
         except (KafkaError, TimeoutError) as error:
-            # The effects are committed; if Kafka sends the records again, the inbox knows them.
+            # The effects are committed. If Kafka delivers the records again, the inbox knows them.
             logger.warning("offsets_not_committed", consumer=self.worker.name, error=repr(error))
 
     async def _parse(self, records: "tuple[ConsumerRecord[bytes, bytes], ...]") -> KafkaAckableMessage:
@@ -163,7 +163,7 @@ class ConsumerGroups:
                 await asyncio.sleep(START_RETRY_DELAY_SECONDS)
 
     async def stop(self) -> None:
-        """Let the fetches in hand finish, and leave the groups; bounded in time."""
+        """Let the current fetches finish, and leave the groups, within a time-out."""
         if self._watching is not None:
             self._watching.cancel()
         for member in self._members:
@@ -185,7 +185,7 @@ class ConsumerGroups:
             raise Unhealthy(", ".join(stuck))
 
     async def _watch(self) -> None:
-        """Restart dead members: a socket error can end aiokafka's coordination, and FastStream polls on for ever."""
+        """Restart dead members: a socket error can end aiokafka's coordination, and FastStream keeps polling it."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_SECONDS)
             for member in self._members:

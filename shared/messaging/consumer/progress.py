@@ -60,7 +60,7 @@ class Run:
 
 
 class BatchProgress:
-    """Says what to do with each event of a batch, and keeps what became of it. Does no I/O."""
+    """Decides what to do with each event of a batch, and records the outcomes. Does no I/O."""
 
     def __init__(
         self,
@@ -142,15 +142,15 @@ class BatchProgress:
         if handling is None:
             self._advance(event)
             return None
-        # For a day that the inbox has forgotten, the key's position still shows a duplicate.
+        # For a day past the inbox's retention, the key's position still shows a duplicate.
         is_duplicate = context.event_id in self._known if context.day in self._days else context.sequence <= last
         if is_duplicate:
             self.result.duplicates += 1
             return None
-        return self._objection_to(event, context, last=last) or handling
+        return self._dead_letter_for(event, context, last=last) or handling
 
-    def _objection_to(self, event: Received, context: EventContext, *, last: int) -> NewDeadLetter | None:
-        """Return why an event that is no duplicate can't be applied now; `last` is the sequence seen before it."""
+    def _dead_letter_for(self, event: Received, context: EventContext, *, last: int) -> NewDeadLetter | None:
+        """Return the dead letter of an event that cannot be applied now; `last` is the sequence seen before it."""
         if context.day not in self._days:
             return NewDeadLetter(event, DeadLetterReason.TOO_OLD, f"the event is of {context.day}")
         self._known.add(context.event_id)

@@ -110,15 +110,15 @@ class ConsumerWorker:
 
     @property
     def is_backing_off(self) -> bool:
-        """Whether it waits for a transient error to go away; liveness must not end the process for that."""
+        """Whether it waits for a transient error to go away. Liveness must not restart the process for that."""
         return time.monotonic() - self._failed_at < BACKING_OFF_SECONDS
 
     def stop(self) -> None:
-        """Cut short a retry delay; the fetch in hand is given up."""
+        """End a retry delay now, and give up the current fetch."""
         self._stopping.set()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, but not beyond `stop`."""
+        """Sleep, but wake up at `stop`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()

@@ -1,4 +1,4 @@
-"""Looking at dead letters: which are unresolved, which keys they block, and what was done about them."""
+"""Queries for dead letters: which are unresolved, which keys they block, which actions were taken on them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class DeadLetterDetail:
-    """A dead letter with its headers, its payload, and what was done about it."""
+    """A dead letter with its headers, its payload, and the actions taken on it."""
 
     dead_letter: DeadLetter
     headers: dict[str, str]

@@ -21,7 +21,7 @@ _STORE = sa.text("""
     RETURNING id
 """)
 
-# Through arrays: for a join of a full batch, the planner would read the whole tables.
+# Arrays instead of joins: for a join with a full batch, the planner would read the whole tables.
 _PURGE = sa.text("""
     WITH old AS (
         SELECT id FROM dead_letter
@@ -45,7 +45,7 @@ class NewDeadLetter:
     error: str | None = None
 
     def log_fields(self) -> dict[str, Any]:
-        """Return what the log says about it: ids and codes, no data."""
+        """Return the fields that the log gets: ids and codes, no data."""
         context = self.received.context
         return {
             "reason": self.reason.value,
@@ -85,8 +85,9 @@ async def store(session: AsyncSession, *, consumer: str, topic: str, dead_letter
 
 
 async def purge_resolved(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
-    """Delete one batch of resolved dead letters with their actions; repeat, a transaction each, until it returns 0.
+    """Delete one batch of resolved dead letters with their actions; return their number.
 
-    A Kafka record that is delivered again after that counts as a new one.
+    Repeat it, in a transaction each, until it returns 0. A Kafka record that is delivered again afterwards counts as
+    new.
     """
     return await session.scalar(_PURGE, {"older_than": older_than, "limit": limit}) or 0

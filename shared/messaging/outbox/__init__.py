@@ -1,1 +1,1 @@
-"""Producing: events are recorded in the outbox, and the relay publishes them to Kafka."""
+"""The producing side: events are recorded in the outbox, and the relay publishes them to Kafka."""

@@ -1,4 +1,4 @@
-"""The lease that makes one relay the leader of a shard, by the database's clock and with an epoch."""
+"""The lease that makes one relay the leader of a shard. The database's clock decides when it expires."""
 
 import time
 from datetime import timedelta
@@ -14,7 +14,7 @@ _ACQUIRE = """
     INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ($1, $2, 1, clock_timestamp() + $3)
     ON CONFLICT (shard) DO UPDATE SET
         owner = excluded.owner, epoch = relay_lease.epoch + 1, expires_at = excluded.expires_at
-    -- One's own lease may be taken again at once: the connection was lost, not the process.
+    -- An owner may take its unexpired lease again: it lost its connection, and is still the only leader.
     WHERE relay_lease.expires_at < clock_timestamp() OR relay_lease.owner = excluded.owner
     RETURNING epoch
 """
@@ -28,9 +28,9 @@ _RELEASE = "UPDATE relay_lease SET expires_at = clock_timestamp() WHERE shard = 
 
 
 class Lease:
-    """A shard's lease as one process sees it.
+    """One process's view of a shard's lease.
 
-    An advisory lock would not do: a process that is stopped keeps it. `epoch` rises with every new leader.
+    An advisory lock would not be enough: a process that is suspended keeps it. `epoch` rises with every new leader.
     """
 
     def __init__(self, *, shard: int, owner: str, duration: timedelta = LEASE_DURATION) -> None:
@@ -42,7 +42,7 @@ class Lease:
         self._renewed_at = 0.0
 
     async def hold(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-        """Take the lease if it is free, renew it if a third of it has gone; False while another holds it."""
+        """Acquire the lease, or renew it once a third of it has passed; return whether this process holds it."""
         if self.is_held:
             if time.monotonic() - self._renewed_at < self.duration.total_seconds() / 3:
                 return True
@@ -60,16 +60,16 @@ class Lease:
         return True
 
     async def release(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        """Let another relay take over at once."""
+        """Let the lease expire now, so that another relay can lead at once."""
         if self.is_held:
             await connection.execute(_RELEASE, self._shard, self.owner, self.epoch)
             self.lose()
 
     def renewed(self) -> None:
-        """The database has just moved the expiry."""
+        """Note that the database has just extended the lease."""
         self._renewed_at = time.monotonic()
 
     def lose(self) -> None:
-        """This process leads no longer, or can't know."""
+        """Note that this process does not hold the lease any more, or cannot know whether it does."""
         self.is_held = False
         metrics.RELAY_LEADER.labels(self._shard).set(0)

@@ -1,7 +1,7 @@
-"""The outbox: a transaction's events, written to a table as its last statement.
+"""The outbox: a transaction's events, written to a table by the transaction's last statement.
 
-By then the transaction has locked the rows of its aggregates. Numbering the events locks the row of each key's stream
-as well. So for one key both `sequence` and the row's id follow the order of the commits.
+By then the transaction has locked the rows of its aggregates, and numbering the events locks the stream row of each
+key as well. Therefore `sequence` and the row's id both follow the commit order of each key.
 """
 
 import zlib
@@ -22,7 +22,7 @@ from shared.messaging.failpoints import failpoint
 from shared.telemetry import current_traceparent, current_tracestate
 
 SHARDS = 1
-"""Relay leaders per database. The number is part of the data: raise it only with an empty outbox."""
+"""Number of relay leaders per database. Rows store their shard, so change it only while the outbox is empty."""
 
 _INSERT = sa.text("""
     WITH recorded AS (
@@ -51,7 +51,7 @@ _INSERT = sa.text("""
 
 @dataclass(frozen=True)
 class RecordedEvent:
-    """An event that waits for its transaction's commit."""
+    """An event whose transaction has not committed yet."""
 
     event_id: UUID
     event: Event
@@ -61,9 +61,9 @@ class RecordedEvent:
 
 
 def record(session: AsyncSession, event: Event) -> UUID:
-    """Send `event` if, and only if, the session's transaction commits. Returns the id it will carry.
+    """Publish `event` if, and only if, the session's transaction commits; return the event's id.
 
-    A savepoint that is rolled back takes what was recorded in it along.
+    Rolling back a savepoint also drops the events that were recorded inside of it.
     """
     recorded = RecordedEvent(
         event_id=new_id(),
@@ -77,17 +77,17 @@ def record(session: AsyncSession, event: Event) -> UUID:
 
 
 def shard_of(topic: str, key: str) -> int:
-    """The relay that sends this key, so that one key has one sender."""
+    """Return the shard of a key: one relay publishes all events of a key."""
     return zlib.crc32(f"{topic}:{key}".encode()) % SHARDS
 
 
 def dataschema_of(event_type: str) -> str:
-    """The identifier of a type's JSON Schema, as `ce_dataschema` carries it."""
+    """Return the identifier of a type's JSON Schema: the value of `ce_dataschema`."""
     return f"urn:orderly:event:{event_type}"
 
 
 def _write(session: Session, recorded: list[RecordedEvent]) -> None:
-    """Write a transaction's events, as its last statement."""
+    """Write a transaction's events to the outbox, after everything else that the transaction writes."""
     session.flush()
     session.execute(
         _INSERT,

@@ -1,4 +1,4 @@
-"""Sending a page of the outbox: one explicit batch per partition, all or nothing, so that no key gets a gap."""
+"""Publishing a page of the outbox in explicit Kafka batches, each all or nothing, so that no key gets a gap."""
 
 import asyncio
 import struct
@@ -20,17 +20,18 @@ logger = structlog.get_logger(__name__)
 PublishError: TypeAlias = KafkaError | TimeoutError | OSError
 
 BATCH_BYTES = 900_000
-"""Under the topics' max.message.bytes of 1 MiB, which bounds a whole batch; an event is at most half of it."""
+"""Upper bound of a Kafka batch: below the topics' max.message.bytes of 1 MiB. An event is at most half a MiB."""
 SEND_TIMEOUT_SECONDS = 15.0
+"""Upper bound of the time to connect, and of the time until Kafka acknowledges a batch."""
 CLOSE_TIMEOUT_SECONDS = 5.0
 METADATA_TIMEOUT_SECONDS = 0.5
-"""Short, because the other topics of the page wait with the one that is not there."""
+"""Upper bound of the time to look up a topic. Short, because a missing topic delays the other topics of its page."""
 
-_MIXER = 0x5BD1E995
+_MURMUR_MULTIPLIER = 0x5BD1E995
 
 
 class Acknowledged(NamedTuple):
-    """A row that every in-sync replica has."""
+    """An outbox row that all in-sync replicas have stored."""
 
     row_id: int
     partition: int
@@ -38,9 +39,9 @@ class Acknowledged(NamedTuple):
 
 
 class Publisher:
-    """An idempotent producer that is replaced after any error.
+    """An idempotent producer, replaced after an error and with time-outs around its calls.
 
-    aiokafka's stays broken after OutOfOrderSequence, and waits for ever while Kafka is away: hence the time-outs.
+    aiokafka's producer stays broken after OutOfOrderSequence, and waits without limit while Kafka is unreachable.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Publisher:
         self._connecting = asyncio.Lock()
 
     async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
-        """Send rows in their order; returns what was acknowledged, and the fault of each topic that failed."""
+        """Publish rows in their order; return the acknowledged rows, and the error of each topic that failed."""
         try:
             producer = await self._connected()
         except (KafkaError, TimeoutError, OSError) as error:
@@ -68,10 +69,10 @@ class Publisher:
         failed = {topic: error for topic, (_, error) in zip(by_topic, outcomes, strict=True) if error is not None}
         if any(not isinstance(error, UnknownTopicOrPartitionError) for error in failed.values()):
             await self.close()
-        return [one for sent, _ in outcomes for one in sent], failed
+        return [one for acknowledged, _ in outcomes for one in acknowledged], failed
 
     async def close(self) -> None:
-        """Give the producer up, bounded in time; the next page gets a new one."""
+        """Close the producer within a time-out; the next page gets a new one."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
@@ -79,7 +80,7 @@ class Publisher:
         await _close(producer)
 
     async def ping(self) -> None:
-        """Raises: PublishError when Kafka does not answer."""
+        """Check that Kafka answers. Raises: PublishError."""
         producer = await self._connected()
         await producer.client.fetch_all_metadata()
 
@@ -111,7 +112,7 @@ class Publisher:
             async with asyncio.timeout(METADATA_TIMEOUT_SECONDS):
                 count = len(await producer.partitions_for(self._topic_prefix + topic))
         except TimeoutError:
-            # aiokafka asks on for ever; the producer itself is sound.
+            # aiokafka would ask for the topic without limit. The producer itself still works.
             return [], UnknownTopicOrPartitionError(topic)
         except (KafkaError, OSError) as error:
             return [], error
@@ -127,7 +128,7 @@ class Publisher:
     async def _send_partition(
         self, producer: AIOKafkaProducer, topic: str, partition: int, rows: Sequence[asyncpg.Record]
     ) -> tuple[list[Acknowledged], PublishError | None]:
-        """One batch after the other; the first that fails ends it, since the rest must not overtake it."""
+        """Send one batch after the other, and stop at the first that fails: later events must not overtake it."""
         sent: list[Acknowledged] = []
         start = 0
         try:
@@ -160,24 +161,24 @@ async def _close(producer: AIOKafkaProducer) -> None:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition that Kafka's own clients choose for a key."""
+    """Return the partition that Kafka's own clients choose for a key."""
     return (_murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 def _murmur2(data: bytes) -> int:
-    """As aiokafka's, which takes the key byte by byte and twice as long."""
+    """Hash a key as aiokafka does, in half the time: aiokafka reads the key byte by byte."""
     hashed = 0x9747B28C ^ len(data)
     for word in struct.unpack_from(f"<{len(data) // 4}I", data):
-        mixed = word * _MIXER & 0xFFFFFFFF
-        hashed = (hashed * _MIXER & 0xFFFFFFFF) ^ ((mixed ^ mixed >> 24) * _MIXER & 0xFFFFFFFF)
+        mixed = word * _MURMUR_MULTIPLIER & 0xFFFFFFFF
+        hashed = (hashed * _MURMUR_MULTIPLIER & 0xFFFFFFFF) ^ ((mixed ^ mixed >> 24) * _MURMUR_MULTIPLIER & 0xFFFFFFFF)
     if rest := data[len(data) & ~3 :]:
-        hashed = (hashed ^ int.from_bytes(rest, "little")) * _MIXER & 0xFFFFFFFF
-    hashed = (hashed ^ hashed >> 13) * _MIXER & 0xFFFFFFFF
+        hashed = (hashed ^ int.from_bytes(rest, "little")) * _MURMUR_MULTIPLIER & 0xFFFFFFFF
+    hashed = (hashed ^ hashed >> 13) * _MURMUR_MULTIPLIER & 0xFFFFFFFF
     return hashed ^ hashed >> 15
 
 
 def _append(batch: object, row: asyncpg.Record) -> bool:
-    """False when the batch is full."""
+    """Append a row to a batch; return False if the batch is full."""
     headers = encode_headers(
         event_id=row["event_id"],
         event_type=row["type"],

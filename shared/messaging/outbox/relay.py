@@ -1,10 +1,11 @@
-"""The relay: moves a shard's outbox to Kafka in the order of its ids, one leader at a time."""
+"""The relay: publishes a shard's outbox to Kafka in the order of its ids. One relay leads, the others stand by."""
 
 import asyncio
 import time
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import asyncpg
 import structlog
@@ -12,36 +13,39 @@ import structlog
 from shared.messaging import metrics
 from shared.messaging.failpoints import failpoint
 from shared.messaging.outbox.lease import Lease
-from shared.messaging.outbox.publisher import Acknowledged, Publisher, PublishError
+from shared.messaging.outbox.publisher import Acknowledged, Publisher
 from shared.messaging.outbox.wake_up import CHANNEL
 from shared.transient_errors import CONNECTION_ERRORS
 
 logger = structlog.get_logger(__name__)
 
 PAGE_ROWS = 1_000
-MIN_POLL_SECONDS = 0.002
-"""While events flow, a relay in another process than the writers' meets them by this: wake-ups are too few for it."""
-POLL_SHARE = 0.25
-"""Of the time for which nothing came: the next poll is so much later."""
-MAX_POLL_SECONDS = 1.0
+"""Upper bound of events that the relay publishes, and then moves, at once."""
+MIN_POLL_INTERVAL_SECONDS = 0.002
+"""The poll interval while events arrive. Wake-ups are limited to 50 a second, so polling finds most events first."""
+POLL_IDLE_FRACTION = 0.25
+"""The next poll's delay, as a fraction of the idle time."""
+MAX_POLL_INTERVAL_SECONDS = 1.0
+"""The poll interval of a leader that has been idle for long, and of a relay that stands by."""
 INITIAL_RETRY_DELAY_SECONDS = 0.2
+"""Delay before the first retry, of a topic and of the database connection; doubles each time."""
 MAX_RETRY_DELAY_SECONDS = 5.0
 
-_NOTHING_WAITS_FOR_DISK = {"synchronous_commit": "off"}
-"""For the relay's own statements: a server that crashes undoes the last of them, and those rows are sent again, as when
-a relay dies before it moves them."""
+_SERVER_SETTINGS = {"synchronous_commit": "off"}
+"""The relay's own transactions do not wait for the disk. If the server crashes, it loses the last of them, and the
+relay publishes those rows again, as after the death of a relay that had not moved them yet."""
 
 _PAGE = """
     SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
     FROM outbox WHERE shard = $1 AND topic <> ALL($2::text[]) ORDER BY id LIMIT $3
 """
 
-# Renewing the lease and moving the rows is one statement: a relay that lost its lease moves nothing.
+# One statement renews the lease and moves the rows: a relay that has lost its lease moves nothing.
 _MOVE = """
     WITH lease AS (
         UPDATE relay_lease SET expires_at = clock_timestamp() + $4 WHERE shard = $1 AND owner = $2 AND epoch = $3
         RETURNING shard
-    ), gone AS (
+    ), moved AS (
         DELETE FROM outbox o
         USING unnest($5::bigint[], $6::int[], $7::bigint[]) AS sent (id, partition, "offset"), lease
         WHERE o.shard = lease.shard AND o.id = sent.id
@@ -53,7 +57,7 @@ _MOVE = """
         )
         SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, id, event_id, topic, key, sequence, type, source,
                dataschema, occurred_at, traceparent, tracestate, payload, shard, partition, "offset", clock_timestamp()
-        FROM gone
+        FROM moved
     )
     SELECT EXISTS (SELECT FROM lease)
 """
@@ -63,52 +67,93 @@ class LeaseLost(Exception):
     """Another relay leads the shard now."""
 
 
-class Relay:
-    """Sends one shard. Several may run; the one that holds the lease works, the others stand by."""
+class _Backoff(NamedTuple):
+    delay_seconds: float
+    until: float
 
-    def __init__(self, *, dsn: str, publisher: Publisher, shard: int = 0, lease: Lease | None = None) -> None:
+
+class TopicBackoffs:
+    """The topics that failed lately. The relay leaves them out until their delay is over, and publishes the others."""
+
+    def __init__(self) -> None:
+        self._backoffs: dict[str, _Backoff] = {}
+
+    def active(self) -> list[str]:
+        """Return the topics whose delay is not over yet."""
+        now = time.monotonic()
+        return [topic for topic, backoff in self._backoffs.items() if backoff.until > now]
+
+    def failed(self, topic: str) -> float:
+        """Note a failure; return the delay before the topic's next try, in seconds."""
+        previous = self._backoffs.get(topic)
+        delay = INITIAL_RETRY_DELAY_SECONDS if previous is None else previous.delay_seconds * 2
+        delay = min(delay, MAX_RETRY_DELAY_SECONDS)
+        self._backoffs[topic] = _Backoff(delay, time.monotonic() + delay)
+        return delay
+
+    def succeeded(self, topic: str) -> None:
+        """Note that Kafka has acknowledged the topic's events."""
+        self._backoffs.pop(topic, None)
+
+
+class Relay:
+    """Publishes one shard. Several processes may run one: the relay that holds the lease leads, the others stand by."""
+
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        publisher: Publisher,
+        shard: int = 0,
+        lease: Lease | None = None,
+        min_poll_interval_seconds: float = MIN_POLL_INTERVAL_SECONDS,
+    ) -> None:
         self._dsn = dsn
         self._publisher = publisher
         self._shard = shard
+        self._min_poll_interval_seconds = min_poll_interval_seconds
         self._lease = lease or Lease(shard=shard, owner=str(uuid.uuid4()))
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
-        self._backoffs: dict[str, tuple[float, float]] = {}
+        self._backoffs = TopicBackoffs()
         self._heartbeat_at = time.monotonic()
 
     def wake(self) -> None:
-        """Something was committed; don't wait for the next poll. Nothing to a relay that stands by."""
+        """Fetch the next page now instead of at the next poll, because events were committed.
+
+        A relay that stands by ignores it.
+        """
         if self._lease.is_held:
             self._wake.set()
 
     def stop(self) -> None:
-        """End after the page in hand."""
+        """End `run` after the current page."""
         self._stop.set()
         self._wake.set()
 
     async def check(self) -> None:
-        """For the health page. Raises: KafkaError, TimeoutError, OSError when Kafka does not answer."""
+        """Check Kafka for the health page. Raises: KafkaError, TimeoutError, OSError if Kafka does not answer."""
         await self._publisher.ping()
 
     @property
     def idle_seconds(self) -> float:
-        """Time since the loop last turned."""
+        """Time since the loop's last heartbeat."""
         return time.monotonic() - self._heartbeat_at
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process held the lease at its last turn."""
+        """Whether this process held the lease at its last heartbeat."""
         return self._lease.is_held
 
     async def run(self) -> None:
-        """Work until `stop`; whatever goes wrong is tried again for ever."""
+        """Publish until `stop`. Database errors are retried without limit, with backoff."""
         delay = INITIAL_RETRY_DELAY_SECONDS
         while not self._stop.is_set():
             # An attempt to connect is a heartbeat too: a restart would not bring PostgreSQL back.
             self._heartbeat_at = time.monotonic()
             try:
                 connection = await asyncpg.connect(
-                    self._dsn, timeout=5, command_timeout=15, server_settings=_NOTHING_WAITS_FOR_DISK
+                    self._dsn, timeout=5, command_timeout=15, server_settings=_SERVER_SETTINGS
                 )
                 try:
                     await self._work(connection)
@@ -122,34 +167,34 @@ class Relay:
                 delay = min(delay * 2, MAX_RETRY_DELAY_SECONDS)
 
     async def close(self) -> None:
-        """Give up the producer; after `run` has ended."""
+        """Close the producer. Call it after `run` has ended."""
         await self._publisher.close()
 
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        last_page = time.monotonic()
+        last_page_at = time.monotonic()
         await connection.add_listener(CHANNEL, lambda *_: self.wake())
         while not self._stop.is_set():
             self._heartbeat_at = time.monotonic()
             self._wake.clear()
             if not await self._lease.hold(connection):
-                await self._wait(MAX_POLL_SECONDS, until=self._stop)
+                await self._wait(MAX_POLL_INTERVAL_SECONDS, until=self._stop)
                 continue
-            broken = [topic for topic, (until, _) in self._backoffs.items() if until > time.monotonic()]
-            rows = await connection.fetch(_PAGE, self._shard, broken, PAGE_ROWS)
+            rows = await connection.fetch(_PAGE, self._shard, self._backoffs.active(), PAGE_ROWS)
             if rows:
                 failpoint("relay.fetched")
                 await self._send(connection, rows)
-                last_page = time.monotonic()
+                last_page_at = time.monotonic()
             if len(rows) < PAGE_ROWS:
-                quiet = time.monotonic() - last_page
-                poll = max(MIN_POLL_SECONDS, min(quiet * POLL_SHARE, MAX_POLL_SECONDS))
-                await self._wait(poll, until=self._wake)
+                idle_seconds = time.monotonic() - last_page_at
+                interval = min(idle_seconds * POLL_IDLE_FRACTION, MAX_POLL_INTERVAL_SECONDS)
+                await self._wait(max(self._min_poll_interval_seconds, interval), until=self._wake)
         await self._lease.release(connection)
 
     async def _send(self, connection: "asyncpg.Connection[asyncpg.Record]", rows: Sequence[asyncpg.Record]) -> None:
         sent, failed = await self._publisher.publish(rows)
         for topic, error in failed.items():
-            self._back_off(topic, error)
+            delay = self._backoffs.failed(topic)
+            logger.warning("publish_failed", topic=topic, error=repr(error), retry_delay_seconds=delay)
         if not sent:
             return
         failpoint("relay.acked")
@@ -157,9 +202,10 @@ class Relay:
         failpoint("relay.moved")
         _count(rows, sent)
         for topic in {row["topic"] for row in rows} - set(failed):
-            self._backoffs.pop(topic, None)
+            self._backoffs.succeeded(topic)
 
     async def _move(self, connection: "asyncpg.Connection[asyncpg.Record]", sent: Sequence[Acknowledged]) -> None:
+        """Move acknowledged rows to `outbox_sent`, and renew the lease. Raises: LeaseLost."""
         still_leading = await connection.fetchval(
             _MOVE,
             self._shard,
@@ -173,13 +219,6 @@ class Relay:
         if not still_leading:
             raise LeaseLost
         self._lease.renewed()
-
-    def _back_off(self, topic: str, error: PublishError) -> None:
-        """Leave a failing topic alone for a while, so that it does not hold up the others."""
-        _, seconds = self._backoffs.get(topic, (0.0, INITIAL_RETRY_DELAY_SECONDS / 2))
-        seconds = min(seconds * 2, MAX_RETRY_DELAY_SECONDS)
-        self._backoffs[topic] = (time.monotonic() + seconds, seconds)
-        logger.warning("publish_failed", topic=topic, error=repr(error), retry_in_seconds=seconds)
 
     async def _wait(self, seconds: float, *, until: asyncio.Event) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Sending the present state of aggregates again, so that a new or a lost replica is made from nothing."""
+"""Republishing: the current state of aggregates is published again, for consumers that build a replica from it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,14 @@ from shared.events.contract import Event
 from shared.messaging.outbox.outbox import record
 
 PAGE_ROWS = 200
+"""Upper bound of aggregates per transaction: their rows stay locked until it commits."""
 
 
 @dataclass(frozen=True)
 class Republishable:
-    """One kind of aggregate: which rows there are, and the event that tells the state of one.
+    """One type of aggregate: the query for its rows, and the event that holds the state of one row.
 
-    The event must be one that readers take to replace what they kept. `key` is unique and never changes.
+    Consumers must replace their copy by the event's state. `key` is a unique column that never changes.
     """
 
     name: str
@@ -29,31 +30,36 @@ class Republishable:
     changed_at: InstrumentedAttribute[Any] | None = None
 
     def selected(self, since: datetime | None) -> sa.Select[Any]:
-        """All rows, or those that changed since then; all, too, where no time of change is kept."""
+        """Select the rows that changed at or after `since`; all rows without it, or if the time is not stored."""
         if since is None or self.changed_at is None:
             return self.query
         return self.query.where(self.changed_at >= since)
 
 
-async def count_aggregates(session: AsyncSession, kind: Republishable, *, since: datetime | None) -> int:
-    """How many `republish_page` would send."""
-    meant = kind.selected(since).with_only_columns(kind.key)
-    return await session.scalar(sa.select(sa.func.count()).select_from(meant.subquery())) or 0
+async def count_aggregates(session: AsyncSession, aggregate: Republishable, *, since: datetime | None) -> int:
+    """Count the aggregates that all pages of `republish_page` have together."""
+    selected = aggregate.selected(since).with_only_columns(aggregate.key)
+    return await session.scalar(sa.select(sa.func.count()).select_from(selected.subquery())) or 0
 
 
 async def republish_page(
-    session: AsyncSession, kind: Republishable, *, since: datetime | None, after: str | None, limit: int = PAGE_ROWS
+    session: AsyncSession,
+    aggregate: Republishable,
+    *,
+    since: datetime | None,
+    after: str | None,
+    limit: int = PAGE_ROWS,
 ) -> list[str]:
-    """Record the state of the next aggregates in the order of their keys; returns these keys.
+    """Record the state of the next aggregates in the order of their keys, at most `limit`; return these keys.
 
-    Their rows are locked until the caller commits: a change that is under way is waited for and then seen, and one that
-    comes later is numbered later. So no older state follows a newer one.
+    Locks the aggregates' rows until the caller commits. It waits for a concurrent change and then reads its result, and
+    a later change gets a later sequence: an older state is never published after a newer one.
     """
-    query = kind.selected(since).order_by(kind.key).limit(limit)
+    query = aggregate.selected(since).order_by(aggregate.key).limit(limit)
     if after is not None:
-        query = query.where(kind.key > kind.key.type.python_type(after))
-    # Not FOR UPDATE: rows that only point to these need not wait.
-    rows = (await session.scalars(query.with_for_update(key_share=True, of=kind.key.class_))).all()
+        query = query.where(aggregate.key > aggregate.key.type.python_type(after))
+    # FOR NO KEY UPDATE: inserting a row that references one of these need not wait.
+    rows = (await session.scalars(query.with_for_update(key_share=True, of=aggregate.key.class_))).all()
     for row in rows:
-        record(session, kind.event_of(row))
-    return [str(getattr(row, kind.key.key)) for row in rows]
+        record(session, aggregate.event_of(row))
+    return [str(getattr(row, aggregate.key.key)) for row in rows]

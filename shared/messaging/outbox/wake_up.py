@@ -1,7 +1,7 @@
-"""Telling the relay in another process that something was committed, by NOTIFY on a connection of its own.
+"""Wake-ups: tell the relay in another process about a commit, by NOTIFY on a separate connection.
 
-NOTIFY inside the business transaction would serialize the commits of the whole database. A wake-up that is lost
-costs one poll interval, so nothing here is waited for and no fault is more than logged.
+NOTIFY inside of the business transaction would serialize the commits of the whole database. A lost wake-up costs one
+poll interval, so no caller waits for it, and errors are only logged.
 """
 
 import asyncio
@@ -15,19 +15,21 @@ logger = structlog.get_logger(__name__)
 
 CHANNEL = "orderly_outbox"
 MIN_INTERVAL_SECONDS = 0.02
+"""Shortest time between two wake-ups, so at most 50 a second, however many commits there are."""
 RECONNECT_DELAY_SECONDS = 1.0
 
 
 class Notifier:
-    """Sends at most 50 wake-ups a second, however many commits there are."""
+    """Sends wake-ups; those of commits that come in quick succession are merged into one."""
 
-    def __init__(self, *, dsn: str) -> None:
+    def __init__(self, *, dsn: str, reconnect_delay_seconds: float = RECONNECT_DELAY_SECONDS) -> None:
         self._dsn = dsn
+        self._reconnect_delay_seconds = reconnect_delay_seconds
         self._due = asyncio.Event()
         self._stopping = False
 
     def wake(self) -> None:
-        """Something was committed."""
+        """Send a wake-up soon."""
         self._due.set()
 
     def stop(self) -> None:
@@ -36,7 +38,7 @@ class Notifier:
         self._due.set()
 
     async def run(self) -> None:
-        """Work until `stop`."""
+        """Send wake-ups until `stop`."""
         while not self._stopping:
             try:
                 connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=5)
@@ -46,7 +48,7 @@ class Notifier:
                     connection.terminate()
             except CONNECTION_ERRORS as error:
                 logger.warning("notifier_interrupted", error=repr(error))
-                await asyncio.sleep(RECONNECT_DELAY_SECONDS)
+                await asyncio.sleep(self._reconnect_delay_seconds)
 
     async def _notify(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         while not self._stopping:

@@ -32,7 +32,7 @@ def test_a_specification_names_the_place_the_action_and_its_time() -> None:
 
 @pytest.mark.parametrize("wrong", ["relay.elsewhere=kill", "relay.acked=explode", "relay.acked", "relay.acked=kill@x"])
 def test_a_place_or_an_action_that_does_not_exist_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="is no failpoint"):
+    with pytest.raises(ValueError, match="is not a failpoint"):
         parse(wrong)
 
 

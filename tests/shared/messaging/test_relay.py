@@ -17,7 +17,7 @@ from shared.ids import new_id
 from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.publisher import Publisher, partition_of
-from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.relay import Relay, TopicBackoffs
 from shared.messaging.outbox.wake_up import CHANNEL
 from shared.messaging.topics import create_topics
 from tests.harness.rows import Rows
@@ -265,12 +265,13 @@ async def test_a_relay_whose_database_is_away_tries_less_and_less_often() -> Non
     assert time.monotonic() - began_at >= 0.2 + 0.4
 
 
-def test_a_topic_that_goes_on_failing_is_left_alone_for_twice_as_long_each_time_up_to_a_limit() -> None:
-    relay = Relay(dsn="unused", publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"))
-    with capture_logs() as logs:
-        for _ in range(7):
-            relay._back_off("users", TimeoutError())
-    assert [line["retry_in_seconds"] for line in logs] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+def test_the_retry_delay_of_a_failing_topic_doubles_up_to_a_limit() -> None:
+    backoffs = TopicBackoffs()
+    assert [backoffs.failed("users") for _ in range(7)] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert backoffs.active() == ["users"]
+    backoffs.succeeded("users")
+    assert backoffs.active() == []
+    assert backoffs.failed("users") == 0.2
 
 
 @pytest.mark.parametrize("key", [b"a", b"0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11", "85123A-ä".encode()])

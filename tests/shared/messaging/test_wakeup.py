@@ -58,12 +58,11 @@ async def test_a_relay_that_would_not_poll_for_long_sends_what_it_is_woken_for(
     database_url: str,
     kafka_bootstrap_servers: str,
     topic_prefix: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("shared.messaging.outbox.relay.MIN_POLL_SECONDS", 600)
     await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
     publisher = Publisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=topic_prefix)
-    relay, notifier = Relay(dsn=dsn_of(database_url), publisher=publisher), Notifier(dsn=dsn_of(database_url))
+    relay = Relay(dsn=dsn_of(database_url), publisher=publisher, min_poll_interval_seconds=600)
+    notifier = Notifier(dsn=dsn_of(database_url))
     rows = Rows(database.sessions)
 
     async def leads() -> bool:
@@ -113,10 +112,9 @@ async def test_one_commit_wakes_once(database_url: str, heard: Heard) -> None:
 
 
 async def test_a_notifier_whose_connection_is_cut_wakes_again(
-    database: Database, database_url: str, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, heard: Heard
 ) -> None:
-    monkeypatch.setattr("shared.messaging.outbox.wake_up.RECONNECT_DELAY_SECONDS", 0.01)
-    notifier = Notifier(dsn=dsn_of(database_url))
+    notifier = Notifier(dsn=dsn_of(database_url), reconnect_delay_seconds=0.01)
 
     async def woken() -> bool:
         notifier.wake()
