@@ -1,1 +1,1 @@
-"""What operators do with a service: parked events, the outbox, sending states again; as a tool and as admin routes."""
+"""A service's interface for operators, as commands and as admin routes: dead letters, outbox, republications."""

@@ -1,4 +1,4 @@
-"""What the admin routes ask of the application and of their caller."""
+"""Dependencies of the admin routes: the caller must be an admin, and the application holds the operations."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,21 +13,21 @@ from shared.operations.sending import Sending
 
 ADMIN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable, RoleRequired)
 MAX_RESPONSE_SECONDS = 20.0
-"""Less than the gateway waits."""
+"""Upper bound of the time for one response: below the gateway's time-out."""
 
 AdminCaller = Annotated[Principal, Depends(require_role("admin"))]
 
 
 @dataclass(frozen=True)
 class Operations:
-    """One service's, as `app.state.operations` holds them."""
+    """One service's operations, held by `app.state.operations`."""
 
     dead_letters: DeadLetterOperations
     sending: Sending
 
 
 async def _operations(request: Request, _sessions: SessionsDep) -> Operations:
-    # Their sessions are the service's own: asked for here, so that the routes are seen to need the database.
+    # The operations use the service's sessions. Depending on them here declares that the routes need the database.
     operations: Operations = request.app.state.operations
     return operations
 

@@ -1,4 +1,4 @@
-"""The operators' part of a service's command line: dead-letters, outbox, republish."""
+"""The operators' commands of a service's command line: dead-letters, outbox, republish."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_operations(cli: typer.Typer, tool: Tool) -> None:
-    """Add the operators' commands to a service's own."""
+    """Add the operators' commands to a service's command line."""
     cli.add_typer(dead_letters_cli(tool), name="dead-letters")
     cli.add_typer(_outbox_cli(tool), name="outbox")
 
@@ -29,15 +29,15 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
     def republish(
         *,
         type_: Annotated[
-            list[str] | None, typer.Option("--type", help="A kind of aggregate; repeat it for several. Default: all.")
+            list[str] | None, typer.Option("--type", help="Only this type; may be repeated. Default: every type.")
         ] = None,
         since: Annotated[
-            str | None, typer.Option(help="Only what has changed since, where the service keeps that time.")
+            str | None, typer.Option(help="Only what changed at or after this time, if the service stores that.")
         ] = None,
         actor: Actor = None,
         as_json: AsJson = False,
     ) -> None:
-        """Publish the current state of what this service owns, for consumers that are new or have lost theirs."""
+        """Publish the current state of all aggregates, for consumers that are new or have lost their data."""
 
         async def work(sessions: "Sessions") -> bool:
             sending = tool.sending()
@@ -54,11 +54,11 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
 
 
 def _outbox_cli(tool: Tool) -> typer.Typer:
-    cli = typer.Typer(help="The events that wait to be sent, and those that were sent.", no_args_is_help=True)
+    cli = typer.Typer(help="The events that wait to be published, and those that were published.", no_args_is_help=True)
 
     @cli.command()
     def status(as_json: AsJson = False) -> None:
-        """Show how many events wait and for how long, which relay leads, and how many can be resent."""
+        """Show how many events wait and for how long, how many can be resent, and which relay leads."""
 
         async def work(sessions: "Sessions") -> bool:
             from shared.messaging.outbox.resend import outbox_status
@@ -90,7 +90,7 @@ def _add_resend(cli: typer.Typer, tool: Tool) -> None:
         actor: Actor = None,
         as_json: AsJson = False,
     ) -> None:
-        """Send events again that were sent since then, with the same ids: for a broker that has lost data."""
+        """Publish sent events again with the same ids, after a broker has lost data."""
 
         async def work(sessions: "Sessions") -> bool:
             from shared.messaging.outbox.resend import plan_resend
@@ -119,7 +119,7 @@ def _add_resend(cli: typer.Typer, tool: Tool) -> None:
 async def _run_operation(
     sessions: "Sessions", sending: "Sending", begin: "Callable[[AsyncSession], Awaitable[Operation]]", *, as_json: bool
 ) -> bool:
-    """Begin an operation and run it to its end in this process. An interrupt stops it as soon as it exists."""
+    """Begin an operation and run it to its end in this process. An interrupt stops the operation."""
     from shared.operations.interrupts import run_to_completion
     from shared.operations.output import describe_operation, operation_document, print_json, print_line, progress
 
@@ -127,8 +127,8 @@ async def _run_operation(
     try:
         async with sessions.begin() as session:
             operation = await begin(session)
-        with progress(operation.kind, total=operation.total) as move_to:
-            ended = await sending.run(sessions, operation.id, on_moved=lambda moved: move_to(moved.done))
+        with progress(operation.kind, total=operation.total) as set_done:
+            ended = await sending.run(sessions, operation.id, on_progress=lambda current: set_done(current.done))
     except asyncio.CancelledError:
         stopped = await run_to_completion(_stop(sessions, operation.id)) if operation is not None else None
         if stopped is not None:

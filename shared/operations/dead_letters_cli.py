@@ -1,4 +1,4 @@
-"""The tool's commands for dead letters: list, show, replay, discard."""
+"""The operators' commands for dead letters: list, show, replay, discard."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 from typing import TYPE_CHECKING, Annotated
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from shared.database import Sessions
     from shared.messaging.dead_letters.queries import DeadLetterFilter
 
-Consumer = Annotated[str | None, typer.Option(help="Only this consumer's, such as orders.users.")]
-Key = Annotated[str | None, typer.Option(help="Only this key's.")]
+Consumer = Annotated[str | None, typer.Option(help="Only this consumer, such as orders.users.")]
+Key = Annotated[str | None, typer.Option(help="Only this key.")]
 EventType = Annotated[str | None, typer.Option("--type", help="Only this event type, such as user.created.")]
-Reason = Annotated[DeadLetterReason | None, typer.Option(help="Only those with this reason.")]
-OneId = Annotated[int | None, typer.Option("--id", min=1, help="Only this one.")]
+Reason = Annotated[DeadLetterReason | None, typer.Option(help="Only this reason.")]
+OneId = Annotated[int | None, typer.Option("--id", min=1, help="Only this dead letter.")]
 
 
 def dead_letters_cli(tool: Tool) -> typer.Typer:
-    """Build the commands. Each exits with 1 if a dead letter could not be applied."""
+    """Return the commands. `replay` exits with status 1 if a dead letter failed again."""
     cli = typer.Typer(help="Events that could not be applied, and those queued behind them.", no_args_is_help=True)
     _add_list(cli, tool)
     _add_show(cli, tool)
@@ -62,7 +62,7 @@ def _add_list(cli: typer.Typer, tool: Tool) -> None:
 def _add_show(cli: typer.Typer, tool: Tool) -> None:
     @cli.command()
     def show(dead_letter_id: Annotated[int, typer.Argument(metavar="ID", min=1)], as_json: AsJson = False) -> None:
-        """Show one dead letter with its headers, its payload, and what was done about it."""
+        """Show one dead letter with its headers, its payload, and the actions taken on it."""
 
         async def work(sessions: "Sessions") -> bool:
             from shared.operations.output import print_detail, print_json
@@ -107,8 +107,8 @@ def _add_replay(cli: typer.Typer, tool: Tool) -> None:
             if dry_run:
                 outcomes = [KeyOutcome(each, KeyReplay(0)) for each in keys]
             else:
-                with counting_progress("replay", total=sum(each.count for each in keys)) as applied_one:
-                    replays = dead_letters.replay(keys, actor=actor_of(actor), on_applied=applied_one)
+                with counting_progress("replay", total=sum(each.count for each in keys)) as count_one:
+                    replays = dead_letters.replay(keys, actor=actor_of(actor), on_applied=count_one)
                     outcomes = [outcome async for outcome in replays]
             if as_json:
                 print_json(ReplayView.of(outcomes, dry_run=dry_run).model_dump(mode="json"))
@@ -123,19 +123,19 @@ def _add_discard(cli: typer.Typer, tool: Tool) -> None:
     @cli.command()
     def discard(
         *,
-        note: Annotated[str, typer.Option(help="Why; it stays on record.")],
-        ids: Annotated[list[int] | None, typer.Option("--id", min=1, help="One dead letter; repeat it.")] = None,
+        note: Annotated[str, typer.Option(help="Why; the note is recorded.")],
+        ids: Annotated[list[int] | None, typer.Option("--id", min=1, help="This dead letter; may be repeated.")] = None,
         consumer: Consumer = None,
         key: Key = None,
         type_: EventType = None,
         reason: Reason = None,
         limit: Annotated[int | None, typer.Option(min=1, help="At most this many, oldest first.")] = None,
-        yes: Annotated[bool, typer.Option("--yes", help="Discard all that the filter selects.")] = False,
+        yes: Annotated[bool, typer.Option("--yes", help="Discard everything that the filter selects.")] = False,
         dry_run: DryRun = False,
         actor: Actor = None,
         as_json: AsJson = False,
     ) -> None:
-        """Drop dead letters for good. The events that only they blocked are applied at once."""
+        """Discard dead letters permanently, and apply the events that only they blocked."""
 
         async def work(sessions: "Sessions") -> bool:
             from shared.operations.dead_letters import Discarded, NothingSelected
@@ -148,13 +148,13 @@ def _add_discard(cli: typer.Typer, tool: Tool) -> None:
                 raise NothingSelected("A filter also needs --yes; use --dry-run to see what it selects.")
             done = Discarded(selected, drained=0)
             if not dry_run:
-                with progress("discard", total=len(selected)) as move_to:
-                    done = await dead_letters.discard(selected, actor=actor_of(actor), note=note, on_discarded=move_to)
+                with progress("discard", total=len(selected)) as set_done:
+                    done = await dead_letters.discard(selected, actor=actor_of(actor), note=note, on_discarded=set_done)
             if as_json:
                 print_json({"dry_run": dry_run, "dead_letters": done.dead_letters, "drained": done.drained})
             else:
                 print_dead_letters(done.dead_letters)
-                print_line(f"{len(done.dead_letters)} discarded, {done.drained} events behind them applied")
+                print_line(f"{len(done.dead_letters)} discarded, {done.drained} blocked events applied")
             return True
 
         tool.run(work)

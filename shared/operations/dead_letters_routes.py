@@ -53,7 +53,7 @@ async def read_dead_letter(
     _caller: AdminCaller,
     operations: OperationsDep,
 ) -> DeadLetterDetailView:
-    """Return a dead letter, resolved or not, with its payload and what was done about it."""
+    """Return a dead letter, resolved or not, with its payload and the actions taken on it."""
     return DeadLetterDetailView.of(await operations.dead_letters.show(dead_letter_id))
 
 
@@ -80,7 +80,7 @@ async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, opera
     responses=responses(NothingSelected, DeadLetterNotFound, *ADMIN_PROBLEMS),
 )
 async def discard_dead_letters(body: DiscardRequest, *, caller: AdminCaller, operations: OperationsDep) -> DiscardView:
-    """Drop dead letters for good. The events that only they blocked are applied at once."""
+    """Discard dead letters permanently, and apply the events that only they blocked."""
     dead_letters = operations.dead_letters
     selected = await dead_letters.select_for_discard(body.as_filter, ids=body.ids, limit=body.limit)
     done = Discarded(selected, drained=0)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for commands: cancel the work, and let its clean-up finish."""
+"""Ctrl-C and SIGTERM in commands: cancel the work and let its clean-up finish."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ class Interrupted(Exception):
 async def cancel_on_signal(work: Coroutine[Any, Any, T]) -> T:
     """Run `work`, and cancel it at every SIGINT and SIGTERM. Raises: Interrupted.
 
-    It sets handlers even where the process was started with SIGINT ignored, as a shell without job control starts its
+    Handlers are set even where the process was started with SIGINT ignored, as a shell without job control starts its
     background processes: Python would leave it ignored. A handler for SIGTERM also matters to the first process of a
     container, for which the kernel ignores signals without one.
     """

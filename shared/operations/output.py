@@ -1,4 +1,4 @@
-"""What the operators' tool prints: tables for people, one JSON document for programs, a bar while it works."""
+"""Output of the operators' commands: tables for people, one JSON document for programs, a progress bar."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,49 +19,50 @@ from shared.operations.dead_letters import KeyOutcome
 from shared.operations.runs import Operation
 from shared.operations.schemas import OperationView, OutboxStatusView
 
-WIDE = 200
-"""Where the output is no terminal: nothing is cut off."""
+WIDTH_WITHOUT_TERMINAL = 200
+"""In columns: wide enough to cut nothing off."""
 
 _KEY_HEADINGS = ("consumer", "key", "dead letters")
 
-MoveTo = Callable[[int], None]
+SetDone = Callable[[int], None]
+"""Moves the bar to this many done."""
 
 
 def print_json(document: Any) -> None:
-    """One document, and nothing else."""
+    """Print one JSON document, and nothing else."""
     sys.stdout.buffer.write(orjson.dumps(document, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def print_line(text: str) -> None:
-    """A sentence for people."""
+    """Print a line of text."""
     _console().print(Text(_printable(text)))
 
 
 @contextmanager
-def progress(doing: str, *, total: int) -> Iterator[MoveTo]:
-    """Call what this gives with how many of `total` are done. The bar is drawn on stderr, and on a terminal only."""
+def progress(label: str, *, total: int) -> Iterator[SetDone]:
+    """Draw a progress bar on stderr, if that is a terminal; yield the function that sets how many are done."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _done: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(doing, total=total)
+        task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
 
 
 @contextmanager
-def counting_progress(doing: str, *, total: int) -> Iterator[Callable[[], None]]:
-    """Draw the same bar; call what this gives once for each that is done."""
+def counting_progress(label: str, *, total: int) -> Iterator[Callable[[], None]]:
+    """Draw the same progress bar; yield a function to call once for each item that is done."""
     done = 0
-    with progress(doing, total=total) as move_to:
+    with progress(label, total=total) as set_done:
 
-        def one_more() -> None:
+        def count_one() -> None:
             nonlocal done
             done += 1
-            move_to(done)
+            set_done(done)
 
-        yield one_more
+        yield count_one
 
 
 def print_dead_letters(dead_letters: Sequence[DeadLetter]) -> None:
@@ -74,7 +75,7 @@ def print_dead_letters(dead_letters: Sequence[DeadLetter]) -> None:
             each.type or "?",
             str(each.sequence or "?"),
             each.reason,
-            _moment(each.dead_lettered_at),
+            _time_text(each.dead_lettered_at),
             each.error or "",
         )
         for each in dead_letters
@@ -116,28 +117,30 @@ def _key_cells(outcome: KeyOutcome) -> list[str]:
 
 
 def print_status(status: OutboxStatus) -> None:
-    """The outbox, and a line for each shard's sender."""
+    """Print the state of the outbox, and a line for the leader of each shard."""
     oldest = f"{status.oldest_age.total_seconds():.1f} s" if status.oldest_age is not None else "-"
-    _print_table(("waiting", "oldest", "sent, kept (about)"), [[str(status.waiting), oldest, str(status.sent_kept)]])
+    _print_table(
+        ("waiting", "oldest", "sent and kept (estimate)"), [[str(status.waiting), oldest, str(status.sent_kept)]]
+    )
     rows = [
-        [str(lease.shard), lease.owner if lease.is_held else "nobody", str(lease.epoch), _moment(lease.expires_at)]
+        [str(lease.shard), lease.owner if lease.is_held else "none", str(lease.epoch), _time_text(lease.expires_at)]
         for lease in status.leases
     ]
     _print_table(("shard", "leader", "epoch", "lease expires at"), rows)
 
 
 def status_document(status: OutboxStatus) -> dict[str, Any]:
-    """As the admin routes show it."""
+    """Return the state of the outbox as the admin routes return it."""
     return OutboxStatusView.of(status).model_dump(mode="json")
 
 
 def describe_operation(operation: Operation) -> str:
-    """Say in one line how far an operation is."""
+    """Describe an operation and its progress in one line."""
     return f"{operation.kind} {operation.id}: {operation.status}, {operation.done} of {operation.total} sent"
 
 
 def operation_document(operation: Operation) -> dict[str, Any]:
-    """As the admin routes show it."""
+    """Return an operation as the admin routes return it."""
     return OperationView.of(operation).model_dump(mode="json")
 
 
@@ -151,21 +154,21 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None
 
 
 def _printable(text: str) -> str:
-    """What came from elsewhere must not steer the terminal."""
+    """Escape control characters: an event's text must not control the terminal."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _console() -> Console:
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
-def _moment(time: datetime) -> str:
+def _time_text(time: datetime) -> str:
     return time.isoformat(sep=" ", timespec="seconds")
 
 
 def _text(value: object) -> str:
-    return _moment(value) if isinstance(value, datetime) else "" if value is None else str(value)
+    return _time_text(value) if isinstance(value, datetime) else "" if value is None else str(value)
 
 
 def _plain(value: object) -> Any:

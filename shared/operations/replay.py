@@ -1,4 +1,4 @@
-"""Acting on one key's dead letters: replay them in order, or discard one; every act is on record."""
+"""Actions on one key's dead letters: replay them in order, or discard one. Every action is recorded."""
 
 import time
 from collections.abc import Callable, Collection
@@ -21,9 +21,9 @@ from shared.transient_errors import is_transient
 logger = structlog.get_logger(__name__)
 
 DRAIN = "drain"
-"""The actor of replays that happen by themselves."""
+"""The actor of automatic replays."""
 MAX_HANDLER_ATTEMPTS = 3
-"""How often one replay tries an event whose handler fails with an error of its own, such as a lost race."""
+"""How often one replay tries an event whose handler raises an unexpected error, such as a lost race."""
 MAX_DRAIN_ATTEMPTS = 6
 """How often the drain tries such an event before an operator has to look."""
 INITIAL_DRAIN_DELAY = timedelta(seconds=5)
@@ -35,7 +35,7 @@ _HEAD = sa.text("""
     ORDER BY id LIMIT 1
 """)
 
-# The drain's own failures are on record: they say how often an event was tried, and when last.
+# The recorded failures of the drain say how often an event was tried, and when it was tried last.
 _TO_DRAIN = sa.text("""
     SELECT consumer, topic, key FROM (
         SELECT DISTINCT ON (consumer, topic, key) id, consumer, topic, key, reason, dead_lettered_at
@@ -105,7 +105,7 @@ async def replay_key(
 
 
 async def discard_one(sessions: Sessions, dead_letter_id: int, *, actor: str, note: str) -> DeadLetter | None:
-    """Drop a dead letter for good, with a note; None if it is resolved already."""
+    """Discard a dead letter, with a note; return None if it is resolved already or does not exist."""
     async with sessions.begin() as session:
         detail = await find_dead_letter(session, dead_letter_id)
         if detail is None:
@@ -192,14 +192,14 @@ async def _resolve(
 
 
 async def _record_failure(sessions: Sessions, dead_letter: DeadLetter, *, actor: str, error: Exception) -> str:
-    """Put a failed replay on record; return its error in words."""
+    """Record a failed replay; return its error in words."""
     reason, message = classify(error)
     async with sessions.begin() as session:
         await _record_action(session, dead_letter, actor=actor, action="replay", outcome="failed", detail=message)
         attempts = await session.scalar(_ATTEMPTS, {"id": dead_letter.id, "drain": DRAIN})
         if reason is DeadLetterReason.RETRYING and attempts >= MAX_DRAIN_ATTEMPTS:
             reason = DeadLetterReason.RETRIES_EXHAUSTED
-        # Change the reason by which the drain selects it, or the drain would try it for ever.
+        # Change the reason by which the drain selects it, or the drain would retry it without limit.
         await session.execute(
             sa.text(
                 "UPDATE dead_letter SET reason = :reason, error = :error"

@@ -7,7 +7,7 @@ from shared.operations import dead_letters_routes, sending_routes
 
 
 def operations_router(service: str, *, republishes: bool) -> APIRouter:
-    """Behind the gateway the services share one space of names, so the operations' names end in the service's."""
+    """Return the admin routes. Operation ids end in the service's name: the gateway merges all services' documents."""
 
     def name_of(route: APIRoute) -> str:
         return f"{route.name}_of_{service}"

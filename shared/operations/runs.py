@@ -1,4 +1,4 @@
-"""Operations that take long: on record, a page a transaction, and going on where they stood when they were killed."""
+"""Long operations: recorded in the database, run one page per transaction, and resumed after a crash."""
 
 import asyncio
 import time
@@ -18,30 +18,31 @@ from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
 
-MAX_WAITING = 2_000
-"""With more events than this in the outbox an operation rests: what it sends must not hold up today's events."""
-BACKLOG_WAIT_SECONDS = 0.2
-MAX_SILENT_WAITS = 25
-"""So many in a row are no longer the relay's usual pace: somebody should look."""
+MAX_WAITING_EVENTS = 2_000
+"""An operation waits while the outbox holds more events than this, so that it does not delay new events."""
+BACKLOG_POLL_SECONDS = 0.2
+"""How long an operation waits before it looks at the outbox again."""
+POLLS_BEFORE_WARNING = 25
+"""After this many polls in a row the relay is slower than usual, so the operation logs a warning."""
 
 _COLUMNS = "id, kind, actor, parameters, status, total, done, position, error, started_at, moved_at"
-_BACKLOG = sa.text("SELECT count(*) > :most FROM (SELECT FROM outbox LIMIT :most + 1) AS waiting")
-# Without an index of its own: people begin operations, so there are few, and each page would have to keep it up.
+_BACKLOG = sa.text("SELECT count(*) > :max_waiting FROM (SELECT FROM outbox LIMIT :max_waiting + 1) AS waiting")
+# It has no index to use: operators start few operations, and every page would have to update the index.
 _PURGE = sa.text("""
-    WITH forgotten AS (
+    WITH purged AS (
         DELETE FROM operation WHERE id IN (
             SELECT id FROM operation
             WHERE status <> 'running' AND moved_at < now() - CAST(:older_than AS interval)
             LIMIT :limit
         ) RETURNING id
     )
-    SELECT count(*) FROM forgotten
+    SELECT count(*) FROM purged
 """)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation and how far it is. `position` says where its next page begins; None: at the beginning."""
+    """An operation and its progress. `position` says where its next page begins; None means at the beginning."""
 
     id: UUID
     kind: str
@@ -57,24 +58,24 @@ class Operation:
 
     @property
     def is_running(self) -> bool:
-        """Whether there is something left that somebody does."""
+        """Whether it has pages left and was not stopped."""
         return self.status == "running"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one page did: how many events it sent, and where the next one begins; None: there is none."""
+    """The outcome of one page: how many events it sent, and where the next page begins; None if it was the last."""
 
     sent: int
     position: dict[str, Any] | None
 
 
 TakeStep = Callable[[AsyncSession, Operation], Awaitable[Step]]
-OnMoved = Callable[[Operation], None]
+OnProgress = Callable[[Operation], None]
 
 
 async def begin(session: AsyncSession, *, kind: str, actor: str, parameters: dict[str, Any], total: int) -> Operation:
-    """Put an operation on record; with nothing to do it is done."""
+    """Record a new operation. It is done already if `total` is 0."""
     insert = sa.text(f"""
         INSERT INTO operation (id, kind, actor, parameters, status, total)
         VALUES (:id, :kind, :actor, :parameters, :status, :total) RETURNING {_COLUMNS}
@@ -91,13 +92,16 @@ async def begin(session: AsyncSession, *, kind: str, actor: str, parameters: dic
         },
     )
     operation = Operation(**row.mappings().one())
-    logger.info("operation_begun", operation_id=str(operation.id), kind=kind, actor=actor, total=total)
+    logger.info("operation_started", operation_id=str(operation.id), kind=kind, actor=actor, total=total)
     return operation
 
 
-async def find(session: AsyncSession, operation_id: UUID, *, is_locked: bool = False) -> Operation | None:
-    """`is_locked`: until the transaction ends, so that of two who run it one waits for the other's page."""
-    query = f"SELECT {_COLUMNS} FROM operation WHERE id = :id {'FOR UPDATE' if is_locked else ''}"  # noqa: S608 - constants
+async def find(session: AsyncSession, operation_id: UUID, *, for_update: bool = False) -> Operation | None:
+    """Return an operation; None if there is none with this id.
+
+    `for_update` locks it until the transaction ends: of two processes that run it, one waits for the other's page.
+    """
+    query = f"SELECT {_COLUMNS} FROM operation WHERE id = :id {'FOR UPDATE' if for_update else ''}"  # noqa: S608 - constants
     row = await session.execute(sa.text(query).columns(parameters=JSONB, position=JSONB), {"id": operation_id})
     found = row.mappings().one_or_none()
     return None if found is None else Operation(**found)
@@ -109,24 +113,25 @@ async def run(
     *,
     take_step: TakeStep,
     seconds: float | None = None,
-    on_moved: OnMoved | None = None,
+    max_waiting_events: int = MAX_WAITING_EVENTS,
+    on_progress: OnProgress | None = None,
 ) -> Operation | None:
-    """Move the operation on until it ends, or for about so many seconds; None when there is no such operation."""
-    until = None if seconds is None else time.monotonic() + seconds
-    rests = 0
-    while until is None or time.monotonic() < until:
-        if await _is_backlogged(sessions):
-            rests += 1
-            if rests == MAX_SILENT_WAITS:
-                logger.warning("operation_waits", operation_id=str(operation_id), reason="the outbox is not emptied")
-            await asyncio.sleep(BACKLOG_WAIT_SECONDS)
+    """Run an operation page by page until it ends, or until `seconds` have passed; None if it does not exist."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    polls = 0
+    while deadline is None or time.monotonic() < deadline:
+        if await _is_backlogged(sessions, max_waiting_events):
+            polls += 1
+            if polls == POLLS_BEFORE_WARNING:
+                logger.warning("operation_delayed", operation_id=str(operation_id), reason="the outbox is not drained")
+            await asyncio.sleep(BACKLOG_POLL_SECONDS)
             continue
-        rests = 0
-        operation = await _move(sessions, operation_id, take_step=take_step)
+        polls = 0
+        operation = await _advance(sessions, operation_id, take_step=take_step)
         if operation is None:
             return None
-        if on_moved is not None:
-            on_moved(operation)
+        if on_progress is not None:
+            on_progress(operation)
         if not operation.is_running:
             logger.info("operation_ended", operation_id=str(operation.id), status=operation.status, done=operation.done)
             return operation
@@ -135,27 +140,30 @@ async def run(
 
 
 async def stop(session: AsyncSession, operation_id: UUID) -> None:
-    """It goes no further; what it sent is sent."""
+    """Stop an operation before its next page. Events that it has sent stay sent."""
     await session.execute(
         sa.text("UPDATE operation SET status = 'stopped' WHERE id = :id AND status = 'running'"), {"id": operation_id}
     )
 
 
 async def note_error(session: AsyncSession, operation_id: UUID, error: str) -> None:
-    """Why it does not move at the moment; its next page takes the words back."""
+    """Record why an operation makes no progress; its next page clears the error."""
     await session.execute(
         sa.text("UPDATE operation SET error = :error WHERE id = :id"), {"id": operation_id, "error": error}
     )
 
 
 async def purge_ended(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
-    """Delete one batch of ended operations that have not moved since; repeat, a transaction each, until 0."""
+    """Delete one batch of operations that ended long ago; return their number.
+
+    Repeat it, in a transaction each, until it returns 0.
+    """
     return await session.scalar(_PURGE, {"older_than": older_than, "limit": limit}) or 0
 
 
-async def _move(sessions: Sessions, operation_id: UUID, *, take_step: TakeStep) -> Operation | None:
+async def _advance(sessions: Sessions, operation_id: UUID, *, take_step: TakeStep) -> Operation | None:
     async with sessions.begin() as session:
-        operation = await find(session, operation_id, is_locked=True)
+        operation = await find(session, operation_id, for_update=True)
         if operation is None or not operation.is_running:
             return operation
         step = await take_step(session, operation)
@@ -174,6 +182,6 @@ async def _move(sessions: Sessions, operation_id: UUID, *, take_step: TakeStep) 
         return await find(session, operation_id)
 
 
-async def _is_backlogged(sessions: Sessions) -> bool:
+async def _is_backlogged(sessions: Sessions, max_waiting_events: int) -> bool:
     async with sessions() as session:
-        return bool(await session.scalar(_BACKLOG, {"most": MAX_WAITING}))
+        return bool(await session.scalar(_BACKLOG, {"max_waiting": max_waiting_events}))

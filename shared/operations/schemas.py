@@ -51,9 +51,9 @@ class DeadLetterView(BaseModel):
 
 
 class DeadLetterActionView(BaseModel):
-    """What somebody did about a dead letter."""
+    """An action taken on a dead letter."""
 
-    actor: str = Field(description="A user's id, an operator of the tool, or `drain`.", examples=["ada@ops-1"])
+    actor: str = Field(description="A user's id, the operator who ran the command, or `drain`.", examples=["ada@ops-1"])
     action: Literal["replay", "discard"]
     outcome: Literal["done", "failed"]
     detail: str | None = Field(examples=["a test order"])
@@ -61,7 +61,7 @@ class DeadLetterActionView(BaseModel):
 
 
 class DeadLetterDetailView(DeadLetterView):
-    """A dead letter with its headers, its payload, and everything that was done about it."""
+    """A dead letter with its headers, its payload, and all actions taken on it."""
 
     headers: dict[str, str] = Field(examples=[{"ce_type": "user.credit_reserved"}])
     payload: str = Field(
@@ -98,7 +98,7 @@ class DeadLetterSelection(BaseModel):
 class ReplayRequest(DeadLetterSelection):
     """Which keys to replay: every key that has a selected dead letter, with all its dead letters."""
 
-    all: bool = Field(False, description="Replay every key; without it, something must be selected.")
+    all: bool = Field(False, description="Replay every key. Required if nothing is selected.")
     limit: KeyLimit = 100
     dry_run: bool = Field(False, description="Only return the keys that would be replayed.")
 
@@ -146,9 +146,9 @@ class ReplayView(BaseModel):
 
 
 class DiscardRequest(DeadLetterSelection):
-    """Which dead letters to discard: either those with the `ids`, or those selected."""
+    """Which dead letters to discard: either those with the given `ids`, or those selected."""
 
-    note: Annotated[Text, Field(min_length=1, description="Why; it stays on record.", examples=["a test order"])]
+    note: Annotated[Text, Field(min_length=1, description="Why; the note is recorded.", examples=["a test order"])]
     ids: list[DeadLetterId] = Field(default=[], max_length=1000, examples=[[17, 18]])
     limit: Annotated[int, Field(ge=1, le=1000, description="At most this many, oldest first.", examples=[10])] = 100
     dry_run: bool = Field(False, description="Only return the dead letters that would be discarded.")
@@ -165,7 +165,7 @@ class DiscardView(BaseModel):
 
 
 class LeaseView(BaseModel):
-    """Who sends a shard of the outbox, or did last."""
+    """The lease of a shard of the outbox: which relay leads the shard, or led it last."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -177,67 +177,76 @@ class LeaseView(BaseModel):
 
 
 class OutboxStatusView(BaseModel):
-    """What waits to be sent, what was sent, and who sends."""
+    """How many events wait, how many sent events are kept, and which relays lead."""
 
-    waiting: int = Field(examples=[0])
-    oldest_age_seconds: float | None = Field(description="Null when nothing waits.", examples=[0.2])
-    sent_kept: int = Field(description="Sent events that can be sent again; an estimate.", examples=[120_000])
+    waiting: int = Field(description="How many events wait to be published.", examples=[0])
+    oldest_age_seconds: float | None = Field(
+        description="Age of the oldest waiting event; null if none waits.", examples=[0.2]
+    )
+    sent_kept: int = Field(description="How many sent events can be resent; an estimate.", examples=[120_000])
     leases: list[LeaseView]
 
     @classmethod
     def of(cls, status: OutboxStatus) -> "OutboxStatusView":
-        """As people and programs read it."""
+        """Make a view of the outbox's state."""
         age = status.oldest_age.total_seconds() if status.oldest_age is not None else None
         leases = [LeaseView.model_validate(lease) for lease in status.leases]
         return cls(waiting=status.waiting, oldest_age_seconds=age, sent_kept=status.sent_kept, leases=leases)
 
 
 class ResendRequest(BaseModel):
-    """Which sent events are to be sent again."""
+    """Which sent events to resend."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: AwareDatetime = Field(description="When they were sent at the earliest.", examples=["2026-11-23T10:00:00Z"])
+    since: AwareDatetime = Field(
+        description="Resend events sent at or after this time.", examples=["2026-11-23T10:00:00Z"]
+    )
     topic: Text | None = Field(None, examples=["orders"])
     key: Text | None = Field(None, examples=[_KEY])
-    limit: int | None = Field(None, ge=1, description="At most so many, the oldest first.", examples=[1000])
-    dry_run: bool = Field(False, description="Only count them.")
+    limit: int | None = Field(None, ge=1, description="At most this many events, oldest first.", examples=[1000])
+    dry_run: bool = Field(False, description="Only return how many events would be resent.")
 
 
 class RepublicationRequest(BaseModel):
-    """Which states are to be sent again."""
+    """Which aggregates to republish."""
 
     model_config = ConfigDict(extra="forbid")
 
     types: list[Text] = Field(
-        default=[], max_length=20, description="None named: all that the service has.", examples=[["users"]]
+        default=[],
+        max_length=20,
+        description="The types to republish; every type of the service if empty.",
+        examples=[["users"]],
     )
-    since: AwareDatetime | None = Field(None, description="Only what has changed since, where that time is kept.")
+    since: AwareDatetime | None = Field(
+        None, description="Republish only aggregates changed at or after this time, if the service stores it."
+    )
 
 
 class OperationView(BaseModel):
-    """An operation, and how far it is."""
+    """A resend or a republication, and its progress."""
 
     id: UUID
     kind: Literal["resend", "republication"]
     actor: str = Field(examples=["ada@ops-1"])
     parameters: dict[str, JsonValue] = Field(examples=[{"types": ["users"], "since": None}])
     status: Literal["running", "done", "stopped"]
-    total: int = Field(description="Events to send, as counted at the start.", examples=[1000])
-    done: int = Field(examples=[400])
-    error: str | None = Field(description="Why it does not move; it is tried again.", examples=["TimeoutError()"])
+    total: int = Field(description="How many events to send, counted at the start.", examples=[1000])
+    done: int = Field(description="How many events were sent.", examples=[400])
+    error: str | None = Field(description="Why it makes no progress; it is retried.", examples=["TimeoutError()"])
     started_at: datetime
     moved_at: datetime
 
     @classmethod
     def of(cls, operation: Operation) -> "OperationView":
-        """Without its pages, which are nobody's business."""
+        """Make a view of an operation, without the ids at which its pages end."""
         shown = {name: value for name, value in operation.parameters.items() if name != "last_ids"}
         return cls.model_validate({**vars(operation), "parameters": shown})
 
 
 class ResendView(BaseModel):
-    """How many events are meant, and the operation that sends them; null after a dry run."""
+    """How many events to resend, and the operation that resends them; null after a dry run."""
 
     events: int = Field(examples=[1000])
     operation: OperationView | None

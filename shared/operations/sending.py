@@ -1,4 +1,4 @@
-"""The operations that send events again: a resend of what was sent, and a republication of what is so now."""
+"""The operations that publish events again: resends of sent events, and republications of current state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from shared.jobs import Jobs, enqueue
 from shared.messaging.outbox.republish import PAGE_ROWS, Republishable, count_aggregates, republish_page
 from shared.messaging.outbox.resend import ResendPlan, resend_page
 from shared.operations import runs
-from shared.operations.runs import OnMoved, Operation, Step
+from shared.operations.runs import MAX_WAITING_EVENTS, OnProgress, Operation, Step
 
 RESEND = "resend"
 REPUBLICATION = "republication"
 JOB = "operation"
-SECONDS_A_JOB = 20.0
-"""After that long the rest is left to a new job, so that a process can end in time."""
+SECONDS_PER_JOB = 20.0
+"""How long one job runs an operation before it enqueues the next job, so that a process can stop in time."""
 
 
 class NotRepublished(Problem):
-    """This service does not send such a state."""
+    """This service does not republish this type."""
 
     status = 422
     code = "not_republished"
@@ -31,23 +31,37 @@ class NotRepublished(Problem):
 
 @dataclass(frozen=True)
 class Sending:
-    """What one service can send again."""
+    """Runs one service's resends and republications, `page_rows` aggregates at a time."""
 
     republished: Sequence[Republishable] = ()
+    page_rows: int = PAGE_ROWS
+    max_waiting_events: int = MAX_WAITING_EVENTS
 
     async def run(
-        self, sessions: Sessions, operation_id: UUID, *, seconds: float | None = None, on_moved: OnMoved | None = None
+        self,
+        sessions: Sessions,
+        operation_id: UUID,
+        *,
+        seconds: float | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Operation | None:
-        """See `runs.run`."""
-        return await runs.run(sessions, operation_id, take_step=self._take_step, seconds=seconds, on_moved=on_moved)
+        """Run an operation as `runs.run` does."""
+        return await runs.run(
+            sessions,
+            operation_id,
+            take_step=self._take_step,
+            seconds=seconds,
+            max_waiting_events=self.max_waiting_events,
+            on_progress=on_progress,
+        )
 
     async def begin_republication(
         self, session: AsyncSession, *, types: Sequence[str], since: datetime | None, actor: str
     ) -> Operation:
-        """Of these types, or of all where none is named. Raises: NotRepublished."""
-        kinds = self._kinds(types)
-        total = sum([await count_aggregates(session, kind, since=since) for kind in kinds])
-        parameters = {"types": [kind.name for kind in kinds], "since": since.isoformat() if since else None}
+        """Record a republication of these types, or of every type if none is given. Raises: NotRepublished."""
+        aggregates = self._aggregates(types)
+        total = sum([await count_aggregates(session, each, since=since) for each in aggregates])
+        parameters = {"types": [each.name for each in aggregates], "since": since.isoformat() if since else None}
         return await runs.begin(session, kind=REPUBLICATION, actor=actor, parameters=parameters, total=total)
 
     async def _take_step(self, session: AsyncSession, operation: Operation) -> Step:
@@ -59,43 +73,47 @@ class Sending:
         types: list[str] = operation.parameters["types"]
         since = operation.parameters["since"]
         position = operation.position or {"type": types[0], "after": None}
-        (kind,) = self._kinds([position["type"]])
+        (aggregate,) = self._aggregates([position["type"]])
         keys = await republish_page(
-            session, kind, since=datetime.fromisoformat(since) if since else None, after=position["after"]
+            session,
+            aggregate,
+            since=datetime.fromisoformat(since) if since else None,
+            after=position["after"],
+            limit=self.page_rows,
         )
-        if len(keys) == PAGE_ROWS:
-            return Step(len(keys), {"type": kind.name, "after": keys[-1]})
-        following = types[types.index(kind.name) + 1 :]
+        if len(keys) == self.page_rows:
+            return Step(len(keys), {"type": aggregate.name, "after": keys[-1]})
+        following = types[types.index(aggregate.name) + 1 :]
         return Step(len(keys), {"type": following[0], "after": None} if following else None)
 
-    def _kinds(self, names: Sequence[str]) -> list[Republishable]:
-        known: Mapping[str, Republishable] = {kind.name: kind for kind in self.republished}
-        unknown = [name for name in names if name not in known]
+    def _aggregates(self, types: Sequence[str]) -> list[Republishable]:
+        """Return the declared aggregates of these types, each once, in the order of their declaration."""
+        known: Mapping[str, Republishable] = {each.name: each for each in self.republished}
+        unknown = [name for name in types if name not in known]
         if unknown or not known:
-            raise NotRepublished(f"It sends: {', '.join(known) or 'nothing'}.")
-        # Each once, in the order in which the service declares them.
-        return [kind for kind in self.republished if not names or kind.name in names]
+            raise NotRepublished(f"It republishes: {', '.join(known) or 'nothing'}.")
+        return [each for each in self.republished if not types or each.name in types]
 
 
 async def begin_resend(session: AsyncSession, plan: ResendPlan, *, actor: str) -> Operation:
-    """Put the sending of a plan on record."""
+    """Record a resend of the plan's events."""
     return await runs.begin(session, kind=RESEND, actor=actor, parameters=plan.as_parameters(), total=plan.events)
 
 
 async def enqueue_operation(session: AsyncSession, operation: Operation) -> None:
-    """Let a jobs process run it, if the session's transaction commits."""
+    """Enqueue a job that runs the operation, if it is not done; the job exists once the session commits."""
     if operation.is_running:
         await enqueue(session, JOB, operation.id.bytes)
 
 
-def with_operations(jobs: Jobs, sending: Sending) -> Jobs:
-    """Add the running of operations to a service's own jobs."""
+def with_operations(jobs: Jobs, sending: Sending, *, seconds_per_job: float = SECONDS_PER_JOB) -> Jobs:
+    """Add the job that runs operations to a service's own jobs."""
 
     @jobs.task(JOB, attempts=20)
     async def run_operation(sessions: Sessions, payload: bytes) -> None:
         operation_id = UUID(bytes=payload)
         try:
-            operation = await sending.run(sessions, operation_id, seconds=SECONDS_A_JOB)
+            operation = await sending.run(sessions, operation_id, seconds=seconds_per_job)
         except Exception as error:
             async with sessions.begin() as session:
                 await runs.note_error(session, operation_id, repr(error))

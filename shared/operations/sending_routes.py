@@ -1,4 +1,4 @@
-"""The outbox and republications over HTTP, for admins."""
+"""Outbox, resends and republications over HTTP, for admins."""
 
 from uuid import UUID
 
@@ -25,7 +25,7 @@ from shared.operations.sending import REPUBLICATION, RESEND, NotRepublished, beg
 
 outbox_router = APIRouter(prefix="/outbox")
 republication_router = APIRouter(prefix="/republications")
-"""For a service that has states to send."""
+"""Only for a service that republishes aggregates."""
 
 _IDEMPOTENT = (IdempotencyKeyInUse, IdempotencyKeyReused)
 
@@ -38,7 +38,7 @@ class OperationNotFound(NotFound):
 
 @outbox_router.get("", summary="Read the state of the outbox", responses=responses(*ADMIN_PROBLEMS))
 async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxStatusView:
-    """What waits to be sent and for how long, what can be sent again, and who sends."""
+    """Return how many events wait and for how long, how many can be resent, and which relay leads."""
     async with sessions() as session:
         status = await outbox_status(session)
     return OutboxStatusView.of(status)
@@ -48,16 +48,19 @@ async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxS
     "/resends",
     status_code=202,
     response_model=ResendView,
-    summary="Send events again",
+    summary="Resend events",
     responses={
-        200: {"description": "A dry run: nothing is sent.", "model": ResendView},
+        200: {"description": "The dry run's result; nothing is sent.", "model": ResendView},
         **responses(*_IDEMPOTENT, *ADMIN_PROBLEMS),
     },
 )
 async def resend_events(
     body: ResendRequest, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None
 ) -> Response:
-    """With the ids and sequences they had. Readers that have applied them know them again."""
+    """Publish sent events again with the same ids and sequences, after a broker has lost data.
+
+    Consumers that have applied an event recognise a duplicate and ignore it.
+    """
 
     async def begin(session: AsyncSession) -> Response:
         plan = await plan_resend(session, since=body.since, topic=body.topic, key=body.key, limit=body.limit)
@@ -75,7 +78,7 @@ async def resend_events(
     "/resends/{operation_id}", summary="Read a resend", responses=responses(OperationNotFound, *ADMIN_PROBLEMS)
 )
 async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
-    """How far it is."""
+    """Return a resend and its progress."""
     return await _found(sessions, operation_id, kind=RESEND)
 
 
@@ -83,7 +86,7 @@ async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: Ses
     "",
     status_code=202,
     response_model=OperationView,
-    summary="Send present states again",
+    summary="Republish current state",
     responses=responses(NotRepublished, *_IDEMPOTENT, *ADMIN_PROBLEMS),
 )
 async def republish(
@@ -95,7 +98,10 @@ async def republish(
     operations: OperationsDep,
     key: IdempotencyKey = None,
 ) -> Response:
-    """For a reader that is new, or has lost what it kept: every aggregate as it is now, while work goes on."""
+    """Publish the current state of all aggregates, for consumers that are new or have lost their data.
+
+    The service keeps serving requests meanwhile.
+    """
 
     async def begin(session: AsyncSession) -> Response:
         operation = await operations.sending.begin_republication(
@@ -113,7 +119,7 @@ async def republish(
     responses=responses(OperationNotFound, *ADMIN_PROBLEMS),
 )
 async def read_republication(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
-    """How far it is."""
+    """Return a republication and its progress."""
     return await _found(sessions, operation_id, kind=REPUBLICATION)
 
 

@@ -1,4 +1,4 @@
-"""One service's operator tool: its database, its handlers, and what its commands share."""
+"""The context of one service's operator commands: its settings, its database and its handlers."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from shared.operations.sending import Sending
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-Actor = Annotated[str | None, typer.Option(help="Who does this, for the record. Default: your user at this machine.")]
-Since = Annotated[str, typer.Option(help="A time with its time zone, such as 2026-11-23T10:00:00Z.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done; change nothing.")]
+Actor = Annotated[str | None, typer.Option(help="Who does this, for the record. Default: your user and host name.")]
+Since = Annotated[str, typer.Option(help="Events sent at or after this time, such as 2026-11-23T10:00:00Z.")]
 
 
 class TimeInvalid(Problem):
-    """A time looks like 2026-11-23T10:00:00Z, with its time zone."""
+    """The time must be ISO 8601 with a time zone, such as 2026-11-23T10:00:00Z."""
 
     status = 422
     code = "time_invalid"
@@ -38,7 +38,7 @@ class TimeInvalid(Problem):
 
 @dataclass(frozen=True)
 class Tool:
-    """The tool of one service. `package` is the service's own."""
+    """Runs one service's operator commands. `package` is the service's package, such as `services.users`."""
 
     package: str
     load_settings: Callable[[], StorageSettings]
@@ -49,7 +49,7 @@ class Tool:
         return self.package.rpartition(".")[2]
 
     def run(self, work: "Callable[[Sessions], Awaitable[bool]]") -> None:
-        """Work on the service's database, then exit.
+        """Run `work` on the service's database.
 
         The exit status is 1 if `work` returns False or the database does not answer, 2 for a client error, 130 after
         Ctrl-C and 143 after SIGTERM.
@@ -58,7 +58,7 @@ class Tool:
         from shared.transient_errors import is_transient
 
         settings = self.load_settings()
-        # To stderr: a program may read the output. The database records who did what.
+        # Log to stderr, because a program may read stdout. The database records who did what.
         level = "warning" if settings.log_level == "info" else settings.log_level
         configure_logging(self.service, level=level, format=settings.log_format, stream=sys.stderr)
         try:
@@ -77,7 +77,7 @@ class Tool:
             raise typer.Exit(1)
 
     def dead_letters(self, sessions: "Sessions") -> "DeadLetterOperations":
-        """Return the operations on dead letters, with the service's own handlers."""
+        """Return the operations on dead letters, with the service's handlers."""
         from shared.messaging.consumer.subscription import by_consumer
         from shared.operations.dead_letters import DeadLetterOperations
 
@@ -85,7 +85,7 @@ class Tool:
         return DeadLetterOperations(sessions, by_consumer(self.service, subscriptions))
 
     def sending(self) -> "Sending":
-        """Return the operations that send events again; a service may have nothing to republish."""
+        """Return the resends and republications; a service may have nothing to republish."""
         from shared.operations.sending import Sending
 
         return Sending(getattr(import_module(f"{self.package}.jobs"), "REPUBLISHED", ()))
@@ -101,12 +101,12 @@ class Tool:
 
 
 def actor_of(given: str | None) -> str:
-    """Return who is put on record."""
+    """Return the actor to record: the given one, or the user and host of this process."""
     if given:
         return given
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+    except (KeyError, OSError):  # a container's user may have no name
         user = f"uid-{os.getuid()}"
     return f"{user}@{socket.gethostname()}"
 

@@ -89,7 +89,7 @@ async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: D
     assert await rows.of("SELECT name FROM customer") == [("Name 2",)]
     other = await dead_letter_key(database, events=2)
     arguments = ["dead-letters", "discard", "--note", "a test", "--key", str(other), "--yes"]
-    assert "2 discarded, 0 events behind them applied" in (await tool(*arguments))[1]
+    assert "2 discarded, 0 blocked events applied" in (await tool(*arguments))[1]
     actors = {actor for (actor,) in await rows.of("SELECT actor FROM dead_letter_action WHERE action = 'discard'")}
     assert all("@" in actor for actor in actors)
 
@@ -114,7 +114,7 @@ async def test_products_and_orders_are_republished(tool: Tool, service: OrdersSe
     assert [type_ for type_, _ in await service.events("orders")] == ["order.created", "order.snapshot"]
     assert [type_ for type_, _ in await service.events("products")] == ["product.created", "product.updated"]
     status, _, err = await tool("republish", "--type", "users")
-    assert (status, err) == (2, "It sends: products, orders.\n")
+    assert (status, err) == (2, "It republishes: products, orders.\n")
 
 
 async def test_an_unavailable_database_is_reported_in_one_line(tool: Tool) -> None:

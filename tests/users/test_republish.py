@@ -14,18 +14,16 @@ from tests.users.service import UsersService
 
 
 async def republish(service: UsersService, *types: str) -> None:
+    """Republish all users of these types, two users at a time."""
+    sending = Sending(REPUBLISHED, page_rows=2)
     async with service.sessions.begin() as session:
-        operation = await Sending(REPUBLISHED).begin_republication(session, types=types, since=None, actor="operator")
-    ended = await Sending(REPUBLISHED).run(service.sessions, operation.id)
+        operation = await sending.begin_republication(session, types=types, since=None, actor="operator")
+    ended = await sending.run(service.sessions, operation.id)
     assert ended is not None
     assert (ended.status, ended.done) == ("done", ended.total)
 
 
-async def test_every_user_is_republished_with_the_present_state(
-    service: UsersService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.messaging.outbox.republish.PAGE_ROWS", 2)
-    monkeypatch.setattr("shared.operations.sending.PAGE_ROWS", 2)
+async def test_every_user_is_republished_with_the_current_state(service: UsersService) -> None:
     accounts = [await service.create_account(email=f"user-{n}@orderly.example") for n in range(5)]
     await republish(service)
     assert await service.events() == [
@@ -65,7 +63,7 @@ async def test_each_page_continues_after_the_last(service: UsersService) -> None
 
 async def test_an_unknown_type_is_rejected(service: UsersService) -> None:
     async with service.sessions.begin() as session:
-        with pytest.raises(NotRepublished, match="It sends: users"):
+        with pytest.raises(NotRepublished, match="It republishes: users"):
             await Sending(REPUBLISHED).begin_republication(session, types=["orders"], since=None, actor="operator")
 
 

@@ -155,7 +155,7 @@ async def test_an_operation_that_was_interrupted_goes_on_where_it_stood(database
         raise Killed
 
     with pytest.raises(Killed):
-        await Sending().run(database.sessions, operation.id, on_moved=die)
+        await Sending().run(database.sessions, operation.id, on_progress=die)
     assert len(await outbox(database)) == 2
     twice = await asyncio.gather(*(Sending().run(database.sessions, operation.id) for _ in range(2)))
     assert [(each.status, each.done) for each in twice if each] == [("done", 5)] * 2
@@ -173,35 +173,31 @@ async def test_a_stopped_operation_goes_no_further(database: Database) -> None:
     assert (ended.status, ended.done) == ("stopped", 0)
 
 
-async def test_an_operation_rests_while_the_relay_is_behind(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_operation_waits_while_the_outbox_is_backlogged(database: Database) -> None:
     await record_events(database, new_id(), new_id())
     await send_by_hand(database)
     await record_events(database, new_id())
     async with database.sessions.begin() as session:
         operation = await begin_resend(session, await plan_resend(session, since=LONG_AGO), actor="operator")
-    monkeypatch.setattr("shared.operations.runs.MAX_WAITING", 0)
-    rested = await Sending().run(database.sessions, operation.id, seconds=0.3)
-    assert rested is not None
-    assert (rested.status, rested.done) == ("running", 0)
+    sending = Sending(max_waiting_events=0)
+    waiting = await sending.run(database.sessions, operation.id, seconds=0.3)
+    assert waiting is not None
+    assert (waiting.status, waiting.done) == ("running", 0)
     await send_by_hand(database)
-    ended = await Sending().run(database.sessions, operation.id, seconds=60)
+    ended = await sending.run(database.sessions, operation.id, seconds=60)
     assert ended is not None
     assert ended.status == "done"
 
 
-async def test_a_job_runs_an_operation_in_turns(
-    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.operations.sending.SECONDS_A_JOB", 0.001)  # a page a turn
+async def test_several_jobs_in_turn_run_one_operation(database: Database, database_url: str) -> None:
     await record_events(database, *[new_id() for _ in range(3)])
     await send_by_hand(database)
     async with database.sessions.begin() as session:
         plan = await plan_resend(session, since=LONG_AGO, page_rows=1)
         operation = await begin_resend(session, plan, actor="operator")
         await enqueue_operation(session, operation)
-    runner = JobRunner(with_operations(Jobs(), Sending()), dsn=dsn_of(database_url), sessions=database.sessions)
+    jobs = with_operations(Jobs(), Sending(), seconds_per_job=0.001)  # one page per job
+    runner = JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)
     task = asyncio.create_task(runner.run())
 
     async def is_done() -> bool:
