@@ -1,4 +1,4 @@
-"""Read-through cache in Valkey: one load per miss, no stale value after a change, no error while Valkey is down."""
+"""Read-through cache in Valkey: one load per miss, no stale value after a change, no failure while Valkey is down."""
 
 import asyncio
 import secrets
@@ -16,23 +16,25 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 DEFAULT_LEASE = timedelta(seconds=2)
-"""Upper bound of a load. A reader waits this long for the lease's holder, then loads without the cache."""
+"""How long a reader may load a value while others wait for it. Must be longer than a load: after it, the others load
+the value themselves."""
 DEFAULT_TIMEOUT = timedelta(milliseconds=250)
-"""Time-out of a connection to Valkey; a response may take twice as long. Then the request works without the cache."""
+"""Upper bound of the time to connect to Valkey; a response may take twice as long. After it, the request continues
+without the cache."""
 _POLL_SECONDS = 0.02
 
-# Returns the value, or without one 1 if the caller has the lease now, or 0 if another reader holds it. Between two
-# commands another reader could take the lease, load, store and release it, so that the value would be loaded twice.
+# Returns the value; without one, 1 if the caller now holds the lease, 0 if another reader does. It is one script:
+# between two commands another reader could take the lease, load, store and release, and a second load would follow.
 _GET_OR_LEASE = """
 local value = redis.call('get', KEYS[1])
 if value then return value end
 return redis.call('set', KEYS[2], ARGV[1], 'nx', 'px', ARGV[2]) and 1 or 0
 """
-# Only the holder of the lease may store. `invalidate` removes the lease too, so that a load that began before a change
+# Only the holder of the lease may store. `invalidate` deletes the lease too, so that a load that began before a change
 # cannot store the old value after it.
 _STORE = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -44,7 +46,7 @@ _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del
 
 @dataclass
 class Outage:
-    """An outage of Valkey: work without it for a second at a time, and log it every 30 s instead of every request."""
+    """Skips Valkey for a second after each error, and logs at most one warning every 30 seconds."""
 
     event: str
     _until: float = field(default=0.0, init=False)
@@ -52,25 +54,29 @@ class Outage:
 
     @property
     def ongoing(self) -> bool:
+        """Whether Valkey is skipped now."""
         return time.monotonic() < self._until
 
     def report(self, error: Exception) -> None:
+        """Note an error of Valkey."""
         now = time.monotonic()
         self._until = now + 1
         if now >= self._silent_until:
             self._silent_until = now + 30
-            log.warning(self.event, error=type(error).__name__)
+            logger.warning(self.event, error=type(error).__name__)
 
 
 @dataclass(frozen=True)
 class Cache:
+    """The cache of one service. `prefix` separates the keys of services that share a Valkey."""
+
     client: Redis
     prefix: str
     lease: timedelta = DEFAULT_LEASE
     _outage: Outage = field(default_factory=lambda: Outage("cache_unavailable"), init=False)
 
     async def get_or_load(self, key: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], model: type[T]) -> T:
-        """Return the stored value, or load it. Of concurrent misses, in all processes, one loads."""
+        """Return the stored value, or load and store it. Of concurrent readers in all processes, only one loads."""
         adapter: TypeAdapter[T] = _adapter_of(model)  # type: ignore[arg-type]  # every type is hashable
         token = secrets.token_hex(8)
         deadline = time.monotonic() + self.lease.total_seconds()
@@ -91,17 +97,18 @@ class Cache:
         return await load()
 
     async def invalidate(self, *keys: str) -> None:
-        """Drop stored values after a commit. If Valkey cannot be reached, an old value stays until its TTL ends."""
+        """Delete stored values. Call it after the commit. While Valkey is unreachable, they stay until their TTL."""
         try:
             await self.client.unlink(*(name for key in keys for name in (self._value(key), self._lease(key))))
         except (RedisError, OSError) as error:
             self._outage.report(error)
 
     async def ping(self) -> None:
-        """Ask Valkey for a reply. Raises: RedisError, OSError."""
+        """Check that Valkey answers. Raises: RedisError, OSError."""
         await self.client.ping()
 
     async def close(self) -> None:
+        """Close all connections."""
         await self.client.aclose(close_connection_pool=True)
 
     async def _get_or_lease(self, key: str, token: str) -> bytes | int:
@@ -147,7 +154,7 @@ def _milliseconds(duration: timedelta) -> int:
 def open_cache(
     valkey_url: str, *, prefix: str = "", lease: timedelta = DEFAULT_LEASE, timeout: timedelta = DEFAULT_TIMEOUT
 ) -> Cache:
-    """Open a cache; it connects at the first use. `prefix` separates services that share one Valkey."""
+    """Return a cache. It connects at its first use."""
     pool = BlockingConnectionPool.from_url(
         valkey_url,
         max_connections=20,

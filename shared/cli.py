@@ -1,7 +1,7 @@
-"""The command line of every service: serve, migrate, create migrations, and the operators' tool.
+"""The command line of every service: serve, migrate, commands for its migrations, and the operators' commands.
 
-A command imports what it needs when it runs: importing the whole application takes two seconds of CPU, and `make run`
-starts eight of these processes at once.
+A command imports what it needs only when it runs: importing the whole application takes two seconds of CPU time, and
+`make run` starts eight of these processes at once.
 """
 
 import asyncio
@@ -22,18 +22,19 @@ from shared.settings import Role, ServiceSettings, StorageSettings, load
 if TYPE_CHECKING:
     from shared.migrations.runner import Migrations
 
-SHUTDOWN_SECONDS = 10
+SHUTDOWN_TIMEOUT_SECONDS = 10
+"""How long a stopping process waits for its open requests."""
 
 RoleOption = Annotated[
-    str | None, typer.Option(help=f"Roles of this process, comma-separated: {', '.join(Role)}. Default: all.")
+    str | None, typer.Option(help=f"Comma-separated roles of this process: {', '.join(Role)}. Default: all.")
 ]
 
 
 def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer.Typer:
-    """Build the command line of one service; without a command it serves.
+    """Return the Typer application of one service. Without a command it serves.
 
-    `package` is the service's own: it has `app.create_app`, `models.Base`, `subscribers.SUBSCRIPTIONS`, `jobs` and the
-    folder `migrations`.
+    `package` is the service's package. It has `app.create_app`, `models.Base`, `subscribers.SUBSCRIPTIONS`, `jobs` and
+    the folder `migrations`.
     """
     name = package.rpartition(".")[2]
     cli = typer.Typer(help=f"The {name} service of Orderly.", no_args_is_help=False, pretty_exceptions_enable=False)
@@ -51,7 +52,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
 
     @cli.command()
     def serve(role: RoleOption = None) -> None:
-        """Serve HTTP and run relay, consumers and jobs; SIGTERM lets work in progress end."""
+        """Serve HTTP, and run relay, consumers and jobs. SIGTERM finishes the current work and exits."""
         import uvicorn
 
         if role is not None:
@@ -68,7 +69,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
             access_log=False,
             server_header=False,
             forwarded_allow_ips=loaded.trusted_proxies,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
         )
 
     _add_migrations(cli, package, storage)
@@ -81,7 +82,7 @@ def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], Storag
     def migrate(
         topics: Annotated[bool, typer.Option(help="Also create the Kafka topics that do not exist yet.")] = True,
     ) -> None:
-        """Migrate the database to the newest revision. Safe to repeat."""
+        """Upgrade the database to the newest revision. Safe to repeat."""
         loaded = storage()
 
         async def run() -> None:
@@ -95,17 +96,17 @@ def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], Storag
 
     @cli.command()
     def downgrade(revision: str) -> None:
-        """Migrate the database down to an older revision; "base" drops everything."""
+        """Downgrade the database to an older revision; "base" drops everything."""
         asyncio.run(migrations_of(package, storage()).downgrade(revision))
 
     @cli.command()
     def check_migrations() -> None:
-        """Fail if the models differ from the migrations."""
+        """Fail if the models differ from the migrated database."""
         asyncio.run(migrations_of(package, storage()).check())
 
     @cli.command()
     def make_migration(message: str, revision: str) -> None:
-        """Write migration REVISION (four digits) from the difference between the models and the database."""
+        """Write migration REVISION (four digits) from the differences between the models and the database."""
         asyncio.run(migrations_of(package, storage()).revise(message, revision=revision))
 
 
@@ -114,7 +115,7 @@ def migrations_of(package: str, storage: StorageSettings) -> "Migrations":
     from shared.migrations.runner import Migrations
 
     models = import_module(f"{package}.models")
-    assert models.__file__, "a service is a folder of files"  # noqa: S101
+    assert models.__file__, "a service is a package of files"  # noqa: S101
     return Migrations(
         folder=Path(models.__file__).parent / "migrations",
         metadata=models.Base.metadata,

@@ -1,4 +1,4 @@
-"""Items that a transaction collects and releases as it commits; a savepoint that rolls back drops its own."""
+"""Buffers of items that a transaction collects and releases when it commits. Savepoints are respected."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 class BufferedSession(Session):
-    """The session class of every service: its commits release what the buffers collected."""
+    """The session class of every service. Its commits release the items that the buffers collected."""
 
 
 @dataclass
 class _Collected(Generic[T]):
-    """One session's share of a buffer."""
+    """The items of one session in a buffer."""
 
     items: list[T] = field(default_factory=list)
     savepoints: dict[SessionTransaction, int] = field(default_factory=dict)
@@ -26,10 +26,10 @@ class _Collected(Generic[T]):
 
 
 class CommitBuffer(Generic[T]):
-    """Collects items during a transaction and hands them to `release` in one call, inside the commit.
+    """Collects items during a transaction and passes them to `release` in one call when the transaction commits.
 
-    `release` runs statements of its own as the last of the transaction; it runs only if there are items. `committed`
-    is called after the commit that released some. Exactly one buffer may be `is_last`: it is released after the others.
+    `release` may run the transaction's last statements; it is not called without items. `committed` is called after a
+    commit that released items. At most one buffer may be `is_last`: it is released after the others.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CommitBuffer(Generic[T]):
         event.listen(BufferedSession, "after_soft_rollback", self._after_soft_rollback)
 
     def add(self, session: AsyncSession, *items: T) -> None:
-        """Collect items. They belong to the session's transaction, which begins now if none has begun."""
+        """Collect items for the session's transaction. Begins the transaction if there is none."""
         if not session.in_transaction():
             session.sync_session.begin()
         self._collected(session.sync_session).items.extend(items)
@@ -57,7 +57,7 @@ class CommitBuffer(Generic[T]):
         return collected
 
     def _before_commit(self, session: Session) -> None:
-        # SQLAlchemy also calls this for a savepoint; the items wait for the transaction itself.
+        # SQLAlchemy also calls this for a savepoint. The items wait for the commit of the transaction itself.
         if session.in_nested_transaction():
             return
         collected = self._collected(session)

@@ -1,4 +1,4 @@
-"""One service's PostgreSQL database: its engine and its sessions."""
+"""The PostgreSQL database of one service: engine and sessions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ Sessions = async_sessionmaker[AsyncSession]
 
 @dataclass(frozen=True)
 class Database:
-    """An engine and the factory of its sessions."""
+    """An engine with its session factory."""
 
     engine: AsyncEngine
     sessions: Sessions
 
     async def ping(self) -> None:
-        """Ask the database for a reply. Raises: DBAPIError, OSError, TimeoutError."""
+        """Check that the database answers. Raises: errors of the driver and the pool."""
         async with self.engine.connect() as connection:
             await connection.execute(sa.text("SELECT 1"))
 
@@ -31,10 +31,10 @@ class Database:
 def open_database(
     url: str, *, service: str, pool_size: int, on_events_committed: Callable[[], None] | None = None
 ) -> Database:
-    """Create the engine; it connects at the first use.
+    """Return a database. It connects at its first use.
 
-    `service` is the CloudEvents source of what its sessions record. `on_events_committed` is called after each commit
-    with events, so that a relay in this process does not wait for its next poll.
+    `service` names the CloudEvents source of the events that its sessions record. `on_events_committed` is called after
+    each commit that recorded events, so that a relay in this process need not wait for its next poll.
     """
     engine = create_async_engine(
         url,
@@ -42,7 +42,7 @@ def open_database(
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
-        # Parameters are personal data; they must not get into an error's text, which is logged.
+        # Parameters hold personal data, and error messages are logged.
         hide_parameters=True,
         connect_args={
             "timeout": 5,
@@ -53,7 +53,7 @@ def open_database(
                 "lock_timeout": "10000",
                 "idle_in_transaction_session_timeout": "30000",
                 "timezone": "UTC",
-                # All statements are short: compiling them costs more than it saves.
+                # All statements are short: compiling one takes longer than it saves.
                 "jit": "off",
             },
         },
@@ -68,5 +68,5 @@ def open_database(
 
 
 def dsn_of(database_url: str) -> str:
-    """Return the URL as asyncpg takes it."""
+    """Return the URL in the form that asyncpg takes, without SQLAlchemy's driver name."""
     return database_url.replace("postgresql+asyncpg://", "postgresql://", 1)

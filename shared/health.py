@@ -1,4 +1,4 @@
-"""Health of a service: its dependencies, its readiness for requests, the liveness of its process."""
+"""Health of a service: state of its dependencies, readiness for requests, liveness of its process."""
 
 import asyncio
 import time
@@ -10,23 +10,27 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[None]]
-"""Returns if its subject is healthy, raises if not."""
+"""Raises an error if what it checks is unhealthy."""
 
 
 class Unhealthy(Exception):
-    """A check failed. The message is public: it names no host and no person."""
+    """A check failed. The message is public, so it must not name hosts or people."""
 
 
 class CheckResult(BaseModel):
+    """The result of one check."""
+
     status: Literal["healthy", "unhealthy"]
     error: str | None
     duration_ms: float
 
 
 class HealthReport(BaseModel):
+    """The results of all checks, and what they mean for the service."""
+
     status: Literal["healthy", "degraded", "unhealthy"]
     service: str
     timestamp: datetime
@@ -34,12 +38,16 @@ class HealthReport(BaseModel):
 
 
 async def always_alive() -> None:
-    """Pass always: an answer at all shows that the event loop runs."""
+    """Pass always: any response shows that the event loop runs."""
 
 
 @dataclass
 class Health:
-    """The checks of one service. `liveness` raises if a loop of the process, such as a consumer's, is stuck."""
+    """The checks of one service.
+
+    The service is unhealthy if one of the `critical` checks fails, and degraded if only others do. `liveness` raises if
+    a loop of the process, such as a consumer's, is stuck.
+    """
 
     service: str
     checks: Mapping[str, Check]
@@ -54,13 +62,16 @@ class Health:
         self._stopping = True
 
     async def report(self) -> HealthReport:
+        """Run every check."""
         return await self._run(self.checks, critical=self.critical)
 
     async def readiness(self) -> HealthReport:
+        """Run the critical checks, and check that the process is not shutting down."""
         checks = {name: check for name, check in self.checks.items() if name in self.critical}
         return await self._run({"accepting": self._accepts} | checks, critical=self.critical | {"accepting"})
 
     async def is_live(self) -> HealthReport:
+        """Check that no loop of the process is stuck."""
         return await self._run({"process": self.liveness}, critical=frozenset({"process"}))
 
     async def _accepts(self) -> None:
@@ -84,7 +95,7 @@ class Health:
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
                 await check()
-        except Exception as raised:  # noqa: BLE001 - whatever a check raises is its finding
+        except Exception as raised:  # noqa: BLE001 - any error fails the check
             error = raised
         self._log_change(name, error)
         return CheckResult(
@@ -94,17 +105,17 @@ class Health:
         )
 
     def _log_change(self, name: str, error: Exception | None) -> None:
-        """Log a check that begins or ceases to fail: probes come every few seconds."""
+        """Log a check only when its result changes, because probes run every few seconds."""
         if error is not None and name not in self._failing:
             self._failing.add(name)
-            log.warning("health_check_failed", check=name, exc_info=error)
+            logger.warning("health_check_failed", check=name, exc_info=error)
         elif error is None and name in self._failing:
             self._failing.discard(name)
-            log.info("health_check_recovered", check=name)
+            logger.info("health_check_recovered", check=name)
 
 
 def _public_message(error: Exception) -> str:
-    """Name the kind of error only: a driver's message holds hosts, users and sometimes passwords."""
+    """Return only the kind of error: a driver's message may contain hosts, users and passwords."""
     if isinstance(error, Unhealthy):
         return str(error)
     if isinstance(error, TimeoutError):

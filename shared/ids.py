@@ -1,4 +1,4 @@
-"""New identifiers: UUIDs of version 7, which sort by their time."""
+"""New identifiers."""
 
 from uuid import UUID
 
@@ -6,4 +6,5 @@ from uuid_utils.compat import uuid7
 
 
 def new_id() -> UUID:
+    """Return a new UUIDv7: ids sort by the time of their creation."""
     return uuid7()

@@ -1,4 +1,4 @@
-"""Delayed and timed jobs on PostgreSQL (PgQueuer): enqueued in their transaction, retried with backoff."""
+"""Jobs on PostgreSQL with PgQueuer: enqueued in the caller's transaction, or scheduled, and retried with backoff."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,10 +21,10 @@ from shared.telemetry import continued_trace, current_traceparent
 logger = structlog.get_logger(__name__)
 
 Task = Callable[[Sessions, bytes], Awaitable[None]]
-Timed = Callable[[Sessions], Awaitable[None]]
+ScheduledTask = Callable[[Sessions], Awaitable[None]]
 
-POLL = timedelta(seconds=5)
-"""Upper bound of a job's wait if its wake-up was lost."""
+POLL_INTERVAL = timedelta(seconds=5)
+"""How long a due job waits at most if its notification was lost."""
 RESTART_DELAY_SECONDS = 2.0
 
 _JOB_LOG = tuple(
@@ -42,11 +42,11 @@ class _TaskOptions:
 
 
 class Jobs:
-    """The job functions of one service. A job may run twice: its transaction checks what is still to do."""
+    """The job functions of one service. A job may run twice, so it checks in its transaction what is left to do."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, _TaskOptions] = {}
-        self._timed: dict[str, tuple[str, Timed]] = {}
+        self._scheduled: dict[str, tuple[str, ScheduledTask]] = {}
 
     def task(
         self,
@@ -57,10 +57,10 @@ class Jobs:
         max_delay: timedelta = timedelta(minutes=5),
         concurrency: int = 0,
     ) -> Callable[[Task], Task]:
-        """Register the function for jobs enqueued under `name`.
+        """Register the function for jobs that are enqueued under `name`.
 
-        A job that raises is retried after `initial_delay`, doubling to `max_delay`. After `attempts` it is held with
-        the status failed, for an operator. `concurrency` limits how many run at once in all processes.
+        A failed job is retried after `initial_delay`, which doubles up to `max_delay`. After `attempts` it is kept with
+        status failed, for an operator. `concurrency` limits how many run at once in all processes; 0 means no limit.
         """
 
         def register(function: Task) -> Task:
@@ -69,25 +69,28 @@ class Jobs:
 
         return register
 
-    def every(self, expression: str) -> Callable[[Timed], Timed]:
-        """Register timed work: cron with an optional sixth field for seconds. One process at a time runs it."""
+    def every(self, expression: str) -> Callable[[ScheduledTask], ScheduledTask]:
+        """Register a scheduled function; one process at a time runs it.
 
-        def register(function: Timed) -> Timed:
-            self._timed[function.__name__] = (expression, function)
+        The expression is cron's, with an optional sixth field for seconds.
+        """
+
+        def register(function: ScheduledTask) -> ScheduledTask:
+            self._scheduled[function.__name__] = (expression, function)
             return function
 
         return register
 
     def install(self, queuer: PgQueuer, sessions: Sessions) -> None:
-        """Register the functions at a queue manager."""
+        """Register the functions with a queue manager."""
         for name, options in self._tasks.items():
             _install_task(queuer, sessions, name=name, options=options)
-        for name, (expression, function) in self._timed.items():
-            _install_timed(queuer, sessions, name=name, expression=expression, function=function)
+        for name, (expression, function) in self._scheduled.items():
+            _install_scheduled(queuer, sessions, name=name, expression=expression, function=function)
 
 
 class JobRunner:
-    """Runs a service's jobs until stopped, reconnecting after database errors."""
+    """Runs a service's jobs until stopped. After an error of the database it connects again."""
 
     def __init__(self, jobs: Jobs, *, dsn: str, sessions: Sessions) -> None:
         self._jobs = jobs
@@ -97,16 +100,19 @@ class JobRunner:
         self._queuer: PgQueuer | None = None
 
     async def run(self) -> None:
-        """Run jobs until `stop`, then let those in hand end."""
+        """Run jobs until `stop`, then let the current jobs finish."""
         while not self._stopping.is_set():
             try:
                 async with asyncpg.create_pool(self._dsn, min_size=1, max_size=4, timeout=5) as pool:
                     self._queuer = PgQueuer(_Driver(pool))
                     self._jobs.install(self._queuer, self._sessions)
                     await self._queuer.run(
-                        dequeue_timeout=POLL, batch_size=10, max_concurrent_tasks=20, shutdown_on_listener_failure=True
+                        dequeue_timeout=POLL_INTERVAL,
+                        batch_size=10,
+                        max_concurrent_tasks=20,
+                        shutdown_on_listener_failure=True,
                     )
-            except Exception as error:  # noqa: BLE001 - the runner is the edge: log, wait, start again
+            except Exception as error:  # noqa: BLE001 - nothing above handles it: log, wait, connect again
                 logger.warning("jobs_interrupted", error=repr(error))
             finally:
                 self._queuer = None
@@ -114,17 +120,17 @@ class JobRunner:
                 await asyncio.sleep(RESTART_DELAY_SECONDS)
 
     def stop(self) -> None:
-        """Take no more jobs."""
+        """Start no more jobs."""
         self._stopping.set()
         if self._queuer is not None:
             self._queuer.shutdown.set()
 
 
 class _Driver(AsyncpgPoolDriver):
-    """A driver whose notifications wait until it listens.
+    """Holds notifications back until PgQueuer listens.
 
-    PgQueuer 1.6 checks its listener's health as it starts, at times before the listener exists, and gives up after
-    10 s. There is no upstream issue.
+    At its start PgQueuer sends itself a notification to check its listener, sometimes before the listener exists. It
+    then failed after 10 seconds.
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
@@ -132,12 +138,12 @@ class _Driver(AsyncpgPoolDriver):
         self._listens = asyncio.Event()
 
     async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
-        """Listen to a channel, and let notifications through from then on."""
+        """Listen, and release the notifications."""
         await super().add_listener(channel, callback)
         self._listens.set()
 
     async def notify(self, channel: str, payload: str) -> None:
-        """Notify the listeners of a channel, once this process listens too."""
+        """Notify all listeners, this process among them."""
         await self._listens.wait()
         await super().notify(channel, payload)
 
@@ -146,10 +152,10 @@ async def enqueue(
     session: AsyncSession, name: str, payload: bytes, *, delay: timedelta = timedelta(0), dedupe_key: str | None = None
 ) -> None:
     """Run the task `name` after `delay` if, and only if, the session's transaction commits."""
-    # The driver begins the transaction with the first statement: without one the job would commit at once.
+    # The driver begins the transaction with the first statement. Without it the job would be committed at once.
     await session.execute(sa.text("SELECT 1"))
     connection = await (await session.connection()).get_raw_connection()
-    raw: asyncpg.Connection[asyncpg.Record] = connection.driver_connection  # type: ignore[assignment]  # untyped there
+    raw: asyncpg.Connection[asyncpg.Record] = connection.driver_connection  # type: ignore[assignment]  # not typed by SQLAlchemy
     trace = current_traceparent()
     await Queries(AsyncpgDriver(raw)).enqueue(
         name,
@@ -161,20 +167,20 @@ async def enqueue(
 
 
 async def purge_job_log(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
-    """Delete one batch of PgQueuer's log of ended jobs and of its statistics; return the number of rows.
+    """Delete one batch of PgQueuer's log and one of its statistics; return the number of rows.
 
-    PgQueuer itself never does. Repeat, a transaction each, until it returns 0.
+    PgQueuer itself never deletes them. Repeat it, in a transaction each, until it returns 0.
     """
     deleted = 0
     ctid: sa.ColumnElement[Any] = sa.literal_column("ctid")
     for table in _JOB_LOG:
-        # By id, which rises with time: the statistics have no index on their time.
+        # Order by id, which rises with time: the statistics have no index on their time.
         oldest = sa.select(ctid, table.c.created).select_from(table).order_by(table.c.id).limit(limit).subquery()
         old = sa.select(ctid).select_from(oldest).where(oldest.c.created < sa.func.now() - older_than)
-        # By ctid: for that many ids the planner would read the whole table.
-        of_batch = ctid == sa.func.any(sa.func.array(old.scalar_subquery()))
-        gone = await session.scalars(sa.delete(table).where(of_batch).returning(sa.literal(1)))
-        deleted += len(gone.all())
+        # Select the rows by ctid: for this many ids the planner would read the whole table.
+        in_batch = ctid == sa.func.any(sa.func.array(old.scalar_subquery()))
+        rows = await session.scalars(sa.delete(table).where(in_batch).returning(sa.literal(1)))
+        deleted += len(rows.all())
     return deleted
 
 
@@ -197,7 +203,9 @@ def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _
     )(run)
 
 
-def _install_timed(queuer: PgQueuer, sessions: Sessions, *, name: str, expression: str, function: Timed) -> None:
+def _install_scheduled(
+    queuer: PgQueuer, sessions: Sessions, *, name: str, expression: str, function: ScheduledTask
+) -> None:
     async def run(_schedule: Schedule) -> None:
         with continued_trace(None):
             await function(sessions)

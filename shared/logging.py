@@ -1,4 +1,4 @@
-"""Structured logs: JSON for machines or lines for a terminal, the standard library's loggers included."""
+"""Structured logs of the process and its libraries: JSON, or lines for a terminal."""
 
 import json
 import logging
@@ -9,12 +9,12 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Loggers that have handlers of their own, or log at INFO what is only useful for debugging.
-_QUIETED = {
-    "uvicorn.access": logging.CRITICAL,  # request_finished takes its place
+# Libraries that install their own handlers, or whose INFO messages only help to debug them.
+_LIBRARY_LEVELS = {
+    "uvicorn.access": logging.CRITICAL,  # replaced by request_finished
     "uvicorn.error": logging.INFO,
     "aiokafka": logging.WARNING,
-    "shared.messaging.faststream": logging.ERROR,  # it warns of its own configuration
+    "shared.messaging.faststream": logging.ERROR,  # it warns of settings that are intended
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
     "pgqueuer": logging.WARNING,
@@ -26,17 +26,17 @@ def configure_logging(
     service: str,
     *,
     level: str = "info",
-    format: Literal["json", "console"] = "json",  # noqa: A002 - the name of the setting
+    format: Literal["json", "console"] = "json",  # noqa: A002 - named as in the settings
     stream: TextIO | None = None,
 ) -> None:
-    """Configure all logging of this process, to `stream` or stdout. Calling it again replaces the configuration."""
+    """Send all logs of this process to `stream`, by default stdout. A second call replaces the first."""
 
     def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
         event.pop("color_message", None)  # uvicorn's copy of the message with escape codes
         return event
 
-    enriched: list[Processor] = [
+    shared_processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -47,7 +47,7 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *enriched,
+            *shared_processors,
             structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -56,14 +56,16 @@ def configure_logging(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream or sys.stdout)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=enriched, processors=_rendering(format)))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared_processors, processors=_renderers(format))
+    )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    _quieten(level)
+    _set_library_levels(level)
 
 
-def _rendering(format: Literal["json", "console"]) -> list[Processor]:  # noqa: A002
+def _renderers(format: Literal["json", "console"]) -> list[Processor]:  # noqa: A002
     if format == "console":
         return [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -82,16 +84,16 @@ def _rendering(format: Literal["json", "console"]) -> list[Processor]:  # noqa: 
 def _json(event: EventDict, **_options: object) -> str:
     try:
         return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # a huge number, or text that is not Unicode, must not lose the line
+    except TypeError:  # a huge number, or invalid Unicode: log the line all the same
         return json.dumps({str(name): value for name, value in event.items()}, default=str)
 
 
-def _quieten(level: str) -> None:
-    for name, quiet_level in _QUIETED.items():
+def _set_library_levels(level: str) -> None:
+    for name, library_level in _LIBRARY_LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers = []
         logger.propagate = True
         debugging = level == "debug" and name != "uvicorn.access"
-        logger.setLevel(logging.NOTSET if debugging else quiet_level)
+        logger.setLevel(logging.NOTSET if debugging else library_level)
     logging.getLogger("uvicorn").handlers = []
     logging.captureWarnings(capture=True)

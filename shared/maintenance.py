@@ -1,4 +1,4 @@
-"""Timed maintenance that every service's tables need: retention, daily partitions, the drain of dead letters."""
+"""Scheduled maintenance of every service's tables: retention, daily partitions, the drain of dead letters."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
@@ -22,16 +22,16 @@ IDEMPOTENCY_KEY_RETENTION = timedelta(hours=24)
 IDEMPOTENCY_KEYS_BATCH = 10_000
 JOB_LOG_RETENTION = timedelta(days=7)
 DEAD_LETTER_RETENTION = timedelta(days=90)
-"""From the resolution on. Longer than Kafka can deliver a record again: its topics' retention and the replay window
-(`INBOX_RETENTION`, 21 days). Only its offset shows that a record that can't be decoded is a dead letter already."""
+"""Time since the resolution. It must exceed `INBOX_RETENTION`, during which Kafka may deliver a record again: an
+undecodable record is recognised only by the offset of its dead letter."""
 DEAD_LETTERS_BATCH = 1_000
 OPERATION_RETENTION = timedelta(days=90)
-"""From an operation's last page on."""
+"""Time since an operation's last page."""
 OPERATIONS_BATCH = 1_000
 
 
 def with_maintenance(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jobs:
-    """Add the maintenance to a service's own jobs; `consumers` holds the handlers for its dead letters."""
+    """Add the maintenance to a service's jobs. `consumers` holds the handlers that the drain replays with."""
 
     @jobs.every("13 * * * *")
     async def maintain_partitions(sessions: Sessions) -> None:
@@ -50,7 +50,7 @@ def with_maintenance(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jo
     jobs.every("23 * * * *")(purge_resolved_dead_letters)
     jobs.every("33 * * * *")(purge_ended_operations)
 
-    # Seconds are the last of cron's six fields.
+    # The sixth field is seconds: every five seconds.
     @jobs.every("* * * * * */5")
     async def drain_dead_letters(sessions: Sessions) -> None:
         applied = await DeadLetterOperations(sessions, consumers).drain()
@@ -75,7 +75,7 @@ async def purge_ended_operations(sessions: Sessions) -> None:
 
 
 async def _purge_in_batches(sessions: Sessions, purge_batch: Callable[[AsyncSession], Awaitable[int]]) -> int:
-    """Purge batches, a transaction each, until there is nothing left; return the number of rows."""
+    """Purge in batches, each in a transaction, until nothing is left; return the number of rows."""
     total = 0
     while True:
         async with sessions.begin() as session:

@@ -1,4 +1,4 @@
-"""SQLAlchemy metadata of a service: naming convention, column types, the tables that every service has."""
+"""SQLAlchemy metadata of a service: naming convention, column types, and the tables that every service has."""
 
 from datetime import datetime
 from uuid import UUID
@@ -21,11 +21,11 @@ TYPE_ANNOTATIONS = {
     UUID: sa.Uuid(),
     str: sa.Text(),
 }
-"""Value for `type_annotation_map` of a service's declarative base: text without a length, times with a time zone."""
+"""`type_annotation_map` of a service's declarative base: text without a length, times with a time zone."""
 
 
 def service_metadata() -> sa.MetaData:
-    """Create metadata with the naming convention and the tables that every service has."""
+    """Return metadata with the naming convention and the tables that every service has."""
     metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
     add_messaging_tables(metadata)
     idempotency_table(metadata)

@@ -1,4 +1,4 @@
-"""Settings that every service shares, read once from the environment."""
+"""Settings that every service has, read once from the environment."""
 
 import sys
 from enum import StrEnum
@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Role(StrEnum):
-    """A part of a service's work. A process has all roles by default."""
+    """A part of a service's work. A process has one or more roles, by default all."""
 
     API = "api"
     RELAY = "relay"
@@ -17,12 +17,15 @@ class Role(StrEnum):
     JOBS = "jobs"
 
 
-def _listed(value: object) -> object:
+def _split(value: object) -> object:
     return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 class StorageSettings(BaseSettings):
-    """Settings of a service's storage, which its migrations need. URLs with a password are not in the repr."""
+    """Addresses of a service's database and broker, which its migrations and operators' commands need.
+
+    URLs that contain a password are not part of the repr.
+    """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -34,31 +37,31 @@ class StorageSettings(BaseSettings):
 
 
 class ServiceSettings(StorageSettings):
-    """Settings that every service has; each subclasses them with its own `env_prefix`."""
+    """Settings of a serving process. Each service has a subclass with its `env_prefix`."""
 
     database_pool_size: Annotated[int, Field(gt=0)] = 10
     valkey_url: Annotated[str, Field(repr=False)]
     kafka_idempotent_producer: bool = True
-    """False only for a broker without idempotent producers; a retried batch may then be in the topic twice."""
+    """False only for a broker without idempotent producers: it may store a retried batch twice."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)]
     trusted_proxies: str = "127.0.0.1"
-    """Addresses (comma-separated, or *) whose X-Forwarded-For header is trusted."""
+    """Comma-separated addresses, or *, whose X-Forwarded-For header is trusted."""
     jwks_url: str | None = None
-    token_issuer: str = "orderly"  # noqa: S105 - a name
+    token_issuer: str = "orderly"  # noqa: S105 - no secret
     rate_limit: str = "600/minute"
-    """Limit of all requests to /v1 by one caller, or by one address without a caller."""
-    roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_listed), Field(min_length=1)] = frozenset(Role)
-    """Roles of this process, comma-separated. Every role serves health and metrics."""
+    """Limit of requests under /v1 for each caller, or for each address if the caller is unknown."""
+    roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_split), Field(min_length=1)] = frozenset(Role)
+    """Comma-separated roles of this process. Health and metrics are served in every role."""
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 def load(settings_class: type[SettingsT], *, prefix: str | None = None) -> SettingsT:
-    """Read the settings from the environment. Exit with status 2 and a line on stderr for each invalid one.
+    """Read the settings from the environment. `prefix` replaces the `env_prefix` of the class.
 
-    `prefix` replaces the class's `env_prefix`.
+    Exits with status 2, and prints a line for each missing or invalid setting to stderr.
     """
     prefix = settings_class.model_config.get("env_prefix", "") if prefix is None else prefix
     try:
@@ -66,9 +69,9 @@ def load(settings_class: type[SettingsT], *, prefix: str | None = None) -> Setti
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             variable = prefix + "__".join(str(part) for part in problem["loc"])
-            print(f"{variable.upper()}: {_in_words(problem['type'], problem['msg'])}", file=sys.stderr)  # noqa: T201
+            print(f"{variable.upper()}: {_message(problem['type'], problem['msg'])}", file=sys.stderr)  # noqa: T201
         raise SystemExit(2) from None
 
 
-def _in_words(kind: str, message: str) -> str:
+def _message(kind: str, message: str) -> str:
     return "is not set" if kind == "missing" else message[0].lower() + message[1:]

@@ -1,4 +1,4 @@
-"""W3C trace context, carried from request to event to job, without a tracing SDK."""
+"""W3C trace context, propagated from request to event to job. It needs no tracing SDK."""
 
 import re
 import secrets
@@ -12,11 +12,13 @@ from structlog.contextvars import bound_contextvars
 _TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?"
 )
-_TRACESTATE_MAX = 512
+_MAX_TRACESTATE_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
+    """The trace and the span that the current work belongs to."""
+
     trace_id: str
     span_id: str
     flags: str
@@ -24,9 +26,11 @@ class TraceContext:
 
     @property
     def traceparent(self) -> str:
+        """The value of the traceparent header."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
     def child(self) -> "TraceContext":
+        """Return a new span of the same trace."""
         return TraceContext(self.trace_id, secrets.token_hex(8), self.flags, self.tracestate)
 
 
@@ -34,34 +38,37 @@ _current: ContextVar[TraceContext | None] = ContextVar("trace_context", default=
 
 
 def parse_traceparent(traceparent: str, *, tracestate: str | None = None) -> TraceContext | None:
-    """Parse a traceparent; None if it is malformed, so that a new trace begins."""
+    """Parse a traceparent; return None if it is malformed, so that the caller begins a new trace."""
     match = _TRACEPARENT.fullmatch(traceparent.strip())
     if match is None or match["version"] == "ff" or (match["version"] == "00" and match["rest"]):
         return None
     if not int(match["trace"], 16) or not int(match["span"], 16):
         return None
-    kept = tracestate if tracestate and len(tracestate) <= _TRACESTATE_MAX else None
-    # The flags "sampled" and "random" mean the same in every version.
+    kept = tracestate if tracestate and len(tracestate) <= _MAX_TRACESTATE_LENGTH else None
+    # Keep the two flags whose meaning is the same in every version: "sampled" and "random".
     return TraceContext(match["trace"], match["span"], f"{int(match['flags'], 16) & 3:02x}", kept)
 
 
 def new_trace() -> TraceContext:
+    """Return the context of a new, sampled trace."""
     return TraceContext(secrets.token_hex(16), secrets.token_hex(8), "01")
 
 
 def current_traceparent() -> str | None:
+    """Return the traceparent of the current work; None outside of a trace."""
     current = _current.get()
     return current.traceparent if current else None
 
 
 def current_tracestate() -> str | None:
+    """Return the tracestate of the current work, if there is one."""
     current = _current.get()
     return current.tracestate if current else None
 
 
 @contextmanager
 def continued_trace(traceparent: str | None, *, tracestate: str | None = None) -> Iterator[TraceContext]:
-    """Run the block as a child of the given context, or in a new trace; its logs have the `trace_id`."""
+    """Run the block in a child span of the given context, or in a new trace. Its logs carry the `trace_id`."""
     parent = parse_traceparent(traceparent, tracestate=tracestate) if traceparent else None
     context = parent.child() if parent else new_trace()
     token = _current.set(context)
