@@ -14,7 +14,7 @@ from tests.harness.builders import received
 from tests.harness.rows import Rows
 from tests.orders.operations_tool import Tool
 from tests.orders.service import OrdersService
-from tests.shared.operations.blocked_keys import dead_letter_all
+from tests.shared.operations.blocked_keys import block_key
 
 
 def updated(user_id: UUID, name: str) -> Event:
@@ -24,7 +24,7 @@ def updated(user_id: UUID, name: str) -> Event:
 async def dead_letter_key(database: Database, *, events: int) -> UUID:
     """Store dead letters of one user, the others blocked by the first, and return the user's id."""
     user_id = new_id()
-    await dead_letter_all(
+    await block_key(
         database.sessions,
         lambda sequence: updated(user_id, f"Name {sequence}"),
         events=events,

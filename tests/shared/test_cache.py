@@ -1,4 +1,4 @@
-"""The cache loads once, forgets at once, and is never the reason that a request fails."""
+"""The cache loads a value once, is invalidated at once, and never makes a request fail."""
 
 import asyncio
 import uuid
@@ -21,7 +21,7 @@ class Price(BaseModel):
 
 
 class Source:
-    """What is cached; `gate` holds loads open after they have read the value."""
+    """The source of a cached value. While `gate` is not set, loads wait after they have read the value."""
 
     def __init__(self) -> None:
         self.cents = 1
@@ -38,14 +38,14 @@ class Source:
         return price
 
 
-def patient_cache(valkey_url: str, *, prefix: str) -> Cache:
-    """Open a cache that a busy machine does not make load by itself."""
+def cache_with_long_timeouts(valkey_url: str, *, prefix: str) -> Cache:
+    """Open a cache whose time-outs do not pass on a busy machine."""
     return open_cache(valkey_url, prefix=prefix, lease=MINUTE, timeout=MINUTE)
 
 
 @pytest.fixture
 async def cache(valkey_url: str) -> AsyncIterator[Cache]:
-    opened = patient_cache(valkey_url, prefix=uuid.uuid4().hex)
+    opened = cache_with_long_timeouts(valkey_url, prefix=uuid.uuid4().hex)
     yield opened
     await opened.close()
 
@@ -66,8 +66,8 @@ async def test_the_second_reader_gets_the_stored_value(cache: Cache, source: Sou
     assert source.loads == 1
 
 
-async def test_twenty_misses_are_one_load(cache: Cache, source: Source, valkey_url: str) -> None:
-    elsewhere = patient_cache(valkey_url, prefix=cache.prefix.rstrip(":"))
+async def test_concurrent_misses_in_two_processes_load_once(cache: Cache, source: Source, valkey_url: str) -> None:
+    elsewhere = cache_with_long_timeouts(valkey_url, prefix=cache.prefix.rstrip(":"))
     source.gate.clear()
     readers = [asyncio.ensure_future(reading(at, source)) for at in (cache, elsewhere) for _ in range(10)]
     await source.reading.wait()
@@ -77,10 +77,10 @@ async def test_twenty_misses_are_one_load(cache: Cache, source: Source, valkey_u
     await elsewhere.close()
 
 
-async def test_readers_that_miss_together_load_once_however_quick_the_load_is(
+async def test_concurrent_misses_load_once_even_if_the_load_is_quick(
     cache: Cache, source: Source, valkey_url: str
 ) -> None:
-    elsewhere = patient_cache(valkey_url, prefix=cache.prefix.rstrip(":"))
+    elsewhere = cache_with_long_timeouts(valkey_url, prefix=cache.prefix.rstrip(":"))
     for number in range(20):
         readers = [
             at.get_or_load(f"price:{number}", ttl=MINUTE, load=source.load, model=Price)
@@ -92,25 +92,25 @@ async def test_readers_that_miss_together_load_once_however_quick_the_load_is(
     await elsewhere.close()
 
 
-async def test_a_forgotten_value_is_loaded_anew(cache: Cache, source: Source) -> None:
+async def test_an_invalidated_value_is_loaded_again(cache: Cache, source: Source) -> None:
     await reading(cache, source)
     source.cents = 2
     await cache.invalidate("price:1", "price:unknown")
     assert await reading(cache, source) == Price(cents=2)
 
 
-async def test_a_load_begun_before_the_change_stores_nothing_after_it(cache: Cache, source: Source) -> None:
+async def test_a_load_that_began_before_an_invalidation_stores_nothing(cache: Cache, source: Source) -> None:
     source.gate.clear()
-    slow_reader = asyncio.ensure_future(reading(cache, source))
+    slow_load = asyncio.ensure_future(reading(cache, source))
     await source.reading.wait()
     source.cents = 2
     await cache.invalidate("price:1")
     source.gate.set()
-    assert await slow_reader == Price(cents=1)
+    assert await slow_load == Price(cents=1)
     assert await reading(cache, source) == Price(cents=2)
 
 
-async def test_a_value_lives_no_longer_than_its_ttl(cache: Cache, source: Source) -> None:
+async def test_a_value_expires_after_its_ttl(cache: Cache, source: Source) -> None:
     await reading(cache, source, ttl=timedelta(milliseconds=50))
     source.cents = 2
     async with asyncio.timeout(20):
@@ -118,7 +118,7 @@ async def test_a_value_lives_no_longer_than_its_ttl(cache: Cache, source: Source
             await asyncio.sleep(0.01)
 
 
-async def test_a_failed_load_is_passed_on_and_blocks_nobody(cache: Cache, source: Source) -> None:
+async def test_a_failed_load_raises_and_releases_the_lease(cache: Cache, source: Source) -> None:
     async def failing() -> Price:
         raise LookupError("no price")
 
@@ -128,7 +128,7 @@ async def test_a_failed_load_is_passed_on_and_blocks_nobody(cache: Cache, source
         assert await reading(cache, source) == Price(cents=1)
 
 
-async def test_a_cancelled_load_blocks_nobody(cache: Cache, source: Source) -> None:
+async def test_a_cancelled_load_releases_the_lease(cache: Cache, source: Source) -> None:
     source.gate.clear()
     cancelled = asyncio.ensure_future(reading(cache, source))
     await source.reading.wait()
@@ -139,15 +139,15 @@ async def test_a_cancelled_load_blocks_nobody(cache: Cache, source: Source) -> N
         assert await reading(cache, source) == Price(cents=1)
 
 
-async def test_a_reader_does_not_wait_for_ever_for_a_holder_that_died(valkey_url: str, source: Source) -> None:
+async def test_a_reader_loads_itself_if_the_holder_of_the_lease_has_died(valkey_url: str, source: Source) -> None:
     cache = open_cache(valkey_url, prefix=uuid.uuid4().hex)
-    await cache.client.set(f"{cache.prefix}lease:{{price:1}}", "of a process that was killed", px=60_000)
+    await cache.client.set(f"{cache.prefix}lease:{{price:1}}", "a killed process", px=60_000)
     async with asyncio.timeout(20):
         assert await reading(cache, source) == Price(cents=1)
     await cache.close()
 
 
-async def test_a_value_of_another_version_of_the_code_is_replaced(cache: Cache, source: Source) -> None:
+async def test_a_value_that_another_version_stored_is_replaced(cache: Cache, source: Source) -> None:
     await cache.client.set(f"{cache.prefix}cache:{{price:1}}", b'{"euros": 3}')
     assert await reading(cache, source) == Price(cents=1)
     assert await reading(cache, source) == Price(cents=1)
@@ -156,7 +156,7 @@ async def test_a_value_of_another_version_of_the_code_is_replaced(cache: Cache, 
 
 
 @pytest.mark.parametrize("value", [None, [], 0, "", False])
-async def test_an_empty_value_is_a_value(cache: Cache, value: object) -> None:
+async def test_an_empty_value_is_cached(cache: Cache, value: object) -> None:
     loads = 0
 
     async def load() -> object:
@@ -169,7 +169,7 @@ async def test_an_empty_value_is_a_value(cache: Cache, value: object) -> None:
     assert loads == 1
 
 
-async def test_services_on_one_valkey_do_not_see_each_other(cache: Cache, source: Source, valkey_url: str) -> None:
+async def test_services_that_share_a_valkey_are_separate(cache: Cache, source: Source, valkey_url: str) -> None:
     other = open_cache(valkey_url, prefix="other")
     await reading(cache, source)
     await reading(other, source)
@@ -180,7 +180,7 @@ async def test_services_on_one_valkey_do_not_see_each_other(cache: Cache, source
 
 @dataclass
 class SilentServer:
-    """Accepts connections and never answers, as behind a broken network."""
+    """Accepts connections and never responds, as behind a broken network."""
 
     url: str = ""
     connections: int = 0
@@ -206,7 +206,7 @@ async def use_all(cache: Cache, source: Source) -> list[Price]:
     return prices
 
 
-async def test_without_valkey_every_reader_loads_and_one_warning_is_logged(source: Source) -> None:
+async def test_every_reader_loads_without_valkey_and_one_warning_is_logged(source: Source) -> None:
     cache = open_cache("redis://127.0.0.1:1/0")
     with capture_logs() as logs:
         assert await use_all(cache, source) == [Price(cents=1)] * 5
@@ -217,17 +217,17 @@ async def test_without_valkey_every_reader_loads_and_one_warning_is_logged(sourc
     await cache.close()
 
 
-async def test_a_valkey_that_never_answers_delays_only_the_first_reader(
+async def test_a_valkey_that_never_responds_delays_only_the_first_reader(
     silent_server: SilentServer, source: Source
 ) -> None:
     cache = open_cache(silent_server.url)
     assert await use_all(cache, source) == [Price(cents=1)] * 5
-    # It is asked again after a second, which a busy machine may need for the six questions.
+    # The cache tries again after a second, and a busy machine may take longer than that for the six calls.
     assert silent_server.connections <= 2
     await cache.close()
 
 
-async def test_the_cache_is_used_again_soon_after_valkey_is_back(valkey_url: str, source: Source) -> None:
+async def test_the_cache_is_used_again_soon_after_an_outage(valkey_url: str, source: Source) -> None:
     host, port = valkey_url.removeprefix("redis://").split("/")[0].rsplit("@")[-1].split(":")
     up = False
 

@@ -1,4 +1,4 @@
-"""Health tells the truth to those who ask, and no secrets."""
+"""The health page reports every check, and no secrets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -45,7 +45,7 @@ async def client_of(health: Health) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def test_when_all_is_well_it_is_healthy() -> None:
+async def test_a_service_is_healthy_if_all_checks_pass() -> None:
     async with client_of(make_health(database=fine, cache=fine)) as client:
         response = await client.get("/health")
     assert response.status_code == 200
@@ -67,7 +67,7 @@ async def test_when_all_is_well_it_is_healthy() -> None:
 @pytest.mark.parametrize(
     ("failed", "status", "http_status"), [("database", "unhealthy", 503), ("cache", "degraded", 200)]
 )
-async def test_only_what_is_critical_makes_it_unhealthy(failed: str, status: str, http_status: int) -> None:
+async def test_only_a_critical_check_makes_a_service_unhealthy(failed: str, status: str, http_status: int) -> None:
     checks = {"database": fine, "cache": fine} | {failed: failing(OSError("refused"))}
     async with client_of(make_health(**checks)) as client:
         response = await client.get("/health")
@@ -76,7 +76,7 @@ async def test_only_what_is_critical_makes_it_unhealthy(failed: str, status: str
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "message"),
     [
         (ConnectionRefusedError("db.internal:5432"), "unreachable"),
         (TimeoutError("db.internal"), "timed out"),
@@ -84,14 +84,14 @@ async def test_only_what_is_critical_makes_it_unhealthy(failed: str, status: str
         (Unhealthy("oldest event waits for 75 s"), "oldest event waits for 75 s"),
     ],
 )
-async def test_the_page_names_the_kind_of_trouble_and_the_log_all_of_it(error: Exception, words: str) -> None:
+async def test_the_page_has_the_kind_of_error_and_the_log_the_whole_error(error: Exception, message: str) -> None:
     with capture_logs() as logs:
         report = await make_health(database=failing(error)).report()
-    assert report.checks["database"].error == words
+    assert report.checks["database"].error == message
     assert [(line["event"], line["exc_info"]) for line in logs] == [("health_check_failed", error)]
 
 
-async def test_a_check_that_hangs_is_cut_off_and_holds_up_no_other() -> None:
+async def test_a_check_that_hangs_times_out_and_does_not_delay_the_others() -> None:
     all_started = asyncio.Barrier(3)
     met: list[int] = []
 
@@ -108,17 +108,17 @@ async def test_a_check_that_hangs_is_cut_off_and_holds_up_no_other() -> None:
     assert {line["check"] for line in logs} == {"database", "cache", "kafka"}
 
 
-async def test_only_changes_are_logged() -> None:
+async def test_only_a_changed_result_is_logged() -> None:
     down = OSError("down")
-    troubles: list[Exception | None] = [down, down, down, None, None, down]
+    outcomes: list[Exception | None] = [down, down, down, None, None, down]
 
     async def check() -> None:
-        if error := troubles.pop(0):
+        if error := outcomes.pop(0):
             raise error
 
     health = make_health(database=check)
     with capture_logs() as logs:
-        for _ in range(len(troubles)):
+        for _ in range(len(outcomes)):
             await health.report()
     assert [line["event"] for line in logs] == [
         "health_check_failed",
@@ -127,19 +127,19 @@ async def test_only_changes_are_logged() -> None:
     ]
 
 
-async def test_ready_looks_only_at_what_is_critical() -> None:
+async def test_readiness_runs_only_critical_checks() -> None:
     async with client_of(make_health(database=fine, cache=failing(OSError()))) as client:
         response = await client.get("/health/ready")
     assert response.status_code == 200
     assert set(response.json()["checks"]) == {"accepting", "database"}
 
 
-async def test_it_is_not_ready_without_what_is_critical() -> None:
+async def test_a_service_is_not_ready_if_a_critical_check_fails() -> None:
     async with client_of(make_health(database=failing(OSError()))) as client:
         assert (await client.get("/health/ready")).status_code == 503
 
 
-async def test_it_is_not_ready_from_the_moment_shutdown_begins_but_still_alive() -> None:
+async def test_a_service_that_shuts_down_is_not_ready_but_live() -> None:
     health = make_health(database=fine)
     async with client_of(health) as client:
         assert (await client.get("/health/ready")).status_code == 200
@@ -149,13 +149,13 @@ async def test_it_is_not_ready_from_the_moment_shutdown_begins_but_still_alive()
         assert (await client.get("/health/live")).status_code == 200
 
 
-async def test_it_is_alive_though_everything_it_needs_is_down() -> None:
+async def test_a_service_is_live_although_its_dependencies_are_down() -> None:
     async with client_of(make_health(database=failing(OSError()))) as client:
         assert (await client.get("/health/live")).status_code == 200
 
 
 @pytest.mark.parametrize("make_liveness", [stuck, lambda: failing(Unhealthy("consumer stopped"))])
-async def test_a_loop_that_stopped_turning_means_not_alive(make_liveness: Callable[[], Check]) -> None:
+async def test_a_service_with_a_stuck_loop_is_not_live(make_liveness: Callable[[], Check]) -> None:
     async with client_of(make_health(database=fine, liveness=make_liveness())) as client:
         assert (await client.get("/health/live")).status_code == 503
 

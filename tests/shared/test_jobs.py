@@ -1,4 +1,4 @@
-"""Jobs belong to their transaction, are tried again, and survive what happens to their connections."""
+"""Jobs are enqueued with their transaction, are retried, and survive lost connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +14,7 @@ from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
 from shared.telemetry import continued_trace, current_traceparent
 from tests.harness.databases import DatabaseFactory
 from tests.harness.waiting import until
+from tests.shared import workers
 
 
 @pytest.fixture
@@ -30,61 +31,54 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def running(jobs: Jobs, database: Database, database_url: str) -> AsyncIterator[None]:
-    """A runner that works for a while and ends in order."""
-    runner = JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)
-    task = asyncio.create_task(runner.run())
-    try:
+    """Run the jobs until the end of the block."""
+    async with workers.running(JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)):
         yield
-    finally:
-        runner.stop()
-        await asyncio.wait_for(task, timeout=15)
 
 
-def noting() -> tuple[Jobs, list[bytes]]:
-    """Jobs whose one task notes what it was given."""
-    jobs, noted = Jobs(), list[bytes]()
+def collecting_jobs() -> tuple[Jobs, list[bytes]]:
+    """Return jobs whose task `collect` adds its payload to the list."""
+    jobs, collected = Jobs(), list[bytes]()
 
-    @jobs.task("note")
-    async def note(_sessions: Sessions, payload: bytes) -> None:
-        noted.append(payload)
+    @jobs.task("collect")
+    async def collect(_sessions: Sessions, payload: bytes) -> None:
+        collected.append(payload)
 
-    return jobs, noted
+    return jobs, collected
 
 
-def has(noted: list[bytes], *wanted: bytes) -> Callable[[], Awaitable[bool]]:
-    async def all_there() -> bool:
-        return set(wanted) <= set(noted)
+def has(collected: list[bytes], payload: bytes) -> Callable[[], Awaitable[bool]]:
+    async def is_there() -> bool:
+        return payload in collected
 
-    return all_there
+    return is_there
 
 
 async def test_a_job_exists_only_if_its_transaction_commits(database: Database, database_url: str) -> None:
-    jobs, noted = noting()
+    jobs, collected = collecting_jobs()
     async with database.sessions() as session:
-        await enqueue(session, "note", b"rolled back")
+        await enqueue(session, "collect", b"rolled back")
         await session.rollback()
-        await enqueue(session, "note", b"committed")
+        await enqueue(session, "collect", b"committed")
         await session.commit()
     async with running(jobs, database, database_url):
-        await until(has(noted, b"committed"), what="the job ran")
-    assert noted == [b"committed"]
+        await until(has(collected, b"committed"), what="the job ran")
+    assert collected == [b"committed"]
 
 
-async def test_a_delayed_job_waits_and_a_waiting_runner_notices_new_ones_at_once(
-    database: Database, database_url: str
-) -> None:
-    jobs, noted = noting()
+async def test_a_delayed_job_waits_and_a_due_job_runs_at_once(database: Database, database_url: str) -> None:
+    jobs, collected = collecting_jobs()
     async with running(jobs, database, database_url):
         await asyncio.sleep(1)
         async with database.sessions.begin() as session:
-            await enqueue(session, "note", b"later", delay=timedelta(seconds=5))
-            await enqueue(session, "note", b"now")
-        await until(has(noted, b"now"), what="the job was noticed")
-        assert noted == [b"now"]
-        await until(has(noted, b"later"), what="the delayed job ran")
+            await enqueue(session, "collect", b"later", delay=timedelta(seconds=5))
+            await enqueue(session, "collect", b"now")
+        await until(has(collected, b"now"), what="the due job ran")
+        assert collected == [b"now"]
+        await until(has(collected, b"later"), what="the delayed job ran")
 
 
-async def test_a_job_that_fails_is_tried_again_and_held_at_last(database: Database, database_url: str) -> None:
+async def test_a_failing_job_is_retried_and_then_held(database: Database, database_url: str) -> None:
     jobs, tries = Jobs(), []
 
     @jobs.task("fail", attempts=3, initial_delay=timedelta(milliseconds=10))
@@ -103,8 +97,8 @@ async def test_a_job_that_fails_is_tried_again_and_held_at_last(database: Databa
     assert len(tries) == 3
 
 
-async def test_jobs_go_on_when_their_connections_are_cut(database: Database, database_url: str) -> None:
-    jobs, noted = noting()
+async def test_jobs_run_after_their_connections_were_cut(database: Database, database_url: str) -> None:
+    jobs, collected = collecting_jobs()
     admin = await asyncpg.connect(dsn_of(database_url))
     async with running(jobs, database, database_url):
         await asyncio.sleep(0.5)
@@ -113,12 +107,12 @@ async def test_jobs_go_on_when_their_connections_are_cut(database: Database, dat
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         async with database.sessions.begin() as session:
-            await enqueue(session, "note", b"after the cut")
-        await until(has(noted, b"after the cut"), what="the job ran")
+            await enqueue(session, "collect", b"after the cut")
+        await until(has(collected, b"after the cut"), what="the job ran")
     await admin.close()
 
 
-async def test_a_job_goes_on_in_the_trace_that_enqueued_it(database: Database, database_url: str) -> None:
+async def test_a_job_runs_in_the_trace_that_enqueued_it(database: Database, database_url: str) -> None:
     jobs, traces = Jobs(), list[str]()
 
     @jobs.task("trace")
@@ -137,21 +131,21 @@ async def test_a_job_goes_on_in_the_trace_that_enqueued_it(database: Database, d
     assert traces == ["0af7651916cd43dd8448eb211c80319c"]
 
 
-async def test_the_log_of_jobs_does_not_grow_for_ever(database: Database) -> None:
+async def test_old_logs_of_jobs_are_deleted_in_batches(database: Database) -> None:
     async with database.sessions.begin() as session:
         for days in (9, 8, 1):
             at = {"at": datetime.now(UTC) - timedelta(days=days)}
             await session.execute(
                 sa.text(
                     "INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint)"
-                    " VALUES (:at, 1, 'successful', 0, 'note')"
+                    " VALUES (:at, 1, 'successful', 0, 'collect')"
                 ),
                 at,
             )
             await session.execute(
                 sa.text(
                     "INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)"
-                    " VALUES (:at, 1, 0, 'successful', 'note')"
+                    " VALUES (:at, 1, 0, 'successful', 'collect')"
                 ),
                 at,
             )
@@ -162,5 +156,5 @@ async def test_the_log_of_jobs_does_not_grow_for_ever(database: Database) -> Non
     assert deleted == [2, 2, 0]
     async with database.sessions() as session:
         for table in ("pgqueuer_log", "pgqueuer_statistics"):
-            left = await session.scalars(sa.text(f"SELECT now() - created < interval '7 days' FROM {table}"))  # noqa: S608
-            assert left.all() == [True]
+            is_young = await session.scalars(sa.text(f"SELECT now() - created < interval '7 days' FROM {table}"))  # noqa: S608
+            assert is_young.all() == [True]

@@ -1,4 +1,4 @@
-"""What comes out of a process's log, whoever logs."""
+"""Logs of the process and of its libraries have one format."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def test_a_line_is_json_with_its_context(capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
-def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_log_in_the_same_format(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("orders")
     with bound_contextvars(event_id="e-1"):
         logging.getLogger("aiokafka.consumer").warning("partition %s is gone", 3, extra={"topic": "users"})
@@ -86,27 +86,27 @@ def test_a_traceback_is_structured_and_holds_no_locals(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("logger", ["uvicorn.access", "aiokafka", "sqlalchemy.engine", "httpx2"])
-def test_the_chatter_of_libraries_is_left_out(capsys: pytest.CaptureFixture[str], logger: str) -> None:
+def test_info_messages_of_libraries_are_dropped(capsys: pytest.CaptureFixture[str], logger: str) -> None:
     configure_logging("orders")
     logging.getLogger(logger).info("GET /v1/users?email=ann@example.org")
     assert logged(capsys) == []
 
 
-def test_uvicorns_access_lines_stay_out_even_when_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+def test_access_logs_of_uvicorn_are_dropped_even_at_level_debug(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("orders", level="debug")
     logging.getLogger("uvicorn.access").info("GET /v1/users?email=ann@example.org")
     logging.getLogger("aiokafka").debug("shown")
     assert [line["event"] for line in logged(capsys)] == ["shown"]
 
 
-def test_the_level_is_kept_to(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_below_the_level_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("orders", level="warning")
     structlog.get_logger("a").info("hidden")
     structlog.get_logger("a").warning("shown")
     assert [line["event"] for line in logged(capsys)] == ["shown"]
 
 
-def test_handlers_of_uvicorns_own_are_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+def test_handlers_of_uvicorn_are_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("uvicorn").addHandler(logging.StreamHandler())
     configure_logging("orders")
     logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted"})
@@ -115,7 +115,7 @@ def test_handlers_of_uvicorns_own_are_replaced(capsys: pytest.CaptureFixture[str
     assert "color_message" not in captured.out
 
 
-def test_what_json_cannot_hold_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_json_cannot_represent_are_logged_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("orders")
     structlog.get_logger("a").info("odd", value={1}, number=2**70, text="\ud800")
     structlog.get_logger("a").info("odd", value={1})
@@ -134,7 +134,7 @@ def test_warnings_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
     assert "old thing used" in logged(capsys)[0]["event"]
 
 
-def test_on_a_terminal_lines_are_for_reading(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_format_is_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("orders", format="console")
     structlog.get_logger("a").info("order_placed", order_id=7)
     try:
@@ -148,7 +148,7 @@ def test_on_a_terminal_lines_are_for_reading(capsys: pytest.CaptureFixture[str])
     assert "{" not in output
 
 
-def test_configuring_again_starts_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_configuration_replaces_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("orders")
     configure_logging("users")
     structlog.get_logger("a").info("once")

@@ -1,4 +1,4 @@
-"""What the upkeep deletes it finds by an index, however much there is beside it."""
+"""A purge finds its rows by an index, in tables of any size."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -16,7 +16,7 @@ ROWS = 30_000
 BATCH = 10_000
 TABLES = ("idempotency_key", "pgqueuer_log", "pgqueuer_statistics")
 
-READ_WHOLE = sa.text("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0 AND relname = ANY(:tables)")
+FULLY_READ = sa.text("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0 AND relname = ANY(:tables)")
 
 
 @pytest.mark.parametrize(("purge", "deleted"), [(purge_idempotency_keys, BATCH), (purge_job_log, 2 * BATCH)])
@@ -28,6 +28,6 @@ async def test_a_full_batch_does_not_read_the_whole_table(
     database = open_database(url, service="users", pool_size=1)
     async with database.sessions.begin() as session:
         assert await purge(session, older_than=timedelta(seconds=-1), limit=BATCH) == deleted
-        read_whole = await session.scalars(READ_WHOLE, {"tables": list(TABLES)})
-        assert read_whole.all() == []
+        fully_read = await session.scalars(FULLY_READ, {"tables": list(TABLES)})
+        assert fully_read.all() == []
     await database.close()

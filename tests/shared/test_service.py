@@ -1,4 +1,4 @@
-"""A service starts and stops its loops in order, does what its roles say, and tells its health as it is."""
+"""A service starts and stops its loops in order, runs in the roles of its settings, and reports its health."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,15 +24,15 @@ from shared.settings import ServiceSettings
 from tests.harness.databases import DatabaseFactory
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
+from tests.shared.effects import credit_reserved, subscription
 from tests.shared.http.token_issuer import TokenIssuer
-from tests.shared.messaging.scenario import credit_reserved, subscription
 
 MakeService = Callable[..., FastAPI]
 UNREACHABLE = "127.0.0.1:9"
 
 
 class HeldJob:
-    """A job that ends when the test lets it."""
+    """A job that ends once the test sets `may_end`."""
 
     def __init__(self) -> None:
         self.begun, self.may_end, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -40,7 +40,7 @@ class HeldJob:
         self.jobs.task("hold")(self._hold)
 
     async def begin(self, app: FastAPI) -> None:
-        """Enqueue it, and wait until the service has taken it."""
+        """Enqueue the job, and wait until the service has begun it."""
         async with app.state.sessions.begin() as session:
             await enqueue(session, "hold", b"")
         async with asyncio.timeout(60):
@@ -54,13 +54,13 @@ class HeldJob:
 
 @pytest.fixture
 async def make_service(database_factory: DatabaseFactory, valkey_url: str) -> MakeService:
-    """`make_service(roles="api,jobs")`: one subscription, and no Kafka unless the test names one."""
+    """`make_service(roles="api,jobs")`: a service with one subscription, without Kafka unless the test gives one."""
     database_url = await database_factory("users")
 
     def make(held: HeldJob | None = None, *, options: dict[str, Any] | None = None, **settings: Any) -> FastAPI:
         return create_service(
             name="test",
-            description="A service of the test.",
+            description="The service under test.",
             settings=ServiceSettings.model_validate(
                 {
                     "database_url": database_url,
@@ -82,7 +82,7 @@ async def make_service(database_factory: DatabaseFactory, valkey_url: str) -> Ma
 
 @asynccontextmanager
 async def started(app: FastAPI) -> AsyncIterator[asyncio.Event]:
-    """Run the service until the event is set; leaving waits for its end."""
+    """Run the service until the yielded event is set or the block ends; wait for its end."""
     running, stopping = asyncio.Event(), asyncio.Event()
 
     async def run() -> None:
@@ -112,13 +112,13 @@ def rows_of(app: FastAPI) -> Rows:
 
 
 async def close(app: FastAPI) -> None:
-    """Close what a request or a question opened while the service did not run."""
+    """Close connections that were opened while the service was not running."""
     await app.state.cache.close()
     await app.state.sessions.kw["bind"].dispose()
 
 
-async def no_client_of(valkey_url: str) -> bool:
-    """Whether nobody but this question is connected to the test's own Valkey database."""
+async def has_no_clients(valkey_url: str) -> bool:
+    """Return whether no other client is connected to the test's Valkey database."""
     async with redis.asyncio.Redis.from_url(valkey_url) as client:
         number = valkey_url.rpartition("/")[2]
         own_id = str(await client.client_id())
@@ -126,15 +126,15 @@ async def no_client_of(valkey_url: str) -> bool:
 
 
 def leads(app: FastAPI) -> Callable[[], Awaitable[bool]]:
+    """Return a condition: a relay holds the lease."""
+
     async def holds_the_lease() -> bool:
         return await rows_of(app).of("SELECT expires_at > clock_timestamp() FROM relay_lease") == [(True,)]
 
     return holds_the_lease
 
 
-async def test_it_is_not_ready_from_the_moment_it_stops_though_a_job_is_still_in_hand(
-    make_service: MakeService,
-) -> None:
+async def test_a_stopping_service_is_not_ready_while_it_finishes_its_jobs(make_service: MakeService) -> None:
     held = HeldJob()
     app = make_service(held)
     async with client_of(app) as client, started(app) as stopping:
@@ -146,7 +146,7 @@ async def test_it_is_not_ready_from_the_moment_it_stops_though_a_job_is_still_in
 
         stopping.set()
         try:
-            await until(is_unready, what="the end of readiness")
+            await until(is_unready, what="the service is not ready")
             checks = (await client.get("/health/ready")).json()["checks"]
             assert {name: check["error"] for name, check in checks.items()} == {
                 "accepting": "shutting down",
@@ -156,13 +156,13 @@ async def test_it_is_not_ready_from_the_moment_it_stops_though_a_job_is_still_in
             held.may_end.set()
 
 
-async def test_what_its_jobs_use_is_closed_after_they_have_ended(make_service: MakeService) -> None:
+async def test_closing_callbacks_run_after_the_jobs_have_ended(make_service: MakeService) -> None:
     held, closed = HeldJob(), list[bool]()
 
-    async def close_what_jobs_use() -> None:
+    async def close_resource() -> None:
         closed.append(held.ended.is_set())
 
-    app = make_service(held, options={"closing": [close_what_jobs_use]})
+    app = make_service(held, options={"closing": [close_resource]})
     async with started(app) as stopping:
         await held.begin(app)
         stopping.set()
@@ -170,7 +170,7 @@ async def test_what_its_jobs_use_is_closed_after_they_have_ended(make_service: M
     assert closed == [True]
 
 
-async def test_a_check_of_its_own_degrades_a_service_and_leaves_it_ready(make_service: MakeService) -> None:
+async def test_a_failing_additional_check_degrades_a_service_and_leaves_it_ready(make_service: MakeService) -> None:
     async def fail() -> None:
         raise Unhealthy("no mail server")
 
@@ -184,23 +184,21 @@ async def test_a_check_of_its_own_degrades_a_service_and_leaves_it_ready(make_se
     await close(app)
 
 
-async def test_it_ends_at_once_and_leaves_no_task_connection_or_lease(
-    make_service: MakeService, valkey_url: str
-) -> None:
+async def test_a_stopped_service_leaves_no_task_connection_or_lease(make_service: MakeService, valkey_url: str) -> None:
     app, before = make_service(), asyncio.all_tasks()
     with capture_logs() as logs:
         async with client_of(app) as client, started(app):
-            await client.get("/health")  # which opens a connection of each kind
-            await until(leads(app), what="the relay led")
+            await client.get("/health")  # opens a connection of each kind
+            await until(leads(app), what="the relay leads")
     assert {line["event"] for line in logs}.isdisjoint({"loop_cancelled", "loop_failed"})
     assert asyncio.all_tasks() == before
     assert app.state.sessions.kw["bind"].pool.checkedin() == 0
-    await until(lambda: no_client_of(valkey_url), what="the end of the cache's connections")
+    await until(lambda: has_no_clients(valkey_url), what="the cache's connections are closed")
     assert await rows_of(app).of("SELECT expires_at <= clock_timestamp() FROM relay_lease") == [(True,)]
     await close(app)
 
 
-async def test_what_a_job_in_hand_records_as_the_service_stops_is_still_sent(
+async def test_events_that_are_recorded_while_the_service_stops_are_sent(
     make_service: MakeService, kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
     await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
@@ -209,7 +207,7 @@ async def test_what_a_job_in_hand_records_as_the_service_stops_is_still_sent(
     before = asyncio.all_tasks()
     async with started(app) as stopping:
         await held.begin(app)
-        await until(leads(app), what="the relay led")
+        await until(leads(app), what="the relay leads")
         stopping.set()
         async with app.state.sessions.begin() as session:
             record(session, credit_reserved())
@@ -218,7 +216,7 @@ async def test_what_a_job_in_hand_records_as_the_service_stops_is_still_sent(
             return await rows_of(app).count("outbox_sent") == 1
 
         try:
-            await until(is_sent, what="the event was sent")
+            await until(is_sent, what="the event is sent")
         finally:
             held.may_end.set()
     assert asyncio.all_tasks() == before
@@ -228,7 +226,7 @@ async def test_what_a_job_in_hand_records_as_the_service_stops_is_still_sent(
 @pytest.mark.parametrize(
     ("seconds", "status", "error"), [(50, "healthy", None), (70, "unhealthy", "events wait to be sent")]
 )
-async def test_an_event_that_was_not_sent_for_a_minute_shows_on_the_health_page(
+async def test_an_event_that_waits_for_more_than_a_minute_fails_the_outbox_check(
     make_service: MakeService, seconds: int, status: str, error: str | None
 ) -> None:
     app = make_service()
@@ -244,22 +242,20 @@ async def test_an_event_that_was_not_sent_for_a_minute_shows_on_the_health_page(
     await close(app)
 
 
-async def test_a_process_of_the_relay_leads_and_neither_consumes_nor_answers_nor_takes_jobs(
-    make_service: MakeService,
-) -> None:
+async def test_a_process_in_the_role_relay_does_nothing_else(make_service: MakeService) -> None:
     held = HeldJob()
     app = make_service(held, roles="relay")
     async with app.state.sessions.begin() as session:
         await enqueue(session, "hold", b"")
     async with client_of(app) as client, started(app):
-        await until(leads(app), what="the relay led")
+        await until(leads(app), what="the relay leads")
         assert (await client.get("/health")).json()["checks"]["consumers"]["status"] == "healthy"
         assert (await client.get("/v1/operations/test/dead-letters")).status_code == 404
     assert not held.begun.is_set()
     await close(app)
 
 
-async def test_a_process_of_api_and_jobs_does_both_and_never_leads(make_service: MakeService) -> None:
+async def test_a_process_in_the_roles_api_and_jobs_never_leads(make_service: MakeService) -> None:
     held = HeldJob()
     app = make_service(held, roles="api,jobs")
     async with client_of(app) as client, started(app):
@@ -270,7 +266,7 @@ async def test_a_process_of_api_and_jobs_does_both_and_never_leads(make_service:
     await close(app)
 
 
-async def test_a_loop_that_fails_is_started_again_and_one_that_returns_is_not() -> None:
+async def test_a_failed_loop_is_started_again_until_it_returns() -> None:
     outcomes: list[Exception | None] = [ZeroDivisionError(), OSError(), None]
 
     async def loop() -> None:

@@ -1,4 +1,4 @@
-"""The parts of a service as they are put together: who is told of a commit, and which loop makes a process dead."""
+"""The parts of a service work together: a commit wakes the leader, and a stuck loop makes the process not live."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.wake_up import CHANNEL
 from shared.settings import ServiceSettings
 from tests.harness.databases import DatabaseFactory
-from tests.shared.messaging.scenario import credit_reserved, subscription
+from tests.shared.effects import credit_reserved, subscription
 
 OpenParts = Callable[..., service._Parts]
 UNREACHABLE = "127.0.0.1:9"
@@ -23,7 +23,7 @@ UNREACHABLE = "127.0.0.1:9"
 
 @pytest.fixture
 async def open_parts() -> OpenParts:
-    """`open_parts(roles="api", database_url=...)`: nothing runs, and nothing connects before it is used."""
+    """`open_parts(roles="api", database_url=...)`: parts of a service that do not run and do not connect."""
 
     def open_(**settings: Any) -> service._Parts:
         given = {
@@ -45,30 +45,30 @@ async def open_parts() -> OpenParts:
 
 
 @pytest.mark.parametrize(
-    ("roles", "seconds", "is_dead"),
+    ("roles", "seconds", "is_stuck"),
     [("relay", 59, False), ("relay", 61, True), ("relay,jobs", 61, True), ("api,consumer,jobs", 61, False)],
 )
-async def test_a_process_is_dead_whose_relay_has_shown_no_sign_of_life_for_a_minute(
-    open_parts: OpenParts, roles: str, seconds: int, is_dead: bool
+async def test_a_relay_without_a_heartbeat_for_a_minute_makes_the_process_not_live(
+    open_parts: OpenParts, roles: str, seconds: int, is_stuck: bool
 ) -> None:
     parts = open_parts(roles=roles)
     parts.relay._heartbeat_at -= seconds
-    if is_dead:
+    if is_stuck:
         with pytest.raises(Unhealthy, match=r"^relay$"):
             await service._check_loops(parts)
     else:
         await service._check_loops(parts)
 
 
-async def test_a_process_is_dead_whose_consumer_has_gone(open_parts: OpenParts) -> None:
+async def test_a_consumer_that_has_died_makes_the_process_not_live(open_parts: OpenParts) -> None:
     parts = open_parts()
     await service._check_loops(parts)
-    parts.consumers._running = True  # though no consumer was started
+    parts.consumers._running = True  # although no consumer was started
     with pytest.raises(Unhealthy, match=r"^test\.users$"):
         await service._check_loops(parts)
 
 
-async def test_a_commit_in_a_process_that_does_not_lead_wakes_the_one_that_does(
+async def test_a_commit_in_a_process_that_does_not_lead_wakes_the_leader(
     open_parts: OpenParts, database_factory: DatabaseFactory
 ) -> None:
     database_url = await database_factory("users")

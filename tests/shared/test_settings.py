@@ -1,4 +1,4 @@
-"""Settings come from the environment, once, and say plainly what is wrong."""
+"""Settings are read from the environment, and invalid ones are reported in plain words."""
 
 import pytest
 from pydantic import ValidationError
@@ -25,7 +25,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_what_is_set_is_read_and_the_rest_has_its_default(environment: pytest.MonkeyPatch) -> None:
+def test_settings_are_read_and_others_have_their_defaults(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("TRIAL_LOG_FORMAT", "console")
     settings = load(TrialSettings)
     assert settings.database_url == REQUIRED["TRIAL_DATABASE_URL"]
@@ -34,7 +34,7 @@ def test_what_is_set_is_read_and_the_rest_has_its_default(environment: pytest.Mo
     assert (settings.database_pool_size, settings.kafka_topic_prefix, settings.jwks_url) == (10, "", None)
 
 
-def test_every_missing_setting_is_named_in_one_line_and_ends_the_process(
+def test_each_missing_setting_is_reported_in_a_line(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.delenv("TRIAL_DATABASE_URL")
@@ -45,7 +45,7 @@ def test_every_missing_setting_is_named_in_one_line_and_ends_the_process(
     assert capsys.readouterr().err.splitlines() == ["TRIAL_DATABASE_URL: is not set", "TRIAL_HTTP_PORT: is not set"]
 
 
-def test_a_wrong_setting_is_explained_without_its_value(
+def test_an_invalid_setting_is_reported_without_its_value(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("TRIAL_HTTP_PORT", "hunter2")
@@ -60,7 +60,7 @@ def test_a_wrong_setting_is_explained_without_its_value(
 
 
 @pytest.mark.usefixtures("environment")
-def test_no_password_shows_in_the_repr() -> None:
+def test_the_repr_contains_no_password() -> None:
     assert "hunter2" not in repr(load(TrialSettings))
 
 

@@ -1,4 +1,4 @@
-"""The trace context that travels from request to event to job."""
+"""The trace context is parsed, propagated and restored."""
 
 import pytest
 from structlog.contextvars import get_contextvars
@@ -15,13 +15,13 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
 
 
-def test_a_traceparent_survives_reading_and_writing() -> None:
+def test_a_parsed_traceparent_is_formatted_unchanged() -> None:
     context = parse_traceparent(TRACEPARENT)
     assert context == TraceContext(TRACE_ID, "00f067aa0ba902b7", "01")
     assert context.traceparent == TRACEPARENT
 
 
-def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
+def test_the_known_fields_of_a_later_version_are_parsed() -> None:
     assert parse_traceparent(f"cc-{TRACE_ID}-00f067aa0ba902b7-ff-new") == TraceContext(
         TRACE_ID, "00f067aa0ba902b7", "03"
     )
@@ -48,7 +48,7 @@ def test_a_malformed_traceparent_begins_a_new_trace(malformed: str) -> None:
         assert current_tracestate() is None
 
 
-def test_inside_work_goes_on_in_the_same_trace_and_outside_it_does_not() -> None:
+def test_a_block_continues_the_trace_and_ends_it() -> None:
     with continued_trace(TRACEPARENT, tracestate="vendor=1") as context:
         assert current_traceparent() == context.traceparent
         assert context.trace_id == TRACE_ID
@@ -59,7 +59,7 @@ def test_inside_work_goes_on_in_the_same_trace_and_outside_it_does_not() -> None
     assert "trace_id" not in get_contextvars()
 
 
-def test_a_nested_trace_gives_way_to_the_outer_one_again() -> None:
+def test_the_outer_trace_is_restored_after_a_nested_one() -> None:
     with continued_trace(TRACEPARENT) as outer:
         with continued_trace(None) as inner:
             assert inner.trace_id != outer.trace_id

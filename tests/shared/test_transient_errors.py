@@ -1,4 +1,4 @@
-"""Which faults pass by themselves, told by causing them in a real database."""
+"""Errors of a real database are classified as transient or permanent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,31 +19,31 @@ async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]
     await opened.close()
 
 
-async def fault_of(database: Database, *statements: str, **parameters: object) -> Exception:
-    """What the last statement of a transaction raises."""
+async def error_of(database: Database, *statements: str, **parameters: object) -> Exception:
+    """Return the error that the last statement of a transaction raises."""
     *before, last = statements
     async with database.sessions() as session:
         for statement in before:
             await session.execute(sa.text(statement))
-        with pytest.raises(Exception) as caught:  # noqa: PT011 - which one it is, is what is asked
+        with pytest.raises(Exception) as caught:  # noqa: PT011 - the caller examines it
             await session.execute(sa.text(last), parameters)
     return caught.value
 
 
 @pytest.mark.parametrize("sqlstate", ["40001", "40P01", "53100", "53300", "57P03", "25006"])
-async def test_what_the_server_can_not_do_now_passes(database: Database, sqlstate: str) -> None:
-    error = await fault_of(database, f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{sqlstate}'; END $$")
+async def test_an_error_of_the_server_is_transient(database: Database, sqlstate: str) -> None:
+    error = await error_of(database, f"DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{sqlstate}'; END $$")
     assert is_transient(error)
 
 
-async def test_a_statement_that_takes_too_long_passes(database: Database) -> None:
-    assert is_transient(await fault_of(database, "SET LOCAL statement_timeout = 20", "SELECT pg_sleep(5)"))
+async def test_a_statement_timeout_is_transient(database: Database) -> None:
+    assert is_transient(await error_of(database, "SET LOCAL statement_timeout = 20", "SELECT pg_sleep(5)"))
 
 
-async def test_a_lock_that_is_not_given_in_time_passes(database: Database) -> None:
+async def test_a_lock_timeout_is_transient(database: Database) -> None:
     holder = await asyncpg.connect(dsn_of(database.engine.url.render_as_string(hide_password=False)))
     await holder.execute("SELECT pg_advisory_lock(1)")
-    error = await fault_of(database, "SET LOCAL lock_timeout = 20", "SELECT pg_advisory_lock(1)")
+    error = await error_of(database, "SET LOCAL lock_timeout = 20", "SELECT pg_advisory_lock(1)")
     await holder.close()
     assert is_transient(error)
 
@@ -58,16 +58,16 @@ async def test_a_lock_that_is_not_given_in_time_passes(database: Database) -> No
         "DO $$ BEGIN RAISE EXCEPTION 'no'; END $$",
     ],
 )
-async def test_what_a_statement_brings_on_itself_does_not_pass(database: Database, statement: str) -> None:
-    assert not is_transient(await fault_of(database, statement))
+async def test_an_error_that_the_statement_causes_is_permanent(database: Database, statement: str) -> None:
+    assert not is_transient(await error_of(database, statement))
 
 
-async def test_a_value_that_the_driver_can_not_send_does_not_pass(database: Database) -> None:
-    """It never gets to the server, and still must not be taken for trouble with the connection."""
-    assert not is_transient(await fault_of(database, "SELECT CAST(:number AS bigint)", number=2**70))
+async def test_a_value_that_the_driver_cannot_encode_is_permanent(database: Database) -> None:
+    """It is not sent to the server, but it is no error of the connection."""
+    assert not is_transient(await error_of(database, "SELECT CAST(:number AS bigint)", number=2**70))
 
 
-async def test_a_connection_that_is_cut_passes_whatever_the_driver_makes_of_it(database: Database) -> None:
+async def test_a_lost_connection_is_transient_in_every_phase(database: Database) -> None:
     admin = await asyncpg.connect(dsn_of(database.engine.url.render_as_string(hide_password=False)))
 
     async def cut() -> int:
@@ -81,12 +81,12 @@ async def test_a_connection_that_is_cut_passes_whatever_the_driver_makes_of_it(d
         sleeping = (
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(5)')"
         )
-        while not await admin.fetchval(sleeping):  # noqa: ASYNC110 - the server tells nobody
+        while not await admin.fetchval(sleeping):  # noqa: ASYNC110 - the server sends no event
             await asyncio.sleep(0.01)
         await cut()
 
     cutting = asyncio.create_task(cut_once_it_runs())
-    while_it_runs = await fault_of(database, "SELECT pg_sleep(5)")
+    while_it_runs = await error_of(database, "SELECT pg_sleep(5)")
     await cutting
     async with database.sessions() as session:
         await session.execute(sa.text("SELECT 1"))

@@ -10,7 +10,7 @@ from services.users.subscribers import orders
 from shared.events.orders import OrderShipped
 from shared.ids import new_id
 from shared.operations.access import Operations
-from tests.shared.operations.blocked_keys import dead_letter_all
+from tests.shared.operations.blocked_keys import block_key
 from tests.users.service import UsersService, problem
 
 AT = "/v1/operations/users"
@@ -29,7 +29,7 @@ async def store(service: UsersService, *, events: int) -> str:
     def event(_sequence: int) -> OrderShipped:
         return OrderShipped(order_id=order_id, number="O-1", user_id=user_id, total_cents=100, currency="GBP")
 
-    await dead_letter_all(service.sessions, event, events=events, consumer="users.orders", handlers=orders)
+    await block_key(service.sessions, event, events=events, consumer="users.orders", handlers=orders)
     return str(order_id)
 
 

@@ -1,4 +1,4 @@
-"""What an event's id says, and which ids are none."""
+"""Envelopes are encoded and decoded without loss, and only UUIDv7 is accepted as an event's id."""
 
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -15,11 +15,11 @@ NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("before", "day"), [(timedelta(), date(2026, 1, 1)), (timedelta(milliseconds=1), date(2025, 12, 31))]
 )
-def test_an_id_belongs_to_the_utc_day_in_which_it_was_made(before: timedelta, day: date) -> None:
+def test_an_id_belongs_to_the_utc_day_of_its_creation(before: timedelta, day: date) -> None:
     assert day_of(id_of(round((NEW_YEAR - before).timestamp() * 1000))) == day
 
 
-def test_an_id_of_now_belongs_to_today() -> None:
+def test_a_new_id_belongs_to_today() -> None:
     before = datetime.now(UTC).date()
     assert before <= day_of(new_id()) <= datetime.now(UTC).date()
 
@@ -34,13 +34,13 @@ def test_an_id_of_now_belongs_to_today() -> None:
         id_of(2**48 - 1),
     ],
 )
-def test_other_ids_have_no_day(event_id: UUID) -> None:
+def test_an_id_of_another_version_has_no_day(event_id: UUID) -> None:
     with pytest.raises(ValueError, match=r"UUIDv7|ordinal|year"):
         day_of(event_id)
 
 
 @pytest.mark.parametrize("form", ["{{{}}}", "urn:uuid:{}", "{}0", " {}"])
-def test_an_id_in_another_form_is_no_id(form: str) -> None:
+def test_an_id_in_another_notation_is_invalid(form: str) -> None:
     headers = headers_from_text(
         {
             "ce_specversion": "1.0",
@@ -61,7 +61,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.mark.parametrize(("traceparent", "tracestate"), [(TRACEPARENT, "vendor=1"), (TRACEPARENT, None), (None, None)])
-def test_what_is_read_is_what_was_sent_the_trace_among_it(traceparent: str | None, tracestate: str | None) -> None:
+def test_a_decoded_envelope_equals_the_encoded_one(traceparent: str | None, tracestate: str | None) -> None:
     event_id, time = new_id(), datetime.now(UTC)
     headers = encode_headers(
         event_id=event_id,

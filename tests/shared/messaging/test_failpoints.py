@@ -1,6 +1,6 @@
-"""Failpoints say what they mean, act when they should, and are nothing when the environment names none.
+"""Failpoints are parsed from the environment, and run their action at the passes that it names.
 
-That a process dies at each of them, and nothing is lost by it, is seen in tests/chaos.
+The tests in tests/chaos kill a process at each of them, and check that nothing is lost.
 """
 
 import os
@@ -20,7 +20,7 @@ failpoint("relay.acked")
 """
 
 
-def test_a_specification_names_the_place_the_action_and_its_time() -> None:
+def test_a_specification_names_places_actions_and_passes() -> None:
     assert parse("relay.acked=kill@3; consumer.db_committed=kill%0.01;job.sent=sleep:2;relay.moved=raise;") == {
         "relay.acked": Failpoint("kill", nth=3),
         "consumer.db_committed": Failpoint("kill", chance=0.01),
@@ -31,13 +31,13 @@ def test_a_specification_names_the_place_the_action_and_its_time() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["relay.elsewhere=kill", "relay.acked=explode", "relay.acked", "relay.acked=kill@x"])
-def test_a_place_or_an_action_that_does_not_exist_is_refused(wrong: str) -> None:
+def test_an_unknown_place_or_action_is_invalid(wrong: str) -> None:
     with pytest.raises(ValueError, match="is not a failpoint"):
         parse(wrong)
 
 
-def test_a_process_that_is_stopped_goes_on_where_it_was() -> None:
-    script = "from shared.messaging.failpoints import failpoint; failpoint('relay.acked'); print('went on')"
+def test_a_stopped_process_continues_after_sigcont() -> None:
+    script = "from shared.messaging.failpoints import failpoint; failpoint('relay.acked'); print('continued')"
     process = subprocess.Popen(
         [sys.executable, "-c", script], env={**os.environ, VARIABLE: "relay.acked=stop"}, stdout=subprocess.PIPE
     )
@@ -45,10 +45,10 @@ def test_a_process_that_is_stopped_goes_on_where_it_was() -> None:
     assert os.WIFSTOPPED(status)
     process.send_signal(signal.SIGCONT)
     output, _ = process.communicate(timeout=30)
-    assert output == b"went on\n"
+    assert output == b"continued\n"
 
 
-def test_it_acts_at_the_pass_that_was_named_and_at_no_other() -> None:
+def test_the_action_runs_only_at_the_given_pass() -> None:
     point = Failpoint("raise", nth=2)
     point.passed("relay.acked")
     with pytest.raises(FailpointRaised, match=r"relay\.acked"):
@@ -57,7 +57,7 @@ def test_it_acts_at_the_pass_that_was_named_and_at_no_other() -> None:
 
 
 @pytest.mark.parametrize(("specification", "status"), [("relay.acked=raise@2", 1), ("relay.acked=kill@2", -9), ("", 0)])
-def test_a_process_reads_them_from_its_environment(specification: str, status: int) -> None:
+def test_a_process_reads_failpoints_from_its_environment(specification: str, status: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", RAISES_AT_THE_SECOND_PASS],
         env={**os.environ, VARIABLE: specification},

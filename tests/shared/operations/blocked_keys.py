@@ -1,4 +1,4 @@
-"""Keys that stand still: their first event was parked, the later ones behind it."""
+"""Keys that a dead letter blocks: their first event is a dead letter, and the later ones queue behind it."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -11,26 +11,27 @@ from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
 from tests.harness.builders import received
-from tests.shared.messaging.scenario import CONSUMER, REFUSED_CENTS, credit_reserved, subscription
+from tests.shared.effects import CONSUMER, REJECTED_CENTS, credit_reserved, subscription
 
+ACTOR = "operator@example.com"
 CONSUMERS = {CONSUMER: subscription()}
 
 
-async def key_at_rest(sessions: Sessions, *, events: int = 3, poison: frozenset[int] = frozenset()) -> UUID:
-    """A new key whose first event was refused, and the others behind it; those in `poison` are refused again."""
+async def blocked_key(sessions: Sessions, *, events: int = 3, rejected: frozenset[int] = frozenset()) -> UUID:
+    """Make a new key with so many dead letters; the handler rejects those whose sequence is in `rejected` again."""
     user_id = new_id()
 
     def event(sequence: int) -> Event:
-        return credit_reserved(user_id, cents=REFUSED_CENTS if sequence in poison else 100)
+        return credit_reserved(user_id, cents=REJECTED_CENTS if sequence in rejected else 100)
 
-    await dead_letter_all(sessions, event, events=events, consumer=CONSUMER, handlers=subscription())
+    await block_key(sessions, event, events=events, consumer=CONSUMER, handlers=subscription())
     return user_id
 
 
-async def dead_letter_all(
+async def block_key(
     sessions: Sessions, event: Callable[[int], Event], *, events: int, consumer: str, handlers: Subscription
 ) -> None:
-    """Park `event(1)` as refused, and apply the next ones, which are parked behind it."""
+    """Store `event(1)` as a dead letter, and consume the next ones, which queue behind it."""
     async with sessions.begin() as session:
         await store_dead_letter(
             session,

@@ -1,4 +1,4 @@
-"""What was resolved or ended long ago is deleted; what waits or runs stays, however old it is."""
+"""Dead letters and operations are deleted some time after their end; unresolved and running ones are kept."""
 
 from datetime import timedelta
 
@@ -24,17 +24,16 @@ from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from shared.operations import runs
 from shared.operations.dead_letters import DeadLetterOperations
 from tests.harness.rows import Rows
-from tests.shared.messaging.scenario import CONSUMER
-from tests.shared.operations.blocked_keys import CONSUMERS, key_at_rest
+from tests.shared.effects import CONSUMER
+from tests.shared.operations.blocked_keys import ACTOR, CONSUMERS, blocked_key
 
-ACTOR = "operator@example.com"
 MINUTE = timedelta(minutes=1)
-AGEING = {
+TIME_COLUMNS = {
     "dead_letter": ("dead_lettered_at", "resolved_at"),
     "dead_letter_action": ("acted_at",),
     "operation": ("started_at", "moved_at"),
 }
-FILL_EVENTS = sa.text("""
+FILL_DEAD_LETTERS = sa.text("""
     INSERT INTO dead_letter (
         consumer, topic, partition, "offset", key, headers, payload, reason, resolution, resolved_at
     )
@@ -45,11 +44,11 @@ FILL_ACTIONS = sa.text("""
     INSERT INTO dead_letter_action (dead_letter_id, actor, action, outcome)
     SELECT id, 'operator', 'discard', 'done' FROM dead_letter
 """)
-READ_WHOLE = sa.text("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0")
+FULLY_READ = sa.text("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0")
 
 
 @pytest.fixture
-def dead_letter(database: Database) -> DeadLetterOperations:
+def dead_letters(database: Database) -> DeadLetterOperations:
     return DeadLetterOperations(database.sessions, CONSUMERS)
 
 
@@ -58,41 +57,41 @@ def rows(database: Database) -> Rows:
     return Rows(database.sessions)
 
 
-async def discard_all(dead_letter: DeadLetterOperations) -> None:
-    waiting = await dead_letter.find(DeadLetterFilter())
-    await dead_letter.discard(waiting, actor=ACTOR, note="a test order")
+async def discard_all(dead_letters: DeadLetterOperations) -> None:
+    unresolved = await dead_letters.find(DeadLetterFilter())
+    await dead_letters.discard(unresolved, actor=ACTOR, note="a test order")
 
 
 async def let_pass(database: Database, time: timedelta) -> None:
-    """For all that is there."""
+    """Let time pass for all rows."""
     async with database.sessions.begin() as session:
-        for table, columns in AGEING.items():
+        for table, columns in TIME_COLUMNS.items():
             earlier = ", ".join(f"{column} = {column} - CAST(:time AS interval)" for column in columns)
             await session.execute(sa.text(f"UPDATE {table} SET {earlier}"), {"time": time})  # noqa: S608 - constants
 
 
 async def fill_with_resolved(database: Database, events: int) -> None:
-    """Of a year ago, each with one action, and counted by the planner."""
+    """Insert dead letters that were resolved a year ago, each with an action, and analyze the tables."""
     async with database.sessions.begin() as session:
-        await session.execute(FILL_EVENTS, {"events": events})
+        await session.execute(FILL_DEAD_LETTERS, {"events": events})
         await session.execute(FILL_ACTIONS)
         await session.execute(sa.text("ANALYZE dead_letter, dead_letter_action"))
-        # What this one read must not be counted among what the next transaction of the connection reads.
+        # The reads of this transaction must not count as reads of the connection's next transaction.
         await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
 
 
 async def begin_operation(database: Database, *, total: int) -> runs.Operation:
-    """With nothing to do it is done."""
+    """Begin an operation; one with `total` 0 has ended already."""
     async with database.sessions.begin() as session:
         return await runs.begin(session, kind="resend", actor=ACTOR, parameters={}, total=total)
 
 
-async def test_a_resolved_event_goes_when_its_time_is_over_and_what_was_done_about_it_goes_with_it(
-    database: Database, dead_letter: DeadLetterOperations, rows: Rows
+async def test_a_resolved_dead_letter_is_deleted_with_its_actions_after_its_retention(
+    database: Database, dead_letters: DeadLetterOperations, rows: Rows
 ) -> None:
     for _ in range(2):
-        await key_at_rest(database.sessions, events=1)
-        await discard_all(dead_letter)
+        await blocked_key(database.sessions, events=1)
+        await discard_all(dead_letters)
         await let_pass(database, DEAD_LETTER_RETENTION - MINUTE)
     before = await rows.of("SELECT id FROM dead_letter ORDER BY id")
     await purge_resolved_dead_letters(database.sessions)
@@ -100,37 +99,37 @@ async def test_a_resolved_event_goes_when_its_time_is_over_and_what_was_done_abo
     assert await rows.of("SELECT dead_letter_id, action FROM dead_letter_action") == [(*before[1], "discard")]
 
 
-async def test_a_waiting_event_stays_however_old_it_is_and_with_all_that_was_tried(
-    database: Database, dead_letter: DeadLetterOperations, rows: Rows
+async def test_an_unresolved_dead_letter_is_kept_with_its_actions(
+    database: Database, dead_letters: DeadLetterOperations, rows: Rows
 ) -> None:
-    key = await key_at_rest(database.sessions, events=2, poison=frozenset({1}))
-    keys = await dead_letter.select_for_replay(DeadLetterFilter(), all_keys=True)
-    assert [outcome.replay.applied async for outcome in dead_letter.replay(keys, actor=ACTOR)] == [0]
+    key = await blocked_key(database.sessions, events=2, rejected=frozenset({1}))
+    keys = await dead_letters.select_for_replay(DeadLetterFilter(), all_keys=True)
+    assert [outcome.replay.applied async for outcome in dead_letters.replay(keys, actor=ACTOR)] == [0]
     await let_pass(database, 2 * DEAD_LETTER_RETENTION)
     await purge_resolved_dead_letters(database.sessions)
-    assert [(event.key, event.sequence) for event in await dead_letter.find(DeadLetterFilter())] == [
+    assert [(event.key, event.sequence) for event in await dead_letters.find(DeadLetterFilter())] == [
         (str(key), 1),
         (str(key), 2),
     ]
     assert await rows.of("SELECT action, outcome FROM dead_letter_action") == [("replay", "failed")]
 
 
-async def test_resolved_events_go_in_batches_the_oldest_first(
-    database: Database, dead_letter: DeadLetterOperations, rows: Rows
+async def test_resolved_dead_letters_are_deleted_in_batches_the_oldest_first(
+    database: Database, dead_letters: DeadLetterOperations, rows: Rows
 ) -> None:
-    await key_at_rest(database.sessions, events=1)
-    await discard_all(dead_letter)
+    await blocked_key(database.sessions, events=1)
+    await discard_all(dead_letters)
     await let_pass(database, MINUTE)
-    await key_at_rest(database.sessions, events=2)
-    await discard_all(dead_letter)
+    await blocked_key(database.sessions, events=2)
+    await discard_all(dead_letters)
     await let_pass(database, MINUTE)
     before = await rows.of("SELECT id FROM dead_letter ORDER BY id")
-    left = []
+    outcomes = []
     for _ in range(3):
         async with database.sessions.begin() as session:
             deleted = await purge_resolved(session, older_than=timedelta(0), limit=2)
-        left.append((deleted, await rows.of("SELECT id FROM dead_letter")))
-    assert left == [(2, before[2:]), (1, []), (0, [])]
+        outcomes.append((deleted, await rows.of("SELECT id FROM dead_letter")))
+    assert outcomes == [(2, before[2:]), (1, []), (0, [])]
     assert await rows.count("dead_letter_action") == 0
 
 
@@ -138,11 +137,11 @@ async def test_a_full_batch_does_not_read_the_whole_tables(database: Database) -
     await fill_with_resolved(database, 20 * DEAD_LETTERS_BATCH)
     async with database.sessions.begin() as session:
         deleted = await purge_resolved(session, older_than=timedelta(0), limit=DEAD_LETTERS_BATCH)
-        read_whole = await session.scalars(READ_WHOLE)
-        assert (deleted, read_whole.all()) == (DEAD_LETTERS_BATCH, [])
+        fully_read = await session.scalars(FULLY_READ)
+        assert (deleted, fully_read.all()) == (DEAD_LETTERS_BATCH, [])
 
 
-async def test_the_upkeep_goes_on_until_nothing_old_is_left(database: Database, rows: Rows) -> None:
+async def test_a_purge_repeats_batches_until_nothing_old_is_left(database: Database, rows: Rows) -> None:
     await fill_with_resolved(database, DEAD_LETTERS_BATCH + 1)
     async with database.sessions.begin() as session:
         await session.execute(
@@ -158,31 +157,31 @@ async def test_the_upkeep_goes_on_until_nothing_old_is_left(database: Database, 
     assert (await rows.count("dead_letter"), await rows.count("operation")) == (0, 0)
 
 
-async def test_a_record_that_kafka_may_still_send_again_is_not_parked_anew(
-    database: Database, dead_letter: DeadLetterOperations, rows: Rows
+async def test_a_record_that_kafka_may_deliver_again_is_not_stored_again(
+    database: Database, dead_letters: DeadLetterOperations, rows: Rows
 ) -> None:
-    unreadable = received_of(topic="users", partition=0, offset=1, key=str(new_id()), value=b"{}", headers={})
+    undecodable = received_of(topic="users", partition=0, offset=1, key=str(new_id()), value=b"{}", headers={})
 
-    async def read() -> int:
+    async def consume() -> int:
         async with database.sessions.begin() as session:
             result = await store_dead_letter(
                 session,
                 consumer=CONSUMER,
                 topic="users",
                 dead_letter=NewDeadLetter(
-                    unreadable, DeadLetterReason.UNDECODABLE, "the header ce_specversion is missing"
+                    undecodable, DeadLetterReason.UNDECODABLE, "the header ce_specversion is missing"
                 ),
             )
         return len(result.dead_letters)
 
-    first = await read()
-    await discard_all(dead_letter)
+    first = await consume()
+    await discard_all(dead_letters)
     await let_pass(database, INBOX_RETENTION)
     await purge_resolved_dead_letters(database.sessions)
-    assert (first, await read(), await rows.count("dead_letter")) == (1, 0, 1)
+    assert (first, await consume(), await rows.count("dead_letter")) == (1, 0, 1)
 
 
-async def test_an_ended_operation_goes_when_its_time_is_over_and_a_running_one_never(
+async def test_an_ended_operation_is_deleted_after_its_retention_and_a_running_one_is_kept(
     database: Database, rows: Rows
 ) -> None:
     running = await begin_operation(database, total=3)

@@ -1,4 +1,4 @@
-"""A slice is applied once, in order, with its effects, or set aside."""
+"""A batch is applied once and in order, in one transaction with its effects; failing events become dead letters."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -20,10 +20,10 @@ from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from tests.harness.builders import id_of, received, record_of
 from tests.harness.databases import until_waiting
 from tests.harness.rows import Rows
-from tests.shared.messaging.scenario import (
-    BROKEN_CENTS,
+from tests.shared.effects import (
     CONSUMER,
-    REFUSED_CENTS,
+    FAILING_CENTS,
+    REJECTED_CENTS,
     credit_refused,
     credit_reserved,
     subscription,
@@ -31,13 +31,13 @@ from tests.shared.messaging.scenario import (
 
 
 def old_id(days: int = 40) -> UUID:
-    """The id of an event that happened so many days ago."""
-    then = datetime.now(UTC) - timedelta(days=days)
-    return id_of(int(then.timestamp() * 1000))
+    """Return the id of an event that was created so many days ago."""
+    created_at = datetime.now(UTC) - timedelta(days=days)
+    return id_of(int(created_at.timestamp() * 1000))
 
 
 async def applied(database: Database, *events: Received, savepoints: bool = False) -> BatchResult:
-    """One committed slice."""
+    """Apply and commit a batch."""
     async with database.sessions.begin() as session:
         return await apply_batch(
             session,
@@ -49,7 +49,7 @@ async def applied(database: Database, *events: Received, savepoints: bool = Fals
 
 
 async def dead_letter(database: Database, event: Received) -> None:
-    """One event set aside."""
+    """Store an event as a dead letter."""
     async with database.sessions.begin() as session:
         await store_dead_letter(
             session,
@@ -62,21 +62,14 @@ async def dead_letter(database: Database, event: Received) -> None:
 async def test_a_repeated_event_changes_nothing(database: Database) -> None:
     user_id, event_id = new_id(), new_id()
     event = received(credit_reserved(user_id), sequence=1, event_id=event_id)
-    await applied(database, event)
-    result = await applied(database, event, event)
-    assert result.duplicates == 2
+    in_one_batch = await applied(database, event, event)
+    in_the_next_batch = await applied(database, event)
+    assert (in_one_batch.duplicates, in_the_next_batch.duplicates) == (1, 1)
     assert await Rows(database.sessions).effects() == [(str(user_id), 1)]
 
 
-async def test_an_event_twice_in_one_slice_is_applied_once(database: Database) -> None:
-    user_id, event_id = new_id(), new_id()
-    event = received(credit_reserved(user_id), sequence=1, event_id=event_id)
-    await applied(database, event, event)
-    assert await Rows(database.sessions).effects() == [(str(user_id), 1)]
-
-
-async def test_an_event_twice_in_one_slice_is_parked_once(database: Database) -> None:
-    """Seed 3002 of the workload `poison`: a relay's successor had sent again what a key's poison held back."""
+async def test_a_repeated_event_of_a_blocked_key_is_one_dead_letter(database: Database) -> None:
+    """Seed 3002 of the workload `poison`: a new leader had published events of a blocked key again."""
     blocked = new_id()
     await dead_letter(database, received(credit_reserved(blocked), sequence=1))
     once = received(credit_reserved(blocked), sequence=2, event_id=new_id())
@@ -89,16 +82,14 @@ async def test_an_event_twice_in_one_slice_is_parked_once(database: Database) ->
     ]
 
 
-async def test_an_event_of_before_the_inbox_remembers_is_a_repetition_if_its_key_is_past_it(
-    database: Database,
-) -> None:
+async def test_an_old_event_is_a_duplicate_if_its_key_is_past_its_sequence(database: Database) -> None:
     user_id = new_id()
     await applied(database, received(credit_reserved(user_id), sequence=5))
     result = await applied(database, received(credit_reserved(user_id), sequence=4, event_id=old_id()))
     assert (result.duplicates, result.dead_letters) == (1, [])
 
 
-async def test_an_event_that_comes_after_its_successor_is_parked_not_dropped(database: Database) -> None:
+async def test_an_event_that_follows_its_successor_becomes_a_dead_letter(database: Database) -> None:
     user_id = new_id()
     await applied(database, received(credit_reserved(user_id), sequence=5))
     late = received(credit_reserved(user_id), sequence=4)
@@ -108,7 +99,7 @@ async def test_an_event_that_comes_after_its_successor_is_parked_not_dropped(dat
     assert await Rows(database.sessions).effects() == [(str(user_id), 5)]
 
 
-async def test_a_type_without_a_handler_is_passed_over_but_moves_the_key_on(database: Database) -> None:
+async def test_a_type_without_a_handler_is_ignored_but_advances_its_key(database: Database) -> None:
     user_id = new_id()
     result = await applied(
         database,
@@ -120,7 +111,7 @@ async def test_a_type_without_a_handler_is_passed_over_but_moves_the_key_on(data
     assert await Rows(database.sessions).count("inbox") == 2
 
 
-async def test_a_missing_predecessor_is_noticed_and_the_event_applied(database: Database) -> None:
+async def test_an_event_after_a_gap_is_applied_and_the_gap_is_reported(database: Database) -> None:
     user_id = new_id()
     await applied(database, received(credit_reserved(user_id), sequence=1))
     result = await applied(database, received(credit_reserved(user_id), sequence=3))
@@ -128,40 +119,42 @@ async def test_a_missing_predecessor_is_noticed_and_the_event_applied(database: 
     assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 3)]
 
 
-async def test_a_refused_event_rolls_the_slice_back(database: Database) -> None:
-    refused = received(credit_reserved(cents=REFUSED_CENTS), sequence=1)
+async def test_a_rejected_event_rolls_the_batch_back(database: Database) -> None:
+    rejected = received(credit_reserved(cents=REJECTED_CENTS), sequence=1)
     with pytest.raises(HandlerFailed) as failed:
-        await applied(database, received(credit_reserved(), sequence=1), refused)
-    assert failed.value.offsets == {refused.offset}
+        await applied(database, received(credit_reserved(), sequence=1), rejected)
+    assert failed.value.offsets == {rejected.offset}
     rows = Rows(database.sessions)
     assert (await rows.effects(), await rows.count("inbox"), await rows.count("inbox_sequence")) == ([], 0, 0)
 
 
-async def test_a_guarded_slice_parks_what_fails_and_applies_the_rest(database: Database) -> None:
-    good, refused, broken = new_id(), new_id(), new_id()
+async def test_events_that_fail_in_savepoints_become_dead_letters_and_the_others_are_applied(
+    database: Database,
+) -> None:
+    good, rejected, failing = new_id(), new_id(), new_id()
     result = await applied(
         database,
         received(credit_reserved(good), sequence=1),
-        received(credit_reserved(refused, cents=REFUSED_CENTS), sequence=1),
-        received(credit_reserved(broken, cents=BROKEN_CENTS), sequence=1),
-        received(credit_reserved(refused), sequence=2),
+        received(credit_reserved(rejected, cents=REJECTED_CENTS), sequence=1),
+        received(credit_reserved(failing, cents=FAILING_CENTS), sequence=1),
+        received(credit_reserved(rejected), sequence=2),
         received(credit_reserved(good), sequence=2),
-        received(credit_reserved(broken), sequence=2),
+        received(credit_reserved(failing), sequence=2),
         savepoints=True,
     )
     rows = Rows(database.sessions)
     assert [context.key for context in result.applied] == [str(good), str(good)]
     assert await rows.effects() == [(str(good), 1), (str(good), 2)]
     assert await rows.dead_letters() == [
-        (str(refused), 1, "rule_violated"),
-        (str(broken), 1, "retrying"),
-        (str(refused), 2, "blocked"),
-        (str(broken), 2, "blocked"),
+        (str(rejected), 1, "rule_violated"),
+        (str(failing), 1, "retrying"),
+        (str(rejected), 2, "blocked"),
+        (str(failing), 2, "blocked"),
     ]
     assert sorted(await rows.of("SELECT sequence, dead_letters FROM inbox_sequence")) == [(2, 0), (2, 2), (2, 2)]
 
 
-async def test_later_events_of_a_parked_key_wait_behind_it_and_other_keys_flow(database: Database) -> None:
+async def test_later_events_queue_behind_a_dead_letter_and_other_keys_are_applied(database: Database) -> None:
     blocked, free = new_id(), new_id()
     await dead_letter(database, received(credit_reserved(blocked), sequence=1))
     result = await applied(
@@ -183,9 +176,9 @@ async def test_later_events_of_a_parked_key_wait_behind_it_and_other_keys_flow(d
     ]
 
 
-async def test_an_unreadable_record_is_parked_once_and_blocks_its_key(database: Database) -> None:
+async def test_an_undecodable_record_is_one_dead_letter_and_blocks_its_key(database: Database) -> None:
     user_id = new_id()
-    unreadable = Received(
+    undecodable = Received(
         topic="users",
         partition=0,
         offset=11,
@@ -195,14 +188,14 @@ async def test_an_unreadable_record_is_parked_once_and_blocks_its_key(database: 
         context=None,
         error="the header ce_id is missing",
     )
-    await applied(database, unreadable, received(credit_reserved(user_id), sequence=1, offset=12))
-    await applied(database, unreadable)
+    await applied(database, undecodable, received(credit_reserved(user_id), sequence=1, offset=12))
+    await applied(database, undecodable)
     rows = Rows(database.sessions)
     assert await rows.dead_letters() == [(str(user_id), None, "undecodable"), (str(user_id), 1, "blocked")]
     assert await rows.of("SELECT dead_letters FROM inbox_sequence") == [(2,)]
 
 
-async def test_an_event_older_than_the_inbox_remembers_is_parked_not_applied(database: Database) -> None:
+async def test_an_event_past_the_retention_of_the_inbox_becomes_a_dead_letter(database: Database) -> None:
     result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id()))
     assert [one.reason for one in result.dead_letters] == [DeadLetterReason.TOO_OLD]
     assert await Rows(database.sessions).effects() == []
@@ -212,7 +205,9 @@ async def test_an_event_older_than_the_inbox_remembers_is_parked_not_applied(dat
     ("days", "is_applied"),
     [(-1, True), (0, True), (INBOX_RETENTION.days - 1, True), (INBOX_RETENTION.days, False), (-3, False)],
 )
-async def test_the_inbox_knows_the_days_that_it_keeps(database: Database, days: int, is_applied: bool) -> None:
+async def test_an_event_is_applied_only_if_the_inbox_keeps_its_day(
+    database: Database, days: int, is_applied: bool
+) -> None:
     result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id(days)))
     assert bool(result.applied) is is_applied
 
@@ -221,7 +216,9 @@ async def test_the_inbox_knows_the_days_that_it_keeps(database: Database, days: 
     ("value", "error"),
     [(b"{}", "user_id: missing"), (b"not json", "json_invalid"), (b"", "json_invalid")],
 )
-async def test_data_that_does_not_fit_its_type_is_poison(database: Database, value: bytes, error: str) -> None:
+async def test_data_that_does_not_match_the_schema_becomes_a_dead_letter(
+    database: Database, value: bytes, error: str
+) -> None:
     good, bad = new_id(), new_id()
     result = await applied(
         database,
@@ -236,7 +233,7 @@ async def test_data_that_does_not_fit_its_type_is_poison(database: Database, val
     assert error in (result.dead_letters[0].error or "")
 
 
-async def test_members_with_one_event_wait_for_each_other_and_apply_it_once(database: Database) -> None:
+async def test_members_with_the_same_events_wait_for_each_other_and_apply_them_once(database: Database) -> None:
     user_id = new_id()
     await applied(database, received(credit_reserved(user_id), sequence=1))
     events = [received(credit_reserved(user_id), sequence=n) for n in range(2, 6)]
@@ -245,12 +242,12 @@ async def test_members_with_one_event_wait_for_each_other_and_apply_it_once(data
     assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in range(1, 6)]
 
 
-async def test_a_member_that_meets_another_at_a_new_keys_first_event_tries_again(database: Database) -> None:
+async def test_a_member_that_races_another_for_a_new_key_tries_again(database: Database) -> None:
     event = received(credit_reserved(), sequence=1)
     consumer = ConsumerWorker(name=CONSUMER, subscription=subscription(), sessions=database.sessions)
     async with database.sessions.begin() as session:
         await apply_batch(session, consumer=CONSUMER, subscription=subscription(), events=[event])
-        # Both look for the event before either has committed it, and no position's row is there to be locked.
+        # Both look for the event before either has committed it, and there is no row of a position to lock.
         direct = asyncio.create_task(applied(database, event))
         consuming = asyncio.create_task(consumer.apply([record_of(event)]))
         await until_waiting(database.sessions, transactions=2)
@@ -261,7 +258,7 @@ async def test_a_member_that_meets_another_at_a_new_keys_first_event_tries_again
     assert await Rows(database.sessions).dead_letters() == []
 
 
-async def test_a_day_whose_partition_is_missing_is_told_as_what_it_is(database: Database) -> None:
+async def test_a_missing_daily_partition_raises(database: Database) -> None:
     async with database.sessions.begin() as session:
         await session.execute(sa.text("TRUNCATE inbox"))
         for (partition,) in await session.execute(
@@ -272,14 +269,14 @@ async def test_a_day_whose_partition_is_missing_is_told_as_what_it_is(database: 
         await applied(database, received(credit_reserved(), sequence=1))
 
 
-async def test_an_event_that_is_parked_late_does_not_take_its_key_back(database: Database) -> None:
+async def test_a_late_dead_letter_does_not_set_its_key_back(database: Database) -> None:
     user_id = new_id()
     await applied(database, received(credit_reserved(user_id), sequence=5))
     await dead_letter(database, received(credit_reserved(user_id), sequence=4))
     assert await Rows(database.sessions).of("SELECT sequence, dead_letters FROM inbox_sequence") == [(5, 1)]
 
 
-async def test_an_event_that_was_parked_alone_is_known_when_it_comes_again(database: Database) -> None:
+async def test_an_event_that_was_stored_alone_is_a_duplicate_later(database: Database) -> None:
     event = received(credit_reserved(), sequence=1)
     await dead_letter(database, event)
     result = await applied(database, event._replace(offset=event.offset + 1_000_000))

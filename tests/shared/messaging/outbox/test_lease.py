@@ -1,4 +1,4 @@
-"""A lease has one holder: kept while it is renewed, lost to whoever takes it after its end, given back at once."""
+"""A lease has one holder at a time: it renews the lease, loses it after expiry, or releases it."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -21,12 +21,12 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
 
 
 def lease_of(owner: str) -> Lease:
-    """Of the test's shard, and long enough for a busy machine."""
+    """Return a lease of the test's shard, long enough for a busy machine."""
     return Lease(shard=0, owner=owner, duration=timedelta(minutes=5))
 
 
 async def age(connection: Connection, lease: Lease, by: timedelta) -> None:
-    """Move the lease into the past, for the database and for its holder."""
+    """Let time pass for the lease, in the database and in its holder."""
     await connection.execute("UPDATE relay_lease SET expires_at = expires_at - $1::interval", by)
     lease._renewed_at -= by.total_seconds()
 
@@ -36,7 +36,7 @@ async def seconds_left(connection: Connection) -> float:
     return left.total_seconds()
 
 
-async def test_a_lease_is_renewed_under_its_epoch_once_a_third_of_it_has_gone(connection: Connection) -> None:
+async def test_a_lease_is_renewed_once_a_third_of_it_has_passed_and_keeps_its_epoch(connection: Connection) -> None:
     lease = lease_of("first")
     assert await lease.hold(connection)
     await age(connection, lease, timedelta(minutes=1))
@@ -48,9 +48,7 @@ async def test_a_lease_is_renewed_under_its_epoch_once_a_third_of_it_has_gone(co
     assert lease.epoch == 1
 
 
-async def test_whoever_takes_it_after_its_end_has_the_next_epoch_and_its_old_holder_loses_it(
-    connection: Connection,
-) -> None:
+async def test_an_expired_lease_goes_to_another_owner_with_the_next_epoch(connection: Connection) -> None:
     first, second = lease_of("first"), lease_of("second")
     assert await first.hold(connection)
     assert not await second.hold(connection)
@@ -60,7 +58,7 @@ async def test_whoever_takes_it_after_its_end_has_the_next_epoch_and_its_old_hol
     assert (first.is_held, second.is_held, second.epoch) == (False, True, 2)
 
 
-async def test_a_lease_that_is_released_is_free_at_once(connection: Connection) -> None:
+async def test_a_released_lease_is_free_at_once(connection: Connection) -> None:
     first, second = lease_of("first"), lease_of("second")
     assert await first.hold(connection)
     await first.release(connection)
@@ -68,7 +66,7 @@ async def test_a_lease_that_is_released_is_free_at_once(connection: Connection) 
     assert await second.hold(connection)
 
 
-async def test_a_process_that_lost_its_connection_takes_its_own_lease_again_at_once(connection: Connection) -> None:
+async def test_an_owner_that_lost_its_connection_acquires_its_lease_again_at_once(connection: Connection) -> None:
     lease = lease_of("first")
     assert await lease.hold(connection)
     lease.lose()
@@ -76,7 +74,7 @@ async def test_a_process_that_lost_its_connection_takes_its_own_lease_again_at_o
     assert lease.epoch == 2
 
 
-async def test_an_older_epoch_of_the_same_owner_releases_nothing(connection: Connection) -> None:
+async def test_an_older_epoch_of_the_same_owner_does_not_release_the_lease(connection: Connection) -> None:
     lease = lease_of("first")
     assert await lease.hold(connection)
     await connection.execute("UPDATE relay_lease SET epoch = epoch + 1")

@@ -1,9 +1,8 @@
-"""The relay brings the outbox to a real Kafka: everything, in order, led by one."""
+"""The relay publishes the whole outbox to Kafka in order, and one relay leads at a time."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import asyncpg
 import pytest
@@ -19,44 +18,16 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.publisher import Publisher, partition_of
 from shared.messaging.outbox.relay import Relay, TopicBackoffs
 from shared.messaging.outbox.wake_up import CHANNEL
-from shared.messaging.topics import create_topics
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
-from tests.shared.messaging.scenario import credit_reserved
+from tests.shared.effects import credit_reserved
+from tests.shared.workers import running
 
 UNREACHABLE = "127.0.0.1:1"
 
 
-@pytest.fixture
-async def relay_of(database_url: str, kafka_bootstrap_servers: str, topic_prefix: str) -> Callable[..., Relay]:
-    """`relay_of()`: a relay of the test's database; `bootstrap_servers` sends it elsewhere."""
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
-
-    def make(bootstrap_servers: str = kafka_bootstrap_servers) -> Relay:
-        return Relay(
-            dsn=dsn_of(database_url),
-            publisher=Publisher(bootstrap_servers=bootstrap_servers, client_id="test", topic_prefix=topic_prefix),
-        )
-
-    return make
-
-
-@asynccontextmanager
-async def running(*relays: Relay) -> AsyncIterator[None]:
-    """Relays that run for a while and end in order."""
-    tasks = [asyncio.create_task(relay.run()) for relay in relays]
-    try:
-        yield
-    finally:
-        for relay in relays:
-            relay.stop()
-        await asyncio.wait_for(asyncio.gather(*tasks), timeout=20)
-        for relay in relays:
-            await relay.close()
-
-
 async def read_all(servers: str, topic: str, *, count: int) -> "list[ConsumerRecord[bytes, bytes]]":
-    """`count` records of a topic from its beginning, each partition in its order; one more is waited for briefly."""
+    """Read `count` records of a topic from its beginning, each partition in its order, and any that follow soon."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=servers, auto_offset_reset="earliest", enable_auto_commit=False
     )
@@ -74,27 +45,35 @@ async def read_all(servers: str, topic: str, *, count: int) -> "list[ConsumerRec
         await consumer.stop()
 
 
-async def record_events(database: Database, users: int, *, turns: int) -> None:
-    """`turns` transactions with an event of every user in each."""
+async def record_events(database: Database, users: int, *, transactions: int) -> None:
+    """Record an event of each user in each of so many transactions."""
     user_ids = [new_id() for _ in range(users)]
-    for _ in range(turns):
+    for _ in range(transactions):
         async with database.sessions.begin() as session:
             for user_id in user_ids:
                 record(session, credit_reserved(user_id))
 
 
 async def is_empty(rows: Rows) -> bool:
-    """Whether everything was sent."""
+    """Return whether the outbox is empty."""
     return await rows.count("outbox") == 0
 
 
-async def test_every_event_arrives_once_and_in_order_with_its_envelope(
+def unreachable_relay() -> Relay:
+    """Return a relay whose servers do not answer."""
+    return Relay(
+        dsn=f"postgresql://nobody@{UNREACHABLE}/nothing",
+        publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"),
+    )
+
+
+async def test_every_event_is_published_once_and_in_order_with_its_envelope(
     database: Database, relay_of: Callable[..., Relay], kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
-    await record_events(database, users=5, turns=120)
+    await record_events(database, users=5, transactions=120)
     async with running(relay_of()):
         records = await read_all(kafka_bootstrap_servers, f"{topic_prefix}users", count=600)
-        await until(lambda: is_empty(Rows(database.sessions)), what="the outbox became empty")
+        await until(lambda: is_empty(Rows(database.sessions)), what="the outbox is empty")
     rows = Rows(database.sessions)
     by_key: dict[bytes | None, list[int]] = {}
     for one in records:
@@ -117,42 +96,42 @@ async def test_every_event_arrives_once_and_in_order_with_its_envelope(
     }
 
 
-async def test_a_keys_events_leave_in_their_order_whatever_plan_the_server_chooses(
+async def test_events_are_published_in_order_with_any_query_plan(
     database: Database, relay_of: Callable[..., Relay]
 ) -> None:
-    await record_events(database, users=1, turns=2)
+    await record_events(database, users=1, transactions=2)
     name = database.engine.url.database
     async with database.sessions.begin() as session:
-        # The first row now lies behind the second, and tables are read as they lie.
+        # The first row is now stored after the second, and a sequential scan returns rows as they are stored.
         await session.execute(sa.text("UPDATE outbox SET tracestate = 'moved' WHERE sequence = 1"))
         for plan in ("indexscan", "indexonlyscan", "bitmapscan"):
             await session.execute(sa.text(f"ALTER DATABASE {name} SET enable_{plan} = off"))
     rows = Rows(database.sessions)
     async with running(relay_of()):
-        await until(lambda: is_empty(rows), what="the outbox became empty")
+        await until(lambda: is_empty(rows), what="the outbox is empty")
     assert await rows.of('SELECT sequence FROM outbox_sent ORDER BY "offset"') == [(1,), (2,)]
 
 
-async def test_of_two_relays_one_leads_and_the_other_takes_over(
+async def test_one_of_two_relays_leads_and_the_other_takes_over(
     database: Database, relay_of: Callable[..., Relay]
 ) -> None:
     first, second = relay_of(), relay_of()
     rows = Rows(database.sessions)
     async with running(second):
         async with running(first):
-            await record_events(database, users=2, turns=2)
-            await until(lambda: is_empty(rows), what="the outbox became empty")
+            await record_events(database, users=2, transactions=2)
+            await until(lambda: is_empty(rows), what="the outbox is empty")
             assert first.is_leader != second.is_leader
-        await record_events(database, users=2, turns=2)
-        await until(lambda: is_empty(rows), what="the outbox became empty")
+        await record_events(database, users=2, transactions=2)
+        await until(lambda: is_empty(rows), what="the outbox is empty")
         assert second.is_leader
     assert await rows.count("outbox_sent") == 8
 
 
-async def test_a_leader_that_was_stopped_for_too_long_moves_nothing(
+async def test_a_leader_whose_lease_was_taken_moves_nothing(
     database: Database, database_url: str, relay_of: Callable[..., Relay]
 ) -> None:
-    usurper = Lease(shard=0, owner="usurper")
+    other = Lease(shard=0, owner="another relay")
     connection = await asyncpg.connect(dsn_of(database_url))
     relay = relay_of()
 
@@ -162,8 +141,8 @@ async def test_a_leader_that_was_stopped_for_too_long_moves_nothing(
     async with running(relay):
         await until(leads, what="the relay leads")
         await connection.execute("UPDATE relay_lease SET expires_at = clock_timestamp() - interval '1 second'")
-        assert await usurper.hold(connection)
-        await record_events(database, users=1, turns=1)
+        assert await other.hold(connection)
+        await record_events(database, users=1, transactions=1)
         relay.wake()
         await asyncio.sleep(1)
         assert not relay.is_leader
@@ -171,97 +150,86 @@ async def test_a_leader_that_was_stopped_for_too_long_moves_nothing(
     await connection.close()
 
 
-async def test_wake_ups_do_not_keep_a_relay_busy_that_stands_by(
-    database_url: str, relay_of: Callable[..., Relay]
-) -> None:
+async def test_a_relay_that_stands_by_ignores_wake_ups(database_url: str, relay_of: Callable[..., Relay]) -> None:
     connection = await asyncpg.connect(dsn_of(database_url))
-    assert await Lease(shard=0, owner="usurper").hold(connection)
-    relay, turns = relay_of(), set()
+    assert await Lease(shard=0, owner="another relay").hold(connection)
+    relay, heartbeats = relay_of(), set()
     async with running(relay):
         for _ in range(80):
             relay.wake()
             await connection.execute(f"NOTIFY {CHANNEL}")
-            turns.add(relay._heartbeat_at)
+            heartbeats.add(relay._heartbeat_at)
             await asyncio.sleep(0.01)
-    assert len(turns) <= 3
+    assert len(heartbeats) <= 3
     await connection.close()
 
 
-async def test_events_wait_while_kafka_is_away_and_are_sent_when_it_is_back(
+async def test_events_wait_while_kafka_is_unreachable_and_are_sent_afterwards(
     database: Database, relay_of: Callable[..., Relay]
 ) -> None:
     rows = Rows(database.sessions)
-    await record_events(database, users=3, turns=3)
+    await record_events(database, users=3, transactions=3)
     async with running(relay_of(UNREACHABLE)):
         await asyncio.sleep(0.5)
     assert (await rows.count("outbox"), await rows.count("outbox_sent")) == (9, 0)
     async with running(relay_of()):
-        await until(lambda: is_empty(rows), what="the outbox became empty")
+        await until(lambda: is_empty(rows), what="the outbox is empty")
 
 
-async def test_a_topic_that_fails_does_not_hold_up_the_others(
-    database: Database, relay_of: Callable[..., Relay]
-) -> None:
+async def test_a_failing_topic_does_not_delay_the_others(database: Database, relay_of: Callable[..., Relay]) -> None:
     rows = Rows(database.sessions)
-    await record_events(database, users=2, turns=1)
+    await record_events(database, users=2, transactions=1)
     async with database.sessions.begin() as session:
         await session.execute(sa.text("UPDATE outbox SET topic = 'missing' WHERE id = (SELECT min(id) FROM outbox)"))
     async with running(relay_of()):
 
-        async def only_the_missing_wait() -> bool:
+        async def only_the_missing_waits() -> bool:
             return await rows.of("SELECT DISTINCT topic FROM outbox") == [("missing",)]
 
-        await until(only_the_missing_wait, what="the good topic was sent")
-        await record_events(database, users=1, turns=1)
-        await until(only_the_missing_wait, what="the good topic was sent again")
+        await until(only_the_missing_waits, what="the existing topic was sent")
+        await record_events(database, users=1, transactions=1)
+        await until(only_the_missing_waits, what="the existing topic was sent again")
     assert await rows.count("outbox_sent") == 2
 
 
-async def test_the_relay_survives_its_database_connection(
+async def test_a_relay_connects_again_after_its_connection_was_cut(
     database: Database, database_url: str, relay_of: Callable[..., Relay]
 ) -> None:
     rows = Rows(database.sessions)
     connection = await asyncpg.connect(dsn_of(database_url))
     async with running(relay_of()):
-        await record_events(database, users=1, turns=1)
-        await until(lambda: is_empty(rows), what="the outbox became empty")
+        await record_events(database, users=1, transactions=1)
+        await until(lambda: is_empty(rows), what="the outbox is empty")
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        await record_events(database, users=1, turns=1)
-        await until(lambda: is_empty(rows), what="the outbox became empty again")
+        await record_events(database, users=1, transactions=1)
+        await until(lambda: is_empty(rows), what="the outbox is empty again")
     await connection.close()
 
 
-async def test_a_relay_whose_database_is_away_is_not_taken_for_one_that_is_stuck() -> None:
-    """Its liveness failed after a minute without PostgreSQL, and a restart mends nothing then."""
+async def test_a_relay_without_its_database_is_not_stuck() -> None:
+    """Liveness used to fail after a minute without PostgreSQL, but a restart does not help then."""
     began_at = time.monotonic()
-    relay = Relay(
-        dsn=f"postgresql://nobody@{UNREACHABLE}/nothing",
-        publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"),
-    )
+    relay = unreachable_relay()
 
-    async def has_turned() -> bool:
+    async def has_heartbeat() -> bool:
         return relay.idle_seconds < time.monotonic() - began_at - 0.1
 
     async with running(relay):
-        await until(has_turned, what="a second try")
+        await until(has_heartbeat, what="the relay tries again")
 
 
-async def test_a_relay_whose_database_is_away_tries_less_and_less_often() -> None:
-    relay = Relay(
-        dsn=f"postgresql://nobody@{UNREACHABLE}/nothing",
-        publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"),
-    )
+async def test_a_relay_without_its_database_retries_with_backoff() -> None:
 
     async def three_tries_failed() -> bool:
         return [line["event"] for line in logs].count("relay_interrupted") == 3
 
     began_at = time.monotonic()
     with capture_logs() as logs:
-        async with running(relay):
-            await until(three_tries_failed, what="three tries")
+        async with running(unreachable_relay()):
+            await until(three_tries_failed, what="three tries failed")
     assert time.monotonic() - began_at >= 0.2 + 0.4
 
 
@@ -275,5 +243,5 @@ def test_the_retry_delay_of_a_failing_topic_doubles_up_to_a_limit() -> None:
 
 
 @pytest.mark.parametrize("key", [b"a", b"0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11", "85123A-ä".encode()])
-def test_a_key_has_the_partition_that_kafka_clients_give_it(key: bytes) -> None:
+def test_a_key_has_the_partition_that_kafka_clients_choose(key: bytes) -> None:
     assert partition_of(key, 6) == DefaultPartitioner()(key, list(range(6)), list(range(6)))

@@ -1,4 +1,4 @@
-"""Topics are created once; what the cluster does not take is told."""
+"""Topics are created once, and errors of the cluster are raised."""
 
 import pytest
 from aiokafka.errors import InvalidTopicError
@@ -8,13 +8,13 @@ from shared.events.topics import TOPICS
 from shared.messaging.topics import create_topics
 
 
-async def test_topics_that_are_there_already_are_left_alone(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
+async def test_existing_topics_are_left_unchanged(kafka_bootstrap_servers: str, topic_prefix: str) -> None:
     with capture_logs() as logs:
         await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
         await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
     assert [line["topic"] for line in logs] == [topic_prefix + topic.name for topic in TOPICS]
 
 
-async def test_a_topic_that_the_cluster_does_not_take_is_an_error(kafka_bootstrap_servers: str) -> None:
+async def test_a_topic_that_the_cluster_rejects_raises(kafka_bootstrap_servers: str) -> None:
     with pytest.raises(InvalidTopicError):
         await create_topics(kafka_bootstrap_servers, prefix="not/allowed.")

@@ -1,27 +1,26 @@
-"""What a transaction records is written with it, numbered and ordered by key."""
+"""Events are written with the transaction that records them, numbered and ordered by key."""
 
 import asyncio
-from collections.abc import Callable
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.database import Database
+from shared.database import Database, open_database
 from shared.ids import new_id
 from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace
 from tests.harness.rows import Rows
-from tests.shared.messaging.scenario import credit_reserved
+from tests.shared.effects import credit_reserved
 
 
 class Base(DeclarativeBase):
-    """Of the tests' own table."""
+    """Declarative base of the test's table."""
 
 
 class Effect(Base):
-    """An aggregate."""
+    """The table `effect`, mapped as an aggregate."""
 
     __tablename__ = "effect"
 
@@ -31,7 +30,7 @@ class Effect(Base):
     sequence: Mapped[int]
 
 
-async def test_an_event_is_in_the_outbox_when_its_transaction_has_committed(database: Database) -> None:
+async def test_an_event_is_in_the_outbox_once_its_transaction_has_committed(database: Database) -> None:
     event = credit_reserved()
     with continued_trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate="a=b"):
         async with database.sessions.begin() as session:
@@ -67,7 +66,7 @@ async def test_a_rolled_back_transaction_leaves_no_event_and_no_gap(database: Da
     assert await Rows(database.sessions).of("SELECT sequence FROM outbox") == [(1,)]
 
 
-async def test_a_rolled_back_savepoint_takes_only_its_own_events_along(database: Database) -> None:
+async def test_a_rolled_back_savepoint_drops_only_its_own_events(database: Database) -> None:
     first, second, third = credit_reserved(), credit_reserved(), credit_reserved()
     async with database.sessions.begin() as session:
         record(session, first)
@@ -81,7 +80,7 @@ async def test_a_rolled_back_savepoint_takes_only_its_own_events_along(database:
     assert rows == [(str(first.user_id),), (str(third.user_id),)]
 
 
-async def test_a_session_that_is_used_again_sends_nothing_twice(database: Database) -> None:
+async def test_a_reused_session_records_no_event_twice(database: Database) -> None:
     async with database.sessions() as session:
         record(session, credit_reserved())
         await session.commit()
@@ -93,7 +92,7 @@ async def test_a_session_that_is_used_again_sends_nothing_twice(database: Databa
     assert await Rows(database.sessions).count("outbox") == 1
 
 
-async def test_events_of_one_transaction_keep_their_order_and_are_numbered_by_key(database: Database) -> None:
+async def test_events_of_one_transaction_are_numbered_by_key_in_their_order(database: Database) -> None:
     one, other = new_id(), new_id()
     async with database.sessions.begin() as session:
         for user_id in (one, other, one, one, other):
@@ -102,16 +101,16 @@ async def test_events_of_one_transaction_keep_their_order_and_are_numbered_by_ke
     assert rows == [(str(one), 1), (str(other), 1), (str(one), 2), (str(one), 3), (str(other), 2)]
 
 
-async def test_under_concurrency_ids_follow_the_sequence_of_each_key(database: Database) -> None:
+async def test_ids_follow_the_sequence_of_each_key_under_concurrency(database: Database) -> None:
     users = [new_id() for _ in range(3)]
 
     async def write(worker: int) -> None:
-        for turn in range(20):
+        for round_ in range(20):
             async with database.sessions.begin() as session:
-                # Opposite orders in different workers: the streams' rows must be taken in one order all the same.
+                # Workers record in opposite orders, but must lock the streams' rows in the same order.
                 for user_id in users if worker % 2 else reversed(users):
                     record(session, credit_reserved(user_id))
-                if turn % 5 == 4:
+                if round_ % 5 == 4:
                     await session.rollback()
 
     await asyncio.gather(*(write(worker) for worker in range(8)))
@@ -120,7 +119,7 @@ async def test_under_concurrency_ids_follow_the_sequence_of_each_key(database: D
     assert {key: [s for k, s in rows if k == key] for key in map(str, users)} == {str(u): expected for u in users}
 
 
-async def test_an_event_that_is_too_large_fails_its_own_transaction(database: Database) -> None:
+async def test_an_event_that_is_too_large_fails_its_transaction(database: Database) -> None:
     event = credit_reserved().model_copy(update={"currency": "x" * 600_000})
     with pytest.raises(sa.exc.IntegrityError, match="ck_outbox_payload_size"):
         async with database.sessions.begin() as session:
@@ -128,7 +127,7 @@ async def test_an_event_that_is_too_large_fails_its_own_transaction(database: Da
     assert await Rows(database.sessions).count("event_stream") == 0
 
 
-async def test_the_outbox_is_written_last_when_the_rows_of_the_aggregates_are_locked(database: Database) -> None:
+async def test_the_outbox_is_written_after_the_aggregates(database: Database) -> None:
     statements: list[str] = []
 
     @sa.event.listens_for(database.engine.sync_engine, "before_cursor_execute")
@@ -141,24 +140,23 @@ async def test_the_outbox_is_written_last_when_the_rows_of_the_aggregates_are_lo
     assert statements == ["INSERT INTO effect", "WITH recorded AS"]
 
 
-async def test_only_a_commit_of_events_is_told(
-    database: Database, open_service: Callable[[Callable[[], None]], Database]
-) -> None:
-    told: list[int] = []
-    sessions = open_service(lambda: told.append(1)).sessions
-    async with sessions() as session:
+async def test_only_a_commit_that_recorded_events_calls_back(database: Database, database_url: str) -> None:
+    calls: list[int] = []
+    observed = open_database(database_url, service="test", pool_size=1, on_events_committed=lambda: calls.append(1))
+    async with observed.sessions() as session:
         record(session, credit_reserved())
         await session.rollback()
         await session.execute(sa.text("SELECT 1"))
         await session.commit()
-        assert told == []
+        assert calls == []
         record(session, credit_reserved())
         async with session.begin_nested():
             record(session, credit_reserved())
-        assert told == []
+        assert calls == []
         await session.commit()
-        assert told == [1]
+        assert calls == [1]
         await session.execute(sa.text("SELECT 1"))
         await session.commit()
-    assert told == [1]
+    await observed.close()
+    assert calls == [1]
     assert await Rows(database.sessions).count("outbox") == 2

@@ -1,4 +1,4 @@
-"""From a real topic to effects: poison stops its own key, trouble is waited out, offsets follow the effects."""
+"""Consumer groups on a real topic: events become effects, then offsets are committed, and dead members are replaced."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,85 +14,49 @@ from shared.health import Unhealthy
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
-from shared.messaging.envelope import EventContext, Headers
+from shared.messaging.envelope import EventContext
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
-from tests.shared.messaging.consuming import Topic, effects_are, running
-from tests.shared.messaging.scenario import BROKEN_CENTS, CONSUMER, REFUSED_CENTS, sequences_by_key
+from tests.shared.effects import CONSUMER, FAILING_CENTS, REJECTED_CENTS, has_effects, sequences_by_key
+from tests.shared.messaging.consumer.topic import Topic
+from tests.shared.workers import running_consumers
 
 
-async def test_a_poison_event_stops_its_own_key_only(
+async def test_a_dead_letter_blocks_only_its_key(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
-    good, refused, broken = new_id(), new_id(), new_id()
+    good, rejected, failing = new_id(), new_id(), new_id()
     for sequence in range(1, 6):
         await topic.send(good, sequence)
-        await topic.send(refused, sequence, cents=REFUSED_CENTS if sequence == 3 else 100)
-        await topic.send(broken, sequence, cents=BROKEN_CENTS if sequence == 2 else 100)
-    async with running(consumers_of(database)):
-        await until(effects_are(database, 5 + 2 + 1), what="what can be applied is applied")
+        await topic.send(rejected, sequence, cents=REJECTED_CENTS if sequence == 3 else 100)
+        await topic.send(failing, sequence, cents=FAILING_CENTS if sequence == 2 else 100)
+    async with running_consumers(consumers_of(database)):
+        await until(has_effects(database, 5 + 2 + 1), what="the events before the dead letters are applied")
         rows = Rows(database.sessions)
 
-        async def all_dead_letters() -> bool:
+        async def others_are_dead_letters() -> bool:
             return await rows.count("dead_letter") == 3 + 4
 
-        await until(all_dead_letters, what="the rest is parked")
+        await until(others_are_dead_letters, what="the other events are dead letters")
     assert sequences_by_key(await rows.effects()) == {
         str(good): [1, 2, 3, 4, 5],
-        str(refused): [1, 2],
-        str(broken): [1],
+        str(rejected): [1, 2],
+        str(failing): [1],
     }
     assert sorted(await rows.dead_letters()) == sorted(
         [
-            (str(refused), 3, "rule_violated"),
-            (str(refused), 4, "blocked"),
-            (str(refused), 5, "blocked"),
-            (str(broken), 2, "retrying"),
-            (str(broken), 3, "blocked"),
-            (str(broken), 4, "blocked"),
-            (str(broken), 5, "blocked"),
+            (str(rejected), 3, "rule_violated"),
+            (str(rejected), 4, "blocked"),
+            (str(rejected), 5, "blocked"),
+            (str(failing), 2, "retrying"),
+            (str(failing), 3, "blocked"),
+            (str(failing), 4, "blocked"),
+            (str(failing), 5, "blocked"),
         ]
     )
 
 
-@pytest.mark.parametrize(
-    ("value", "headers"),
-    [
-        (None, []),
-        (b"{}", [("ce_id", b"\xff\xfe")]),
-        (b"{}", [("ce_id", None)]),
-        (b"{}", [("ce\x00id", b"one\x00two")]),
-        (b"\x00", [("ce_specversion", b"1.0"), ("ce_id", b"not-a-uuid")]),
-        (b"{}", [("ce_specversion", b"0.3"), ("ce_id", str(new_id()).encode())]),
-    ],
-)
-async def test_a_record_that_is_no_event_is_parked_and_the_next_ones_flow(
-    database: Database,
-    topic: Topic,
-    consumers_of: Callable[..., ConsumerGroups],
-    value: bytes | None,
-    headers: Headers,
-) -> None:
-    user_id = new_id()
-    await topic.send_raw(b"\xff\x00key", value, headers)
-    await topic.send(user_id, 1)
-    async with running(consumers_of(database)):
-        await until(effects_are(database, 1), what="the good event is applied")
-    assert await Rows(database.sessions).dead_letters() == [("\\xff\\x00key", None, "undecodable")]
-
-
-async def test_repeated_records_are_applied_once(
-    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
-) -> None:
-    user_id = new_id()
-    for sequence in range(1, 4):
-        await topic.send(user_id, sequence, times=3)
-    async with running(consumers_of(database)):
-        await until(effects_are(database, 3), what="all are applied")
-    assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in (1, 2, 3)]
-
-
-async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
+async def test_offsets_are_committed_after_the_effects_and_a_restart_repeats_nothing(
     database: Database,
     topic: Topic,
     consumers_of: Callable[..., ConsumerGroups],
@@ -100,16 +64,16 @@ async def test_offsets_follow_the_effects_and_a_restart_repeats_nothing(
 ) -> None:
     user_id = new_id()
     await topic.send(user_id, 1)
-    async with running(consumers_of(database)):
-        await until(effects_are(database, 1), what="the first is applied")
+    async with running_consumers(consumers_of(database)):
+        await until(has_effects(database, 1), what="the first is applied")
     assert await committed(user_id) == 1
     await topic.send(user_id, 2)
-    async with running(consumers_of(database)):
-        await until(effects_are(database, 2), what="the second is applied")
+    async with running_consumers(consumers_of(database)):
+        await until(has_effects(database, 2), what="the second is applied")
     assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 2)]
 
 
-async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
+async def test_events_wait_while_the_database_rejects_connections(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups], postgres_admin_url: str
 ) -> None:
     user_id = new_id()
@@ -118,9 +82,9 @@ async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
     admin = create_async_engine(
         postgres_admin_url.replace("postgresql://", "postgresql+asyncpg://"), isolation_level="AUTOCOMMIT"
     )
-    async with running(consumers_of(database)):
+    async with running_consumers(consumers_of(database)):
         await topic.send(user_id, 1)
-        await until(effects_are(database, 1), what="the first is applied")
+        await until(has_effects(database, 1), what="the first is applied")
         async with admin.connect() as connection:
             await connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
             await connection.execute(
@@ -129,27 +93,25 @@ async def test_while_the_database_refuses_connections_nothing_is_lost_or_parked(
             await topic.send(user_id, 2)
             await asyncio.sleep(1)
             await connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
-        await until(effects_are(database, 2), what="the second is applied")
+        await until(has_effects(database, 2), what="the second is applied")
     await admin.dispose()
     assert (await rows.effects(), await rows.dead_letters()) == ([(str(user_id), 1), (str(user_id), 2)], [])
 
 
-async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
-    database: Database,
-    topic: Topic,
-    consumers_of: Callable[..., ConsumerGroups],
+async def test_a_stuck_consumer_is_reported_and_an_idle_one_is_not(
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     consumers = consumers_of(database, max_heartbeat_age_seconds=1.0)
-    async with running(consumers), database.sessions() as blocker:
+    async with running_consumers(consumers), database.sessions() as blocker:
         await asyncio.sleep(1.5)
         await consumers.check()
         await blocker.execute(sa.text("LOCK TABLE effect"))
         await topic.send(new_id(), 1)
 
-        async def is_stalled() -> bool:
+        async def is_stuck() -> bool:
             return consumers.stuck() == [CONSUMER]
 
-        await until(is_stalled, seconds=8, what="the stuck consumer is noticed")
+        await until(is_stuck, seconds=8, what="the stuck consumer is reported")
         with pytest.raises(Unhealthy, match=CONSUMER):
             await consumers.check()
         await blocker.rollback()
@@ -160,15 +122,15 @@ async def test_a_stuck_consumer_is_noticed_and_an_idle_one_is_not(
         await until(has_recovered, what="it recovers")
 
 
-async def test_a_consumer_whose_coordination_died_is_replaced(
+async def test_a_consumer_whose_coordination_has_ended_is_replaced(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
-    """Seed 1010 of the workload `orders`: a socket's error, which aiokafka does not foresee, ended it for good."""
+    """Seed 1010 of the workload `orders`: an error of a socket ended aiokafka's coordination permanently."""
     user_id = new_id()
     consumers = consumers_of(database)
-    async with running(consumers):
+    async with running_consumers(consumers):
         await topic.send(user_id, 1)
-        await until(effects_are(database, 1), what="the first is applied")
+        await until(has_effects(database, 1), what="the first is applied")
         (member,) = consumers._members
         subscriber = member._subscriber
         assert subscriber.consumer is not None
@@ -177,7 +139,7 @@ async def test_a_consumer_whose_coordination_died_is_replaced(
         coordinator.coordinator_dead()
         await asyncio.wait({coordinator._coordination_task})
         await topic.send(user_id, 2)
-        await until(effects_are(database, 2), what="the second is applied")
+        await until(has_effects(database, 2), what="the second is applied")
     assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 2)]
 
 
@@ -185,35 +147,35 @@ async def _closed() -> None:
     raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
 
 
-async def test_members_share_the_work_and_keep_each_key_in_order(
+async def test_two_members_share_the_partitions_and_keep_each_key_in_order(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     users = [new_id() for _ in range(4)]
-    async with running(consumers_of(database)):
+    async with running_consumers(consumers_of(database)):
         for sequence in range(1, 11):
             for user_id in users:
                 await topic.send(user_id, sequence)
-        async with running(consumers_of(database)):
+        async with running_consumers(consumers_of(database)):
             for sequence in range(11, 21):
                 for user_id in users:
                     await topic.send(user_id, sequence)
-            await until(effects_are(database, 80), what="all are applied")
+            await until(has_effects(database, 80), what="all events are applied")
     by_key = sequences_by_key(await Rows(database.sessions).effects())
     assert by_key == {str(user_id): list(range(1, 21)) for user_id in users}
 
 
-async def test_a_slow_backlog_is_taken_in_short_batches(
+async def test_a_slow_backlog_is_fetched_in_small_fetches(
     database: Database,
     topic: Topic,
     consumers_of: Callable[..., ConsumerGroups],
     committed: Callable[[UUID], Awaitable[int | None]],
 ) -> None:
-    """Seed 5004 of the workload `slow-consumer`: a member worked on at 1,000 records whose partitions it had lost."""
+    """Seed 5004 of the workload `slow-consumer`: a member kept working on 1,000 records of partitions it had lost."""
     events, handled = 400, 0
     users = Subscription("users")
 
     @users.on(CreditReserved)
-    async def dawdle(_session: AsyncSession, _event: CreditReserved, _context: EventContext) -> None:
+    async def apply_slowly(_session: AsyncSession, _event: CreditReserved, _context: EventContext) -> None:
         nonlocal handled
         handled += 1
         await asyncio.sleep(0.02)
@@ -225,6 +187,6 @@ async def test_a_slow_backlog_is_taken_in_short_batches(
     async def some_are_committed() -> bool:
         return await committed(user_id) is not None
 
-    async with running(consumers_of(database, handlers=users)):
-        await until(some_are_committed, what="the first batch is over")
+    async with running_consumers(consumers_of(database, handlers=users)):
+        await until(some_are_committed, what="the first fetch is committed")
         assert handled < events / 2

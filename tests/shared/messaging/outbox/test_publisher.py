@@ -1,4 +1,4 @@
-"""A page is sent topic by topic: what fails is told, what was acknowledged is kept, a broken producer is replaced."""
+"""The publisher returns acknowledged rows and the errors of failed topics, and replaces a broken producer."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -10,12 +10,11 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, Unkn
 
 from shared.ids import new_id
 from shared.messaging.outbox.publisher import Publisher
-from shared.messaging.topics import create_topics
 
 
 def row_of(row_id: int, topic: str) -> asyncpg.Record:
-    """A row of the outbox as the relay fetches it."""
-    row: asyncpg.Record = {  # type: ignore[assignment]  # all of a record that is used
+    """Return a row of the outbox as the relay fetches it."""
+    row: asyncpg.Record = {  # type: ignore[assignment]  # the publisher only reads items
         "id": row_id,
         "event_id": new_id(),
         "topic": topic,
@@ -33,19 +32,18 @@ def row_of(row_id: int, topic: str) -> asyncpg.Record:
 
 
 @pytest.fixture
-async def publisher(kafka_bootstrap_servers: str, topic_prefix: str) -> AsyncIterator[Publisher]:
-    """One whose topic `narrow` takes no event."""
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+async def publisher(kafka_bootstrap_servers: str, kafka_topics: str) -> AsyncIterator[Publisher]:
+    """A publisher whose topic `narrow` accepts no event."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap_servers)
     await admin.start()
-    await admin.create_topics([NewTopic(f"{topic_prefix}narrow", 1, 1, topic_configs={"max.message.bytes": "100"})])
+    await admin.create_topics([NewTopic(f"{kafka_topics}narrow", 1, 1, topic_configs={"max.message.bytes": "100"})])
     await admin.close()
-    publisher = Publisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=topic_prefix)
+    publisher = Publisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=kafka_topics)
     yield publisher
     await publisher.close()
 
 
-async def test_after_an_error_the_producer_is_replaced_and_what_was_acknowledged_is_kept(publisher: Publisher) -> None:
+async def test_an_error_replaces_the_producer_and_keeps_the_acknowledged_rows(publisher: Publisher) -> None:
     producer = await publisher._connected()
     sent, failed = await publisher.publish([row_of(1, "users"), row_of(2, "narrow"), row_of(3, "users")])
     assert [one.row_id for one in sent] == [1, 3]
@@ -55,7 +53,7 @@ async def test_after_an_error_the_producer_is_replaced_and_what_was_acknowledged
     assert ([one.row_id for one in sent], failed) == ([4], {})
 
 
-async def test_a_topic_that_does_not_exist_costs_no_producer(publisher: Publisher) -> None:
+async def test_a_missing_topic_does_not_replace_the_producer(publisher: Publisher) -> None:
     producer = await publisher._connected()
     sent, failed = await publisher.publish([row_of(1, "missing"), row_of(2, "users")])
     assert [one.row_id for one in sent] == [2]
@@ -63,7 +61,7 @@ async def test_a_topic_that_does_not_exist_costs_no_producer(publisher: Publishe
     assert await publisher._connected() is producer
 
 
-async def test_while_kafka_is_away_every_topic_of_the_page_has_failed() -> None:
+async def test_every_topic_fails_while_kafka_is_unreachable() -> None:
     publisher = Publisher(bootstrap_servers="127.0.0.1:1", client_id="test")
     sent, failed = await publisher.publish([row_of(1, "users"), row_of(2, "orders")])
     assert sent == []

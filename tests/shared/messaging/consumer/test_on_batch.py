@@ -1,9 +1,8 @@
-"""Handlers that take many events get neighbours together, and lose neither order nor isolation by it."""
+"""Handlers that take several events get neighbouring events in one call, in order and isolated from failures."""
 
 from collections.abc import Sequence
 
 import pytest
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Database
@@ -15,46 +14,41 @@ from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext, Received
 from tests.harness.builders import received
 from tests.harness.rows import Rows
-from tests.shared.messaging.scenario import (
-    BROKEN_CENTS,
+from tests.shared.effects import (
     CONSUMER,
-    REFUSED_CENTS,
-    NotWanted,
+    FAILING_CENTS,
+    REJECTED_CENTS,
+    add_effects,
     credit_refused,
     credit_reserved,
+    fail_for,
 )
 
 Calls = list[list[tuple[str, int]]]
-_NOTE = sa.text("INSERT INTO effect (event_id, key, sequence) VALUES (:event_id, :key, :sequence)")
 
 
 def batching(calls: Calls) -> Subscription:
-    """Notes an effect for each event, and in `calls` which events came together; refusals come alone."""
+    """Return a subscription that adds effects, and to `calls` the events of each call; `CreditRefused` comes alone."""
     users = Subscription("users")
 
     @users.on_batch(CreditReserved, CreditReleased)
-    async def note_all(
+    async def apply_all(
         session: AsyncSession, events: Sequence[tuple[CreditReserved | CreditReleased, EventContext]]
     ) -> None:
         calls.append([(context.key, context.sequence) for _, context in events])
-        await session.execute(
-            _NOTE,
-            [{"event_id": context.event_id, "key": context.key, "sequence": context.sequence} for _, context in events],
-        )
-        if any(event.amount_cents == REFUSED_CENTS for event, _ in events):
-            raise NotWanted
-        if any(event.amount_cents == BROKEN_CENTS for event, _ in events):
-            raise ZeroDivisionError("the handler has a bug")
+        await add_effects(session, *(context for _, context in events))
+        for event, _ in events:
+            fail_for(event.amount_cents)
 
     @users.on(CreditRefused)
-    async def note_one(_session: AsyncSession, _event: CreditRefused, context: EventContext) -> None:
+    async def apply_one(_session: AsyncSession, _event: CreditRefused, context: EventContext) -> None:
         calls.append([(context.key, context.sequence)])
 
     return users
 
 
 async def applied(database: Database, calls: Calls, *events: Received, savepoints: bool = False) -> None:
-    """One committed slice."""
+    """Apply and commit a batch."""
     async with database.sessions.begin() as session:
         await apply_batch(
             session,
@@ -65,9 +59,7 @@ async def applied(database: Database, calls: Calls, *events: Received, savepoint
         )
 
 
-async def test_neighbours_of_one_handler_come_together_and_others_between_them_keep_their_place(
-    database: Database,
-) -> None:
+async def test_neighbouring_events_of_one_handler_come_in_one_call(database: Database) -> None:
     one, other = new_id(), new_id()
     calls: Calls = []
     await applied(
@@ -89,7 +81,7 @@ async def test_neighbours_of_one_handler_come_together_and_others_between_them_k
     ]
 
 
-async def test_a_repeated_event_does_not_come_again(database: Database) -> None:
+async def test_a_repeated_event_is_not_passed_to_the_handler(database: Database) -> None:
     user_id = new_id()
     calls: Calls = []
     event = received(credit_reserved(user_id), sequence=1)
@@ -98,12 +90,12 @@ async def test_a_repeated_event_does_not_come_again(database: Database) -> None:
     assert calls == [[(str(user_id), 1)], [(str(user_id), 2)]]
 
 
-async def test_one_that_fails_among_many_is_found_and_parked_alone(database: Database) -> None:
-    good, refused, broken = new_id(), new_id(), new_id()
+async def test_only_the_failing_events_of_a_call_become_dead_letters(database: Database) -> None:
+    good, rejected, failing = new_id(), new_id(), new_id()
     events = [
         received(credit_reserved(good), sequence=1),
-        received(credit_reserved(refused, cents=REFUSED_CENTS), sequence=1),
-        received(credit_reserved(broken, cents=BROKEN_CENTS), sequence=1),
+        received(credit_reserved(rejected, cents=REJECTED_CENTS), sequence=1),
+        received(credit_reserved(failing, cents=FAILING_CENTS), sequence=1),
         received(credit_reserved(good), sequence=2),
     ]
     with pytest.raises(HandlerFailed) as failed:
@@ -112,10 +104,10 @@ async def test_one_that_fails_among_many_is_found_and_parked_alone(database: Dat
     await applied(database, [], *events, savepoints=True)
     rows = Rows(database.sessions)
     assert await rows.effects() == [(str(good), 1), (str(good), 2)]
-    assert await rows.dead_letters() == [(str(refused), 1, "rule_violated"), (str(broken), 1, "retrying")]
+    assert await rows.dead_letters() == [(str(rejected), 1, "rule_violated"), (str(failing), 1, "retrying")]
 
 
-def test_a_type_has_one_handler_and_its_own_topic() -> None:
+def test_a_type_has_one_handler_and_belongs_to_its_topic() -> None:
     users = batching([])
     with pytest.raises(ValueError, match="has a handler already"):
         users.on(CreditReserved)(_nothing)

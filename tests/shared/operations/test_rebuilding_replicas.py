@@ -1,4 +1,4 @@
-"""A replica that is lost is made again from what the owner republishes, while people sign up, change and order."""
+"""A lost replica is rebuilt from republished state, while people sign up, change their profiles and place orders."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ PEOPLE = 20
 
 @dataclass
 class System:
-    """The three services, running, and what the outside does to them."""
+    """The three running services, and the actions of their users."""
 
     apps: dict[str, FastAPI]
     people: list[UUID]
@@ -79,20 +79,20 @@ class System:
             )
 
     async def traffic(self, enough: asyncio.Event) -> int:
-        """Orders, changes and sign-ups in turn, until it is enough; how many orders."""
-        turn = 0
+        """Place orders, change profiles and sign up until `enough` is set; return the number of orders."""
+        orders = 0
         while not enough.is_set():
-            person = self.people[turn % PEOPLE]
+            person = self.people[orders % PEOPLE]
             await self.order(person)
-            await self.rename(person, f"Ada {turn}")
-            if turn % 5 == 0:
+            await self.rename(person, f"Ada {orders}")
+            if orders % 5 == 0:
                 await self.sign_up()
-            turn += 1
+            orders += 1
             await asyncio.sleep(0.02)
-        return turn
+        return orders
 
-    async def replicas_are_right(self) -> bool:
-        """Whether each replica is the source, row by row."""
+    async def replicas_are_complete(self) -> bool:
+        """Return whether each replica equals its source, row by row."""
         source = await self.rows("users", "SELECT id, email, name FROM user_account ORDER BY id")
         replicas = [
             await self.rows(service, f"SELECT user_id, email, name FROM {table} ORDER BY user_id")  # noqa: S608 - ours
@@ -154,8 +154,8 @@ async def system(
         yield running
 
 
-async def test_a_replica_that_is_lost_is_made_again_while_orders_flow(system: System) -> None:
-    await until(system.replicas_are_right, seconds=90, what="the replicas were filled")
+async def test_a_lost_replica_is_rebuilt_while_orders_are_placed(system: System) -> None:
+    await until(system.replicas_are_complete, seconds=90, what="the replicas are filled")
     enough = asyncio.Event()
     traffic = asyncio.create_task(system.traffic(enough))
     for service, table in REPLICAS.items():
@@ -170,21 +170,21 @@ async def test_a_replica_that_is_lost_is_made_again_while_orders_flow(system: Sy
     async def republished() -> bool:
         return await system.rows("users", "SELECT status FROM operation") == [("done",)]
 
-    await until(republished, seconds=60, what="the users were republished")
+    await until(republished, seconds=60, what="the users are republished")
     enough.set()
     orders = await traffic
-    await until(system.replicas_are_right, seconds=60, what="the replicas were whole again")
+    await until(system.replicas_are_complete, seconds=60, what="the replicas are complete again")
 
-    async def all_told() -> bool:
-        told = await system.rows(
+    async def all_notified() -> bool:
+        sent = await system.rows(
             "notifications",
             "SELECT event_type, count(*) FROM notification JOIN delivery ON delivery.notification_id = notification.id"
             " WHERE channel = 'email' AND status = 'sent' GROUP BY event_type",
         )
-        return dict(told) == {"user.created": len(system.people), "order.confirmed": orders}
+        return dict(sent) == {"user.created": len(system.people), "order.confirmed": orders}
 
-    # Nobody was welcomed twice, and what was deferred while an address was unknown is sent.
-    await until(all_told, seconds=120, what="everybody was told of everything once")
+    # Nobody is welcomed twice, and mails that were deferred for an unknown address are sent.
+    await until(all_notified, seconds=120, what="each event is notified once")
     assert await system.rows("orders", "SELECT DISTINCT status FROM customer_order") == [("confirmed",)]
     for service in system.apps:
         assert await system.rows(service, "SELECT * FROM dead_letter") == []

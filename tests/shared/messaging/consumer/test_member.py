@@ -1,0 +1,145 @@
+"""A member commits the offsets of a fetch only after it has applied the fetch; otherwise Kafka delivers it again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from uuid import UUID
+
+import asyncpg
+import pytest
+from aiokafka.errors import CommitFailedError
+from faststream.kafka import KafkaBroker, KafkaMessage
+from structlog.testing import capture_logs
+
+from shared.database import Database, open_database
+from shared.ids import new_id
+from shared.messaging.consumer.group import ConsumerGroups, Member
+from shared.messaging.consumer.worker import ConsumerWorker
+from tests.harness.builders import received, record_of
+from tests.harness.databases import DatabaseFactory
+from tests.harness.rows import Rows
+from tests.harness.waiting import until
+from tests.shared.effects import CONSUMER, credit_reserved, has_effects, subscription
+from tests.shared.messaging.consumer.topic import Topic
+from tests.shared.workers import running_consumers
+
+UNREACHABLE = "127.0.0.1:1"
+UNREACHABLE_DATABASE = f"postgresql+asyncpg://nobody@{UNREACHABLE}/nothing"
+
+
+class Fetch(SimpleNamespace):
+    """A fetch, as FastStream passes it to a member, with events of three partitions. `calls` shows how it ended."""
+
+    def __init__(self, *, ack_raises: Exception | None = None) -> None:
+        events = [received(credit_reserved(), sequence=1, partition=partition) for partition in range(3)]
+        super().__init__(raw_message=tuple(map(record_of, events)), calls=[], ack_raises=ack_raises)
+
+    async def ack(self) -> None:
+        self.calls.append("ack")
+        if self.ack_raises:
+            raise self.ack_raises
+
+    async def nack(self) -> None:
+        self.calls.append("nack")
+
+
+async def handled(
+    database: Database, fetch: Fetch, *, is_stopping: bool = False, **options: float
+) -> tuple[ConsumerWorker, list[str]]:
+    """Let a member handle a fetch; return its worker and the names of the events that it logged."""
+    worker = ConsumerWorker(name=CONSUMER, subscription=subscription(), sessions=database.sessions, **options)
+    member = Member(worker, broker=KafkaBroker(UNREACHABLE), topic_prefix="")
+    if is_stopping:
+        worker.stop()
+    message: KafkaMessage = fetch  # type: ignore[assignment]  # it has what a member uses
+    with capture_logs() as logs:
+        async with asyncio.timeout(60):
+            await member.handle(message)
+    return worker, [line["event"] for line in logs]
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = open_database(url, service="test", pool_size=1)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def reject_connections(
+    database: Database, postgres_admin_url: str
+) -> AsyncIterator[Callable[[bool], Awaitable[None]]]:
+    """`await reject_connections(True)`: the database rejects connections; with `False` it accepts them again."""
+    admin = await asyncpg.connect(postgres_admin_url)
+    name = database.engine.url.database
+
+    async def set_rejecting(rejects: bool) -> None:
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {not rejects}")
+        if rejects:
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+
+    yield set_rejecting
+    await set_rejecting(False)
+    await admin.close()
+
+
+async def test_a_member_that_stops_while_the_database_is_unreachable_gives_up_its_fetch() -> None:
+    fetch = Fetch()
+    async with opened(UNREACHABLE_DATABASE) as database:
+        worker, events = await handled(database, fetch, is_stopping=True)
+    assert (fetch.calls, events) == (["nack"], ["fetch_given_up"])
+    assert worker.is_backing_off
+
+
+async def test_a_member_gives_up_its_fetch_after_its_retries() -> None:
+    fetch = Fetch()
+    async with opened(UNREACHABLE_DATABASE) as database:
+        _, events = await handled(database, fetch, max_retry_seconds=1.0)
+    assert fetch.calls == ["nack"]
+    # Each of the three partitions is retried after 25 to 50 ms, then after twice as long, and so on.
+    assert 3 <= events.count("batch_retried") <= 24
+    assert events[-1] == "fetch_given_up"
+
+
+async def test_a_member_gives_up_its_fetch_after_an_unexpected_error(database_factory: DatabaseFactory) -> None:
+    fetch = Fetch()
+    # A database without tables cannot even store dead letters.
+    async with opened(await database_factory()) as database:
+        _, events = await handled(database, fetch, is_stopping=True)
+    assert (fetch.calls, events[-1]) == (["nack"], "fetch_failed")
+
+
+async def test_a_failed_commit_of_offsets_is_only_logged(database: Database) -> None:
+    fetch = Fetch(ack_raises=CommitFailedError())
+    _, events = await handled(database, fetch)
+    assert (fetch.calls, events) == (["ack"], ["offsets_not_committed"])
+    assert await Rows(database.sessions).count("effect") == 3
+
+
+async def test_the_next_process_applies_what_a_stopped_one_could_not(
+    database: Database,
+    reject_connections: Callable[[bool], Awaitable[None]],
+    topic: Topic,
+    consumers_of: Callable[..., ConsumerGroups],
+    committed: Callable[[UUID], Awaitable[int | None]],
+) -> None:
+    user_id = new_id()
+    await topic.send(user_id, 1)
+    consumers = consumers_of(database)
+    async with running_consumers(consumers):
+        await until(has_effects(database, 1), what="the first is applied")
+        await reject_connections(True)
+        await topic.send(user_id, 2)
+
+        async def is_backing_off() -> bool:
+            return consumers._members[0].worker.is_backing_off
+
+        await until(is_backing_off, what="the second is tried")
+        async with asyncio.timeout(40):
+            await consumers.stop()
+    assert await committed(user_id) == 1
+    await reject_connections(False)
+    async with running_consumers(consumers_of(database)):
+        await until(has_effects(database, 2), what="the second is applied")
+    assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 2)]
