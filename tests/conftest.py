@@ -1,4 +1,4 @@
-"""Fixtures: the run's real servers, and what each test gets of them for itself."""
+"""Fixtures of all tests: the run's real servers, and a separate part of each server for every test."""
 
 import os
 import uuid
@@ -58,25 +58,25 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_admin_url() -> str:
-    """The superuser's URL, for asyncpg. Most tests want `database_factory` instead."""
+    """The superuser's URL for asyncpg. Most tests use `database_factory` instead."""
     return servers.url_of("postgres")
 
 
 @pytest.fixture(scope="session")
 def kafka_bootstrap_servers() -> str:
-    """One broker for the run: take `topic_prefix` too, so that tests don't meet in a topic or a group."""
+    """The address of the run's broker. Use it with `topic_prefix`, so that tests do not share topics or groups."""
     return servers.url_of("kafka")
 
 
 @pytest.fixture
 def topic_prefix() -> str:
-    """For the names of a test's own topics, groups and clients."""
+    """The prefix of the names of a test's topics, groups and clients."""
     return f"test-{uuid.uuid4().hex[:12]}."
 
 
 @pytest.fixture
 def valkey_url(worker_id: str) -> str:
-    """A Valkey database of this worker's own, empty."""
+    """The URL of an empty Valkey database that only this worker uses."""
     number = 0 if worker_id == "master" else int(worker_id.removeprefix("gw")) + 1
     url = f"{servers.url_of('valkey').rsplit('/', 1)[0]}/{number}"
     with redis.Redis.from_url(url) as client:
@@ -86,9 +86,9 @@ def valkey_url(worker_id: str) -> str:
 
 @pytest.fixture
 async def database_factory(postgres_admin_url: str) -> AsyncIterator[DatabaseFactory]:
-    """`await database_factory("users")`: the URL of a fresh database as its migrations leave it.
+    """`await database_factory("users")`: the URL of a new database with the tables of a service.
 
-    `await database_factory()` gives an empty one. Dropped after the test.
+    `await database_factory()` creates an empty one. All are dropped after the test.
     """
     factory = DatabaseFactory(postgres_admin_url)
     yield factory
@@ -103,14 +103,14 @@ def _mail_catcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailCatc
 
 @pytest.fixture
 def smtp_catcher(_mail_catcher: MailCatcher) -> MailCatcher:
-    """A mail server of this worker's own, empty: `smtp_url`, and `await smtp_catcher.wait_for(to=...)`."""
+    """An empty mail catcher that only this worker uses: `smtp_url`, and `await smtp_catcher.wait_for(to=...)`."""
     httpx2.delete(f"{_mail_catcher.api_url}/api/messages").raise_for_status()
     return _mail_catcher
 
 
 @pytest.fixture(autouse=True)
 def _plain_logs() -> Iterator[None]:
-    """Unconfigured, structlog would draw a coloured traceback for seconds at every fault that a test causes."""
+    """Configure plain logs: by default, structlog takes seconds to render the traceback of each error in a test."""
     structlog.configure(processors=[structlog.stdlib.add_log_level, structlog.processors.KeyValueRenderer()])
     yield
     structlog.reset_defaults()
@@ -118,7 +118,7 @@ def _plain_logs() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_of_the_shell() -> Iterator[None]:
-    """A developer's own USERS_*, ORDERS_* and NOTIFICATIONS_* must not reach the tests."""
+    """Remove USERS_*, ORDERS_* and NOTIFICATIONS_* variables of the developer's shell."""
     patch = pytest.MonkeyPatch()
     for name in list(os.environ):
         if name.startswith(("USERS_", "ORDERS_", "NOTIFICATIONS_")):
