@@ -20,8 +20,8 @@ logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 DEFAULT_LEASE = timedelta(seconds=2)
-"""How long a reader may load a value while others wait for it. Must be longer than a load: after it, the others load
-the value themselves."""
+"""Time for which a reader may load a value while others wait for it. Must be longer than a load: after it, the others
+load the value themselves."""
 DEFAULT_TIMEOUT = timedelta(milliseconds=250)
 """Upper bound of the time to connect to Valkey; a response may take twice as long. After it, the request continues
 without the cache."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shared.migrations.runner import Migrations
 
 SHUTDOWN_TIMEOUT_SECONDS = 10
-"""How long a stopping process waits for its open requests."""
+"""Upper bound of the time for which a stopping process waits for its open requests."""
 
 RoleOption = Annotated[
     str | None, typer.Option(help=f"Comma-separated roles of this process: {', '.join(Role)}. Default: all.")

@@ -21,7 +21,7 @@ class _Collected(Generic[T]):
 
     items: list[T] = field(default_factory=list)
     savepoints: dict[SessionTransaction, int] = field(default_factory=dict)
-    """How many items there were when each savepoint began."""
+    """The number of items at the beginning of each savepoint."""
     is_released: bool = False
 
 

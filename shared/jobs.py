@@ -24,7 +24,7 @@ Task = Callable[[Sessions, bytes], Awaitable[None]]
 ScheduledTask = Callable[[Sessions], Awaitable[None]]
 
 POLL_INTERVAL = timedelta(seconds=5)
-"""How long a due job waits at most if its notification was lost."""
+"""Upper bound of a due job's wait if its notification was lost."""
 RESTART_DELAY_SECONDS = 2.0
 
 _JOB_LOG = tuple(

@@ -43,7 +43,7 @@ MAX_RELAY_HEARTBEAT_AGE_SECONDS = 60.0
 RESTART_DELAY_SECONDS = 1.0
 """Delay before a loop that has failed is started again."""
 STOP_TIMEOUT_SECONDS = 10.0
-"""How long a loop may take to stop before it is cancelled."""
+"""Time for a loop to stop before it is cancelled."""
 
 
 @dataclass(frozen=True)

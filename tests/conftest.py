@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--servers",
         choices=get_args(servers.How),
         default="local",
-        help="How PostgreSQL, Valkey and Kafka run: local processes (the default), or Docker containers.",
+        help="Run PostgreSQL, Valkey and Kafka as local processes (the default) or as Docker containers.",
     )
 
 

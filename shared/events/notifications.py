@@ -17,7 +17,7 @@ class NotificationEvent(Event):
     user_id: UUID
     """The id of the user who is notified."""
     category: str
-    """What the notification is about: `account` or `orders`."""
+    """The subject of the notification: `account` or `orders`."""
     channel: str
     """The channel of the delivery, such as `email`."""
     source_event_id: UUID

@@ -78,7 +78,7 @@ class OrderCancelled(OrderEvent):
     type: ClassVar[str] = "order.cancelled"
 
     reason: CancelReason
-    """Who cancelled the order, or `deadline` if it was not confirmed in time."""
+    """The role of who cancelled the order, or `deadline` if it was not confirmed in time."""
 
 
 class OrderShipped(OrderEvent):

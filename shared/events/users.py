@@ -76,7 +76,7 @@ class CreditRefused(CreditEvent):
     type: ClassVar[str] = "user.credit_refused"
 
     reason: CreditRefusedReason
-    """Why the credit was refused."""
+    """The reason for which the credit was refused."""
 
 
 class CreditReleased(CreditEvent):

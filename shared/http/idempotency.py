@@ -91,7 +91,7 @@ class IdempotencyKeyInUse(Conflict):
 
 
 class IdempotencyKeyReused(Problem):
-    """This Idempotency-Key was already used with a different body."""
+    """The Idempotency-Key was already used with a different body."""
 
     status = 422
     code = "idempotency_key_reused"

@@ -88,7 +88,7 @@ class FieldProblem(BaseModel):
     pointer: str = Field(examples=["/items/0/quantity"])
     """A JSON Pointer (RFC 6901) to the value; empty for the body as a whole."""
     message: str = Field(examples=["Input should be greater than 0"])
-    """What is wrong, for developers."""
+    """A description of the error, for developers."""
     code: str = Field(examples=["greater_than"])
     """A stable code for what is wrong."""
 
@@ -107,7 +107,7 @@ class ProblemDetails(BaseModel):
     code: str = Field(examples=["not_found"])
     """A stable code for programs to depend on."""
     detail: str | None = None
-    """What is special about this occurrence."""
+    """The details of this occurrence."""
     instance: str | None = Field(default=None, examples=["/v1/orders/0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"])
     """The path of the request."""
     request_id: str | None = None

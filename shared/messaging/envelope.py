@@ -15,7 +15,7 @@ RawHeaders = Mapping[str, bytes | None]
 """A record's headers. If a name occurs more than once, its last value counts."""
 
 MAX_KEY_LENGTH = 250
-"""In characters. A longer key is cut and gets a digest: a PostgreSQL index holds at most 2,700 bytes per entry."""
+"""Characters. A longer key is cut and gets a digest: a PostgreSQL index holds at most 2,700 bytes per entry."""
 _MAX_ERROR_LENGTH = 500
 _MAX_SEQUENCE = 2**63 - 1
 

@@ -1,4 +1,4 @@
-"""What operators do with a service's dead letters: select, replay, discard; and the drain, which needs no operator."""
+"""Operations on a service's dead letters: select, replay, discard; and the drain, which needs no operator."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence

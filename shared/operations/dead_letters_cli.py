@@ -123,8 +123,8 @@ def _add_discard(cli: typer.Typer, tool: Tool) -> None:
     @cli.command()
     def discard(
         *,
-        note: Annotated[str, typer.Option(help="Why; the note is recorded.")],
-        ids: Annotated[list[int] | None, typer.Option("--id", min=1, help="This dead letter; may be repeated.")] = None,
+        note: Annotated[str, typer.Option(help="The reason, for the record.")],
+        ids: Annotated[list[int] | None, typer.Option("--id", min=1, help="One dead letter; may be repeated.")] = None,
         consumer: Consumer = None,
         key: Key = None,
         type_: EventType = None,

@@ -38,7 +38,7 @@ async def list_dead_letters(
     consumer: FilterText = None,
     key: FilterText = None,
     type_: Annotated[FilterText, Query(alias="type")] = None,
-    reason: Annotated[DeadLetterReason | None, Query(description="Why the event was not applied.")] = None,
+    reason: Annotated[DeadLetterReason | None, Query(description="Reason for which the event was not applied.")] = None,
 ) -> Page[DeadLetterView]:
     """List the unresolved dead letters, oldest first."""
     query = unresolved_dead_letters(DeadLetterFilter(consumer=consumer, key=key, type=type_, reason=reason))

@@ -20,7 +20,7 @@ from shared.operations.runs import Operation
 from shared.operations.schemas import OperationView, OutboxStatusView
 
 WIDTH_WITHOUT_TERMINAL = 200
-"""In columns: wide enough to cut nothing off."""
+"""Columns of the output without a terminal: wide enough to cut nothing off."""
 
 _KEY_HEADINGS = ("consumer", "key", "dead letters")
 

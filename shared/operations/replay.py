@@ -23,9 +23,9 @@ logger = structlog.get_logger(__name__)
 DRAIN = "drain"
 """The actor of automatic replays."""
 MAX_HANDLER_ATTEMPTS = 3
-"""How often one replay tries an event whose handler raises an unexpected error, such as a lost race."""
+"""Tries of one replay for an event whose handler raises an unexpected error, such as a lost race."""
 MAX_DRAIN_ATTEMPTS = 6
-"""How often the drain tries such an event before an operator has to look."""
+"""Tries of the drain for such an event, before an operator has to look."""
 INITIAL_DRAIN_DELAY = timedelta(seconds=5)
 """Delay before the drain's first try; doubles each time."""
 

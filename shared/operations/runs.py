@@ -21,9 +21,9 @@ logger = structlog.get_logger(__name__)
 MAX_WAITING_EVENTS = 2_000
 """An operation waits while the outbox holds more events than this, so that it does not delay new events."""
 BACKLOG_POLL_SECONDS = 0.2
-"""How long an operation waits before it looks at the outbox again."""
+"""Interval at which a waiting operation looks at the outbox again."""
 POLLS_BEFORE_WARNING = 25
-"""After this many polls in a row the relay is slower than usual, so the operation logs a warning."""
+"""Polls in a row after which the operation logs a warning: the relay is slower than usual."""
 
 _COLUMNS = "id, kind, actor, parameters, status, total, done, position, error, started_at, moved_at"
 _BACKLOG = sa.text("SELECT count(*) > :max_waiting FROM (SELECT FROM outbox LIMIT :max_waiting + 1) AS waiting")

@@ -38,7 +38,7 @@ class DeadLetterView(BaseModel):
     event_id: UUID | None = Field(description="Null if the event's envelope could not be read.")
     type: str | None = Field(examples=["user.credit_reserved"])
     sequence: int | None = Field(description="The event's number among the events of its key.", examples=[7])
-    reason: DeadLetterReason = Field(description="Why the event was not applied.")
+    reason: DeadLetterReason = Field(description="Reason for which the event was not applied.")
     error: str | None = Field(examples=[_ERROR])
     dead_lettered_at: datetime
     resolution: Literal["replayed", "discarded"] | None = Field(description="Null while it is unresolved.")
@@ -79,14 +79,14 @@ class DeadLetterDetailView(DeadLetterView):
 
 
 class DeadLetterSelection(BaseModel):
-    """Which unresolved dead letters to select. A member that is left out selects any."""
+    """A selection of unresolved dead letters. A member that is left out selects any."""
 
     model_config = ConfigDict(extra="forbid")
 
     consumer: Text | None = Field(None, examples=["orders.users"])
     key: Text | None = Field(None, examples=[_KEY])
     type: Text | None = Field(None, examples=["user.credit_reserved"])
-    reason: DeadLetterReason | None = Field(None, description="Why the event was not applied.")
+    reason: DeadLetterReason | None = Field(None, description="Reason for which the event was not applied.")
     id: DeadLetterId | None = Field(None, examples=[17])
 
     @property
@@ -96,7 +96,7 @@ class DeadLetterSelection(BaseModel):
 
 
 class ReplayRequest(DeadLetterSelection):
-    """Which keys to replay: every key that has a selected dead letter, with all its dead letters."""
+    """A selection of keys to replay: each that has a selected dead letter, with all its dead letters."""
 
     all: bool = Field(False, description="Replay every key. Required if nothing is selected.")
     limit: KeyLimit = 100
@@ -109,13 +109,13 @@ class KeyReplayView(BaseModel):
     consumer: str = Field(examples=["orders.users"])
     topic: str = Field(examples=["users"])
     key: str = Field(examples=[_KEY])
-    dead_letters: int = Field(description="How many dead letters the key had before the replay.", examples=[3])
+    dead_letters: int = Field(description="Number of the key's dead letters before the replay.", examples=[3])
     first: DeadLetterView
-    applied: int = Field(description="How many of its events were applied.", examples=[2])
+    applied: int = Field(description="Number of its events that were applied.", examples=[2])
     stopped_by: DeadLetterId | None = Field(
         description="The dead letter that failed again; null if none did.", examples=[17]
     )
-    error: str | None = Field(description="Why it failed again.", examples=[_ERROR])
+    error: str | None = Field(description="Error with which it failed again.", examples=[_ERROR])
 
     @classmethod
     def of(cls, outcome: KeyOutcome) -> "KeyReplayView":
@@ -135,7 +135,7 @@ class ReplayView(BaseModel):
     """The outcome of a replay, key by key."""
 
     dry_run: bool
-    applied: int = Field(description="How many events were applied.", examples=[2])
+    applied: int = Field(description="Number of events that were applied.", examples=[2])
     keys: list[KeyReplayView]
 
     @classmethod
@@ -146,9 +146,9 @@ class ReplayView(BaseModel):
 
 
 class DiscardRequest(DeadLetterSelection):
-    """Which dead letters to discard: either those with the given `ids`, or those selected."""
+    """A selection of dead letters to discard: either those with the given `ids`, or those selected."""
 
-    note: Annotated[Text, Field(min_length=1, description="Why; the note is recorded.", examples=["a test order"])]
+    note: Annotated[Text, Field(min_length=1, description="Reason, for the record.", examples=["a test order"])]
     ids: list[DeadLetterId] = Field(default=[], max_length=1000, examples=[[17, 18]])
     limit: Annotated[int, Field(ge=1, le=1000, description="At most this many, oldest first.", examples=[10])] = 100
     dry_run: bool = Field(False, description="Only return the dead letters that would be discarded.")
@@ -160,7 +160,7 @@ class DiscardView(BaseModel):
     dry_run: bool
     dead_letters: list[DeadLetterView]
     drained: int = Field(
-        description="How many events were applied that had only been queued behind these.", examples=[2]
+        description="Number of events that only these had blocked, and that were applied.", examples=[2]
     )
 
 
@@ -177,13 +177,13 @@ class LeaseView(BaseModel):
 
 
 class OutboxStatusView(BaseModel):
-    """How many events wait, how many sent events are kept, and which relays lead."""
+    """The number of waiting events, of kept sent events, and the relays' leases."""
 
-    waiting: int = Field(description="How many events wait to be published.", examples=[0])
+    waiting: int = Field(description="Number of events that wait to be published.", examples=[0])
     oldest_age_seconds: float | None = Field(
         description="Age of the oldest waiting event; null if none waits.", examples=[0.2]
     )
-    sent_kept: int = Field(description="How many sent events can be resent; an estimate.", examples=[120_000])
+    sent_kept: int = Field(description="Number of sent events that can be resent; an estimate.", examples=[120_000])
     leases: list[LeaseView]
 
     @classmethod
@@ -195,7 +195,7 @@ class OutboxStatusView(BaseModel):
 
 
 class ResendRequest(BaseModel):
-    """Which sent events to resend."""
+    """A selection of sent events to resend."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -209,7 +209,7 @@ class ResendRequest(BaseModel):
 
 
 class RepublicationRequest(BaseModel):
-    """Which aggregates to republish."""
+    """A selection of aggregates to republish."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -232,9 +232,9 @@ class OperationView(BaseModel):
     actor: str = Field(examples=["ada@ops-1"])
     parameters: dict[str, JsonValue] = Field(examples=[{"types": ["users"], "since": None}])
     status: Literal["running", "done", "stopped"]
-    total: int = Field(description="How many events to send, counted at the start.", examples=[1000])
-    done: int = Field(description="How many events were sent.", examples=[400])
-    error: str | None = Field(description="Why it makes no progress; it is retried.", examples=["TimeoutError()"])
+    total: int = Field(description="Number of events to send, counted at the start.", examples=[1000])
+    done: int = Field(description="Number of events sent so far.", examples=[400])
+    error: str | None = Field(description="Error that stops its progress; it is retried.", examples=["TimeoutError()"])
     started_at: datetime
     moved_at: datetime
 
@@ -246,7 +246,7 @@ class OperationView(BaseModel):
 
 
 class ResendView(BaseModel):
-    """How many events to resend, and the operation that resends them; null after a dry run."""
+    """The number of events to resend, and the operation that resends them; null after a dry run."""
 
     events: int = Field(examples=[1000])
     operation: OperationView | None

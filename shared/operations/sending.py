@@ -19,11 +19,11 @@ RESEND = "resend"
 REPUBLICATION = "republication"
 JOB = "operation"
 SECONDS_PER_JOB = 20.0
-"""How long one job runs an operation before it enqueues the next job, so that a process can stop in time."""
+"""Time for which one job runs an operation before it enqueues the next job, so that a process can stop in time."""
 
 
 class NotRepublished(Problem):
-    """This service does not republish this type."""
+    """The service does not republish this type."""
 
     status = 422
     code = "not_republished"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done; change nothing.")]
-Actor = Annotated[str | None, typer.Option(help="Who does this, for the record. Default: your user and host name.")]
+Actor = Annotated[str | None, typer.Option(help="Your name, for the record. Default: your user and host name.")]
 Since = Annotated[str, typer.Option(help="Events sent at or after this time, such as 2026-11-23T10:00:00Z.")]
 
 

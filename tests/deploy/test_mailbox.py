@@ -101,10 +101,10 @@ def test_a_mail_whose_file_is_gone_is_not_found(tmp_path: Path) -> None:
 
 def test_a_header_that_is_not_text_can_be_listed_and_shown(tmp_path: Path) -> None:
     with running_mail_catcher(tmp_path / "mails") as catcher:
-        _send(catcher, "ann@example.org", b"caf\xe9 \xff")
+        _send(catcher, "ann@example.org", b"sol\xe9 \xff")
         (mail,) = _messages(catcher)
 
-    assert mail["subject"].startswith("caf")
+    assert mail["subject"].startswith("sol")
     assert mail["text"] == "plain words\n"
 
 

@@ -62,7 +62,7 @@ class Run:
         return process.returncode, output
 
     def reset(self) -> None:
-        """`make reset`, without the `stop` that it begins with."""
+        """Run `make reset` without the `stop` that it begins with."""
         command = ["make", f"--file={CHECKOUT / 'Makefile'}", "--old-file=stop", "reset"]
         subprocess.run(command, cwd=self._working_folder, check=True)
 

@@ -24,7 +24,7 @@ async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]
 
 @pytest.fixture
 def released() -> list[tuple[str, list[int]]]:
-    """Which buffer released what, in order."""
+    """The buffers that released items, with these items, in order."""
     return []
 
 

@@ -63,7 +63,7 @@ async def test_an_error_that_the_statement_causes_is_permanent(database: Databas
 
 
 async def test_a_value_that_the_driver_cannot_encode_is_permanent(database: Database) -> None:
-    """It is not sent to the server, but it is no error of the connection."""
+    """The value is not sent to the server, but the connection has no error either."""
     assert not is_transient(await error_of(database, "SELECT CAST(:number AS bigint)", number=2**70))
 
 

@@ -36,7 +36,7 @@ MAX_HEARTBEAT_AGE_SECONDS = 30.0
 
 
 class Member:
-    """This process's member of one consumer group: fetches records for its worker, commits offsets afterwards."""
+    """A member of one consumer group: fetches records for its worker, commits their offsets afterwards."""
 
     def __init__(self, worker: ConsumerWorker, *, broker: KafkaBroker, topic_prefix: str) -> None:
         self.worker = worker

@@ -53,7 +53,7 @@ class ClaimedMeanwhile(TransientError):
 
 
 class Position(NamedTuple):
-    """How far a consumer is in one key: the last sequence it has seen, and how many dead letters the key has."""
+    """A consumer's progress in one key: the last sequence it has seen, and the number of the key's dead letters."""
 
     sequence: int = 0
     dead_letters: int = 0
@@ -74,7 +74,7 @@ async def lock_positions(
 
 
 async def claim(session: AsyncSession, *, consumer: str, contexts: Iterable[EventContext]) -> set[UUID]:
-    """Remember these events as applied; return the ids that the inbox knew before.
+    """Insert the ids of these events as applied; return those that the inbox knew before.
 
     The caller has locked the positions of their keys, so no other process works on the same events; but a key that is
     new to the consumer has no position to lock yet. A day outside of `remembered_days` has no partition and raises.

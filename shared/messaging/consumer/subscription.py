@@ -1,4 +1,4 @@
-"""What a service does with the events of one topic: a table from event type to handler."""
+"""Subscriptions: a service's handlers for the events of one topic, by event type."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass

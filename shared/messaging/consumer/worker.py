@@ -36,9 +36,9 @@ BATCH_SECONDS = 1.0
 INITIAL_EVENTS = 100
 """Size of a process's first fetch and of its first batch, while its pace is unknown."""
 MAX_SAVEPOINT_ROUNDS = 4
-"""How often a batch is tried with savepoints around the failed events only, before every event gets one."""
+"""Tries of a batch with savepoints around the failed events only, before every event gets one."""
 BACKING_OFF_SECONDS = 30.0
-"""After a transient error, count as backing off for this long: longer than one try and its time-outs may take."""
+"""Time after a transient error for which a worker counts as backing off: longer than one try with its time-outs."""
 
 
 class ServiceUnavailable(Exception):
@@ -65,7 +65,7 @@ class Backoff:
 
 
 class Pace:
-    """How many events fit into `seconds`, judged by the last ones."""
+    """The number of events that fit into `seconds`, judged by the last ones."""
 
     def __init__(self, *, seconds: float, max_events: int) -> None:
         self.events = INITIAL_EVENTS
@@ -105,7 +105,7 @@ class ConsumerWorker:
 
     @property
     def fetch_events(self) -> int:
-        """How many events the next fetch should have."""
+        """The number of events that the next fetch should have."""
         return self._fetch.events
 
     @property

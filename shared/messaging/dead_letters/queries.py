@@ -43,7 +43,7 @@ class ConsumerKey(NamedTuple):
 
 @dataclass(frozen=True)
 class DeadLetterFilter:
-    """Which unresolved dead letters to select; None selects any."""
+    """A filter of unresolved dead letters; None selects any."""
 
     consumer: str | None = None
     key: str | None = None

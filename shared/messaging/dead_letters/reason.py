@@ -1,10 +1,10 @@
-"""Why an event became a dead letter."""
+"""The reasons for which events become dead letters."""
 
 from enum import StrEnum
 
 
 class DeadLetterReason(StrEnum):
-    """Why an event was not applied."""
+    """The reason for which an event was not applied."""
 
     UNDECODABLE = "undecodable"
     """The envelope could not be read."""
@@ -21,4 +21,4 @@ class DeadLetterReason(StrEnum):
     OUT_OF_ORDER = "out_of_order"
     """A later event of the key was applied before it."""
     BLOCKED = "blocked"
-    """It is queued behind an earlier dead letter of its key."""
+    """An earlier dead letter of the key blocks it."""

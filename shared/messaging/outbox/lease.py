@@ -8,7 +8,7 @@ import asyncpg
 from shared.messaging import metrics
 
 LEASE_DURATION = timedelta(seconds=5)
-"""How long a lease is valid without renewal. Longer, and a shard whose leader was killed waits longer for the next."""
+"""Validity of a lease without renewal. A shard whose leader was killed waits this long for the next one."""
 
 _ACQUIRE = """
     INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ($1, $2, 1, clock_timestamp() + $3)

@@ -75,7 +75,7 @@ class RelayLease:
 
 @dataclass(frozen=True)
 class OutboxStatus:
-    """How many events wait, how many sent events are kept (an estimate), and which relays lead."""
+    """The number of waiting events, of kept sent events (an estimate), and the relays' leases."""
 
     waiting: int
     oldest_age: timedelta | None
@@ -85,7 +85,7 @@ class OutboxStatus:
 
 @dataclass(frozen=True)
 class ResendPlan:
-    """Which sent events to resend. `last_ids` holds the last id of each page, `events` the number of all events."""
+    """A selection of sent events. `last_ids` holds the last id of each page, `events` the number of all events."""
 
     since: datetime
     until: datetime

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 logger = structlog.get_logger(__name__)
 
 INBOX_RETENTION = timedelta(days=21)
-"""How long the inbox keeps ids: the topics' retention of 7 days, plus a replay window of 14 days."""
+"""Retention of ids in the inbox: the topics' retention of 7 days, plus a replay window of 14 days."""
 SENT_RETENTION = timedelta(days=7)
-"""How long sent events are kept, and can be resent after a broker lost data."""
+"""Retention of sent events, which can be resent after a broker lost data."""
 DAYS_AHEAD = 14
 """Number of days for which partitions exist in advance: inserts fail after the maintenance has not run for longer."""
 

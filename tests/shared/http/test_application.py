@@ -1,4 +1,4 @@
-"""What `create_application` gives every service."""
+"""Every service gets the same HTTP basics from `create_application`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

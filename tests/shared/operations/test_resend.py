@@ -121,7 +121,7 @@ async def test_a_resend_is_limited_by_time_topic_key_and_number(database: Databa
 
 
 async def test_an_event_that_was_resent_before_keeps_its_place(database: Database) -> None:
-    """It is stored under a later day than its successor."""
+    """The event is stored under a later day than its successor."""
     user_id = new_id()
     await record_events(database, user_id, user_id)
     await send_without_kafka(database)

@@ -62,14 +62,14 @@ async def test_a_wake_up_makes_a_relay_publish_long_before_its_next_poll(
 async def test_two_wake_ups_are_at_least_an_interval_apart(database_url: str, wake_ups: WakeUps) -> None:
     notifier = Notifier(dsn=dsn_of(database_url))
 
-    async def commit_without_pause() -> None:
+    async def commit_continuously() -> None:
         while wake_ups.count < 10:
             notifier.wake()
             await asyncio.sleep(0)
 
     began_at = time.monotonic()
     async with running(notifier), asyncio.timeout(60):
-        await commit_without_pause()
+        await commit_continuously()
     assert time.monotonic() - began_at >= 9 * MIN_INTERVAL_SECONDS
 
 
