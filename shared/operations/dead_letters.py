@@ -141,7 +141,7 @@ class DeadLetterOperations:
         note: str,
         on_discarded: Callable[[int], None] | None = None,
     ) -> Discarded:
-        """Discard dead letters and apply what only they blocked. `on_discarded` is told how many are done."""
+        """Discard dead letters and apply what only they blocked. Calls `on_discarded` with the number discarded."""
         discarded: list[DeadLetter] = []
         for done, dead_letter in enumerate(dead_letters, start=1):
             resolved = await discard_one(self.sessions, dead_letter.id, actor=actor, note=note)

@@ -21,7 +21,7 @@ OneId = Annotated[int | None, typer.Option("--id", min=1, help="Only this dead l
 
 def dead_letters_cli(tool: Tool) -> typer.Typer:
     """Return the commands. `replay` exits with status 1 if a dead letter failed again."""
-    cli = typer.Typer(help="Events that could not be applied, and those queued behind them.", no_args_is_help=True)
+    cli = typer.Typer(help="Events that could not be applied, and events queued behind them.", no_args_is_help=True)
     _add_list(cli, tool)
     _add_show(cli, tool)
     _add_replay(cli, tool)

@@ -168,7 +168,7 @@ class ConsumerWorker:
                 await self._apply_alone(event)
 
     async def _apply_alone(self, event: Received) -> None:
-        """Apply one event in a transaction of its own; store it as a dead letter if that fails."""
+        """Apply one event in a separate transaction; store it as a dead letter if that fails."""
         try:
             await self._in_transaction(self._batch_of([event], {event.offset}))
         except ServiceUnavailable:

@@ -15,7 +15,7 @@ logger = structlog.get_logger(__name__)
 
 CHANNEL = "orderly_outbox"
 MIN_INTERVAL_SECONDS = 0.02
-"""Shortest time between two wake-ups, so at most 50 a second, however many commits there are."""
+"""Shortest time between two wake-ups, which limits them to 50 a second."""
 RECONNECT_DELAY_SECONDS = 1.0
 
 

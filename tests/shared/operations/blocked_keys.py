@@ -18,7 +18,7 @@ CONSUMERS = {CONSUMER: subscription()}
 
 
 async def blocked_key(sessions: Sessions, *, events: int = 3, rejected: frozenset[int] = frozenset()) -> UUID:
-    """Make a new key with so many dead letters; the handler rejects those whose sequence is in `rejected` again."""
+    """Make a new key with `events` dead letters. The handler rejects those with a sequence in `rejected` again."""
     user_id = new_id()
 
     def event(sequence: int) -> Event:

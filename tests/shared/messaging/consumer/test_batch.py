@@ -31,7 +31,7 @@ from tests.shared.effects import (
 
 
 def old_id(days: int = 40) -> UUID:
-    """Return the id of an event that was created so many days ago."""
+    """Return the id of an event that was created `days` days ago."""
     created_at = datetime.now(UTC) - timedelta(days=days)
     return id_of(int(created_at.timestamp() * 1000))
 

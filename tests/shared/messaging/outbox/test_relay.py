@@ -46,7 +46,7 @@ async def read_all(servers: str, topic: str, *, count: int) -> "list[ConsumerRec
 
 
 async def record_events(database: Database, users: int, *, transactions: int) -> None:
-    """Record an event of each user in each of so many transactions."""
+    """Record an event of each user in each transaction."""
     user_ids = [new_id() for _ in range(users)]
     for _ in range(transactions):
         async with database.sessions.begin() as session:
