@@ -64,7 +64,7 @@ def _create_delivery() -> None:
             ondelete="CASCADE",
         ),
         sa.CheckConstraint(
-            "status IN ('queued', 'sending', 'sent', 'retrying', 'deferred', 'suppressed', 'failed')",
+            "status IN ('queued', 'sending', 'sent', 'retrying', 'deferred', 'failed')",
             name=op.f("ck_delivery_status"),
         ),
         sa.CheckConstraint("attempts >= 0", name=op.f("ck_delivery_attempts")),
