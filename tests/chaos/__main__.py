@@ -102,7 +102,7 @@ class Campaigns:
                             system = await stack.enter_async_context(system_under_test(servers))
                         result = await self._on_whole_system(system, workload, seed=seed)
                 except Exception as error:  # noqa: BLE001 - a campaign without findings has failed; the others still run
-                    finding = Finding("the campaign ends with findings", [repr(error)])
+                    finding = Finding("The campaign ends with findings", [repr(error)])
                     result = CampaignResult(seed=seed, workload=workload, findings=[finding])
                 results.append(result)
                 self.screen.console.print(summary_line(result))

@@ -170,26 +170,26 @@ def _credit_is_wrong(observed: ObservedState) -> Iterator[str]:
             yield f"{key}: {reserved} reserved, {known} in the consumer"
 
 
-SETTLED = "outbox empty and no lag within 60 s of the last fault"
-ALL_SENT = "no committed event is missing in the topic"
-ALL_APPLIED = "every event of the topic was applied or is a dead letter"
-APPLIED_ONCE = "no event was applied twice"
-SENT_IN_ORDER = "each key's events are in the topic in the order of their commits"
-APPLIED_IN_ORDER = "each key's events were applied in order, without a gap"
-DEAD_LETTERS = "only poison events are dead letters, and the events blocked by them"
+SETTLED = "The outbox is empty and no consumer lags within 60 s of the last fault"
+ALL_SENT = "No committed event is missing in the topic"
+ALL_APPLIED = "Every event of the topic was applied or is a dead letter"
+APPLIED_ONCE = "No event was applied twice"
+SENT_IN_ORDER = "Each key's events are in the topic in the order of their commits"
+APPLIED_IN_ORDER = "Each key's events were applied in order, without a gap"
+DEAD_LETTERS = "Only poison events are dead letters, and the events blocked by them"
 
 INVARIANTS: Mapping[str, FindViolations] = {
     SETTLED: _unsettled,
     ALL_SENT: _not_sent,
     ALL_APPLIED: _not_applied,
-    "no event was sent or applied that was not committed": _not_committed,
+    "No event was sent or applied that was not committed": _not_committed,
     APPLIED_ONCE: _applied_twice,
     SENT_IN_ORDER: _sent_out_of_order,
     APPLIED_IN_ORDER: _applied_out_of_order,
     DEAD_LETTERS: _dead_lettered_without_cause,
-    "each record that is no event is one dead letter": _undecodable_not_dead_lettered,
-    "a confirmed commit stays committed": _not_durable,
-    "credit is within its limit at every step, and producer and consumer agree": _credit_is_wrong,
+    "Each record that is no event is one dead letter": _undecodable_not_dead_lettered,
+    "A confirmed commit stays committed": _not_durable,
+    "Credit is within its limit at every step, and producer and consumer agree": _credit_is_wrong,
 }
 
 

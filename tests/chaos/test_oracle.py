@@ -47,10 +47,10 @@ def test_a_sound_state_violates_no_invariant(observed: ObservedState) -> None:
 @pytest.mark.parametrize(
     ("damaged", "name"),
     [
-        (replace(SOUND, unsent=-1), "outbox empty and no lag"),
-        (replace(SOUND, unsent=3), "outbox empty and no lag"),
-        (replace(SOUND, lag=3), "outbox empty and no lag"),
-        (replace(SOUND, records=[FIRST, SECOND]), "no committed event is missing"),
+        (replace(SOUND, unsent=-1), "The outbox is empty"),
+        (replace(SOUND, unsent=3), "The outbox is empty"),
+        (replace(SOUND, lag=3), "The outbox is empty"),
+        (replace(SOUND, records=[FIRST, SECOND]), "No committed event is missing"),
         (replace(SOUND, effects=[FIRST, SECOND]), "was applied or is a dead letter"),
         (replace(SOUND, records=[FIRST, SECOND, THIRD, occurrence(4)]), "that was not committed"),
         (replace(SOUND, effects=[FIRST, SECOND, THIRD, occurrence(4)]), "that was not committed"),
@@ -74,9 +74,9 @@ def test_a_sound_state_violates_no_invariant(observed: ObservedState) -> None:
         ),
         (replace(SOUND, records=[*SOUND.records, Occurrence("x", None, None)]), "is one dead letter"),
         (replace(SOUND, acknowledged=frozenset({event(12)})), "stays committed"),
-        (replace(SOUND, balances_cents={"a": 200}), "credit is within its limit"),
-        (replace(SOUND, balance_extremes_cents=(-100, 300)), "credit is within its limit"),
-        (replace(SOUND, reserved_cents={"a": 1_100}, balances_cents={"a": 1_100}), "credit is within its limit"),
+        (replace(SOUND, balances_cents={"a": 200}), "Credit is within its limit"),
+        (replace(SOUND, balance_extremes_cents=(-100, 300)), "Credit is within its limit"),
+        (replace(SOUND, reserved_cents={"a": 1_100}, balances_cents={"a": 1_100}), "Credit is within its limit"),
     ],
 )
 def test_damage_violates_an_invariant(damaged: ObservedState, name: str) -> None:
