@@ -1,4 +1,4 @@
-"""Commands of orders. Each locks the order's row first, writes rows, records events, and does not commit."""
+"""Commands of orders. They lock the orders that they change, write rows, record events, and do not commit."""
 
 from collections.abc import Mapping
 from datetime import timedelta

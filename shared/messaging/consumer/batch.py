@@ -40,7 +40,7 @@ async def apply_batch(
     An event at an offset in `savepoints` runs inside a savepoint, which costs two round trips: if it fails, it becomes
     a dead letter, and later events of its key queue behind it.
 
-    Raises: HandlerFailed if any other event cannot be applied, and transient errors.
+    Raises: HandlerFailed if a handler fails outside a savepoint; transient errors.
     """
     topic = subscription.topic
     days = inbox.remembered_days()

@@ -39,7 +39,7 @@ def decode(event: Received, handling: Handling) -> DecodedEvent:
 
 
 async def dispatch(session: AsyncSession, *, handling: Handling, events: Sequence[DecodedEvent]) -> None:
-    """Run a handler for events in their order, each in its trace.
+    """Run a handler for events in their order: one by one, each in its trace, or all in one call, outside their traces.
 
     Raises: NotApplicable instead of the handler's Problem; whatever else the handler raises.
     """

@@ -124,7 +124,7 @@ class Member:
 
 
 class ConsumerGroups:
-    """Joins the groups and stays in them until stopped, once Kafka answers; until then it retries."""
+    """Retries until Kafka answers, then joins the groups and stays in them until it is stopped."""
 
     def __init__(
         self,

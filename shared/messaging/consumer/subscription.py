@@ -78,5 +78,5 @@ class Subscription:
 
 
 def by_consumer(service: str, subscriptions: Iterable[Subscription]) -> dict[str, Subscription]:
-    """Name a service's subscriptions as their consumers: the Kafka group, and the consumer in the inbox."""
+    """Return a service's subscriptions by consumer name, which is also the name of the Kafka group."""
     return {f"{service}.{subscription.topic}": subscription for subscription in subscriptions}

@@ -36,7 +36,7 @@ BATCH_SECONDS = 1.0
 INITIAL_EVENTS = 100
 """Size of a process's first fetch and of its first batch, while its pace is unknown."""
 MAX_SAVEPOINT_ROUNDS = 4
-"""Tries of a batch with savepoints around the failed events only, before every event gets one."""
+"""Tries of a batch before every event gets a savepoint: the first has none, the others one for each failed event."""
 BACKING_OFF_SECONDS = 30.0
 """Time after a transient error for which a worker counts as backing off: longer than one try with its time-outs."""
 
@@ -114,7 +114,7 @@ class ConsumerWorker:
         return time.monotonic() - self._failed_at < BACKING_OFF_SECONDS
 
     def stop(self) -> None:
-        """End a retry delay now, and give up the current fetch."""
+        """Let the current fetch finish; if it has to retry a transient error, give it up."""
         self._stopping.set()
 
     async def sleep(self, seconds: float) -> None:

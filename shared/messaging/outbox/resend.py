@@ -1,7 +1,7 @@
 """The state of the outbox for operators, and resending: sent events are published again after a broker lost data.
 
 A resent event keeps its id, its sequence and its order. A consumer that has applied it recognises a duplicate, and a
-consumer that never received it applies it.
+consumer that never received it applies it, unless it has seen a later event of the key: then it becomes a dead letter.
 """
 
 from dataclasses import asdict, dataclass
