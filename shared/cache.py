@@ -54,7 +54,7 @@ class Outage:
 
     @property
     def ongoing(self) -> bool:
-        """Whether Valkey is skipped now."""
+        """Return whether Valkey is skipped now."""
         return time.monotonic() < self._until
 
     def report(self, error: Exception) -> None:

@@ -45,7 +45,7 @@ class Invoice:
 
     @property
     def has_negative_quantity(self) -> bool:
-        """Whether a quantity is zero or less, as in cancellations and in what the shop wrote off."""
+        """Return whether a quantity is zero or less, as in cancellations and in what the shop wrote off."""
         return any(line.quantity <= 0 for line in self.lines)
 
 

@@ -35,7 +35,7 @@ class Results:
 
     @property
     def has_passed(self) -> bool:
-        """Whether no invariant is violated."""
+        """Return whether no invariant is violated."""
         return not any(finding.violations for finding in self.findings)
 
 

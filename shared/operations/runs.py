@@ -58,7 +58,7 @@ class Operation:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has pages left and was not stopped."""
+        """Return whether it has pages left and was not stopped."""
         return self.status == "running"
 
 

@@ -133,6 +133,13 @@ def test_a_verb_in_the_imperative_begins_a_docstring(opening: str) -> None:
     assert rules_broken(f'def shards():\n    """{opening}"""\n') == set()
 
 
+@pytest.mark.parametrize("returns", ["bool", "bool | None"])
+def test_a_property_that_is_a_bool_returns_whether_something_holds(returns: str) -> None:
+    source = f'class C:\n    @property\n    def is_old(self) -> {returns}:\n        """{{}} it is old."""\n'
+    assert rules_broken(source.format("Whether")) == {"verb"}
+    assert rules_broken(source.format("Return whether")) == set()
+
+
 def test_what_stands_for_a_value_is_described_by_a_noun() -> None:
     assert rules_broken('class C:\n    @property\n    def age(self):\n        """The age in days."""\n') == set()
     assert rules_broken('@pytest.fixture(scope="session")\ndef shop():\n    """A shop with products."""\n') == set()

@@ -94,7 +94,7 @@ class Run:
 
     @property
     def passed(self) -> bool:
-        """Whether everything was measured and every goal is met."""
+        """Return whether everything was measured and every goal is met."""
         return not self.failed and all(result.is_met is not False for result in self.results)
 
     async def run(self, folder: Path) -> None:

@@ -39,7 +39,7 @@ class Measurement:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the goal is met; None where there is none."""
+        """Return whether the goal is met; None where there is none."""
         if self.ratio is not None and self.ratio_goal is not None:
             return self.ratio >= self.ratio_goal if self.higher_is_better else self.ratio <= self.ratio_goal
         return None if self.max_value is None else self.value <= self.max_value
@@ -108,7 +108,7 @@ class Result:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether all goals are met; None where there is none."""
+        """Return whether all goals are met; None where there is none."""
         if self.change is None or self.empty.is_met is False:
             return self.empty.is_met
         return (-self.change if self.empty.higher_is_better else self.change) <= MAX_CHANGE

@@ -43,7 +43,7 @@ class CampaignResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every invariant holds."""
+        """Return whether every invariant holds."""
         return not violated(self.findings)
 
 

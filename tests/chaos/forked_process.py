@@ -63,7 +63,7 @@ class ForkedProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not exited yet; a suspended process is alive."""
+        """Return whether it has not exited yet; a suspended process is alive."""
         return self._process.is_alive()
 
     @property

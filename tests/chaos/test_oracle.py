@@ -18,13 +18,13 @@ def occurrence(number: int, *, key: str = "a", reason: str = "") -> Occurrence:
     return Occurrence(key, number, event(number), reason)
 
 
-FIRST, SECOND, THIRD = (occurrence(number) for number in (1, 2, 3))
+EVENT_1, EVENT_2, EVENT_3 = (occurrence(number) for number in (1, 2, 3))
 SOUND = ObservedState(
     committed={"a": [event(1), event(2), event(3)]},
     acknowledged=frozenset({event(10)}),
     operations=frozenset({event(10), event(11)}),
-    records=[FIRST, SECOND, FIRST, THIRD],
-    effects=[FIRST, SECOND, THIRD],
+    records=[EVENT_1, EVENT_2, EVENT_1, EVENT_3],
+    effects=[EVENT_1, EVENT_2, EVENT_3],
     dead_letters=[],
     reserved_cents={"a": 300},
     balances_cents={"a": 300},
@@ -32,7 +32,7 @@ SOUND = ObservedState(
 )
 POISONED = replace(
     SOUND,
-    effects=[FIRST],
+    effects=[EVENT_1],
     dead_letters=[occurrence(2, reason="rule_violated"), occurrence(3, reason="blocked")],
     balances_cents={"a": 100},
 )
@@ -50,22 +50,22 @@ def test_a_sound_state_violates_no_invariant(observed: ObservedState) -> None:
         (replace(SOUND, unsent=-1), "The outbox is empty"),
         (replace(SOUND, unsent=3), "The outbox is empty"),
         (replace(SOUND, lag=3), "The outbox is empty"),
-        (replace(SOUND, records=[FIRST, SECOND]), "No committed event is missing"),
-        (replace(SOUND, effects=[FIRST, SECOND]), "was applied or is a dead letter"),
-        (replace(SOUND, records=[FIRST, SECOND, THIRD, occurrence(4)]), "that was not committed"),
-        (replace(SOUND, effects=[FIRST, SECOND, THIRD, occurrence(4)]), "that was not committed"),
-        (replace(SOUND, effects=[FIRST, SECOND, SECOND, THIRD]), "applied twice"),
+        (replace(SOUND, records=[EVENT_1, EVENT_2]), "No committed event is missing"),
+        (replace(SOUND, effects=[EVENT_1, EVENT_2]), "was applied or is a dead letter"),
+        (replace(SOUND, records=[EVENT_1, EVENT_2, EVENT_3, occurrence(4)]), "that was not committed"),
+        (replace(SOUND, effects=[EVENT_1, EVENT_2, EVENT_3, occurrence(4)]), "that was not committed"),
+        (replace(SOUND, effects=[EVENT_1, EVENT_2, EVENT_2, EVENT_3]), "applied twice"),
         (replace(SOUND, dead_letters=[occurrence(3, reason="rule_violated")]), "applied twice"),
-        (replace(SOUND, records=[SECOND, FIRST, THIRD]), "in the topic in the order"),
+        (replace(SOUND, records=[EVENT_2, EVENT_1, EVENT_3]), "in the topic in the order"),
         (replace(SOUND, committed={"a": [event(2), event(1), event(3)]}), "in the topic in the order"),
-        (replace(SOUND, effects=[FIRST, THIRD, SECOND]), "applied in order"),
-        (replace(POISONED, effects=[FIRST, THIRD]), "applied in order"),
+        (replace(SOUND, effects=[EVENT_1, EVENT_3, EVENT_2]), "applied in order"),
+        (replace(POISONED, effects=[EVENT_1, EVENT_3]), "applied in order"),
         (
-            replace(POISONED, dead_letters=[occurrence(2, reason="out_of_order"), THIRD]),
+            replace(POISONED, dead_letters=[occurrence(2, reason="out_of_order"), EVENT_3]),
             DEAD_LETTERS,
         ),
         (
-            replace(POISONED, dead_letters=[occurrence(2, reason="rule_violated"), THIRD]),
+            replace(POISONED, dead_letters=[occurrence(2, reason="rule_violated"), EVENT_3]),
             DEAD_LETTERS,
         ),
         (

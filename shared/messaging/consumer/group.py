@@ -64,7 +64,7 @@ class Member:
 
     @property
     def has_died(self) -> bool:
-        """Whether it will never receive another record."""
+        """Return whether it will never receive another record."""
         consumer, tasks = self._subscriber.consumer, self._subscriber.tasks
         if consumer is None or not tasks or all(task.done() for task in tasks):
             return True

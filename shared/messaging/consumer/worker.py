@@ -110,7 +110,7 @@ class ConsumerWorker:
 
     @property
     def is_backing_off(self) -> bool:
-        """Whether it waits for a transient error to go away. Liveness must not restart the process for that."""
+        """Return whether it waits for a transient error to go away. Liveness must not restart the process for that."""
         return time.monotonic() - self._failed_at < BACKING_OFF_SECONDS
 
     def stop(self) -> None:

@@ -53,7 +53,7 @@ class DeadLetterFilter:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it selects every dead letter."""
+        """Return whether it selects every dead letter."""
         return self == DeadLetterFilter()
 
 

@@ -142,7 +142,7 @@ class Relay:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process held the lease at its last heartbeat."""
+        """Return whether this process held the lease at its last heartbeat."""
         return self._lease.is_held
 
     async def run(self) -> None:

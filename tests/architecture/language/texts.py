@@ -82,14 +82,17 @@ def _docstring(node: ast.AST) -> Iterator[Text]:
 
 
 def _reads_as_noun(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Return whether it stands for a value, or is a test: its name is the sentence."""
+    """Return whether it stands for a value other than a bool, or is a test, whose name is its sentence."""
     decorators = {
         node.attr if isinstance(node, ast.Attribute) else node.id
         for decorator in function.decorator_list
         for node in [decorator.func if isinstance(decorator, ast.Call) else decorator]
         if isinstance(node, ast.Attribute | ast.Name)
     }
-    return function.name.startswith("test_") or not decorators.isdisjoint(READ_AS_NOUNS)
+    if function.name.startswith("test_"):
+        return True
+    is_bool = function.returns is not None and ast.unparse(function.returns).partition(" ")[0] == "bool"
+    return not is_bool and not decorators.isdisjoint(READ_AS_NOUNS)
 
 
 def _names(node: ast.AST) -> Iterator[Text]:

@@ -29,9 +29,8 @@ def optional_version(if_match: Annotated[str | None, Header()] = None) -> str | 
     return if_match
 
 
-def make_app() -> FastAPI:
-    app = FastAPI(generate_unique_id_function=OPERATION_ID)
-    router = APIRouter(prefix="/things")
+def add_routes_by_access(router: APIRouter) -> None:
+    """Add routes that need a caller, a role, the database, or none of them."""
 
     @router.post("/public", dependencies=[Depends(public)])
     async def add_public() -> None:
@@ -52,6 +51,10 @@ def make_app() -> FastAPI:
     @router.get("/database-and-caller")
     async def read_stored(_caller: Caller, _sessions: SessionsDep) -> None:
         pass
+
+
+def add_routes_by_signature(router: APIRouter) -> None:
+    """Add routes with parameters, a body, pages, versions and idempotency keys."""
 
     @router.get("/parameter/{number}")
     async def read_numbered(number: int) -> int:
@@ -77,6 +80,12 @@ def make_app() -> FastAPI:
     async def add(key: IdempotencyKey = None) -> None:
         pass
 
+
+def make_app() -> FastAPI:
+    app = FastAPI(generate_unique_id_function=OPERATION_ID)
+    router = APIRouter(prefix="/things")
+    add_routes_by_access(router)
+    add_routes_by_signature(router)
     app.include_router(router, prefix="/v1")
 
     @app.get("/ping")
