@@ -11,10 +11,10 @@ from shared.database import Sessions
 from shared.http.idempotency import purge_idempotency_keys
 from shared.jobs import Jobs, purge_job_log
 from shared.messaging.consumer.subscription import Subscription
-from shared.messaging.dead_letters.store import purge_resolved
+from shared.messaging.dead_letters.store import purge_dead_letters
 from shared.messaging.storage.daily_partitions import maintain_daily_partitions
 from shared.operations.dead_letters import DeadLetterOperations
-from shared.operations.runs import purge_ended
+from shared.operations.runs import purge_operations
 
 logger = structlog.get_logger(__name__)
 
@@ -30,8 +30,8 @@ OPERATION_RETENTION = timedelta(days=90)
 OPERATIONS_BATCH = 1_000
 
 
-def with_maintenance(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jobs:
-    """Add the maintenance to a service's jobs. `consumers` holds the handlers that the drain replays with."""
+def with_maintenance(jobs: Jobs, *, subscriptions: Mapping[str, Subscription]) -> Jobs:
+    """Add the maintenance to a service's jobs. `subscriptions` holds the handlers for the drain, by consumer."""
 
     @jobs.every("13 * * * *")
     async def maintain_partitions(sessions: Sessions) -> None:
@@ -41,11 +41,11 @@ def with_maintenance(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jo
     @jobs.every("*/10 * * * *")
     async def purge_old_idempotency_keys(sessions: Sessions) -> None:
         purge = partial(purge_idempotency_keys, older_than=IDEMPOTENCY_KEY_RETENTION, limit=IDEMPOTENCY_KEYS_BATCH)
-        await _purge_in_batches(sessions, purge)
+        await purge_in_batches(sessions, purge)
 
     @jobs.every("37 * * * *")
     async def purge_old_job_log(sessions: Sessions) -> None:
-        await _purge_in_batches(sessions, partial(purge_job_log, older_than=JOB_LOG_RETENTION))
+        await purge_in_batches(sessions, partial(purge_job_log, older_than=JOB_LOG_RETENTION))
 
     jobs.every("23 * * * *")(purge_resolved_dead_letters)
     jobs.every("33 * * * *")(purge_ended_operations)
@@ -53,7 +53,7 @@ def with_maintenance(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jo
     # The sixth field is seconds: every five seconds.
     @jobs.every("* * * * * */5")
     async def drain_dead_letters(sessions: Sessions) -> None:
-        applied = await DeadLetterOperations(sessions, consumers).drain()
+        applied = await DeadLetterOperations(sessions, subscriptions).drain()
         if applied:
             logger.info("dead_letters_drained", events=applied)
 
@@ -62,19 +62,19 @@ def with_maintenance(jobs: Jobs, *, consumers: Mapping[str, Subscription]) -> Jo
 
 async def purge_resolved_dead_letters(sessions: Sessions) -> None:
     """Delete the dead letters whose resolution is past its retention."""
-    purge = partial(purge_resolved, older_than=DEAD_LETTER_RETENTION, limit=DEAD_LETTERS_BATCH)
-    if purged := await _purge_in_batches(sessions, purge):
+    purge = partial(purge_dead_letters, older_than=DEAD_LETTER_RETENTION, limit=DEAD_LETTERS_BATCH)
+    if purged := await purge_in_batches(sessions, purge):
         logger.info("dead_letters_purged", dead_letters=purged)
 
 
 async def purge_ended_operations(sessions: Sessions) -> None:
     """Delete the operations whose end is past its retention."""
-    purge = partial(purge_ended, older_than=OPERATION_RETENTION, limit=OPERATIONS_BATCH)
-    if purged := await _purge_in_batches(sessions, purge):
+    purge = partial(purge_operations, older_than=OPERATION_RETENTION, limit=OPERATIONS_BATCH)
+    if purged := await purge_in_batches(sessions, purge):
         logger.info("operations_purged", operations=purged)
 
 
-async def _purge_in_batches(sessions: Sessions, purge_batch: Callable[[AsyncSession], Awaitable[int]]) -> int:
+async def purge_in_batches(sessions: Sessions, purge_batch: Callable[[AsyncSession], Awaitable[int]]) -> int:
     """Purge in batches, each in a transaction, until nothing is left; return the number of rows."""
     total = 0
     while True:
