@@ -28,8 +28,8 @@ from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.republish import Republishable
 from shared.messaging.outbox.wake_up import Notifier
-from shared.operations.access import Operations
 from shared.operations.dead_letters import DeadLetterOperations
+from shared.operations.dependencies import Operations
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.settings import Role, ServiceSettings
@@ -55,7 +55,7 @@ class _Parts:
     cache: Cache
     relay: Relay
     notifier: Notifier
-    consumers: ConsumerGroups
+    consumer_groups: ConsumerGroups
     jobs: JobRunner
     operations: Operations
 
@@ -145,7 +145,7 @@ def _open_parts(
         on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )
     subscription_by_consumer = by_consumer(name, subscriptions)
-    consumers = ConsumerGroups(
+    consumer_groups = ConsumerGroups(
         [
             ConsumerWorker(name=consumer, subscription=subscription, sessions=database.sessions)
             for consumer, subscription in (subscription_by_consumer.items() if Role.CONSUMER in settings.roles else ())
@@ -155,14 +155,14 @@ def _open_parts(
         topic_prefix=settings.kafka_topic_prefix,
     )
     sending = Sending(republished)
-    all_jobs = with_operations(with_maintenance(jobs, consumers=subscription_by_consumer), sending)
+    all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
     return _Parts(
         roles=settings.roles,
         database=database,
         cache=open_cache(settings.valkey_url, prefix=name),
         relay=relay,
         notifier=notifier,
-        consumers=consumers,
+        consumer_groups=consumer_groups,
         jobs=JobRunner(all_jobs, dsn=dsn, sessions=database.sessions),
         operations=Operations(
             dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer), sending=sending
@@ -178,7 +178,7 @@ def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
             "cache": parts.cache.ping,
             "kafka": parts.relay.check,
             "outbox": lambda: _check_outbox(parts.database.sessions),
-            "consumers": parts.consumers.check,
+            "consumers": parts.consumer_groups.check,
             **checks,
         },
         # Without the database no request can be served. Without the others requests are served, and events wait.
@@ -193,7 +193,7 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
     notifier = asyncio.create_task(_keep_running("notifier", parts.notifier.run))
     loops = {
         Role.RELAY: ("relay", parts.relay.run),
-        Role.CONSUMER: ("consumers", parts.consumers.run),
+        Role.CONSUMER: ("consumers", parts.consumer_groups.run),
         Role.JOBS: ("jobs", parts.jobs.run),
     }
     tasks = {role: asyncio.create_task(_keep_running(*loop)) for role, loop in loops.items() if role in parts.roles}
@@ -203,7 +203,7 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
         if Role.CONSUMER in tasks:
             tasks[Role.CONSUMER].cancel()
         parts.jobs.stop()
-        await asyncio.gather(parts.consumers.stop(), _wait_for(tasks.get(Role.JOBS)))
+        await asyncio.gather(parts.consumer_groups.stop(), _wait_for(tasks.get(Role.JOBS)))
         parts.relay.stop()
         parts.notifier.stop()
         await asyncio.gather(_wait_for(tasks.get(Role.RELAY)), _wait_for(notifier))
@@ -246,7 +246,7 @@ async def _check_outbox(sessions: Sessions) -> None:
 
 
 async def _check_loops(parts: _Parts) -> None:
-    stuck = parts.consumers.stuck()
+    stuck = parts.consumer_groups.stuck()
     if Role.RELAY in parts.roles and parts.relay.idle_seconds > MAX_RELAY_HEARTBEAT_AGE_SECONDS:
         stuck.append("relay")
     if stuck:

@@ -11,7 +11,7 @@ Databases: TypeAlias = Mapping[str, Connection]
 """A connection to each service's database, by service."""
 
 CONSUMERS = {"users": ("orders", "notifications"), "orders": ("users", "notifications")}
-"""The services that consume each topic. A topic has the name of the service that produces it."""
+"""The services that consume each topic. Each of these topics has the name of the service that produces it."""
 
 _PRODUCED = "SELECT key, sequence FROM event_stream WHERE topic = $1"
 _CONSUMED = "SELECT key, sequence FROM inbox_sequence WHERE consumer = $1 AND topic = $2"

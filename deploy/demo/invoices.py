@@ -49,9 +49,9 @@ class Invoice:
         return any(line.quantity <= 0 for line in self.lines)
 
 
-def read_lines(file: Path = FILE) -> list[Line]:
+def read_lines() -> list[Line]:
     """Return every row, in the order of the file."""
-    with lzma.open(file, "rt", encoding="latin-1", newline="") as text:
+    with lzma.open(FILE, "rt", encoding="latin-1", newline="") as text:
         return parse_lines(text)
 
 

@@ -1,4 +1,4 @@
-"""Channels: functions that send one message, or raise an error that says why not."""
+"""The types of a channel: a function that sends one attempt of a delivery. `mail.py` has the one of e-mail."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -47,4 +47,4 @@ Send = Callable[[Attempt], Awaitable[Receipt]]
 """Sends a message. Called again for the same delivery if the outcome was not recorded. Raises: SendFailed."""
 
 Channels = Mapping[Channel, Send]
-"""The channels that send in a job. In-app is not among them: a stored notification is delivered."""
+"""The channels that send in a job. In-app is not among them: a notification counts as delivered once it is stored."""

@@ -44,13 +44,14 @@ async def notify_of_confirmation(session: AsyncSession, event: OrderConfirmed, c
     data = _data_of(event, exclude=frozenset({"lines"}))
     data["lines"] = [line.model_dump(mode="json") for line in event.lines[:MAX_LINES_SHOWN]]
     data["more_lines"] = max(0, len(event.lines) - MAX_LINES_SHOWN)
-    await _notify_of_order(session, event, context, data=data)
+    await _notify_with(session, event, context, data=data)
 
 
 async def notify_of_order(session: AsyncSession, event: OrderEvent, context: EventContext) -> None:
-    await _notify_of_order(session, event, context, data=_data_of(event))
+    await _notify_with(session, event, context, data=_data_of(event))
 
 
+# Registered in a loop: these events need no data but their own.
 for event_class in (OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded):
     orders.on(event_class)(notify_of_order)
 
@@ -66,7 +67,7 @@ async def _replace_recipient(session: AsyncSession, event: UserCreated | UserUpd
     )
 
 
-async def _notify_of_order(
+async def _notify_with(
     session: AsyncSession, event: OrderEvent, context: EventContext, *, data: dict[str, JsonValue]
 ) -> None:
     await notify(

@@ -9,7 +9,7 @@ from shared.events.users import CreditRefused, CreditReserved, UserCreated, User
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 
-# Batches can't deadlock on products: each writes its stock changes once, ordered by SKU, as it commits.
+# Transactions of two partitions can't deadlock: each locks products once, ordered by SKU, as it commits.
 users = Subscription("users", partitions_at_once=3)
 SUBSCRIPTIONS = (users,)
 

@@ -23,6 +23,7 @@ from shared.errors import Problem, Unauthenticated
 
 ALGORITHM = "Ed25519"  # the name of RFC 9864; the older "EdDSA" allows other curves too
 AUDIENCE = "orderly"
+FETCH_TIMEOUT_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -63,11 +64,11 @@ class Principal:
     session_id: UUID | None
 
 
-def remote_keys(url: str, *, timeout: timedelta = timedelta(seconds=2)) -> KeySource:
+def remote_keys(url: str) -> KeySource:
     """Return a source that fetches the key set from a JWKS URL."""
 
     async def fetch() -> KeySet:
-        async with httpx2.AsyncClient(timeout=timeout.total_seconds()) as client:
+        async with httpx2.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS) as client:
             response = await client.get(url)
         return KeySet.import_key_set(response.raise_for_status().json())
 

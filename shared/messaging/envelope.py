@@ -105,7 +105,7 @@ def received_of(*, topic: str, partition: int, offset: int, key: str, value: byt
     return Received(topic, partition, offset, key, value, headers, context, error)
 
 
-def read_records(records: Sequence[Record]) -> list[Received]:
+def decode_records(records: Sequence[Record]) -> list[Received]:
     """Decode records in their order. Never raises: `Received.error` says what is wrong with a record."""
     return [_received(record) for record in records]
 

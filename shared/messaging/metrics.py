@@ -18,9 +18,12 @@ APPLIED = Counter("consumer_applied_total", "Events applied", ["consumer", "type
 DUPLICATES = Counter("consumer_duplicates_total", "Events that had been applied before", ["consumer"])
 GAPS = Counter("consumer_gaps_total", "Events whose predecessor of the same key was not received", ["consumer"])
 DEAD_LETTERS = Counter("consumer_dead_letters_total", "Events stored as dead letters", ["consumer", "reason"])
-RETRIES = Counter("consumer_retries_total", "Batches retried", ["consumer"])
-BATCH_SECONDS = Histogram(
-    "consumer_batch_seconds", "Time to apply one partition's share of a fetch", ["consumer"], buckets=LATENCY_BUCKETS
+RETRIES = Counter("consumer_retries_total", "Transactions retried", ["consumer"])
+PARTITION_SECONDS = Histogram(
+    "consumer_partition_seconds",
+    "Time to apply one partition's share of a fetch",
+    ["consumer"],
+    buckets=LATENCY_BUCKETS,
 )
 END_TO_END = BatchHistogram(
     "consumer_end_to_end_seconds", "From the event's time to its commit", ["consumer"], buckets=LATENCY_BUCKETS

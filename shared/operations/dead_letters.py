@@ -40,7 +40,7 @@ class NothingSelected(Problem):
 class KeyOutcome:
     """The outcome of a replay, or of its dry run, for one key."""
 
-    key: BlockedKey
+    blocked_key: BlockedKey
     replay: KeyReplay
 
 
@@ -54,11 +54,11 @@ class Discarded:
 
 @dataclass(frozen=True)
 class DeadLetterOperations:
-    """Works on one service's dead letters; `consumers` holds its handlers, by the consumers' names."""
+    """Works on one service's dead letters; `subscriptions` holds its handlers, by consumer."""
 
     sessions: Sessions
-    consumers: Mapping[str, Subscription]
-    drain_batch: int = 100
+    subscriptions: Mapping[str, Subscription]
+    max_keys_per_round: int = 100
 
     async def show(self, dead_letter_id: int) -> DeadLetterDetail:
         """Return one dead letter, resolved or not. Raises: DeadLetterNotFound."""
@@ -119,7 +119,7 @@ class DeadLetterOperations:
         for key in keys:
             if deadline is not None and time.monotonic() >= deadline:
                 return
-            subscription = self.consumers.get(key.consumer_key.consumer)
+            subscription = self.subscriptions.get(key.consumer_key.consumer)
             if subscription is None:
                 yield KeyOutcome(key, KeyReplay(0, key.first, NOT_CONSUMED))
                 continue
@@ -157,14 +157,14 @@ class DeadLetterOperations:
         applied = 0
         while True:
             async with self.sessions() as session:
-                due = await keys_to_drain(session, consumers=self.consumers.keys(), limit=self.drain_batch)
+                due = await keys_to_drain(session, consumers=self.subscriptions.keys(), limit=self.max_keys_per_round)
             has_moved = False
             for key in due:
                 if only is not None and key not in only:
                     continue
-                subscription = self.consumers[key.consumer]
+                subscription = self.subscriptions[key.consumer]
                 replay = await replay_key(self.sessions, key, subscription=subscription, actor=DRAIN)
                 applied += replay.applied
                 has_moved |= replay.applied > 0 or replay.stopped_by is not None
-            if not has_moved or len(due) < self.drain_batch:
+            if not has_moved or len(due) < self.max_keys_per_round:
                 return applied

@@ -10,8 +10,8 @@ from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.messaging.dead_letters.queries import DeadLetterFilter, unresolved_dead_letters
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.operations.access import ADMIN_PROBLEMS, MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
 from shared.operations.dead_letters import DeadLetterNotFound, Discarded, KeyOutcome, NothingSelected
+from shared.operations.dependencies import ADMIN_PROBLEMS, MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
 from shared.operations.replay import KeyReplay
 from shared.operations.schemas import (
     MAX_ID,

@@ -96,7 +96,10 @@ def print_detail(detail: DeadLetterDetail) -> None:
 def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
     """Print a line for each key."""
     if is_dry_run:
-        rows = [[*_key_cells(o), str(o.key.first.id), o.key.first.type or "?", o.key.first.reason] for o in outcomes]
+        rows = [
+            [*_key_cells(o), str(o.blocked_key.first.id), o.blocked_key.first.type or "?", o.blocked_key.first.reason]
+            for o in outcomes
+        ]
         _print_table((*_KEY_HEADINGS, "first", "its type", "its reason"), rows)
         return
     rows = [
@@ -112,7 +115,7 @@ def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
 
 
 def _key_cells(outcome: KeyOutcome) -> list[str]:
-    key = outcome.key
+    key = outcome.blocked_key
     return [key.consumer_key.consumer, key.consumer_key.key, str(key.count)]
 
 

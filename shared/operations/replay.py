@@ -41,7 +41,7 @@ _TO_DRAIN = sa.text("""
         SELECT DISTINCT ON (consumer, topic, key) id, consumer, topic, key, reason, dead_lettered_at
         FROM dead_letter
         WHERE resolution IS NULL
-        AND (CAST(:consumers AS text[]) IS NULL OR consumer = ANY(CAST(:consumers AS text[])))
+        AND consumer = ANY(CAST(:consumers AS text[]))
         ORDER BY consumer, topic, key, id
     ) AS head
     WHERE reason = 'blocked' OR reason = 'retrying' AND clock_timestamp() >= (
@@ -118,17 +118,15 @@ async def discard_one(sessions: Sessions, dead_letter_id: int, *, actor: str, no
     return found
 
 
-async def keys_to_drain(
-    session: AsyncSession, *, consumers: Collection[str] | None = None, limit: int = 100
-) -> list[ConsumerKey]:
+async def keys_to_drain(session: AsyncSession, *, consumers: Collection[str], limit: int) -> list[ConsumerKey]:
     """List keys whose first dead letter was only blocked by another, or is due for a retry.
 
-    `consumers` are those whose handlers this process has; None means all.
+    `consumers` are those whose handlers this process has.
     """
     rows = await session.execute(
         _TO_DRAIN,
         {
-            "consumers": None if consumers is None else list(consumers),
+            "consumers": list(consumers),
             "limit": limit,
             "drain": DRAIN,
             "initial_delay": INITIAL_DRAIN_DELAY,

@@ -153,7 +153,7 @@ async def note_error(session: AsyncSession, operation_id: UUID, error: str) -> N
     )
 
 
-async def purge_ended(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
+async def purge_operations(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
     """Delete one batch of operations that ended long ago; return their number.
 
     Repeat it, in a transaction each, until it returns 0.

@@ -120,7 +120,7 @@ class KeyReplayView(BaseModel):
     @classmethod
     def of(cls, outcome: KeyOutcome) -> "KeyReplayView":
         """Make a view of one key's outcome."""
-        key, replay = outcome.key, outcome.replay
+        key, replay = outcome.blocked_key, outcome.replay
         return cls(
             **key.consumer_key._asdict(),
             dead_letters=key.count,

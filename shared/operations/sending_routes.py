@@ -13,7 +13,7 @@ from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, Idempot
 from shared.http.problems import responses
 from shared.messaging.outbox.resend import outbox_status, plan_resend
 from shared.operations import runs
-from shared.operations.access import ADMIN_PROBLEMS, AdminCaller, OperationsDep
+from shared.operations.dependencies import ADMIN_PROBLEMS, AdminCaller, OperationsDep
 from shared.operations.schemas import (
     OperationView,
     OutboxStatusView,

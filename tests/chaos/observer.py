@@ -9,7 +9,7 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from shared.database import dsn_of
-from shared.messaging.envelope import read_records
+from shared.messaging.envelope import decode_records
 from tests.chaos.accounts import CONSUMER
 from tests.chaos.consumer_group import lag_of
 from tests.chaos.environment import Environment
@@ -18,6 +18,7 @@ from tests.harness.kafka_topics import read_topic
 
 POLL_SECONDS = 0.25
 LATE_SECONDS = 120.0
+OUTBOX_TIMEOUT_SECONDS = 60.0
 """The additional wait after the deadline: without it, late events would look like lost ones."""
 
 
@@ -56,11 +57,11 @@ async def observe(environment: Environment, *, within_seconds: float = 60) -> Ob
     )
 
 
-async def wait_for_outbox(environment: Environment, *, max_rows: int, seconds: float = 60) -> None:
+async def wait_for_outbox(environment: Environment, *, max_rows: int) -> None:
     """Wait until the outbox has no more than `max_rows` rows. Raises: TimeoutError."""
     producer = await asyncpg.connect(dsn_of(environment.producer_url))
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(OUTBOX_TIMEOUT_SECONDS):
             while await producer.fetchval("SELECT count(*) FROM outbox") > max_rows:  # noqa: ASYNC110 - rows send no events
                 await asyncio.sleep(POLL_SECONDS)
     finally:
@@ -95,7 +96,7 @@ async def _records(environment: Environment) -> list[Occurrence]:
             sequence=received.context.sequence if received.context else None,
             event_id=received.context.event_id if received.context else None,
         )
-        for received in read_records(await read_topic(environment.kafka, environment.topic))
+        for received in decode_records(await read_topic(environment.kafka, environment.topic))
     ]
 
 

@@ -64,7 +64,9 @@ MESSAGING_FILLS = {
     """,
     "operation": """
         INSERT INTO operation (id, kind, actor, parameters, status, total, done, started_at, moved_at)
-        SELECT uuidv7(at - now()), 'republish', 'filled', '{}', 'done', 1000, 1000, at, at + interval '1 minute'
+        SELECT
+            uuidv7(at - now()), 'republication', 'filled', '{"types": ["users"], "since": null}', 'done', 1000, 1000,
+            at, at + interval '1 minute'
         FROM (
             SELECT now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
         ) AS past

@@ -16,6 +16,7 @@ from deploy.local.ports import free_port
 from deploy.local.settings import CHECKOUT
 
 SERVICES = ("users", "orders", "notifications")
+DECISION_TIMEOUT_SECONDS = 40
 READY_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 30
 
@@ -98,9 +99,9 @@ class Customer:
         )
         return str(placed["id"])
 
-    async def status_once_decided(self, order_id: str, *, seconds: float = 40) -> str:
+    async def status_once_decided(self, order_id: str) -> str:
         """Wait until an order is not pending any more, and return its status."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(DECISION_TIMEOUT_SECONDS):
             while True:
                 order = await self.request("GET", "orders", f"/v1/orders/{order_id}")
                 if order["status"] != "pending":

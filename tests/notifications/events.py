@@ -34,13 +34,13 @@ def order_confirmed(user_id: UUID, *, number: str = "O-1042", lines: int = 2) ->
     )
 
 
-async def apply(sessions: Sessions, *events: Event, first_sequence: int = 1, event_id: UUID | None = None) -> None:
-    """Apply events of one topic as a consumer does. Each key starts at `first_sequence`."""
+async def apply(sessions: Sessions, *events: Event, event_id: UUID | None = None) -> None:
+    """Apply events of one topic as a consumer does. Each key starts at sequence 1."""
     subscription = SUBSCRIPTIONS[events[0].topic]
     sequences: dict[str, int] = {}
     batch = []
     for event in events:
-        sequences[event.key] = sequences.get(event.key, first_sequence - 1) + 1
+        sequences[event.key] = sequences.get(event.key, 0) + 1
         batch.append(received(event, sequence=sequences[event.key], event_id=event_id))
     async with sessions.begin() as session:
         await apply_batch(

@@ -1,8 +1,7 @@
 """Deliveries through the job queue."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -15,6 +14,7 @@ from services.notifications.models import Delivery
 from shared.database import Sessions, dsn_of
 from shared.ids import new_id
 from shared.jobs import JobRunner
+from tests.harness.running import running
 from tests.notifications.events import apply, order_confirmed, user_created
 from tests.notifications.smtp_server import SmtpServer
 
@@ -26,17 +26,6 @@ def runner_of(database_url: str, sessions: Sessions, send: Send) -> RunnerOf:
     return lambda: JobRunner(
         delivery_jobs({"email": send}, max_attempts=8), dsn=dsn_of(database_url), sessions=sessions
     )
-
-
-@asynccontextmanager
-async def running(*runners: JobRunner) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(runner.run()) for runner in runners]
-    try:
-        yield
-    finally:
-        for runner in runners:
-            runner.stop()
-        await asyncio.wait_for(asyncio.gather(*tasks), timeout=20)
 
 
 async def mail_statuses(sessions: Sessions) -> list[str]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from shared.database import Sessions
 from shared.http.auth import access_matrix
 from shared.ids import new_id
+from tests.harness.problems import problem
 from tests.notifications.events import apply, order_confirmed, user_created
 from tests.notifications.smtp_server import SmtpServer
 from tests.shared.http.token_issuer import TokenIssuer
@@ -111,12 +112,6 @@ async def test_staff_can_read_all_notifications_but_not_mark_them_as_read(
 
     assert (await client.get(path, headers=staff)).status_code == 200
     assert (await client.post(f"{path}/read", headers=staff)).status_code == 404
-
-
-def problem(response: httpx2.Response) -> tuple[int, str]:
-    """Return status and code of an error response, after checking that it is a problem."""
-    assert response.headers["content-type"] == "application/problem+json"
-    return response.status_code, response.json()["code"]
 
 
 async def test_each_error_has_its_code(client: httpx2.AsyncClient, ann: dict[str, str]) -> None:

@@ -159,9 +159,3 @@ def _conditions(if_match: str | None, key: str | None) -> dict[str, str]:
 def new_customer_id() -> UUID:
     """Return the id of a new customer."""
     return uuid4()
-
-
-def problem(response: httpx2.Response) -> tuple[int, str]:
-    """Return status and code of an error response, after checking that it is a problem."""
-    assert response.headers["content-type"] == "application/problem+json"
-    return response.status_code, response.json()["code"]

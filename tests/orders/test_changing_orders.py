@@ -1,6 +1,7 @@
 """Cancel, ship, deliver and refund: their effects, and the statuses in which they are not allowed."""
 
 from services.orders.models import ALLOWED_TRANSITIONS, OrderStatus
+from tests.harness.problems import problem
 from tests.orders.service import (
     CUSTOMER,
     SUPPORT,
@@ -8,7 +9,6 @@ from tests.orders.service import (
     credit_refused,
     credit_reserved,
     new_customer_id,
-    problem,
 )
 
 ACTIONS = {

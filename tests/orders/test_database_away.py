@@ -9,7 +9,8 @@ from services.orders.settings import Settings
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.databases import DatabaseFactory
-from tests.orders.service import CUSTOMER, OrdersService, problem
+from tests.harness.problems import problem
+from tests.orders.service import CUSTOMER, OrdersService
 
 UNAVAILABLE = (503, "database_unavailable")
 

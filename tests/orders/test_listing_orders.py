@@ -1,7 +1,8 @@
 """GET /v1/orders: order, pages and filters."""
 
 from shared.events.users import UserCreated, UserUpdated
-from tests.orders.service import CUSTOMER, OrdersService, new_customer_id, problem
+from tests.harness.problems import problem
+from tests.orders.service import CUSTOMER, OrdersService, new_customer_id
 
 
 async def test_customers_list_their_own_orders_newest_first_in_pages(service: OrdersService) -> None:

@@ -2,7 +2,8 @@
 
 import sqlalchemy as sa
 
-from tests.orders.service import CUSTOMER, OrdersService, problem
+from tests.harness.problems import problem
+from tests.orders.service import CUSTOMER, OrdersService
 
 
 async def test_a_new_order_is_pending_and_reads_as_it_was_returned(service: OrdersService) -> None:

@@ -1,6 +1,7 @@
 """The catalogue: reading, creating and updating products."""
 
-from tests.orders.service import OrdersService, problem
+from tests.harness.problems import problem
+from tests.orders.service import OrdersService
 
 MUG = {"sku": "MUG", "name": "Tea mug", "description": "Holds tea.", "price_cents": 499, "currency": "GBP", "stock": 7}
 

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from shared.database import Database, Sessions, dsn_of, open_database
 from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
 from shared.telemetry import continued_trace, current_traceparent
+from tests.harness import running as loops
 from tests.harness.databases import DatabaseFactory
 from tests.harness.waiting import until
-from tests.shared import workers
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def running(jobs: Jobs, database: Database, database_url: str) -> AsyncIterator[None]:
     """Run the jobs until the end of the block."""
-    async with workers.running(JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)):
+    async with loops.running(JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)):
         yield
 
 

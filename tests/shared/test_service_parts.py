@@ -63,7 +63,7 @@ async def test_a_relay_without_a_heartbeat_for_a_minute_makes_the_process_not_li
 async def test_a_consumer_that_has_died_makes_the_process_not_live(open_parts: OpenParts) -> None:
     parts = open_parts()
     await service._check_loops(parts)
-    parts.consumers._running = True  # although no consumer was started
+    parts.consumer_groups._running = True  # although no consumer was started
     with pytest.raises(Unhealthy, match=r"^test\.users$"):
         await service._check_loops(parts)
 

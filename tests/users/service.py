@@ -104,9 +104,3 @@ class UsersService:
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens['access_token']}"}
-
-
-def problem(response: httpx2.Response) -> tuple[int, str]:
-    """Return status and code of an error response, after checking that it is a problem."""
-    assert response.headers["content-type"] == "application/problem+json"
-    return response.status_code, response.json()["code"]

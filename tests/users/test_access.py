@@ -1,7 +1,8 @@
 """Access to the routes of the users service."""
 
 from shared.http.auth import access_matrix
-from tests.users.service import UsersService, problem
+from tests.harness.problems import problem
+from tests.users.service import UsersService
 
 USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 OWN = [

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from services.users.commands import replace_password_hash
 from services.users.models import UserAccount
 from tests.harness.databases import until_waiting
-from tests.users.service import ADA, UsersService, problem
+from tests.harness.problems import problem
+from tests.users.service import ADA, UsersService
 
 MATCHING = {"If-Match": '"1"'}
 

@@ -4,7 +4,8 @@ import asyncio
 from uuid import UUID, uuid4
 
 from services.users.credit_commands import reserve_credit
-from tests.users.service import UsersService, problem
+from tests.harness.problems import problem
+from tests.users.service import UsersService
 
 
 async def reserve(service: UsersService, user_id: UUID, amount_cents: int) -> None:

@@ -2,7 +2,8 @@
 
 from services.users.settings import Settings
 from tests.harness.database_outages import refusing_connections
-from tests.users.service import ADA, PASSWORD, UsersService, bearer, problem
+from tests.harness.problems import problem
+from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
 UNAVAILABLE = (503, "database_unavailable")
 

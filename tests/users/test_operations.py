@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from services.users.subscribers import orders
 from shared.events.orders import OrderShipped
 from shared.ids import new_id
-from shared.operations.access import Operations
+from shared.operations.dependencies import Operations
+from tests.harness.problems import problem
 from tests.shared.operations.blocked_keys import block_key
-from tests.users.service import UsersService, problem
+from tests.users.service import UsersService
 
 AT = "/v1/operations/users"
 LONG_AGO = "2020-01-01T00:00:00Z"
@@ -22,7 +23,7 @@ async def admin(service: UsersService) -> dict[str, str]:
     return await service.header_with("admin", email="admin@orderly.example")
 
 
-async def store(service: UsersService, *, events: int) -> str:
+async def blocked_key(service: UsersService, *, events: int) -> str:
     """Store dead letters of one key, the first with an error and the others blocked by it, and return the key."""
     order_id, user_id = new_id(), new_id()
 
@@ -62,7 +63,7 @@ async def mark_as_sent(service: UsersService) -> None:
 
 
 async def test_dead_letters_are_listed_in_pages_and_by_filters(service: UsersService, admin: dict[str, str]) -> None:
-    key, other = await store(service, events=2), await store(service, events=1)
+    key, other = await blocked_key(service, events=2), await blocked_key(service, events=1)
     first = (await get(service, "/dead-letters", admin, limit=2)).json()
     rest = (await get(service, "/dead-letters", admin, limit=2, cursor=first["next_cursor"])).json()
     assert [(event["key"], event["reason"]) for event in first["items"] + rest["items"]] == [
@@ -76,7 +77,7 @@ async def test_dead_letters_are_listed_in_pages_and_by_filters(service: UsersSer
 
 
 async def test_one_dead_letter_is_shown_with_its_payload(service: UsersService, admin: dict[str, str]) -> None:
-    key = await store(service, events=1)
+    key = await blocked_key(service, events=1)
     (listed,) = (await get(service, "/dead-letters", admin)).json()["items"]
     shown = (await get(service, f"/dead-letters/{listed['id']}", admin)).json()
     assert (shown["key"], shown["headers"]["ce_type"], shown["actions"]) == (key, "order.shipped", [])
@@ -85,7 +86,7 @@ async def test_one_dead_letter_is_shown_with_its_payload(service: UsersService, 
 
 
 async def test_a_dry_run_of_a_replay_returns_what_it_would_replay(service: UsersService, admin: dict[str, str]) -> None:
-    key = await store(service, events=3)
+    key = await blocked_key(service, events=3)
     planned = (await post(service, "/dead-letters/replays", admin, all=True, dry_run=True)).json()
     assert len((await get(service, "/dead-letters", admin)).json()["items"]) == 3
     done = (await post(service, "/dead-letters/replays", admin, key=key)).json()
@@ -98,7 +99,7 @@ async def test_a_dry_run_of_a_replay_returns_what_it_would_replay(service: Users
 
 
 async def test_a_discard_applies_the_events_that_it_had_blocked(service: UsersService, admin: dict[str, str]) -> None:
-    await store(service, events=3)
+    await blocked_key(service, events=3)
     (first, *_) = (await get(service, "/dead-letters", admin)).json()["items"]
     body = {"ids": [first["id"]], "note": "a test order"}
     planned = (await post(service, "/dead-letters/discards", admin, **body, dry_run=True)).json()

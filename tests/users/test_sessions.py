@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from services.users import jobs
 from services.users.models import RefreshToken, UserSession
-from tests.users.service import UsersService, bearer, problem
+from tests.harness.problems import problem
+from tests.users.service import UsersService, bearer
 
 EXPIRED_SESSIONS = sa.text("""
     WITH expired AS (

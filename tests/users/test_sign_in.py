@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from services.users.passwords import Passwords
 from services.users.session_routes import CredentialsInvalid
-from tests.users.service import ADA, PASSWORD, UsersService, bearer, problem
+from tests.harness.problems import problem
+from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
 WRONG = {"email": ADA["email"], "password": "wrong password"}
 

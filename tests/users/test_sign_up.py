@@ -6,7 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tests.users.service import ADA, UsersService, bearer, problem
+from tests.harness.problems import problem
+from tests.users.service import ADA, UsersService, bearer
 
 WRONG: dict[str, list[Any]] = {
     "email": ["ada", f"ada@{'a.' * 125}example", "ada\x00@orderly.example"],

@@ -1,1 +1,1 @@
-"""Consuming: a batch of events is applied in one transaction, at most once each."""
+"""Consuming: events are applied in batches, one transaction per batch, each event at most once."""

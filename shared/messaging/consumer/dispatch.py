@@ -56,7 +56,7 @@ async def dispatch(session: AsyncSession, *, handling: Handling, events: Sequenc
 
 
 def classify(error: Exception) -> tuple[DeadLetterReason, str]:
-    """Return why an event becomes a dead letter whose dispatch raised `error`, and the error in words.
+    """Return the reason for which an event whose dispatch raised `error` becomes a dead letter, and the error in words.
 
     An error of the handler itself may go away, so the drain retries it.
     """

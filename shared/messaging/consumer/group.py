@@ -71,7 +71,8 @@ class Member:
         return aiokafka_liveness.coordination_has_ended(consumer)
 
     async def handle(self, message: KafkaMessage) -> None:
-        """Apply one fetch, then commit its offsets. Raises nothing: FastStream would fetch on."""
+        """Apply one fetch, then commit its offsets. Raises nothing: FastStream would go on to the
+        next fetch and commit past this one."""
         worker = self.worker
         try:
             failpoint("consumer.received")
@@ -91,7 +92,7 @@ class Member:
         self._subscriber.max_records = worker.fetch_events
 
     async def restart(self) -> None:
-        """Replace the consumer by a new one."""
+        """Replace the consumer with a new one."""
         try:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
                 await self._subscriber.stop()

@@ -99,7 +99,7 @@ async def claim(session: AsyncSession, *, consumer: str, contexts: Iterable[Even
 
 
 async def advance(session: AsyncSession, *, consumer: str, topic: str, positions: Mapping[str, Position]) -> None:
-    """Move keys to a later sequence, and add `dead_letters` to the number of theirs; a negative one subtracts."""
+    """Move keys to a later sequence, and add `dead_letters`, which may be negative, to their counts."""
     if not positions:
         return
     keys = list(positions)

@@ -32,7 +32,7 @@ class Subscription:
     """
 
     def __init__(self, topic: str, *, partitions_at_once: int = 1) -> None:
-        """Allow several partitions at once only where handlers of two keys never lock the same row."""
+        """Allow several partitions at once only if transactions of two partitions cannot deadlock."""
         self.topic = topic
         self.partitions_at_once = partitions_at_once
         self._handlings: dict[str, Handling] = {}

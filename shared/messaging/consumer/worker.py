@@ -19,7 +19,7 @@ from shared.messaging.consumer.dispatch import classify
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import NewDeadLetter
-from shared.messaging.envelope import Received, Record, read_records
+from shared.messaging.envelope import Received, Record, decode_records
 from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ BACKING_OFF_SECONDS = 30.0
 
 
 class ServiceUnavailable(Exception):
-    """A transient error lasted longer than the worker retries in place."""
+    """A transient error lasted longer than the worker retries in place, or the process is stopping."""
 
 
 class Backoff:
@@ -87,7 +87,10 @@ class ConsumerWorker:
     def __init__(
         self, *, name: str, subscription: Subscription, sessions: Sessions, max_retry_seconds: float = 60.0
     ) -> None:
-        """Retry transient errors in place for `max_retry_seconds`, while the group does not see this member poll."""
+        """Retry transient errors in place for `max_retry_seconds`.
+
+        Meanwhile this member does not poll, so stay below the group's limit.
+        """
         self.name = name
         self.subscription = subscription
         self._sessions = sessions
@@ -140,12 +143,12 @@ class ConsumerWorker:
 
     async def _apply_partition(self, records: Sequence[Record], *, slots: asyncio.Semaphore) -> None:
         async with slots:
-            with metrics.BATCH_SECONDS.labels(self.name).time():
+            with metrics.PARTITION_SECONDS.labels(self.name).time():
                 while records:
                     batch, records = records[: self._batch.events], records[self._batch.events :]
                     with self._batch.measuring(len(batch)):
                         # Decode no earlier: meanwhile the database works on another partition's batch.
-                        await self._apply_batch(read_records(batch))
+                        await self._apply_batch(decode_records(batch))
 
     async def _apply_batch(self, events: Sequence[Received]) -> None:
         """Apply a batch as a whole; put failing events into savepoints; if even the commit fails, go one by one."""

@@ -29,10 +29,10 @@ _PURGE = sa.text("""
         ORDER BY resolved_at LIMIT :limit
     ), actions AS (
         DELETE FROM dead_letter_action WHERE dead_letter_id = ANY(ARRAY(SELECT id FROM old))
-    ), events AS (
+    ), purged AS (
         DELETE FROM dead_letter WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING id
     )
-    SELECT count(*) FROM events
+    SELECT count(*) FROM purged
 """)
 
 
@@ -84,7 +84,7 @@ async def store(session: AsyncSession, *, consumer: str, topic: str, dead_letter
     return row.first() is not None
 
 
-async def purge_resolved(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
+async def purge_dead_letters(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
     """Delete one batch of resolved dead letters with their actions; return their number.
 
     Repeat it, in a transaction each, until it returns 0. A Kafka record that is delivered again afterwards counts as

@@ -7,14 +7,16 @@ from shared.database import Sessions
 from shared.events.contract import Event
 from shared.ids import new_id
 from shared.messaging.consumer.batch import apply_batch, store_dead_letter
+from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
+from shared.messaging.envelope import Received
 from tests.harness.builders import received
 from tests.shared.effects import CONSUMER, REJECTED_CENTS, credit_reserved, subscription
 
 ACTOR = "operator@example.com"
-CONSUMERS = {CONSUMER: subscription()}
+SUBSCRIPTIONS = {CONSUMER: subscription()}
 
 
 async def blocked_key(sessions: Sessions, *, events: int = 3, rejected: frozenset[int] = frozenset()) -> UUID:
@@ -28,17 +30,25 @@ async def blocked_key(sessions: Sessions, *, events: int = 3, rejected: frozense
     return user_id
 
 
+async def store_as_dead_letter(
+    sessions: Sessions,
+    event: Received,
+    *,
+    consumer: str = CONSUMER,
+    reason: DeadLetterReason = DeadLetterReason.RULE_VIOLATED,
+    error: str = "not wanted",
+) -> BatchResult:
+    """Store an event as a dead letter, and commit."""
+    dead_letter = NewDeadLetter(event, reason, error)
+    async with sessions.begin() as session:
+        return await store_dead_letter(session, consumer=consumer, topic=event.topic, dead_letter=dead_letter)
+
+
 async def block_key(
     sessions: Sessions, event: Callable[[int], Event], *, events: int, consumer: str, handlers: Subscription
 ) -> None:
     """Store `event(1)` as a dead letter, and consume the next ones, which queue behind it."""
-    async with sessions.begin() as session:
-        await store_dead_letter(
-            session,
-            consumer=consumer,
-            topic=handlers.topic,
-            dead_letter=NewDeadLetter(received(event(1), sequence=1), DeadLetterReason.RULE_VIOLATED, "not wanted"),
-        )
+    await store_as_dead_letter(sessions, received(event(1), sequence=1), consumer=consumer)
     async with sessions.begin() as session:
         await apply_batch(
             session,

@@ -10,14 +10,9 @@ from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterFilter
 from shared.operations.dead_letters import NOT_CONSUMED, DeadLetterNotFound, DeadLetterOperations
 from tests.harness.rows import Rows
 from tests.shared.effects import CONSUMER
-from tests.shared.operations.blocked_keys import ACTOR, CONSUMERS, blocked_key
+from tests.shared.operations.blocked_keys import ACTOR, blocked_key
 
 EVERYTHING = DeadLetterFilter()
-
-
-@pytest.fixture
-def dead_letters(database: Database) -> DeadLetterOperations:
-    return DeadLetterOperations(database.sessions, CONSUMERS)
 
 
 async def replay(
@@ -26,7 +21,10 @@ async def replay(
     """Replay all keys; return the key, the number of applied events and the error of each that was tried."""
     keys = await dead_letters.select_for_replay(EVERYTHING, all_keys=True, limit=limit)
     outcomes = dead_letters.replay(keys, actor=ACTOR, deadline=deadline)
-    return [(outcome.key.consumer_key.key, outcome.replay.applied, outcome.replay.error) async for outcome in outcomes]
+    return [
+        (outcome.blocked_key.consumer_key.key, outcome.replay.applied, outcome.replay.error)
+        async for outcome in outcomes
+    ]
 
 
 async def unresolved(dead_letters: DeadLetterOperations) -> list[DeadLetter]:
@@ -75,7 +73,7 @@ async def test_a_topic_without_a_consumer_is_reported_and_left_alone(
     dead_letters: DeadLetterOperations, database: Database
 ) -> None:
     key = await blocked_key(database.sessions, events=1)
-    assert await replay(replace(dead_letters, consumers={})) == [(str(key), 0, NOT_CONSUMED)]
+    assert await replay(replace(dead_letters, subscriptions={})) == [(str(key), 0, NOT_CONSUMED)]
     assert await replay(dead_letters) == [(str(key), 1, None)]
 
 

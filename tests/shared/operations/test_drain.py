@@ -3,33 +3,25 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
 import sqlalchemy as sa
 
 from shared.database import Database, dsn_of
 from shared.ids import new_id
 from shared.jobs import JobRunner, Jobs
 from shared.maintenance import with_maintenance
-from shared.messaging.consumer.batch import store_dead_letter
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.dead_letters.queries import DeadLetterFilter
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import Received
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.replay import MAX_DRAIN_ATTEMPTS, MAX_HANDLER_ATTEMPTS, keys_to_drain
 from tests.harness.builders import received, record_of
 from tests.harness.rows import Rows
+from tests.harness.running import running
 from tests.harness.waiting import until
 from tests.shared.effects import CONSUMER, FAILING_CENTS, credit_reserved, failing_first, subscription
-from tests.shared.operations.blocked_keys import ACTOR, CONSUMERS, blocked_key
-from tests.shared.workers import running
-
-
-@pytest.fixture
-def dead_letters(database: Database) -> DeadLetterOperations:
-    return DeadLetterOperations(database.sessions, CONSUMERS)
+from tests.shared.operations.blocked_keys import ACTOR, SUBSCRIPTIONS, blocked_key, store_as_dead_letter
 
 
 async def consume(database: Database, handlers: Subscription, *events: Received) -> None:
@@ -95,14 +87,14 @@ async def test_one_drain_takes_any_number_of_keys(dead_letters: DeadLetterOperat
     for _ in range(5):
         await blocked_key(database.sessions, events=2)
     await resolve_first_dead_letters(database)
-    assert await replace(dead_letters, drain_batch=2).drain() == 5
+    assert await replace(dead_letters, max_keys_per_round=2).drain() == 5
     assert await dead_letters.find(DeadLetterFilter()) == []
 
 
-async def test_the_maintenance_drains(database: Database, database_url: str) -> None:
+async def test_maintenance_replays_keys_that_are_due(database: Database, database_url: str) -> None:
     key = await blocked_key(database.sessions, events=3)
     await resolve_first_dead_letters(database)
-    jobs = with_maintenance(Jobs(), consumers=CONSUMERS)
+    jobs = with_maintenance(Jobs(), subscriptions=SUBSCRIPTIONS)
     rows = Rows(database.sessions)
 
     async def drained() -> bool:
@@ -115,13 +107,11 @@ async def test_the_maintenance_drains(database: Database, database_url: str) -> 
 
 async def test_only_keys_of_the_given_consumers_are_drained(database: Database) -> None:
     user_id = new_id()
-    async with database.sessions.begin() as session:
-        await store_dead_letter(
-            session,
-            consumer="another.users",
-            topic="users",
-            dead_letter=NewDeadLetter(received(credit_reserved(user_id), sequence=1), DeadLetterReason.BLOCKED),
-        )
+    event = received(credit_reserved(user_id), sequence=1)
+    reason = DeadLetterReason.BLOCKED
+    await store_as_dead_letter(database.sessions, event, consumer="another.users", reason=reason)
     async with database.sessions() as session:
-        assert await keys_to_drain(session, consumers=[CONSUMER]) == []
-        assert await keys_to_drain(session) == [("another.users", "users", str(user_id))]
+        assert await keys_to_drain(session, consumers=[CONSUMER], limit=100) == []
+        assert await keys_to_drain(session, consumers=["another.users"], limit=100) == [
+            ("another.users", "users", str(user_id))
+        ]

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import Database
 from shared.events.users import CreditReserved
 from shared.ids import new_id
-from shared.messaging.consumer.batch import apply_batch, store_dead_letter
+from shared.messaging.consumer.batch import apply_batch
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.queries import (
     ConsumerKey,
@@ -18,13 +18,12 @@ from shared.messaging.dead_letters.queries import (
     list_dead_letters,
 )
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import EventContext, Received
 from shared.operations.replay import discard_one, keys_to_drain, replay_key
 from tests.harness.builders import received
 from tests.harness.rows import Rows
 from tests.shared.effects import CONSUMER, FAILING_CENTS, REJECTED_CENTS, credit_reserved, subscription
-from tests.shared.operations.blocked_keys import ACTOR
+from tests.shared.operations.blocked_keys import ACTOR, store_as_dead_letter
 
 
 async def apply(database: Database, user_id: UUID, *sequences: int) -> None:
@@ -36,20 +35,6 @@ async def apply(database: Database, user_id: UUID, *sequences: int) -> None:
             subscription=subscription(),
             events=[received(credit_reserved(user_id), sequence=n) for n in sequences],
         )
-
-
-async def store(
-    database: Database,
-    event: Received,
-    *,
-    consumer: str = CONSUMER,
-    reason: DeadLetterReason = DeadLetterReason.RULE_VIOLATED,
-    error: str = "not wanted",
-) -> None:
-    """Store an event as a dead letter."""
-    async with database.sessions.begin() as session:
-        dead_letter = NewDeadLetter(event, reason, error)
-        await store_dead_letter(session, consumer=consumer, topic="users", dead_letter=dead_letter)
 
 
 def event_of(user_id: UUID, sequence: int, *, cents: int = 100) -> Received:
@@ -66,7 +51,7 @@ async def replay(database: Database, user_id: UUID, handlers: Subscription | Non
 async def test_a_replay_applies_a_key_in_order_and_unblocks_it(database: Database) -> None:
     user_id = new_id()
     await apply(database, user_id, 1)
-    await store(database, event_of(user_id, 2))
+    await store_as_dead_letter(database.sessions, event_of(user_id, 2))
     await apply(database, user_id, 3, 4)
     assert await replay(database, user_id) == (3, None)
     await apply(database, user_id, 5)
@@ -78,8 +63,8 @@ async def test_a_replay_applies_a_key_in_order_and_unblocks_it(database: Databas
 
 async def test_a_replay_stops_at_the_first_failure_and_records_it(database: Database) -> None:
     user_id = new_id()
-    await store(database, event_of(user_id, 1))
-    await store(database, event_of(user_id, 2, cents=REJECTED_CENTS))
+    await store_as_dead_letter(database.sessions, event_of(user_id, 1))
+    await store_as_dead_letter(database.sessions, event_of(user_id, 2, cents=REJECTED_CENTS))
     await apply(database, user_id, 3)
     assert await replay(database, user_id) == (1, "event_rejected: The test's handler rejects this event")
     rows = Rows(database.sessions)
@@ -93,16 +78,16 @@ async def test_a_replay_stops_at_the_first_failure_and_records_it(database: Data
 
 async def test_a_discard_makes_the_events_that_it_blocked_due_for_the_drain(database: Database) -> None:
     user_id = new_id()
-    await store(database, event_of(user_id, 1, cents=REJECTED_CENTS))
+    await store_as_dead_letter(database.sessions, event_of(user_id, 1, cents=REJECTED_CENTS))
     await apply(database, user_id, 2)
     async with database.sessions() as session:
         (first, _blocked) = await list_dead_letters(session, wanted=DeadLetterFilter())
-        assert await keys_to_drain(session) == []
+        assert await keys_to_drain(session, consumers=[CONSUMER], limit=100) == []
     assert await discard_one(database.sessions, 999, actor=ACTOR, note="a test order") is None
     assert await discard_one(database.sessions, first.id, actor=ACTOR, note="a test order") == first
     assert await discard_one(database.sessions, first.id, actor=ACTOR, note="again") is None
     async with database.sessions() as session:
-        assert await keys_to_drain(session) == [(CONSUMER, "users", str(user_id))]
+        assert await keys_to_drain(session, consumers=[CONSUMER], limit=100) == [(CONSUMER, "users", str(user_id))]
         detail = await find_dead_letter(session, first.id)
     assert await replay(database, user_id) == (1, None)
     assert detail is not None
@@ -115,7 +100,7 @@ async def test_a_discard_makes_the_events_that_it_blocked_due_for_the_drain(data
 async def test_concurrent_replays_and_consumption_apply_each_event_once_in_order(database: Database) -> None:
     user_id = new_id()
     for sequence in range(1, 6):
-        await store(database, event_of(user_id, sequence))
+        await store_as_dead_letter(database.sessions, event_of(user_id, sequence))
     await asyncio.gather(replay(database, user_id), replay(database, user_id), apply(database, user_id, 6))
     await replay(database, user_id)
     assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in range(1, 7)]
@@ -124,7 +109,7 @@ async def test_concurrent_replays_and_consumption_apply_each_event_once_in_order
 async def test_an_undecodable_event_can_only_be_discarded(database: Database) -> None:
     user_id, error = new_id(), "the header ce_specversion is missing"
     undecodable = event_of(user_id, 1)._replace(context=None, headers={})
-    await store(database, undecodable, reason=DeadLetterReason.UNDECODABLE, error=error)
+    await store_as_dead_letter(database.sessions, undecodable, reason=DeadLetterReason.UNDECODABLE, error=error)
     assert await replay(database, user_id) == (0, error)
 
 
@@ -135,7 +120,7 @@ async def test_a_transient_error_ends_a_replay_without_a_recorded_failure(databa
     async def fail(_session: AsyncSession, _event: CreditReserved, _context: EventContext) -> None:
         raise ConnectionError
 
-    await store(database, event_of(user_id, 1))
+    await store_as_dead_letter(database.sessions, event_of(user_id, 1))
     with pytest.raises(ConnectionError):
         await replay(database, user_id, users)
     rows = Rows(database.sessions)
@@ -147,13 +132,13 @@ async def test_a_transient_error_ends_a_replay_without_a_recorded_failure(databa
 async def test_a_rejected_event_keeps_its_reason_when_its_replay_fails_with_another_error(database: Database) -> None:
     """Otherwise the drain would retry what an operator has to decide."""
     user_id = new_id()
-    await store(database, event_of(user_id, 1, cents=FAILING_CENTS))
+    await store_as_dead_letter(database.sessions, event_of(user_id, 1, cents=FAILING_CENTS))
     assert await replay(database, user_id) == (0, "ZeroDivisionError('the handler has a bug')")
     assert await Rows(database.sessions).dead_letters() == [(str(user_id), 1, "rule_violated")]
 
 
 async def test_a_replay_leaves_other_consumers_alone(database: Database) -> None:
     user_id = new_id()
-    await store(database, event_of(user_id, 1), consumer="another.users")
+    await store_as_dead_letter(database.sessions, event_of(user_id, 1), consumer="another.users")
     assert await replay(database, user_id) == (0, None)
     assert await Rows(database.sessions).dead_letters() == [(str(user_id), 1, "rule_violated")]

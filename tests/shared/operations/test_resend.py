@@ -19,9 +19,9 @@ from shared.operations import runs
 from shared.operations.runs import Operation
 from shared.operations.sending import Sending, begin_resend, enqueue_operation, with_operations
 from tests.harness.rows import Rows
+from tests.harness.running import running, running_consumers
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved, has_effects, sequences_by_key
-from tests.shared.workers import running, running_consumers
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _SEND_WITHOUT_KAFKA = sa.text("""

@@ -15,17 +15,15 @@ from shared.maintenance import (
     purge_ended_operations,
     purge_resolved_dead_letters,
 )
-from shared.messaging.consumer.batch import store_dead_letter
 from shared.messaging.dead_letters.queries import DeadLetterFilter
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.messaging.dead_letters.store import NewDeadLetter, purge_resolved
+from shared.messaging.dead_letters.store import purge_dead_letters
 from shared.messaging.envelope import received_of
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from shared.operations import runs
 from shared.operations.dead_letters import DeadLetterOperations
 from tests.harness.rows import Rows
-from tests.shared.effects import CONSUMER
-from tests.shared.operations.blocked_keys import ACTOR, CONSUMERS, blocked_key
+from tests.shared.operations.blocked_keys import ACTOR, blocked_key, store_as_dead_letter
 
 MINUTE = timedelta(minutes=1)
 TIME_COLUMNS = {
@@ -45,11 +43,6 @@ FILL_ACTIONS = sa.text("""
     SELECT id, 'operator', 'discard', 'done' FROM dead_letter
 """)
 FULLY_READ = sa.text("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_tup_read > 0")
-
-
-@pytest.fixture
-def dead_letters(database: Database) -> DeadLetterOperations:
-    return DeadLetterOperations(database.sessions, CONSUMERS)
 
 
 @pytest.fixture
@@ -127,7 +120,7 @@ async def test_resolved_dead_letters_are_deleted_in_batches_the_oldest_first(
     outcomes = []
     for _ in range(3):
         async with database.sessions.begin() as session:
-            deleted = await purge_resolved(session, older_than=timedelta(0), limit=2)
+            deleted = await purge_dead_letters(session, older_than=timedelta(0), limit=2)
         outcomes.append((deleted, await rows.of("SELECT id FROM dead_letter")))
     assert outcomes == [(2, before[2:]), (1, []), (0, [])]
     assert await rows.count("dead_letter_action") == 0
@@ -136,7 +129,7 @@ async def test_resolved_dead_letters_are_deleted_in_batches_the_oldest_first(
 async def test_a_full_batch_does_not_read_the_whole_tables(database: Database) -> None:
     await fill_with_resolved(database, 20 * DEAD_LETTERS_BATCH)
     async with database.sessions.begin() as session:
-        deleted = await purge_resolved(session, older_than=timedelta(0), limit=DEAD_LETTERS_BATCH)
+        deleted = await purge_dead_letters(session, older_than=timedelta(0), limit=DEAD_LETTERS_BATCH)
         fully_read = await session.scalars(FULLY_READ)
         assert (deleted, fully_read.all()) == (DEAD_LETTERS_BATCH, [])
 
@@ -163,15 +156,8 @@ async def test_a_record_that_kafka_may_deliver_again_is_not_stored_again(
     undecodable = received_of(topic="users", partition=0, offset=1, key=str(new_id()), value=b"{}", headers={})
 
     async def consume() -> int:
-        async with database.sessions.begin() as session:
-            result = await store_dead_letter(
-                session,
-                consumer=CONSUMER,
-                topic="users",
-                dead_letter=NewDeadLetter(
-                    undecodable, DeadLetterReason.UNDECODABLE, "the header ce_specversion is missing"
-                ),
-            )
+        reason, error = DeadLetterReason.UNDECODABLE, "the header ce_specversion is missing"
+        result = await store_as_dead_letter(database.sessions, undecodable, reason=reason, error=error)
         return len(result.dead_letters)
 
     first = await consume()

@@ -9,12 +9,11 @@ import sqlalchemy as sa
 
 from shared.database import Database
 from shared.ids import new_id
-from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
+from shared.messaging.consumer.batch import HandlerFailed, apply_batch
 from shared.messaging.consumer.inbox import ClaimedMeanwhile
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import Received
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from tests.harness.builders import id_of, received, record_of
@@ -28,6 +27,7 @@ from tests.shared.effects import (
     credit_reserved,
     subscription,
 )
+from tests.shared.operations.blocked_keys import store_as_dead_letter
 
 
 def old_id(days: int = 40) -> UUID:
@@ -36,7 +36,7 @@ def old_id(days: int = 40) -> UUID:
     return id_of(int(created_at.timestamp() * 1000))
 
 
-async def applied(database: Database, *events: Received, savepoints: bool = False) -> BatchResult:
+async def applied(database: Database, *events: Received, in_savepoints: bool = False) -> BatchResult:
     """Apply and commit a batch."""
     async with database.sessions.begin() as session:
         return await apply_batch(
@@ -44,18 +44,7 @@ async def applied(database: Database, *events: Received, savepoints: bool = Fals
             consumer=CONSUMER,
             subscription=subscription(),
             events=events,
-            savepoints=[event.offset for event in events] if savepoints else [],
-        )
-
-
-async def dead_letter(database: Database, event: Received) -> None:
-    """Store an event as a dead letter."""
-    async with database.sessions.begin() as session:
-        await store_dead_letter(
-            session,
-            consumer=CONSUMER,
-            topic="users",
-            dead_letter=NewDeadLetter(event, DeadLetterReason.RULE_VIOLATED, "not wanted"),
+            savepoints=[event.offset for event in events] if in_savepoints else [],
         )
 
 
@@ -71,7 +60,7 @@ async def test_a_repeated_event_changes_nothing(database: Database) -> None:
 async def test_a_repeated_event_of_a_blocked_key_is_one_dead_letter(database: Database) -> None:
     """Seed 3002 of the workload `poison`: a new leader had published events of a blocked key again."""
     blocked = new_id()
-    await dead_letter(database, received(credit_reserved(blocked), sequence=1))
+    await store_as_dead_letter(database.sessions, received(credit_reserved(blocked), sequence=1))
     once = received(credit_reserved(blocked), sequence=2, event_id=new_id())
     again = once._replace(offset=once.offset + 1_000_000)
     result = await applied(database, once, again)
@@ -140,7 +129,7 @@ async def test_events_that_fail_in_savepoints_become_dead_letters_and_the_others
         received(credit_reserved(rejected), sequence=2),
         received(credit_reserved(good), sequence=2),
         received(credit_reserved(failing), sequence=2),
-        savepoints=True,
+        in_savepoints=True,
     )
     rows = Rows(database.sessions)
     assert [context.key for context in result.applied] == [str(good), str(good)]
@@ -156,7 +145,7 @@ async def test_events_that_fail_in_savepoints_become_dead_letters_and_the_others
 
 async def test_later_events_queue_behind_a_dead_letter_and_other_keys_are_applied(database: Database) -> None:
     blocked, free = new_id(), new_id()
-    await dead_letter(database, received(credit_reserved(blocked), sequence=1))
+    await store_as_dead_letter(database.sessions, received(credit_reserved(blocked), sequence=1))
     result = await applied(
         database,
         received(credit_reserved(blocked), sequence=2),
@@ -269,16 +258,16 @@ async def test_a_missing_daily_partition_raises(database: Database) -> None:
         await applied(database, received(credit_reserved(), sequence=1))
 
 
-async def test_a_late_dead_letter_does_not_set_its_key_back(database: Database) -> None:
+async def test_a_late_dead_letter_does_not_lower_its_keys_sequence(database: Database) -> None:
     user_id = new_id()
     await applied(database, received(credit_reserved(user_id), sequence=5))
-    await dead_letter(database, received(credit_reserved(user_id), sequence=4))
+    await store_as_dead_letter(database.sessions, received(credit_reserved(user_id), sequence=4))
     assert await Rows(database.sessions).of("SELECT sequence, dead_letters FROM inbox_sequence") == [(5, 1)]
 
 
-async def test_an_event_that_was_stored_alone_is_a_duplicate_later(database: Database) -> None:
+async def test_a_dead_letter_that_arrives_again_is_a_duplicate(database: Database) -> None:
     event = received(credit_reserved(), sequence=1)
-    await dead_letter(database, event)
+    await store_as_dead_letter(database.sessions, event)
     result = await applied(database, event._replace(offset=event.offset + 1_000_000))
     assert (result.duplicates, result.dead_letters) == (1, [])
 

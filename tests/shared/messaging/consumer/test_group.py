@@ -16,10 +16,10 @@ from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 from tests.harness.rows import Rows
+from tests.harness.running import running_consumers
 from tests.harness.waiting import until
 from tests.shared.effects import CONSUMER, FAILING_CENTS, REJECTED_CENTS, has_effects, sequences_by_key
 from tests.shared.messaging.consumer.topic import Topic
-from tests.shared.workers import running_consumers
 
 
 async def test_a_dead_letter_blocks_only_its_key(

@@ -19,10 +19,10 @@ from shared.messaging.consumer.worker import ConsumerWorker
 from tests.harness.builders import received, record_of
 from tests.harness.databases import DatabaseFactory
 from tests.harness.rows import Rows
+from tests.harness.running import running_consumers
 from tests.harness.waiting import until
 from tests.shared.effects import CONSUMER, credit_reserved, has_effects, subscription
 from tests.shared.messaging.consumer.topic import Topic
-from tests.shared.workers import running_consumers
 
 UNREACHABLE = "127.0.0.1:1"
 UNREACHABLE_DATABASE = f"postgresql+asyncpg://nobody@{UNREACHABLE}/nothing"

@@ -10,11 +10,11 @@ from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.envelope import Headers
 from tests.harness.rows import Rows
+from tests.harness.running import running_consumers
 from tests.harness.waiting import until
 from tests.shared.effects import has_effects
 from tests.shared.messaging.consumer.topic import Topic
 from tests.shared.patches.undecodable_headers import NONE, builder, headers
-from tests.shared.workers import running_consumers
 
 NOT_EVENTS: list[tuple[bytes | None, Headers]] = [
     (None, []),

@@ -8,9 +8,9 @@ from shared.database import Database
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
 from tests.harness.rows import Rows
+from tests.harness.running import running
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved
-from tests.shared.workers import running
 
 
 def value_of(name: str, **labels: str) -> float:

@@ -19,9 +19,9 @@ from shared.messaging.outbox.publisher import Publisher, partition_of
 from shared.messaging.outbox.relay import Relay, TopicBackoffs
 from shared.messaging.outbox.wake_up import CHANNEL
 from tests.harness.rows import Rows
+from tests.harness.running import running
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved
-from tests.shared.workers import running
 
 UNREACHABLE = "127.0.0.1:1"
 

@@ -12,9 +12,9 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.wake_up import CHANNEL, MIN_INTERVAL_SECONDS, Notifier
 from tests.harness.rows import Rows
+from tests.harness.running import running
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved
-from tests.shared.workers import running
 
 
 class WakeUps:
