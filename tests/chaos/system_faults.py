@@ -6,6 +6,7 @@ import asyncpg
 
 from deploy.local.credentials import SERVICES
 from shared.database import dsn_of
+from tests.chaos.broker_faults import kill_broker, suspend_broker
 from tests.chaos.injector import Injector, named
 from tests.chaos.system import SystemUnderTest
 
@@ -51,18 +52,6 @@ async def terminate_backends(on: On) -> None:
 async def cut_after_commit(on: On) -> None:
     """Cut the next connections between COMMIT and its reply."""
     on.target.database_proxy.arm(on.rng.choice((1, 2, 4)))
-
-
-async def kill_broker(on: On) -> None:
-    servers = on.target.servers.supervised
-    servers.processes.send_signal(on.rng.choice(servers.brokers), signal.SIGKILL)
-
-
-async def suspend_broker(on: On) -> None:
-    """Suspend a broker for less, or for more, than the cluster waits for its heartbeat."""
-    servers = on.target.servers.supervised
-    pid = servers.processes.pid_of(on.rng.choice(servers.brokers))
-    on.suspend(pid, seconds=on.rng.choice((2.0, LONGER_THAN_LEASE_AND_SESSION_SECONDS)))
 
 
 async def cut_after_mail(on: On) -> None:
