@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from pathlib import Path
 from deploy.doctor.finding import Finding, missing, ok, optional
 from deploy.doctor.project import CHECKOUT, uv_program
 from deploy.local.kafka_jars import cache_folder
+from deploy.local.listening import can_listen
 from deploy.local.state import running_pid
 
 GIB = 1024**3
@@ -107,7 +107,7 @@ def ports() -> Finding:
     wanted = {name: int(os.environ.get(name) or default) for name, default in PORTS.items()}
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         wanted = {name: port for name, port in wanted.items() if not name.startswith("ORDERLY_KAFKA_")}
-    taken = {name: port for name, port in wanted.items() if not _can_listen(port)}
+    taken = {name: port for name, port in wanted.items() if not can_listen(port)}
     if taken:
         names = ", ".join(f"{port} ({name})" for name, port in taken.items())
         return missing("Ports", f"another program listens on {names}; stop it, or set the variable to another port")
@@ -139,15 +139,3 @@ def _first_line(*command: str) -> str | None:
 
 def _existing(folder: Path) -> Path:
     return next(each for each in (folder, *folder.parents) if each.exists())
-
-
-def _can_listen(port: int) -> bool:
-    # deploy/local/ports.py does the same, but it needs packages.
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True

@@ -1,13 +1,12 @@
 """TCP ports on the loopback address: choose free ones, and report those that are in use."""
 
 import random
-import socket
 import time
 from collections.abc import Mapping
-from contextlib import closing
 
 import psutil
 
+from deploy.local.listening import can_listen
 from deploy.local.process import LocalError
 
 # The kernel uses higher ports for outgoing connections: one that was free may be in use a moment later.
@@ -20,7 +19,7 @@ class PortTaken(LocalError):
 
 def free_port() -> int:
     """Return a random port on which no process listens now."""
-    while not _can_listen(port := random.choice(BELOW_EPHEMERAL)):  # noqa: S311 - no secret
+    while not can_listen(port := random.choice(BELOW_EPHEMERAL)):  # noqa: S311 - no secret
         pass
     return port
 
@@ -31,7 +30,7 @@ def check_ports_are_free(ports: Mapping[str, int], *, timeout_seconds: float = 0
     Raises: PortTaken, with each port, the process that uses it, and the setting that changes it.
     """
     deadline = time.monotonic() + timeout_seconds
-    while taken := {setting: port for setting, port in ports.items() if not _can_listen(port)}:
+    while taken := {setting: port for setting, port in ports.items() if not can_listen(port)}:
         if time.monotonic() > deadline:
             lines = [
                 f"Port {port} is in use{_by_whom(port)}. Set {setting} to choose another port."
@@ -39,18 +38,6 @@ def check_ports_are_free(ports: Mapping[str, int], *, timeout_seconds: float = 0
             ]
             raise PortTaken("\n".join(lines))
         time.sleep(0.1)
-
-
-def _can_listen(port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        # Servers set this too: closed connections that are still in TIME_WAIT don't prevent them from listening.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen(1)
-        except OSError:
-            return False
-        return True
 
 
 def _by_whom(port: int) -> str:
