@@ -21,6 +21,7 @@ from tests.bench import consumer, delay, memory, poison, relay, saga
 from tests.bench.fixtures import Benchmark, Fixtures, prepare_fixtures
 from tests.bench.measurement import Measurement, Result, joined, results_of
 from tests.bench.report import results_table
+from tests.harness.cli import chosen
 from tests.harness.supervised_servers import supervised_servers
 
 BENCHMARKS: dict[str, Callable[[Fixtures], AbstractAsyncContextManager[Benchmark]]] = {
@@ -43,15 +44,15 @@ def run(
     only: Annotated[str, typer.Option(help=f"Any of {', '.join(BENCHMARKS)}.")] = ",".join(BENCHMARKS),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each benchmark; the median counts.")] = 3,
     events: Annotated[int, typer.Option(min=1_000, help="Events in each round.")] = 20_000,
-    rows: Annotated[int, typer.Option(min=0, help="Measure again with this many rows in every table.")] = 1_000_000,
+    rows: Annotated[
+        int, typer.Option(min=0, help="Measure again with this many rows in every table; 0: do not.")
+    ] = 1_000_000,
 ) -> None:
     """Run the benchmarks and print their results. `--only` takes a comma-separated list."""
-    names = [name.strip() for name in only.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in BENCHMARKS]:
-        raise typer.BadParameter(f"unknown: {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
+    names = chosen(only, known=BENCHMARKS)
     folder = Path(tempfile.mkdtemp(prefix="orderly-bench-"))
-    # The Kafka clients log an error for every topic that was created a moment ago.
-    logging.disable(logging.CRITICAL)
+    # aiokafka logs an error for every topic that was created a moment ago.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     bench = Run(screen=Screen(), names=names, rounds=rounds, events=events, rows=rows)
     with (folder / "bench.log").open("w") as log:
         _log_to(log)

@@ -14,7 +14,7 @@ from tests.bench.events import TOPIC
 from tests.bench.replica import UPSERT_MANY, UPSERT_ONE, columns_of
 
 BATCH_RECORDS = 500
-_UPSERT_MANY = UPSERT_MANY.format(user_ids="$1", emails="$2", names="$3", events="$4")
+_UPSERT_MANY = UPSERT_MANY.format("$1", "$2", "$3", "$4")
 
 
 @asynccontextmanager

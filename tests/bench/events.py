@@ -21,7 +21,7 @@ from tests.bench.arrivals import start_each_at
 
 TOPIC = UserUpdated.topic
 KEYS = 2_000
-TRANSACTION_EVENTS = 500
+FILL_TRANSACTION_EVENTS = 500
 
 
 class Message(TypedDict):
@@ -56,7 +56,7 @@ async def fill_outbox(database_url: str, *, events: int) -> None:
     """Record events with a service's session, then vacuum the outbox, so that autovacuum runs in no measurement."""
     database = open_database(database_url, service="users", pool_size=1)
     remaining = islice(user_events(), events)
-    while transaction := list(islice(remaining, TRANSACTION_EVENTS)):
+    while transaction := list(islice(remaining, FILL_TRANSACTION_EVENTS)):
         with continued_trace(None):
             async with database.sessions.begin() as session:
                 for event in transaction:

@@ -23,7 +23,7 @@ class Measurement:
     ratio_goal: float | None = None
     """The goal for the ratio to the baseline: a minimum, or, where lower is better, a maximum."""
     max_value: float | None = None
-    """The goal for the value itself."""
+    """The goal for the value itself; not judged beside a `ratio_goal`."""
 
     @property
     def value(self) -> float:

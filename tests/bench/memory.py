@@ -15,7 +15,7 @@ from tests.bench.measurement import Measurement
 from tests.bench.relay import drain_outbox
 
 BACKLOG_ROUNDS = 5
-"""The backlog in rounds: a large one makes its share of the relay's memory stand out from one page's."""
+"""The backlog, in rounds of events: large enough that its memory differs from that of one page."""
 SAMPLE = 1_000
 WARM_UP_EVENTS = 100
 

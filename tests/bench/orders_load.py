@@ -13,7 +13,7 @@ import httpx2
 
 from deploy.demo.accounts import Account, sign_up, signed_in_admin
 from deploy.demo.client import Client
-from deploy.demo.invariants import connected
+from deploy.demo.cross_service_invariants import Databases
 from deploy.demo.system import RunningSystem
 from tests.bench.arrivals import arrival_times, start_each_at
 
@@ -85,20 +85,20 @@ class Load:
 
 
 @asynccontextmanager
-async def prepared_load(system: RunningSystem) -> AsyncIterator[Load]:
+async def prepared_load(system: RunningSystem, databases: Databases) -> AsyncIterator[Load]:
     """Sign customers up with ample credit, and choose products from all over the table with ample stock."""
     limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
     async with httpx2.AsyncClient(base_url=system.gateway_url, timeout=TIMEOUT_SECONDS, limits=limits) as http:
         yield Load(
             http=http,
-            customers=await _customers(Client(http), system),
-            skus=await _stocked_skus(system),
+            customers=await _customers(Client(http), system, databases),
+            skus=await _stocked_skus(databases),
             rng=random.Random(SEED),  # noqa: S311 - reproducible by its seed
             key_prefix=secrets.token_hex(4),
         )
 
 
-async def _customers(client: Client, system: RunningSystem) -> list[Account]:
+async def _customers(client: Client, system: RunningSystem, databases: Databases) -> list[Account]:
     accounts = await sign_up(
         client,
         {f"bench-{number}": "United Kingdom" for number in range(CUSTOMERS)},
@@ -108,21 +108,19 @@ async def _customers(client: Client, system: RunningSystem) -> list[Account]:
         concurrency=4,
         advance=lambda: None,
     )
-    async with connected(system.databases) as databases:
-        await databases["users"].execute(
-            "UPDATE credit_account SET limit_cents = $2 WHERE user_id = ANY($1::uuid[])",
-            [account.user_id for account in accounts.values()],
-            AMPLE_CREDIT_CENTS,
-        )
+    await databases["users"].execute(
+        "UPDATE credit_account SET limit_cents = $2 WHERE user_id = ANY($1::uuid[])",
+        [account.user_id for account in accounts.values()],
+        AMPLE_CREDIT_CENTS,
+    )
     return list(accounts.values())
 
 
-async def _stocked_skus(system: RunningSystem) -> list[str]:
-    async with connected(system.databases) as databases:
-        chosen = await databases["orders"].fetch(
-            "UPDATE product SET stock = $2 WHERE sku IN"
-            " (SELECT sku FROM product WHERE active ORDER BY md5(sku) LIMIT $1) RETURNING sku",
-            PRODUCTS,
-            AMPLE_STOCK,
-        )
+async def _stocked_skus(databases: Databases) -> list[str]:
+    chosen = await databases["orders"].fetch(
+        "UPDATE product SET stock = $2 WHERE sku IN"
+        " (SELECT sku FROM product WHERE active ORDER BY md5(sku) LIMIT $1) RETURNING sku",
+        PRODUCTS,
+        AMPLE_STOCK,
+    )
     return sorted(row["sku"] for row in chosen)

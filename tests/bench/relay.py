@@ -1,6 +1,5 @@
 """The relay's throughput: events a second from a full outbox into Kafka."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from tests.bench.relay_baselines import (
     send_bare,
 )
 from tests.harness.kafka_topics import end_offsets
+from tests.harness.running import running
 
 FASTSTREAM_SHARE = 10
 """faststream-outbox gets a tenth of the events: it is slow, and its rate does not depend on their number."""
@@ -72,10 +72,6 @@ async def drain_outbox(*, database_url: str, kafka: str, topic_prefix: str) -> f
     await publisher.ping()
     relay = Relay(dsn=dsn_of(database_url), publisher=publisher)
     started = time.perf_counter()
-    running = asyncio.create_task(relay.run())
-    await wait_for(database_url, OUTBOX_IS_EMPTY, seconds=DRAIN_TIMEOUT_SECONDS)
-    seconds = time.perf_counter() - started
-    relay.stop()
-    await running
-    await relay.close()
-    return seconds
+    async with running(relay):
+        await wait_for(database_url, OUTBOX_IS_EMPTY, seconds=DRAIN_TIMEOUT_SECONDS)
+        return time.perf_counter() - started

@@ -27,6 +27,8 @@ DELETED_ROWS = 50
 POLL_SECONDS = 0.01
 DRAIN_TIMEOUT_SECONDS = 120.0
 
+_OUTBOX = make_outbox_table(sa.MetaData(), table_name=TABLE)
+
 
 async def send_bare(kafka: str, topic: str, messages: Sequence[Message]) -> float:
     """Send messages from memory with the relay's guarantees; return the seconds until all are acknowledged."""
@@ -49,11 +51,9 @@ async def send_bare(kafka: str, topic: str, messages: Sequence[Message]) -> floa
 
 async def create_faststream_outbox(database_url: str) -> None:
     """Create the table as its manual says."""
-    metadata = sa.MetaData()
-    make_outbox_table(metadata, table_name=TABLE)
     engine = create_async_engine(database_url)
     async with engine.begin() as connection:
-        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(_OUTBOX.metadata.create_all)
         await connection.execute(sa.text(outbox_autovacuum_ddl(TABLE, vacuum_cost_delay=0)))
     await engine.dispose()
 
@@ -77,7 +77,7 @@ async def drain_faststream_outbox(database_url: str, *, kafka: str, topic: str) 
     """Relay all rows with the fastest number of workers, in no order; return the seconds until the table is empty."""
     engine = create_async_engine(database_url, pool_size=WORKERS + 2)
     broker = KafkaBroker(kafka, acks="all", enable_idempotence=True, allow_auto_create_topics=False, logger=None)
-    outbox = OutboxBroker(engine, outbox_table=make_outbox_table(sa.MetaData(), table_name=TABLE), logger=None)
+    outbox = OutboxBroker(engine, outbox_table=_OUTBOX, logger=None)
 
     async def keep_bytes(message: OutboxMessage) -> bytes:
         return message.body

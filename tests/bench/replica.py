@@ -12,6 +12,7 @@ from shared.events.users import UserUpdated
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.consumer.worker import ConsumerWorker
+from tests.harness.running import running_consumers
 
 POOL_SIZE = 4
 UPSERT_ONE = sa.text("""
@@ -21,10 +22,11 @@ UPSERT_ONE = sa.text("""
 """)
 UPSERT_MANY = """
     INSERT INTO replica (user_id, email, name, events)
-    SELECT * FROM unnest({user_ids}::uuid[], {emails}::text[], {names}::text[], {events}::bigint[])
+    SELECT * FROM unnest(CAST({} AS uuid[]), CAST({} AS text[]), CAST({} AS text[]), CAST({} AS bigint[]))
     ON CONFLICT (user_id) DO UPDATE SET
         email = excluded.email, name = excluded.name, events = replica.events + excluded.events
 """
+"""A format string: SQLAlchemy and asyncpg mark parameters differently."""
 
 
 async def create_replica(database_url: str) -> None:
@@ -60,9 +62,6 @@ async def consuming(
         client_id="bench",
         topic_prefix=topic_prefix,
     )
-    await consumers.run()
-    try:
+    async with running_consumers(consumers):
         yield
-    finally:
-        await consumers.stop()
-        await database.close()
+    await database.close()

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import count
 
 import asyncpg
 
@@ -15,8 +14,7 @@ from deploy.local.services import Services
 from tests.bench.fixtures import OUTBOX_IS_EMPTY, Benchmark, Fixtures
 from tests.bench.measurement import Measurement, latencies
 from tests.bench.orders_load import Load, PlacedOrder, prepared_load
-from tests.harness.service_table_rows import fill_service_tables
-from tests.harness.table_rows import fill_messaging_tables
+from tests.harness.service_table_rows import fill_tables
 from tests.harness.waiting import until
 from tests.harness.whole_system import settings_on_free_ports, whole_system
 
@@ -25,7 +23,7 @@ CLIENTS = (8, 16)
 WARM_UP_SECONDS = 5.0
 CAPACITY_SECONDS = 15.0
 SHARES_SECONDS = {0.25: 90.0, 0.75: 40.0}
-"""The time for which orders arrive at each share of the capacity: for fewer than 700, the p99 would be one of them."""
+"""Seconds of arrivals at each share of the capacity: at least 700 orders, so that no single order decides the p99."""
 SETTLE_TIMEOUT_SECONDS = 60.0
 SERVICE_SETTINGS = {"RATE_LIMIT": "100000/minute"}
 ACCESS_TOKEN_MINUTES = "60"
@@ -41,8 +39,7 @@ _NOTIFIED = "SELECT count(*) FROM inbox WHERE consumer = 'notifications.orders' 
 _CONFIRMED = "SELECT order_id, at FROM order_timeline WHERE status = 'confirmed' AND order_id = ANY($1::uuid[])"
 
 _capacities: dict[int, float] = {}
-"""The first capacity of each round, in orders a second: the system that is second gets orders at the same rates."""
-_numbers = count(1)
+"""The capacity of each round in orders a second, from the system that is measured first. Both get the same rates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +57,7 @@ class FilledServices(Services):
 
     async def _fill(self, service: str) -> None:
         url = self.database_url(service)
-        await fill_messaging_tables(url, rows=self.rows)
-        await fill_service_tables(service, url, rows=self.rows)
+        await fill_tables(service, url, rows=self.rows)
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the usual environment with higher limits and the topics' prefix."""
@@ -74,8 +70,7 @@ class FilledServices(Services):
 @asynccontextmanager
 async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
     """Measure a system of its own, which is idle while another one is measured."""
-    number = next(_numbers)
-    folder = fixtures.servers.folder / f"system-{number}"
+    folder = fixtures.servers.folder / f"system-{fixtures.rows}-rows"
     settings = settings_on_free_ports(
         folder, kafka=fixtures.servers.kafka, gateway_requests_per_second=GATEWAY_REQUESTS_PER_SECOND
     )
@@ -84,18 +79,18 @@ async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
         credentials=ensure_credentials(folder / "secrets"),
         kafka_bootstrap_servers=fixtures.servers.kafka,
         rows=fixtures.rows,
-        topic_prefix=f"bench-saga-{number}.",
+        topic_prefix=f"bench-saga-{fixtures.rows}.",
     )
     async with (
         whole_system(services) as system,
-        prepared_load(system.running) as load,
         connected(system.running.databases) as databases,
+        prepared_load(system.running, databases) as load,
     ):
-        yield _Shop(load, databases).measure
+        yield _LoadedSystem(load, databases).measure
 
 
 @dataclass(frozen=True)
-class _Shop:
+class _LoadedSystem:
     """A system under load."""
 
     load: Load
@@ -159,7 +154,7 @@ class _Shop:
                 return False
             return all([await one.fetchval(OUTBOX_IS_EMPTY) for one in self.databases.values()])
 
-        await until(has_settled, seconds=SETTLE_TIMEOUT_SECONDS, what="the end of the saga")
+        await until(has_settled, seconds=SETTLE_TIMEOUT_SECONDS, what="the end of the saga", poll_seconds=0.1)
 
     async def _confirmed_at(self, placed: Sequence[PlacedOrder]) -> list[float]:
         """Return the Unix time of each order's confirmation. Raises: AssertionError if one was not confirmed."""

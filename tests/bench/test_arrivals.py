@@ -11,6 +11,8 @@ def test_arrivals_depend_on_the_seed_only_and_have_the_requested_rate() -> None:
     times = arrival_times("round 1", per_second=50, seconds=100)
     assert times == arrival_times("round 1", per_second=50, seconds=100)
     assert times != arrival_times("round 2", per_second=50, seconds=100)
+    assert times == sorted(times)
+    assert 0 < times[0] < times[-1] < 100
     # Poisson: the standard deviation is 71.
     assert len(times) == pytest.approx(5_000, abs=350)
 

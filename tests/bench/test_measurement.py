@@ -55,10 +55,14 @@ def test_latencies_are_percentiles_in_milliseconds() -> None:
         (Result(rate(100), rate(90)), True),
         (Result(rate(100), rate(89)), False),
         (Result(delay(10), delay(10.9)), True),
+        (Result(rate(100), rate(200)), True),
         (Result(delay(10), delay(11.1)), False),
+        (Result(delay(10), delay(1)), True),
         (Result(delay(10, max_value=5), delay(10)), False),
         # Twice the delay, while the baseline doubled too: the machine was slower.
         (Result(delay(10), delay(20, baseline_values=(400,))), True),
+        # The same delay, while the baseline fell by a tenth: the machine was faster.
+        (Result(delay(10), delay(10, baseline_values=(180,))), False),
         (Result(*(delay(n, baseline_values=(n,), baseline_uses_tables=True) for n in (10, 11.1))), False),
     ],
 )

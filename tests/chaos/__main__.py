@@ -5,7 +5,7 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,11 @@ from tests.chaos.report import faults_table, invariants_table, summary_line
 from tests.chaos.servers import CampaignServers, campaign_servers
 from tests.chaos.system import SystemUnderTest, system_under_test
 from tests.chaos.system_campaign import run_system_campaign
-from tests.chaos.system_faults import MAIL_FAULTS, OTHER_FAULTS, SYSTEM_WORKLOADS
+from tests.chaos.system_faults import MAIL_FAULTS, ORDERS_FAULTS, SYSTEM_WORKLOADS
+from tests.harness.cli import chosen
 
 ALL_WORKLOADS = (*WORKLOADS, *SYSTEM_WORKLOADS)
-ALL_FAULTS = tuple(FAULTS | OTHER_FAULTS | MAIL_FAULTS)
+ALL_FAULTS = tuple(FAULTS | ORDERS_FAULTS | MAIL_FAULTS)
 
 cli = typer.Typer(
     help="Inject faults into the running system and check its guarantees.",
@@ -50,6 +51,7 @@ def run(
 ) -> None:
     """Run campaigns and print their results. Lists are comma-separated."""
     first = random.SystemRandom().randrange(1, 1_000_000) if seed is None else seed
+    workloads, chosen_faults = chosen(workload, known=ALL_WORKLOADS), chosen(faults, known=ALL_FAULTS)
     folder = Path(tempfile.mkdtemp(prefix="orderly-chaos-"))
     # The Kafka clients log an error for every broker that a fault takes down.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -58,8 +60,8 @@ def run(
         screen=Screen(),
         seeds=range(first, first + seeds),
         seconds=seconds,
-        workloads=_chosen(workload, ALL_WORKLOADS),
-        faults=_chosen(faults, ALL_FAULTS),
+        workloads=workloads,
+        faults=chosen_faults,
         mean_interval_seconds=every_seconds,
     )
     campaigns.screen.note(f"seed {first}, {seeds} campaigns of {seconds:.0f} s, {brokers} broker(s); logs in {folder}")
@@ -128,14 +130,6 @@ class Campaigns:
             faults={name: fault for name, fault in SYSTEM_WORKLOADS[workload].items() if name in self.faults},
             mean_interval_seconds=self.mean_interval_seconds,
         )
-
-
-def _chosen(names: str, known: Collection[str]) -> list[str]:
-    """Split a comma-separated list. Raises: typer.BadParameter for an unknown name."""
-    chosen = [name.strip() for name in names.split(",") if name.strip()]
-    if unknown := [name for name in chosen if name not in known]:
-        raise typer.BadParameter(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
-    return chosen
 
 
 if __name__ == "__main__":

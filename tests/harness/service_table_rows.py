@@ -1,6 +1,6 @@
 """Rows for each service's own tables, as if from months of use: users, completed orders and their notifications."""
 
-from tests.harness.table_rows import fill
+from tests.harness.table_rows import MESSAGING_FILLS, fill
 
 # `$1` and `n` as in `table_rows`. Every invariant holds: no order that reserves stock or credit is still open.
 USERS_FILLS = {
@@ -125,9 +125,9 @@ NOTIFICATIONS_FILLS = {
 SERVICE_FILLS = {"users": USERS_FILLS, "orders": ORDERS_FILLS, "notifications": NOTIFICATIONS_FILLS}
 
 
-async def fill_service_tables(service: str, url: str, *, rows: int) -> None:
-    """Add at least `rows` rows to each of the service's own tables.
+async def fill_tables(service: str, url: str, *, rows: int) -> None:
+    """Add at least `rows` rows to every table of a service except the outbox: messaging tables, then its own.
 
     `url`: the URL of a migrated database for SQLAlchemy, as its owner.
     """
-    await fill(url, SERVICE_FILLS[service], rows=rows)
+    await fill(url, MESSAGING_FILLS | SERVICE_FILLS[service], rows=rows)
