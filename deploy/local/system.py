@@ -29,7 +29,10 @@ STOP_ORDER = (SERVICES, ("gateway", "mail"), ("kafka",), ("valkey",), ("postgres
 class System:
     """Starts everything, in parallel where dependencies allow it."""
 
-    def __init__(self, settings: LocalSettings, *, credentials: Credentials, screen: Screen) -> None:
+    def __init__(
+        self, settings: LocalSettings, *, credentials: Credentials, screen: Screen, services: Services | None = None
+    ) -> None:
+        """Prepare the parts. `services` replaces the usual ones, for other settings."""
         self._settings = settings
         self._screen = screen
         self._credentials = credentials
@@ -38,7 +41,7 @@ class System:
             port=settings.postgres_port,
             password=credentials.database_passwords["postgres"],
         )
-        self._services = Services(
+        self._services = services or Services(
             settings=settings,
             credentials=credentials,
             kafka_bootstrap_servers=settings.kafka_bootstrap_servers or f"127.0.0.1:{settings.kafka_port}",

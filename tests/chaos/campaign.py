@@ -39,7 +39,7 @@ class CampaignResult:
     dead_letters: int = 0
     duplicates: int = 0
     settled_after_seconds: float | None = None
-    """Time from the last fault until nothing was under way; None if it was not measured."""
+    """Time from the end of the writers until everything was observed; None if it was not measured."""
 
     @property
     def passed(self) -> bool:
@@ -117,7 +117,7 @@ def _plan(servers: CampaignServers, environment: Environment, workload: Workload
 
 
 async def _check(environment: Environment, *, seed: int, workload: Workload) -> CampaignResult:
-    last_fault_at = time.monotonic()
+    settling_since = time.monotonic()
     observed = await observe(environment, within_seconds=SETTLE_TIMEOUT_SECONDS)
     return CampaignResult(
         seed=seed,
@@ -127,5 +127,5 @@ async def _check(environment: Environment, *, seed: int, workload: Workload) -> 
         applied=len(observed.effects),
         dead_letters=len(observed.dead_letters),
         duplicates=observed.duplicates,
-        settled_after_seconds=time.monotonic() - last_fault_at,
+        settled_after_seconds=time.monotonic() - settling_since,
     )

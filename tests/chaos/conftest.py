@@ -35,7 +35,7 @@ async def environment(
 
 @pytest.fixture
 async def start(environment: Environment) -> AsyncIterator[Callable[..., Worker]]:
-    """Start a worker: `start("relay", "consumer", seed=1, operations=0, ...)`. It is stopped after the test."""
+    """`start("relay", "consumer", seed=1, ...)`: a new worker, stopped after the test."""
     workers: list[Worker] = []
 
     def start_worker(

@@ -16,6 +16,7 @@ from tests.harness.supervised_servers import OWNER
 
 LEASE_SECONDS = LEASE_DURATION.total_seconds()
 SESSION_TIMEOUT_SECONDS = 10.0
+"""The consumers' Kafka session timeout; a member that is suspended for longer is removed."""
 FAILPOINT_CHANCE = 0.02
 
 

@@ -15,10 +15,10 @@ from tests.chaos.consumer_group import lag_of
 from tests.chaos.environment import Environment
 from tests.chaos.oracle import ObservedState, Occurrence
 from tests.harness.kafka_topics import read_topic
+from tests.harness.waiting import until
 
 POLL_SECONDS = 0.25
 LATE_SECONDS = 120.0
-OUTBOX_TIMEOUT_SECONDS = 60.0
 """The additional wait after the deadline: without it, late events would look like lost ones."""
 
 
@@ -58,12 +58,15 @@ async def observe(environment: Environment, *, within_seconds: float = 60) -> Ob
 
 
 async def wait_for_outbox(environment: Environment, *, max_rows: int) -> None:
-    """Wait until the outbox has no more than `max_rows` rows. Raises: TimeoutError."""
+    """Wait until the outbox has no more than `max_rows` rows. Raises: AssertionError after a minute."""
     producer = await asyncpg.connect(dsn_of(environment.producer_url))
+
+    async def is_short() -> bool:
+        count: int = await producer.fetchval("SELECT count(*) FROM outbox")
+        return count <= max_rows
+
     try:
-        async with asyncio.timeout(OUTBOX_TIMEOUT_SECONDS):
-            while await producer.fetchval("SELECT count(*) FROM outbox") > max_rows:  # noqa: ASYNC110 - rows send no events
-                await asyncio.sleep(POLL_SECONDS)
+        await until(is_short, what=f"at most {max_rows} rows in the outbox", poll_seconds=POLL_SECONDS)
     finally:
         await producer.close()
 

@@ -170,7 +170,7 @@ def _credit_is_wrong(observed: ObservedState) -> Iterator[str]:
             yield f"{key}: {reserved} reserved, {known} in the consumer"
 
 
-SETTLED = "The outbox is empty and no consumer lags within 60 s of the last fault"
+SETTLED = "The outbox is empty and no consumer lags 60 s after the servers are ready and the writers have stopped"
 ALL_SENT = "No committed event is missing in the topic"
 ALL_APPLIED = "Every event of the topic was applied or is a dead letter"
 APPLIED_ONCE = "No event was applied twice"

@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx2
+
 from deploy.demo.accounts import Account
 from deploy.demo.catalogue import products_of
-from deploy.demo.client import Answer, Client, open_client
+from deploy.demo.client import Answer, Client
 from deploy.demo.invoices import Invoice, invoices_of, read_lines
 from deploy.demo.report import Results
 from deploy.demo.run import DemoRun, Options
@@ -26,6 +28,7 @@ AMBIGUOUS_ANSWERS = {"internal_error": "status_500", "status_404": "gateway_404"
 """Codes that say nothing about the request: a bug of ours, and a gateway that has not loaded its routes yet."""
 MAX_RETRIES = 20
 RETRY_DELAY_SECONDS = 0.5
+REQUEST_TIMEOUT_SECONDS = 30.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 """A mail that was under way when its process died is retried after 30 s, and its events follow."""
 
@@ -131,8 +134,8 @@ async def _run_demo(system: SystemUnderTest, injector: Injector[SystemUnderTest]
     all_invoices = invoices_of(lines)
     first = injector.rng.randrange(max(1, len(all_invoices) - invoices))
     restarts_before = system.running.restarts()
-    async with open_client(system.running.gateway_url) as client:
-        paced = PacedClient(client._http)
+    async with httpx2.AsyncClient(base_url=system.running.gateway_url, timeout=REQUEST_TIMEOUT_SECONDS) as http:
+        paced = PacedClient(http)
         run = RunUnderFaults(options, system.running, system.screen, paced, restarts_before, injector=injector)
         return await run.carry_out(
             all_invoices[first : first + invoices],

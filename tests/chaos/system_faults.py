@@ -68,7 +68,7 @@ async def refuse_mail_connections(on: On) -> None:
 
 
 MAIL_FAULTS = named((cut_after_mail, suspend_mail_server, refuse_mail_connections))
-OTHER_FAULTS = named(
+ORDERS_FAULTS = named(
     (
         kill_service,
         suspend_service,
@@ -81,5 +81,5 @@ OTHER_FAULTS = named(
         suspend_broker,
     )
 )
-SYSTEM_WORKLOADS = {"orders": OTHER_FAULTS, "failing-mail": named((kill_service,)) | MAIL_FAULTS}
+SYSTEM_WORKLOADS = {"orders": ORDERS_FAULTS, "failing-mail": named((kill_service,)) | MAIL_FAULTS}
 """The faults of each workload. Both place orders."""

@@ -38,11 +38,11 @@ async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]
 
 
 @pytest.fixture
-async def postbox() -> AsyncIterator[SmtpServer]:
-    box = SmtpServer()
-    await box.open()
-    yield box
-    await box.close()
+async def smtp_server() -> AsyncIterator[SmtpServer]:
+    server = SmtpServer()
+    await server.open()
+    yield server
+    await server.close()
 
 
 async def until_no_connection_is_left(database: Database, admin_url: str) -> None:
@@ -63,7 +63,7 @@ async def until_no_connection_is_left(database: Database, admin_url: str) -> Non
 @pytest.mark.parametrize("nth", [1, 3])
 @pytest.mark.parametrize("name", JOB_FAILPOINTS)
 async def test_every_mail_has_one_message_id_after_a_kill_at_any_failpoint(
-    database: Database, postgres_admin_url: str, postbox: SmtpServer, tmp_path: Path, name: str, nth: int
+    database: Database, postgres_admin_url: str, smtp_server: SmtpServer, tmp_path: Path, name: str, nth: int
 ) -> None:
     await apply(
         database.sessions, *(user_created(new_id(), email=f"person-{number}@example.org") for number in range(PEOPLE))
@@ -71,7 +71,7 @@ async def test_every_mail_has_one_message_id_after_a_kill_at_any_failpoint(
     url = database.engine.url.render_as_string(hide_password=False)
     killed = ForkedProcess(
         mail_worker.main,
-        MailPlan(database_url=url, smtp_url=postbox.url, folder=tmp_path, failpoints=f"{name}=kill@{nth}"),
+        MailPlan(database_url=url, smtp_url=smtp_server.url, folder=tmp_path, failpoints=f"{name}=kill@{nth}"),
     )
     assert await killed.exits_within(60), f"{name} was not passed {nth} times"
     assert killed.exit_status == -signal.SIGKILL
@@ -81,7 +81,7 @@ async def test_every_mail_has_one_message_id_after_a_kill_at_any_failpoint(
     async with database.sessions.begin() as session:
         for statement in EXPIRE:
             await session.execute(sa.text(statement))
-    successor = ForkedProcess(mail_worker.main, MailPlan(database_url=url, smtp_url=postbox.url, folder=tmp_path))
+    successor = ForkedProcess(mail_worker.main, MailPlan(database_url=url, smtp_url=smtp_server.url, folder=tmp_path))
 
     async def all_sent() -> bool:
         return await rows.of("SELECT count(*) FROM delivery WHERE status <> 'sent'") == [(0,)]
@@ -91,7 +91,7 @@ async def test_every_mail_has_one_message_id_after_a_kill_at_any_failpoint(
     finally:
         await successor.stop()
     message_ids: dict[str, list[str]] = {}
-    for mail in postbox.mails:
+    for mail in smtp_server.mails:
         message_ids.setdefault(mail["To"].addresses[0].addr_spec, []).append(mail["Message-ID"])
     assert [len(set(ids)) for ids in message_ids.values()] == [1] * PEOPLE
     # A kill between sending and recording repeats the mails under way. Recorded mails are not sent again.

@@ -20,8 +20,8 @@ import pytest
 from deploy.local.ports import free_port
 from deploy.local.settings import CHECKOUT, LocalSettings
 from deploy.local.state import read_state
+from shared.database import dsn_of
 from tests.deploy.stand_in_services import write_services
-from tests.harness.databases import for_asyncpg
 
 DEADLINE_SECONDS = 90
 ALREADY_RUNNING = "The system is already running (pid {}). `make status` shows it; `make stop` stops it."
@@ -149,7 +149,7 @@ async def _check_restart_of_a_killed_service(client: httpx2.AsyncClient, *, pid:
 
 
 async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(for_asyncpg(url))
+    connection = await asyncpg.connect(dsn_of(url))
     try:
         await connection.execute(statement)
     finally:

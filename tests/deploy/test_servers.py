@@ -16,9 +16,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.postgres import create_database
+from shared.database import dsn_of
 from tests.architecture.source import CHECKOUT
 from tests.harness import servers
-from tests.harness.databases import PASSWORD, DatabaseFactory, database_url, for_asyncpg
+from tests.harness.databases import PASSWORD, DatabaseFactory, database_url
 from tests.harness.servers import Kind
 
 
@@ -55,7 +56,7 @@ async def test_each_database_is_new_and_owned_by_its_role(database_factory: Data
     first, second = await database_factory(), await database_factory()
     assert first != second
 
-    connection = await asyncpg.connect(for_asyncpg(first))
+    connection = await asyncpg.connect(dsn_of(first))
     await connection.execute("CREATE TABLE letter (id int)")
     assert await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
     await connection.close()
@@ -66,7 +67,7 @@ async def test_a_role_cannot_connect_to_the_database_of_another(
 ) -> None:
     await database_factory()
     await create_database(postgres_admin_url, name="stranger", password=PASSWORD)
-    url = for_asyncpg(database_url(postgres_admin_url, name="stranger", role="stranger"))
+    url = dsn_of(database_url(postgres_admin_url, name="stranger", role="stranger"))
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
         await asyncpg.connect(url.replace("stranger:", "tester:"))

@@ -10,7 +10,8 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local.settings import CHECKOUT
-from tests.harness.databases import DatabaseFactory, for_asyncpg
+from shared.database import dsn_of
+from tests.harness.databases import DatabaseFactory
 
 PRODUCT = {"sku": "85123A", "name": "Lantern", "description": "", "price_cents": 255, "currency": "GBP", "stock": 100}
 
@@ -44,7 +45,7 @@ async def test_a_second_set_up_keeps_prices_and_passwords(
     command += ["--admin-password-file", str(tmp_path / "password"), "--catalogue", str(tmp_path / "catalogue")]
 
     await asyncio.to_thread(subprocess.run, command, env=environment, check=True, timeout=120)
-    orders, users = [await asyncpg.connect(for_asyncpg(urls[service])) for service in ("orders", "users")]
+    orders, users = [await asyncpg.connect(dsn_of(urls[service])) for service in ("orders", "users")]
     password_hash = await users.fetchval("SELECT password_hash FROM user_account")
     await orders.execute("UPDATE product SET price_cents = 300")
     await asyncio.to_thread(subprocess.run, command, env=environment, check=True, timeout=120)

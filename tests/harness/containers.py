@@ -23,7 +23,7 @@ START_TIMEOUT_SECONDS = 120
 POLL_SECONDS = 0.2
 PASSWORD = "orderly"
 
-# Its port would be published on every address, with the engine's socket behind it. The host process removes the
+# Disable Ryuk, which would publish a port on every address and holds the engine's socket. The host process removes the
 # container when the run ends, however it ends.
 testcontainers_config.ryuk_disabled = True
 
@@ -44,7 +44,7 @@ def check_engine() -> None:
     host = get_docker_host() or "unix:///var/run/docker.sock"
     try:
         if host.startswith("unix://"):
-            # Asked first, since docker-py does not close the socket of a failed attempt.
+            # Connect to the socket first: docker-py does not close the socket of a failed attempt.
             with closing(socket.socket(socket.AF_UNIX)) as probe:
                 probe.connect(host.removeprefix("unix://"))
         DockerClient().client.close()

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 
 from deploy.local.postgres import create_owned_database, ensure_role
 from deploy.local.process import run_to_end
+from deploy.local.settings import CHECKOUT
 from shared.database import Sessions
 from tests.harness import servers
+from tests.harness.waiting import until
 
-# Of throw-away databases on the loopback address.
 PASSWORD = "orderly"
+"""The password of throw-away databases on the loopback address."""
 CONNECTIONS = 50
 """The pool size of a service under test: one connection for each request that a test sends at once. With fewer, a
 request on a busy machine waits for a connection longer than the pool allows."""
@@ -28,16 +30,18 @@ _WAITING = sa.text(
 
 async def count_waiting(sessions: Sessions) -> int:
     """Return how many transactions of this database wait for another one's lock."""
-    # In a transaction each: one transaction sees one state of the activity.
+    # A new transaction for each query: within one, pg_stat_activity does not change.
     async with sessions() as session:
         return await session.scalar(_WAITING) or 0
 
 
 async def until_waiting(sessions: Sessions, *, transactions: int) -> None:
-    """Wait until that many transactions wait for a lock at once. Raises: TimeoutError."""
-    async with asyncio.timeout(60):
-        while await count_waiting(sessions) < transactions:  # noqa: ASYNC110 - locks tell nobody
-            await asyncio.sleep(0.01)
+    """Wait until that many transactions wait for a lock at once. Raises: AssertionError after a minute."""
+
+    async def are_waiting() -> bool:
+        return await count_waiting(sessions) >= transactions
+
+    await until(are_waiting, what=f"{transactions} transactions wait for a lock")
 
 
 class DatabaseFactory:
@@ -65,13 +69,8 @@ class DatabaseFactory:
         return database_url(self._admin_url, name=name, role=owner)
 
     async def drop_all(self) -> None:
-        """Drop them, and terminate their connections."""
-        connection = await asyncpg.connect(self._admin_url)
-        try:
-            for name in self._names:
-                await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        finally:
-            await connection.close()
+        """Drop the test's databases, and terminate their connections."""
+        await _drop(self._admin_url, self._names)
 
 
 def database_url(admin_url: str, *, name: str, role: str) -> str:
@@ -80,9 +79,24 @@ def database_url(admin_url: str, *, name: str, role: str) -> str:
     return f"postgresql+asyncpg://{role}:{PASSWORD}@{server.hostname}:{server.port}/{name}"
 
 
-def for_asyncpg(url: str) -> str:
-    """Return the URL without SQLAlchemy's name of the driver."""
-    return url.replace("postgresql+asyncpg://", "postgresql://", 1)
+async def create_template(admin_url: str, *, name: str, owner: str, service: str, log: Path) -> None:
+    """Create a role and its database, and run the service's migrations in it. `log`: where they write."""
+    connection = await asyncpg.connect(admin_url)
+    try:
+        await ensure_role(connection, name=owner, password=PASSWORD)
+        await create_owned_database(connection, name=name, owner=owner)
+    finally:
+        await connection.close()
+    prefix = service.upper()
+    await run_to_end(
+        [sys.executable, "-m", f"services.{service}", "migrate", "--no-topics"],
+        log=log,
+        environment={
+            f"{prefix}_DATABASE_URL": database_url(admin_url, name=name, role=owner),
+            f"{prefix}_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",  # never contacted: no topics are created
+            "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]),
+        },
+    )
 
 
 def drop_templates() -> None:
@@ -103,7 +117,7 @@ async def _drop(admin_url: str, names: list[str]) -> None:
 
 
 def _template_name(service: str) -> str:
-    # With the run's name: a server that outlives the run must not hand out yesterday's schema.
+    # The run's name is part of it: a server that outlives the run must not provide an old schema.
     return f"template_{service}_{servers.run_folder().name}"
 
 
@@ -118,25 +132,12 @@ def _make_once(admin_url: str, service: str, *, migrate: bool = False) -> str:
 
 
 async def _make(admin_url: str, service: str, *, migrate: bool) -> None:
+    if migrate:
+        log = servers.run_folder() / f"{service}.migrate.log"
+        await create_template(admin_url, name=_template_name(service), owner=service, service=service, log=log)
+        return
     connection = await asyncpg.connect(admin_url)
     try:
         await ensure_role(connection, name=service, password=PASSWORD)
-        if not migrate:
-            return
-        await create_owned_database(connection, name=_template_name(service), owner=service)
     finally:
         await connection.close()
-    await run_to_end(
-        [sys.executable, "-m", f"services.{service}", "migrate", "--no-topics"],
-        log=servers.run_folder() / f"{service}.migrate.log",
-        environment=_environment(admin_url, service),
-    )
-
-
-def _environment(admin_url: str, service: str) -> dict[str, str]:
-    prefix = service.upper()
-    return {
-        f"{prefix}_DATABASE_URL": database_url(admin_url, name=_template_name(service), role=service),
-        f"{prefix}_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",  # not asked: no topics are wanted
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
-    }

@@ -20,7 +20,7 @@ START_TIMEOUT_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class MailCatcher:
-    """The URLs at which it accepts mail and shows it."""
+    """A running mail catcher, and the URLs at which it accepts and shows mail."""
 
     smtp_url: str
     api_url: str

@@ -36,7 +36,7 @@ async def serve(kind: Kind, how: How, folder: Path, controller_pid: int) -> None
 
 
 def containerised(kind: Kind) -> AbstractAsyncContextManager[str]:
-    """Import what only containers need, which takes as long as a local server's start."""
+    """Return the context of a container. The import is here because it takes as long as a local server's start."""
     from tests.harness.containers import container
 
     return container(kind)
@@ -91,14 +91,14 @@ async def run_is_over(controller_pid: int, stop: asyncio.Event) -> None:
 
 
 def main(kind: Kind, how: How, folder: Path, controller_pid: int) -> None:
-    """Serve until the run is over. What keeps the server from starting is said in one line."""
+    """Serve until the run is over. Exit with a one-line message if the server does not start."""
     try:
         asyncio.run(serve(kind, how, folder, controller_pid))
     except (LocalError, ServerFailed) as error:
         sys.exit(str(error))
     finally:
         if not process_exists(controller_pid):
-            # The controller was killed, and nobody else will.
+            # The controller was killed, so nobody else removes the folder.
             shutil.rmtree(folder, ignore_errors=True)
 
 

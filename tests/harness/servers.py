@@ -44,7 +44,7 @@ class ServerFailed(Exception):
 
 
 def begin_run(how: How) -> None:
-    """Begin a run in the pytest process that the workers are children of: they find it in their environment."""
+    """Begin a run in the controlling pytest process. The workers inherit its environment variables."""
     folder = Path(tempfile.mkdtemp(prefix="orderly-tests-"))
     os.environ[RUN_FOLDER] = str(folder)
     os.environ[CONTROLLER_PID] = str(os.getpid())
@@ -75,7 +75,7 @@ def given_url(kind: Kind) -> str | None:
 
 
 def url_of(kind: Kind) -> str:
-    """Return where the run's server answers. The first caller starts it, in a host process that ends with the run.
+    """Return the URL of the run's server. The first caller starts it, in a host process that ends with the run.
 
     Raises: ServerFailed, at the first call and at once at each later one, when it does not start.
     """
@@ -100,7 +100,7 @@ def image_of(kind: Kind) -> str:
 
 
 def description(kind: Kind) -> str:
-    """Say how this run gets the server."""
+    """Describe how this run gets the server."""
     if given_url(kind):
         return f"{kind} ({GIVEN_URL[kind]})"
     return f"{kind} (container {image_of(kind)})" if os.environ[HOW] == "containers" else f"{kind} (local process)"
@@ -146,7 +146,7 @@ def _start_host(kind: Kind) -> None:
         if host.poll() is not None or time.monotonic() > deadline:
             raise ServerFailed(f"{kind} did not start:\n{log.read_text()}")
         time.sleep(0.02)
-    # It is no longer this worker's to wait for: without this, Popen warns when it is collected.
+    # This worker never waits for the host: without this, Popen warns when it is garbage-collected.
     host.returncode = 0
 
 

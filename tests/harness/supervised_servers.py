@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,14 +13,12 @@ import asyncpg
 from deploy.local.kafka import KafkaNode, new_cluster_id
 from deploy.local.kafka_jars import ensure_jars
 from deploy.local.ports import free_port
-from deploy.local.postgres import Postgres, create_owned_database, ensure_role
-from deploy.local.process import run_to_end
-from deploy.local.settings import CHECKOUT
+from deploy.local.postgres import Postgres, create_owned_database
 from deploy.local.supervisor import Backoff, Supervisor
+from tests.harness.databases import PASSWORD, create_template, database_url
 
 OWNER = "orderly"
 """The role that owns every database."""
-PASSWORD = "orderly"  # of throw-away databases on the loopback address
 TEMPLATE = "template_orderly"
 READY_TIMEOUT_SECONDS = 120.0
 
@@ -81,11 +78,7 @@ class SupervisedServers:
         connection = await asyncpg.connect(self.postgres.admin_url)
         await create_owned_database(connection, name=name, owner=OWNER, template=template, strategy=strategy)
         await connection.close()
-        return self.database_url(name)
-
-    def database_url(self, name: str) -> str:
-        """Return the URL of a database, for SQLAlchemy."""
-        return f"postgresql+asyncpg://{OWNER}:{PASSWORD}@127.0.0.1:{self.postgres.port}/{name}"
+        return database_url(self.postgres.admin_url, name=name, role=OWNER)
 
 
 @asynccontextmanager
@@ -114,7 +107,8 @@ async def supervised_servers(folder: Path, *, brokers: int, durable: bool = Fals
         await asyncio.gather(
             supervisor.start(postgres.program()), *(supervisor.start(node.program()) for node in servers.nodes)
         )
-        await _create_template(servers)
+        # Which service's tables stand beside the messaging tables does not matter.
+        await create_template(postgres.admin_url, name=TEMPLATE, owner=OWNER, service="users", log=logs / "migrate.log")
         yield servers
 
 
@@ -131,20 +125,3 @@ def _kafka_nodes(folder: Path, brokers: int) -> list[KafkaNode]:
         )
         for number in controllers
     ]
-
-
-async def _create_template(servers: SupervisedServers) -> None:
-    """Migrate it as the users service; which service's tables stand beside the messaging tables does not matter."""
-    connection = await asyncpg.connect(servers.postgres.admin_url)
-    await ensure_role(connection, name=OWNER, password=PASSWORD)
-    await create_owned_database(connection, name=TEMPLATE, owner=OWNER)
-    await connection.close()
-    await run_to_end(
-        [sys.executable, "-m", "services.users", "migrate", "--no-topics"],
-        log=servers.folder / "logs" / "migrate.log",
-        environment={
-            "PYTHONPATH": str(CHECKOUT),
-            "USERS_DATABASE_URL": servers.database_url(TEMPLATE),
-            "USERS_KAFKA_BOOTSTRAP_SERVERS": servers.kafka,
-        },
-    )

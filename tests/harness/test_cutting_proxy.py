@@ -3,12 +3,13 @@
 import asyncpg
 import pytest
 
+from shared.database import dsn_of
 from tests.harness.cutting_proxy import CuttingProxy
-from tests.harness.databases import DatabaseFactory, for_asyncpg
+from tests.harness.databases import DatabaseFactory
 
 
 async def test_a_commit_whose_reply_is_cut_has_happened(database_factory: DatabaseFactory) -> None:
-    url = for_asyncpg(await database_factory())
+    url = dsn_of(await database_factory())
     direct = await asyncpg.connect(url)
     await direct.execute("CREATE TABLE note (text text)")
     port = int(url.rsplit(":", 1)[1].split("/")[0])

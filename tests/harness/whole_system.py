@@ -40,8 +40,7 @@ async def whole_system(services: Services) -> AsyncIterator[WholeSystem]:
     with ExitStack() as stack:
         stack.enter_context(single_instance(settings.folder))
         screen = Screen(Console(file=stack.enter_context((settings.folder / "screen.log").open("w")), highlight=False))
-        system = System(settings, credentials=services.credentials, screen=screen)
-        system._services = services
+        system = System(settings, credentials=services.credentials, screen=screen, services=services)
         try:
             await system.start()
             running = RunningSystem.from_state(settings.folder, read_state(settings.folder) or {})

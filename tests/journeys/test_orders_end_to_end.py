@@ -13,9 +13,9 @@ from joserfc.jwk import KeySet, OKPKey
 from deploy.demo.invariants import check_once_settled, connected
 from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
-from shared.database import open_database
+from shared.database import dsn_of, open_database
 from shared.messaging.topics import create_topics
-from tests.harness.databases import DatabaseFactory, for_asyncpg
+from tests.harness.databases import DatabaseFactory
 from tests.harness.mail import MailCatcher
 from tests.journeys.processes import SERVICES, Customer, RunningServices, environment_of
 
@@ -76,7 +76,7 @@ async def _customer(services: RunningServices, name: str) -> Customer:
 
 async def _broken_invariants(services: RunningServices) -> list[str]:
     """Return the invariants that are violated once all events have been applied."""
-    dsns = {service: for_asyncpg(services.environment[f"{service.upper()}_DATABASE_URL"]) for service in SERVICES}
+    dsns = {service: dsn_of(services.environment[f"{service.upper()}_DATABASE_URL"]) for service in SERVICES}
     async with connected(dsns) as databases:
         return [
             str(finding)
