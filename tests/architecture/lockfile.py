@@ -38,7 +38,7 @@ class Locked:
 @cache
 def installed_by(group: str, *, machine: str = "x86_64") -> dict[str, Locked]:
     """Return the packages that `uv sync --no-default-groups --group ...` installs in the image, by name."""
-    packages = tomllib.loads((CHECKOUT / "uv.lock").read_text())["package"]
+    packages = _packages()
     project = next(package for package in packages if package["name"] == PROJECT)
     found: dict[str, Locked] = {}
     waiting = list(project["dev-dependencies"][group])
@@ -56,6 +56,12 @@ def installed_by(group: str, *, machine: str = "x86_64") -> dict[str, Locked]:
         for extra in dependency.get("extra", ()):
             waiting += package.get("optional-dependencies", {}).get(extra, ())
     return found
+
+
+@cache
+def _packages() -> list[dict[str, Any]]:
+    packages: list[dict[str, Any]] = tomllib.loads((CHECKOUT / "uv.lock").read_text())["package"]
+    return packages
 
 
 def has_wheel(package: Locked, *, machine: str) -> bool:
@@ -90,6 +96,5 @@ def _package(packages: list[dict[str, Any]], dependency: dict[str, Any]) -> dict
 
 def locked_version(name: str) -> str:
     """Return the locked version of a package that has only one."""
-    packages = tomllib.loads((CHECKOUT / "uv.lock").read_text())["package"]
-    (version,) = {package["version"] for package in packages if package["name"] == name}
+    (version,) = {package["version"] for package in _packages() if package["name"] == name}
     return str(version)

@@ -1,6 +1,7 @@
 """The Python modules of this repository, parsed."""
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -37,6 +38,18 @@ class Module:
                 yield from ((alias.name, None) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module is not None:
                 yield from ((node.module, alias.name) for alias in node.names)
+
+
+def kept_files(root: Path = CHECKOUT, *paths: str) -> list[str]:
+    """Return the files below `root`, or below these folders of it, that git keeps or would keep; sorted."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *paths],  # noqa: S607
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return sorted(set(listed.stdout.splitlines()))
 
 
 @cache

@@ -64,8 +64,8 @@ def test_a_workflow_names_its_actions_by_commit(file: Path) -> None:
     assert [each for each in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each)] == []
 
 
-def test_what_github_reads_is_well_formed() -> None:
-    """An issue form that GitHub can't read is left out without a word."""
+def test_issue_forms_and_dependabot_settings_are_well_formed() -> None:
+    """GitHub silently ignores an issue form that it cannot read."""
     forms = [_loaded(GITHUB / "ISSUE_TEMPLATE" / name) for name in ("bug.yml", "feature.yml")]
     ids = [[part["id"] for part in form["body"]] for form in forms]
     updates = _loaded(GITHUB / "dependabot.yml")["updates"]

@@ -117,7 +117,7 @@ def test_a_tests_name_is_read_as_a_sentence() -> None:
     assert rules_broken("def test_a_key_behind_a_dead_letter_waits(): ...", path="tests/sample.py") == set()
 
 
-def test_what_a_migration_once_named_stays() -> None:
+def test_names_in_a_migration_are_not_judged() -> None:
     path = "services/orders/migrations/0001_parked_events.py"
     assert rules_broken('op.create_table("parked_event")', path=path) == set()
 
@@ -140,7 +140,7 @@ def test_a_property_that_is_a_bool_returns_whether_something_holds(returns: str)
     assert rules_broken(source.format("Return whether")) == set()
 
 
-def test_what_stands_for_a_value_is_described_by_a_noun() -> None:
+def test_a_property_or_fixture_is_described_by_a_noun() -> None:
     assert rules_broken('class C:\n    @property\n    def age(self):\n        """The age in days."""\n') == set()
     assert rules_broken('@pytest.fixture(scope="session")\ndef shop():\n    """A shop with products."""\n') == set()
 
@@ -184,7 +184,7 @@ def test_a_line_has_120_characters_at_most(path: str) -> None:
     assert rules_broken("x" * 120, path=path) == set()
 
 
-def test_what_a_link_points_to_has_a_name_of_its_own() -> None:
+def test_link_targets_are_not_judged() -> None:
     assert rules_broken("[the runbook](runbooks/parked-events.md)", path="docs/sample.md") == set()
 
 

@@ -18,7 +18,7 @@ DOCUMENTS = sorted(
 )
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
-# From one of the top folders on; what has a placeholder in it (<name>, NNNN, ...) is no path.
+# Paths that begin with a top folder. One with a placeholder in angle brackets does not match.
 _PATH = re.compile(r"`((?:services|shared|deploy|tests|docs|\.github|\.ci)/[\w./*-]*)`")
 _TARGET = re.compile(r"(?:^    |`)make ([a-z][a-z-]*)\b", flags=re.MULTILINE)
 _HEADING = re.compile(r"^#+ +(.+)$", flags=re.MULTILINE)

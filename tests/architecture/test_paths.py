@@ -20,7 +20,6 @@ BEFORE = ["handle", "apply"]
 """The frames of the fetch; each of its partitions is applied in a task of its own."""
 AFTER = ["command"]
 """The frame below the handler, which writes the rows."""
-MAX_FRAMES = 9
 
 
 async def test_a_message_reaches_its_rows_in_nine_frames(database_factory: DatabaseFactory) -> None:
@@ -41,6 +40,6 @@ async def test_a_message_reaches_its_rows_in_nine_frames(database_factory: Datab
 
     path = [*BEFORE, *frames, "handler", *AFTER]
     assert frames == ["_apply_partition", "_apply_batch", "_in_transaction", "apply_batch", "dispatch"]
-    assert len(path) <= MAX_FRAMES
+    assert len(path) == 9
     drawing = DRAWN.read_text().partition("```")[2].partition("```")[0]
     assert [name for name in path if name not in drawing] == []

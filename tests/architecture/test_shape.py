@@ -2,9 +2,8 @@
 
 import ast
 import re
-import subprocess
 
-from tests.architecture.source import CHECKOUT, PACKAGES, modules_under
+from tests.architecture.source import CHECKOUT, PACKAGES, kept_files, modules_under
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50
@@ -48,15 +47,8 @@ def test_every_module_has_a_docstring() -> None:
 
 
 def test_no_file_has_a_path_of_one_machine() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     found = {}
-    for name in listed.stdout.splitlines():
+    for name in kept_files():
         try:
             text = (CHECKOUT / name).read_text()
         except (UnicodeDecodeError, FileNotFoundError):

@@ -1,6 +1,5 @@
 """`python -m tests.architecture.language [path ...]`: print what is wrong, and fail if anything is."""
 
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,13 +10,16 @@ import typer
 
 from tests.architecture.language.rules import RULES, Finding, check
 from tests.architecture.language.vocabulary import load
+from tests.architecture.source import kept_files
 
 
 def main(
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Files and folders; all of this folder without any.")
+        list[str] | None, typer.Argument(help="Files and folders to check. Default: the current folder.")
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help=f"Rules to apply: {', '.join(RULES)}; repeat it.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Rule to apply, any of {', '.join(RULES)}; may be repeated.")
+    ] = None,
 ) -> None:
     """Check words, names, docstrings and line lengths, from the root of the repository."""
     found = [finding for finding in findings_under(Path.cwd(), paths or ["."]) if finding.rule in (only or RULES)]
@@ -31,23 +33,12 @@ def main(
 def findings_under(root: Path, paths: Sequence[str]) -> Iterator[Finding]:
     """Check the text files that git keeps or would keep."""
     vocabulary = load()
-    for path in _files(root, paths):
+    for path in kept_files(root, *paths):
         try:
             source = (root / path).read_text()
         except (UnicodeDecodeError, FileNotFoundError):
             continue  # an image; deleted, and the deletion not committed yet
         yield from check(path, source, vocabulary)
-
-
-def _files(root: Path, paths: Sequence[str]) -> list[str]:
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *paths],  # noqa: S607
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return sorted(set(listed.stdout.splitlines()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""vocabulary.toml and verbs.txt, read and compiled."""
+"""Reads vocabulary.toml and verbs.txt."""
 
 import re
 import tomllib
@@ -70,10 +70,7 @@ class Vocabulary:
 
 
 def load() -> Vocabulary:
-    """Read the vocabulary.
-
-    Raises: KeyError, re.error: a file is not as its first lines say.
-    """
+    """Read the vocabulary. Raises: KeyError if an entry of vocabulary.toml lacks a field."""
     data = tomllib.loads((FOLDER / "vocabulary.toml").read_text())
     return Vocabulary(
         words=tuple(_word(entry) for entry in data["word"]),
