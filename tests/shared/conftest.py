@@ -1,4 +1,4 @@
-"""A database with the messaging tables and the table of effects, and workers that use it."""
+"""A database with the messaging tables and the table of effects, and relays and consumers that use it."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any

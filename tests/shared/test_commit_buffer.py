@@ -22,15 +22,26 @@ async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]
     await opened.close()
 
 
+Buffers = tuple[CommitBuffer[int], CommitBuffer[int]]
+Released = list[tuple[str, list[int]]]
+
+
+def remove_listeners(*buffers: CommitBuffer[int]) -> None:
+    """Take the buffers off the session class, which outlives the test."""
+    for buffer in buffers:
+        for name in EVENTS:
+            event.remove(BufferedSession, name, getattr(buffer, f"_{name}"))
+
+
 @pytest.fixture
-def released() -> list[tuple[str, list[int]]]:
+def released() -> Released:
     """The buffers that released items, with these items, in order."""
     return []
 
 
 @pytest.fixture
-def buffers(released: list[tuple[str, list[int]]]) -> Iterator[tuple[CommitBuffer[int], CommitBuffer[int]]]:
-    """A buffer that is last and, made after it, one that is not; they leave the session class with the test."""
+def buffers(released: Released) -> Iterator[Buffers]:
+    """A buffer that is last and, made after it, one that is not."""
 
     def committed(_session: Session) -> None:
         released.append(("committed", []))
@@ -38,13 +49,7 @@ def buffers(released: list[tuple[str, list[int]]]) -> Iterator[tuple[CommitBuffe
     last = CommitBuffer[int](lambda _, items: released.append(("last", items)), committed=committed, is_last=True)
     first = CommitBuffer[int](lambda _, items: released.append(("first", items)))
     yield first, last
-    for buffer in (first, last):
-        for name in EVENTS:
-            event.remove(BufferedSession, name, getattr(buffer, f"_{name}"))
-
-
-Buffers = tuple[CommitBuffer[int], CommitBuffer[int]]
-Released = list[tuple[str, list[int]]]
+    remove_listeners(first, last)
 
 
 async def test_items_are_released_once_and_the_last_buffer_comes_last(
@@ -61,12 +66,11 @@ async def test_items_are_released_once_and_the_last_buffer_comes_last(
     assert released == [("first", [2, 3]), ("last", [1]), ("committed", [])]
 
 
-async def test_a_transaction_without_items_releases_nothing(
-    database: Database, buffers: Buffers, released: Released
-) -> None:
+@pytest.mark.usefixtures("buffers")
+async def test_a_transaction_without_items_releases_nothing(database: Database, released: Released) -> None:
     async with database.sessions.begin() as session:
         await session.execute(sa.text("SELECT 1"))
-    assert (len(buffers), released) == (2, [])
+    assert released == []
 
 
 async def test_a_rollback_drops_all_items(database: Database, buffers: Buffers, released: Released) -> None:
@@ -103,7 +107,7 @@ async def test_an_error_in_the_release_rolls_the_transaction_back(database: Data
     def fail(_session: Session, _items: list[int]) -> None:
         raise ZeroDivisionError
 
-    buffer = CommitBuffer[int](fail)
+    buffer = CommitBuffer[int](fail, committed=lambda _: released.append(("committed", [])))
     try:
         async with database.sessions() as session:
             await session.execute(sa.text("CREATE TABLE t (n int)"))
@@ -113,6 +117,5 @@ async def test_an_error_in_the_release_rolls_the_transaction_back(database: Data
             await session.rollback()
             assert await session.scalar(sa.text("SELECT to_regclass('t')")) is None
     finally:
-        for name in EVENTS:
-            event.remove(BufferedSession, name, getattr(buffer, f"_{name}"))
+        remove_listeners(buffer)
     assert released == []

@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import pytest
 import sqlalchemy as sa
 
 from shared.database import Database, Sessions, dsn_of, open_database
 from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
 from shared.telemetry import continued_trace, current_traceparent
-from tests.harness import running as loops
+from tests.harness.database_outages import cut_connections
 from tests.harness.databases import DatabaseFactory
+from tests.harness.running import running
 from tests.harness.waiting import until
 
 
@@ -29,11 +28,9 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await opened.close()
 
 
-@asynccontextmanager
-async def running(jobs: Jobs, database: Database, database_url: str) -> AsyncIterator[None]:
-    """Run the jobs until the end of the block."""
-    async with loops.running(JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)):
-        yield
+def runner_of(jobs: Jobs, database: Database) -> JobRunner:
+    url = database.engine.url.render_as_string(hide_password=False)
+    return JobRunner(jobs, dsn=dsn_of(url), sessions=database.sessions)
 
 
 def collecting_jobs() -> tuple[Jobs, list[bytes]]:
@@ -54,21 +51,21 @@ def has(collected: list[bytes], payload: bytes) -> Callable[[], Awaitable[bool]]
     return is_there
 
 
-async def test_a_job_exists_only_if_its_transaction_commits(database: Database, database_url: str) -> None:
+async def test_a_job_exists_only_if_its_transaction_commits(database: Database) -> None:
     jobs, collected = collecting_jobs()
     async with database.sessions() as session:
         await enqueue(session, "collect", b"rolled back")
         await session.rollback()
         await enqueue(session, "collect", b"committed")
         await session.commit()
-    async with running(jobs, database, database_url):
+    async with running(runner_of(jobs, database)):
         await until(has(collected, b"committed"), what="the job ran")
     assert collected == [b"committed"]
 
 
-async def test_a_delayed_job_waits_and_a_due_job_runs_at_once(database: Database, database_url: str) -> None:
+async def test_a_delayed_job_waits_and_a_due_job_runs_at_once(database: Database) -> None:
     jobs, collected = collecting_jobs()
-    async with running(jobs, database, database_url):
+    async with running(runner_of(jobs, database)):
         await asyncio.sleep(1)
         async with database.sessions.begin() as session:
             await enqueue(session, "collect", b"later", delay=timedelta(seconds=5))
@@ -78,7 +75,7 @@ async def test_a_delayed_job_waits_and_a_due_job_runs_at_once(database: Database
         await until(has(collected, b"later"), what="the delayed job ran")
 
 
-async def test_a_failing_job_is_retried_and_then_held(database: Database, database_url: str) -> None:
+async def test_a_failing_job_is_retried_and_then_held(database: Database) -> None:
     jobs, tries = Jobs(), []
 
     @jobs.task("fail", attempts=3, initial_delay=timedelta(milliseconds=10))
@@ -92,27 +89,24 @@ async def test_a_failing_job_is_retried_and_then_held(database: Database, databa
 
     async with database.sessions.begin() as session:
         await enqueue(session, "fail", b"")
-    async with running(jobs, database, database_url):
+    async with running(runner_of(jobs, database)):
         await until(is_held, what="the job was held")
     assert len(tries) == 3
 
 
-async def test_jobs_run_after_their_connections_were_cut(database: Database, database_url: str) -> None:
+async def test_jobs_run_after_their_connections_were_cut(
+    database: Database, database_url: str, postgres_admin_url: str
+) -> None:
     jobs, collected = collecting_jobs()
-    admin = await asyncpg.connect(dsn_of(database_url))
-    async with running(jobs, database, database_url):
+    async with running(runner_of(jobs, database)):
         await asyncio.sleep(0.5)
-        await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        await cut_connections(postgres_admin_url, database_url)
         async with database.sessions.begin() as session:
             await enqueue(session, "collect", b"after the cut")
         await until(has(collected, b"after the cut"), what="the job ran")
-    await admin.close()
 
 
-async def test_a_job_runs_in_the_trace_that_enqueued_it(database: Database, database_url: str) -> None:
+async def test_a_job_runs_in_the_trace_that_enqueued_it(database: Database) -> None:
     jobs, traces = Jobs(), list[str]()
 
     @jobs.task("trace")
@@ -126,7 +120,7 @@ async def test_a_job_runs_in_the_trace_that_enqueued_it(database: Database, data
     async def has_run() -> bool:
         return bool(traces)
 
-    async with running(jobs, database, database_url):
+    async with running(runner_of(jobs, database)):
         await until(has_run, what="the job ran")
     assert traces == ["0af7651916cd43dd8448eb211c80319c"]
 

@@ -9,7 +9,9 @@ import sqlalchemy as sa
 
 from shared.database import Database, dsn_of, open_database
 from shared.transient_errors import is_transient
+from tests.harness.database_outages import cut_connections
 from tests.harness.databases import DatabaseFactory
+from tests.harness.waiting import until
 
 
 @pytest.fixture
@@ -67,31 +69,25 @@ async def test_a_value_that_the_driver_cannot_encode_is_permanent(database: Data
     assert not is_transient(await error_of(database, "SELECT CAST(:number AS bigint)", number=2**70))
 
 
-async def test_a_lost_connection_is_transient_in_every_phase(database: Database) -> None:
-    admin = await asyncpg.connect(dsn_of(database.engine.url.render_as_string(hide_password=False)))
-
-    async def cut() -> int:
-        cut_count: int = await admin.fetchval(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
-        return cut_count
+async def test_a_lost_connection_is_transient_in_every_phase(database: Database, postgres_admin_url: str) -> None:
+    url = database.engine.url.render_as_string(hide_password=False)
+    observer = await asyncpg.connect(postgres_admin_url)
 
     async def cut_once_it_runs() -> None:
         sleeping = (
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(5)')"
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query = 'SELECT pg_sleep(5)'"
+            " AND datname = $1)"
         )
-        while not await admin.fetchval(sleeping):  # noqa: ASYNC110 - the server sends no event
-            await asyncio.sleep(0.01)
-        await cut()
+        await until(lambda: observer.fetchval(sleeping, database.engine.url.database), what="the statement runs")
+        await cut_connections(postgres_admin_url, url)
 
     cutting = asyncio.create_task(cut_once_it_runs())
     while_it_runs = await error_of(database, "SELECT pg_sleep(5)")
     await cutting
     async with database.sessions() as session:
         await session.execute(sa.text("SELECT 1"))
-        await cut()
+        await cut_connections(postgres_admin_url, url)
         with pytest.raises(sa.exc.DBAPIError) as at_the_commit:
             await session.commit()
-    await admin.close()
+    await observer.close()
     assert [is_transient(error) for error in (while_it_runs, at_the_commit.value)] == [True, True]

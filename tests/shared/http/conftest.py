@@ -12,8 +12,9 @@ from joserfc.jwk import KeySet, OKPKey
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from shared.cache import Cache, open_cache
+from shared.database import dsn_of
 from shared.http import idempotency
-from tests.harness.databases import DatabaseFactory, for_asyncpg
+from tests.harness.databases import DatabaseFactory
 from tests.shared.http.token_issuer import TokenIssuer
 
 ClientOf = Callable[[FastAPI], AbstractAsyncContextManager[httpx2.AsyncClient]]
@@ -46,7 +47,7 @@ async def cache(valkey_url: str) -> AsyncIterator[Cache]:
 async def sessions(database_factory: DatabaseFactory) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
     """Sessions on a database with the idempotency table, and a table `thing` that actions write to."""
     url = await database_factory()
-    connection = await asyncpg.connect(for_asyncpg(url))
+    connection = await asyncpg.connect(dsn_of(url))
     await connection.execute(idempotency.SCHEMA_UP)
     await connection.execute(
         "CREATE TABLE thing (id uuid PRIMARY KEY, name text NOT NULL, made_at timestamptz NOT NULL)"

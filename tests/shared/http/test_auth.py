@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from shared.http.auth import Caller, access_matrix, public, require_role
 from shared.http.problems import install_problems
 from shared.http.tokens import Principal, TokenVerifier, remote_keys
+from tests.harness.problems import problem
 from tests.shared.http.conftest import ClientOf
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -69,13 +70,13 @@ async def test_a_request_without_a_valid_token_is_a_401_with_a_challenge(
     client: httpx2.AsyncClient, header: dict[str, str], code: str, challenge: str
 ) -> None:
     response = await client.get("/v1/things/mine", headers=header)
-    assert (response.status_code, response.json()["code"]) == (401, code)
+    assert problem(response) == (401, code)
     assert response.headers["www-authenticate"] == challenge
 
 
 async def test_an_expired_token_is_a_401_with_its_own_code(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
     response = await client.get("/v1/things/mine", headers=issuer.header(exp=1))
-    assert (response.status_code, response.json()["code"]) == (401, "token_expired")
+    assert problem(response) == (401, "token_expired")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ async def test_a_route_admits_callers_with_any_of_its_roles(
 
 async def test_a_403_names_the_required_roles(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
     response = await client.delete("/v1/things/7", headers=issuer.header("support"))
-    assert (response.status_code, response.json()["code"]) == (403, "role_required")
+    assert problem(response) == (403, "role_required")
     assert response.json()["roles"] == ["admin"]
 
 
@@ -102,7 +103,7 @@ async def test_unavailable_keys_are_a_503(client_of: ClientOf, issuer: TokenIssu
     unreachable = TokenVerifier(remote_keys("http://127.0.0.1:1/keys"), issuer="orderly")
     async with client_of(make_app(unreachable)) as client:
         response = await client.get("/v1/things/mine", headers=issuer.header())
-    assert (response.status_code, response.json()["code"]) == (503, "keys_unavailable")
+    assert problem(response) == (503, "keys_unavailable")
     assert response.headers["retry-after"] == "2"
 
 

@@ -16,6 +16,7 @@ from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.databases import DatabaseFactory
+from tests.harness.problems import problem
 from tests.shared.http.conftest import ClientOf
 
 Work = Callable[[AsyncSession], Awaitable[None]]
@@ -38,7 +39,7 @@ def make_app(database: Database) -> FastAPI:
     return app
 
 
-class Worker:
+class WorkClient:
     """A client of the application, and its database."""
 
     def __init__(self, app: FastAPI, client: httpx2.AsyncClient, *, database_url: str, admin_url: str) -> None:
@@ -70,12 +71,12 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def worker(
+async def client(
     client_of: ClientOf, database: Database, database_url: str, postgres_admin_url: str
-) -> AsyncIterator[Worker]:
+) -> AsyncIterator[WorkClient]:
     app = make_app(database)
     async with client_of(app) as client:
-        yield Worker(app, client, database_url=database_url, admin_url=postgres_admin_url)
+        yield WorkClient(app, client, database_url=database_url, admin_url=postgres_admin_url)
 
 
 def running(statement: str) -> Work:
@@ -91,12 +92,12 @@ async def nothing(_session: AsyncSession) -> None:
 
 
 def is_unavailable(response: httpx2.Response) -> bool:
-    return (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+    return problem(response) == (503, "database_unavailable")
 
 
-async def test_a_database_that_rejects_connections_is_a_503_until_it_is_back(worker: Worker) -> None:
-    async with refusing_connections(worker.admin_url, worker.database_url):
-        response = await worker.do(nothing)
+async def test_a_database_that_rejects_connections_is_a_503_until_it_is_back(client: WorkClient) -> None:
+    async with refusing_connections(client.admin_url, client.database_url):
+        response = await client.do(nothing)
     assert response.headers["content-type"] == "application/problem+json"
     assert response.headers["retry-after"] == "2"
     assert response.status_code == 503
@@ -110,7 +111,7 @@ async def test_a_database_that_rejects_connections_is_a_503_until_it_is_back(wor
         "instance": "/work",
         "request_id": response.headers["x-request-id"],
     }
-    assert (await worker.do(nothing)).status_code == 200
+    assert (await client.do(nothing)).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "localhost:9", "no-such-host.invalid:5432"])
@@ -121,35 +122,35 @@ async def test_an_unreachable_database_is_a_503(client_of: ClientOf, host: str) 
     await unreachable.close()
 
 
-async def test_a_connection_lost_at_the_commit_is_a_503(worker: Worker) -> None:
-    assert is_unavailable(await worker.do(worker.cut))
+async def test_a_connection_lost_at_the_commit_is_a_503(client: WorkClient) -> None:
+    assert is_unavailable(await client.do(client.cut))
 
 
-async def test_a_connection_lost_between_two_statements_is_a_503(worker: Worker) -> None:
+async def test_a_connection_lost_between_two_statements_is_a_503(client: WorkClient) -> None:
     async def work(session: AsyncSession) -> None:
-        await worker.cut()
+        await client.cut()
         await session.execute(sa.text("SELECT 1"))
 
-    assert is_unavailable(await worker.do(work))
+    assert is_unavailable(await client.do(work))
 
 
-async def test_a_connection_lost_during_a_statement_is_a_503(worker: Worker) -> None:
-    assert is_unavailable(await worker.do(running("SELECT pg_terminate_backend(pg_backend_pid()) THEN SELECT 1")))
+async def test_a_connection_lost_during_a_statement_is_a_503(client: WorkClient) -> None:
+    assert is_unavailable(await client.do(running("SELECT pg_terminate_backend(pg_backend_pid()) THEN SELECT 1")))
 
 
-async def test_a_pool_without_a_free_connection_is_a_503(worker: Worker, database: Database) -> None:
+async def test_a_pool_without_a_free_connection_is_a_503(client: WorkClient, database: Database) -> None:
     database.engine.sync_engine.pool._timeout = 0.2  # type: ignore[attr-defined]  # a test should not wait for 5 s
     async with database.sessions.begin() as session:
         await session.execute(sa.text("SELECT 1"))
-        assert is_unavailable(await worker.do(nothing))
-    assert (await worker.do(nothing)).status_code == 200
+        assert is_unavailable(await client.do(nothing))
+    assert (await client.do(nothing)).status_code == 200
 
 
-async def test_a_lock_timeout_is_a_503(worker: Worker, database_url: str) -> None:
+async def test_a_lock_timeout_is_a_503(client: WorkClient, database_url: str) -> None:
     other = open_database(database_url, service="test", pool_size=1)
     async with other.sessions.begin() as session:
         await session.execute(sa.text("SELECT pg_advisory_xact_lock(1)"))
-        response = await worker.do(running("SET LOCAL lock_timeout = 20 THEN SELECT pg_advisory_xact_lock(1)"))
+        response = await client.do(running("SET LOCAL lock_timeout = 20 THEN SELECT pg_advisory_xact_lock(1)"))
     await other.close()
     assert is_unavailable(response)
 
@@ -162,17 +163,17 @@ async def test_a_lock_timeout_is_a_503(worker: Worker, database_url: str) -> Non
         "DO $$ BEGIN RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END $$",
     ],
 )
-async def test_a_transient_error_of_a_statement_is_a_503(worker: Worker, statements: str) -> None:
-    assert is_unavailable(await worker.do(running(statements)))
+async def test_a_transient_error_of_a_statement_is_a_503(client: WorkClient, statements: str) -> None:
+    assert is_unavailable(await client.do(running(statements)))
 
 
-async def test_an_invalid_statement_is_a_500(worker: Worker) -> None:
+async def test_an_invalid_statement_is_a_500(client: WorkClient) -> None:
     for statement in ("SELECT 1 / 0", "SELECT nothing"):
-        response = await worker.do(running(statement))
-        assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+        response = await client.do(running(statement))
+        assert problem(response) == (500, "internal_error")
 
 
-async def test_an_error_outside_of_the_database_is_a_500_even_in_a_transaction(worker: Worker) -> None:
+async def test_an_error_outside_of_the_database_is_a_500_even_in_a_transaction(client: WorkClient) -> None:
     async def missing_file(_session: AsyncSession) -> None:
         raise FileNotFoundError("template")
 
@@ -180,13 +181,13 @@ async def test_an_error_outside_of_the_database_is_a_500_even_in_a_transaction(w
         raise TimeoutError
 
     for work in (missing_file, too_slow):
-        response = await worker.do(work)
-        assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+        response = await client.do(work)
+        assert problem(response) == (500, "internal_error")
 
 
-async def test_it_is_logged_once_as_a_warning_without_parameters(worker: Worker) -> None:
+async def test_a_transient_error_is_logged_once_as_a_warning_without_parameters(client: WorkClient) -> None:
     with capture_logs() as logs:
-        await worker.do(running("SELECT pg_terminate_backend(pg_backend_pid()) THEN SELECT 1"))
+        await client.do(running("SELECT pg_terminate_backend(pg_backend_pid()) THEN SELECT 1"))
     [warning, finished] = logs
     assert (finished["event"], finished["status"]) == ("request_finished", 503)
     error = warning.pop("error")

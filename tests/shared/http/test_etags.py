@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from shared.http.etags import IfMatch, etag_of
 from shared.http.problems import install_problems
+from tests.harness.problems import problem
 from tests.shared.http.conftest import ClientOf
 
 
@@ -31,7 +32,7 @@ async def test_an_etag_is_read_back_as_its_version(client: httpx2.AsyncClient) -
 
 async def test_a_change_without_if_match_is_a_428(client: httpx2.AsyncClient) -> None:
     response = await client.put("/thing")
-    assert (response.status_code, response.json()["code"]) == (428, "precondition_required")
+    assert problem(response) == (428, "precondition_required")
 
 
 @pytest.mark.parametrize(
@@ -40,4 +41,4 @@ async def test_a_change_without_if_match_is_a_428(client: httpx2.AsyncClient) ->
 )
 async def test_a_tag_of_another_form_is_a_412(client: httpx2.AsyncClient, tag: bytes) -> None:
     response = await client.put("/thing", headers={b"If-Match": tag})
-    assert (response.status_code, response.json()["code"]) == (412, "precondition_failed")
+    assert problem(response) == (412, "precondition_failed")

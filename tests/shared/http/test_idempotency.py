@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from shared.errors import Conflict
 from shared.http.idempotency import IdempotencyKey, purge_idempotency_keys, run_idempotently
 from shared.http.problems import install_problems
+from tests.harness.problems import problem
 from tests.shared.http.conftest import ClientOf
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -119,7 +120,7 @@ async def test_without_a_key_every_request_has_an_effect(client: httpx2.AsyncCli
 async def test_a_key_with_another_body_is_a_422(client: httpx2.AsyncClient, shop: Shop) -> None:
     await post(client, name="chair")
     response = await post(client, name="table")
-    assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
+    assert problem(response) == (422, "idempotency_key_reused")
     assert await shop.things() == 1
 
 
@@ -140,7 +141,7 @@ async def test_a_different_value_of_any_type_is_another_body(
     headers = {"Idempotency-Key": "key-1"}
     await client.post("/v1/here/things", json={"name": "chair", field: first}, headers=headers)
     response = await client.post("/v1/here/things", json={"name": "chair", field: second}, headers=headers)
-    assert (response.status_code, response.json()["code"]) == (422, "idempotency_key_reused")
+    assert problem(response) == (422, "idempotency_key_reused")
 
 
 async def test_the_order_of_fields_and_sets_does_not_matter(client: httpx2.AsyncClient, shop: Shop) -> None:
@@ -171,7 +172,7 @@ async def test_a_request_whose_key_is_in_use_is_a_409(client: httpx2.AsyncClient
     first = asyncio.create_task(post(client))
     await asyncio.wait_for(shop.entered.wait(), timeout=30)
     second = await asyncio.wait_for(post(client), timeout=30)
-    assert (second.status_code, second.json()["code"]) == (409, "idempotency_key_in_use")
+    assert problem(second) == (409, "idempotency_key_in_use")
     assert second.headers["retry-after"] == "1"
     shop.gate.set()
     assert (await first).status_code == 201
@@ -206,12 +207,12 @@ async def test_a_response_that_cannot_be_saved_rolls_the_effect_back(client: htt
 @pytest.mark.parametrize("key", ["", "x" * 256, "with space", "é".encode()])
 async def test_a_key_must_be_visible_ascii_of_limited_length(client: httpx2.AsyncClient, key: str) -> None:
     response = await post(client, key)
-    assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
+    assert problem(response) == (422, "validation_failed")
 
 
 async def test_a_nul_character_in_a_text_is_a_422(client: httpx2.AsyncClient) -> None:
     response = await post(client, name="a\0b")
-    assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
+    assert problem(response) == (422, "validation_failed")
 
 
 async def test_the_table_contains_neither_key_nor_password(client: httpx2.AsyncClient, shop: Shop) -> None:

@@ -17,6 +17,7 @@ from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware
 from shared.ids import new_id
+from tests.harness.problems import problem
 from tests.shared.http.conftest import ClientOf
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -154,19 +155,19 @@ def forged(bookmark: str) -> str:
 async def test_a_forged_cursor_is_a_422(client: httpx2.AsyncClient, sessions: Sessions, cursor: str) -> None:
     await add(sessions, "a", "b", "c")
     response = await client.get("/things", params={"cursor": cursor})
-    assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid")
+    assert problem(response) == (422, "cursor_invalid")
 
 
 async def test_a_cursor_with_a_nul_character_is_a_422(client: httpx2.AsyncClient) -> None:
     cursor = forged(">s:a\0b~uuid:01993b5e-0000-7000-8000-000000000000")
     response = await client.get("/names", params={"cursor": cursor})
-    assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid")
+    assert problem(response) == (422, "cursor_invalid")
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "many"])
 async def test_the_page_size_is_limited(client: httpx2.AsyncClient, limit: str) -> None:
     response = await client.get("/things", params={"limit": limit})
-    assert (response.status_code, response.json()["code"]) == (422, "validation_failed")
+    assert problem(response) == (422, "validation_failed")
 
 
 async def test_a_broken_query_with_a_valid_cursor_is_a_500(client: httpx2.AsyncClient, sessions: Sessions) -> None:

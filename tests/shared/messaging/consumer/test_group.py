@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Database
 from shared.events.users import CreditReserved
@@ -15,6 +15,7 @@ from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
+from tests.harness.database_outages import refusing_connections
 from tests.harness.rows import Rows
 from tests.harness.running import running_consumers
 from tests.harness.waiting import until
@@ -77,24 +78,14 @@ async def test_events_wait_while_the_database_rejects_connections(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups], postgres_admin_url: str
 ) -> None:
     user_id = new_id()
-    name = database.engine.url.database
     rows = Rows(database.sessions)
-    admin = create_async_engine(
-        postgres_admin_url.replace("postgresql://", "postgresql+asyncpg://"), isolation_level="AUTOCOMMIT"
-    )
     async with running_consumers(consumers_of(database)):
         await topic.send(user_id, 1)
         await until(has_effects(database, 1), what="the first is applied")
-        async with admin.connect() as connection:
-            await connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
-            await connection.execute(
-                sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"), {"name": name}
-            )
+        async with refusing_connections(postgres_admin_url, database.engine.url.render_as_string(hide_password=False)):
             await topic.send(user_id, 2)
             await asyncio.sleep(1)
-            await connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
         await until(has_effects(database, 2), what="the second is applied")
-    await admin.dispose()
     assert (await rows.effects(), await rows.dead_letters()) == ([(str(user_id), 1), (str(user_id), 2)], [])
 
 

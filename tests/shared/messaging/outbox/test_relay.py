@@ -18,6 +18,7 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.publisher import Publisher, partition_of
 from shared.messaging.outbox.relay import Relay, TopicBackoffs
 from shared.messaging.outbox.wake_up import CHANNEL
+from tests.harness.database_outages import cut_connections
 from tests.harness.rows import Rows
 from tests.harness.running import running
 from tests.harness.waiting import until
@@ -193,20 +194,15 @@ async def test_a_failing_topic_does_not_delay_the_others(database: Database, rel
 
 
 async def test_a_relay_connects_again_after_its_connection_was_cut(
-    database: Database, database_url: str, relay_of: Callable[..., Relay]
+    database: Database, database_url: str, postgres_admin_url: str, relay_of: Callable[..., Relay]
 ) -> None:
     rows = Rows(database.sessions)
-    connection = await asyncpg.connect(dsn_of(database_url))
     async with running(relay_of()):
         await record_events(database, users=1, transactions=1)
         await until(lambda: is_empty(rows), what="the outbox is empty")
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        await cut_connections(postgres_admin_url, database_url)
         await record_events(database, users=1, transactions=1)
         await until(lambda: is_empty(rows), what="the outbox is empty again")
-    await connection.close()
 
 
 async def test_a_relay_without_its_database_is_not_stuck() -> None:
