@@ -1,4 +1,4 @@
-"""The gateway: Traefik with the routes of deploy/gateway/, which compose and Kubernetes use too."""
+"""The gateway: Traefik with the routes of deploy/gateway/, which compose uses too."""
 
 import re
 import sysconfig

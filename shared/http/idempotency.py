@@ -40,8 +40,8 @@ from starlette.responses import Response
 from shared.errors import Conflict, Problem
 from shared.http.responses import REPLAYED_HEADER
 
-# Only a hash of the key is stored. The key itself salts the fingerprint of the body, so that a password in the body
-# cannot be guessed from the table.
+# Neither the key nor the body is stored in plain text: the fingerprint is keyed with the key, of which there is only a
+# hash.
 SCHEMA_UP = """
 CREATE TABLE idempotency_key (
     caller uuid NOT NULL,
@@ -210,7 +210,7 @@ async def _save_response(session: AsyncSession, use: _KeyUse, response: Response
 
 
 async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
-    """Delete one batch of old keys and return its size. Repeat in new transactions until it is below `limit`."""
+    """Delete one batch of old keys and return its size. Repeat it, in a transaction each, until it returns 0."""
     # Delete by ctid: to join this many rows by their keys, the planner would scan the whole table for each batch.
     ctid: ColumnElement[Any] = literal_column("ctid")
     old = (

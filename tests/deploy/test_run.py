@@ -132,7 +132,7 @@ async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_ke
 async def _check_routes(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/v1/orders/1?a=b")).text == "orders answers /v1/orders/1?a=b"
     assert (await client.get("/.well-known/jwks.json")).text == "users answers /.well-known/jwks.json"
-    assert (await client.get("/v1/preferences")).text == "notifications answers /v1/preferences"
+    assert (await client.get("/v1/notifications")).text == "notifications answers /v1/notifications"
     for hidden in ("/health", "/metrics", "/docs", "/v1/nothing", "/problems/502"):
         answer = await client.get(hidden)
         assert (answer.status_code, answer.text) == (404, "users answers /v1/no-such-resource"), hidden

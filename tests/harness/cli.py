@@ -1,4 +1,4 @@
-"""What the command lines of the campaigns and the benchmarks share."""
+"""Options of the command lines of campaigns and benchmarks."""
 
 from collections.abc import Collection
 

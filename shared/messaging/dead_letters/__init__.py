@@ -1,1 +1,1 @@
-"""Dead letters: events that cannot be applied and wait for an operator."""
+"""Dead letters: events that could not be applied, stored until they are replayed or discarded."""
