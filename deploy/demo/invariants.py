@@ -1,7 +1,7 @@
 """Invariants of the three databases together. Each returns its violations, a sentence per violation.
 
-Most hold at any moment, so they can be checked while the system works. Those marked `at_rest` hold once every event is
-applied and every mail is sent.
+Those without `at_rest` hold at any moment, so they can be checked while the system works. The others hold once
+every event is applied and every mail is sent.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ import asyncpg
 
 from deploy.demo import cross_service_invariants as cross_service
 from deploy.demo.cross_service_invariants import Connection, Databases
+from deploy.local.credentials import SERVICES
 
 FindViolations = Callable[[Databases], Awaitable[list[str]]]
-SERVICES = ("users", "orders", "notifications")
 POLL_SECONDS = 0.5
 
 

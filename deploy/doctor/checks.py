@@ -1,6 +1,6 @@
 """Every check of `make doctor`, in the order of its report."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from deploy.doctor.finding import Finding
 from deploy.doctor.machine import disk, docker, git, installer, make, memory, ports, python, system
@@ -22,10 +22,10 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
 )
 
 
-def report(checks: Iterable[Callable[[], Finding]] = CHECKS) -> int:
-    """Print each finding as it comes. Returns 1 when something required is missing, otherwise 0."""
+def report() -> int:
+    """Print each finding as it comes. Return 1 if something required is missing, otherwise 0."""
     is_complete = True
-    for check in checks:
+    for check in CHECKS:
         finding = check()
         print(finding, flush=True)
         is_complete &= finding.status != "missing"

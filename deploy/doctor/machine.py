@@ -9,17 +9,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from deploy.doctor.finding import Finding, missing, ok, optional
-from deploy.doctor.project import CHECKOUT, uv_program
+from deploy.doctor.project import uv_program
 from deploy.local.kafka_jars import cache_folder
 from deploy.local.listening import can_listen
-from deploy.local.state import running_pid
+from deploy.local.state import CHECKOUT, DEFAULT_FOLDER, running_pid
 
 GIB = 1024**3
 # For the packages, Kafka, and the data of some days.
 MIN_DISK_BYTES = 2 * GIB
-# The running system takes about 1 GiB; the tests and an editor take the rest.
-MIN_MEMORY_BYTES = 2 * GIB
+# A machine of 2 GiB: its kernel keeps some of it. The running system takes about 1 GiB; tests and an editor the rest.
+MIN_MEMORY_BYTES = 7 * GIB // 4
 COMMAND_TIMEOUT_SECONDS = 20
+MAX_PORT = 65535
 
 # The defaults of deploy/local/settings.py, which needs packages. A test compares the two.
 PORTS = {
@@ -38,15 +39,12 @@ PORTS = {
 
 
 def system() -> Finding:
-    """Check the operating system: the servers come as wheels for Linux and macOS."""
-    kind = f"{platform.system()} on {platform.machine()}"
-    if sys.platform not in ("linux", "darwin"):
-        return missing("System", f"{kind}; Linux or macOS is needed (on Windows: WSL)")
-    return ok("System", kind)
+    """Report the operating system; deploy/doctor/__main__.py rejects one for which the servers have no wheels."""
+    return ok("System", f"{platform.system()} on {platform.machine()}")
 
 
 def python() -> Finding:
-    """Report the version: deploy/doctor/__main__.py has refused an old one."""
+    """Report the version; deploy/doctor/__main__.py rejects an old one."""
     return ok("Python", f"{platform.python_version()} ({sys.executable})")
 
 
@@ -85,26 +83,29 @@ def disk() -> Finding:
     fullest = min(free, key=lambda folder: free[folder])
     found = f"{free[fullest] / GIB:.1f} GiB free in {fullest}"
     if free[fullest] < MIN_DISK_BYTES:
-        hint = "the cache moves with XDG_CACHE_HOME" if fullest == cache_folder() else "make room there"
+        hint = "set XDG_CACHE_HOME to move the cache" if fullest == cache_folder() else "free some space there"
         return missing("Disk", f"{found}, and {MIN_DISK_BYTES / GIB:.0f} GiB are needed: {hint}")
     return ok("Disk", found)
 
 
 def memory() -> Finding:
-    """Check the machine's memory. What other programs take of it changes by the minute and is not counted."""
+    """Check the machine's total memory. Memory in use by other programs changes constantly and is not counted."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     found = f"{total / GIB:.1f} GiB"
     if total < MIN_MEMORY_BYTES:
-        return missing("Memory", f"{found}, and {MIN_MEMORY_BYTES / GIB:.0f} GiB are needed")
+        return missing("Memory", f"{found}, and 2 GiB are needed")
     return ok("Memory", found)
 
 
 def ports() -> Finding:
     """Check that `make run` can listen on its ports. If the system is running, it holds them itself."""
-    folder = Path(os.environ.get("ORDERLY_FOLDER") or CHECKOUT / ".local")
+    folder = Path(os.environ.get("ORDERLY_FOLDER") or DEFAULT_FOLDER)
     if pid := running_pid(folder):
         return ok("Ports", f"held by the running system (pid {pid}); see `make status`")
-    wanted = {name: int(os.environ.get(name) or default) for name, default in PORTS.items()}
+    settings = {name: os.environ.get(name) or str(default) for name, default in PORTS.items()}
+    if invalid := [f"{name}={value}" for name, value in settings.items() if not _is_port(value)]:
+        return missing("Ports", f"{', '.join(invalid)}: a port is a number from 1 to 65535")
+    wanted = {name: int(value) for name, value in settings.items()}
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         wanted = {name: port for name, port in wanted.items() if not name.startswith("ORDERLY_KAFKA_")}
     taken = {name: port for name, port in wanted.items() if not can_listen(port)}
@@ -135,6 +136,10 @@ def _first_line(*command: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip().partition("\n")[0] if run.returncode == 0 else None
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 1 <= int(text) <= MAX_PORT
 
 
 def _existing(folder: Path) -> Path:

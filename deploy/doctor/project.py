@@ -1,4 +1,4 @@
-"""Facts of the Makefile and uv.lock, read without a package."""
+"""Read the Makefile and uv.lock with the standard library only."""
 
 import re
 import tomllib
@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.kafka_jars import cache_folder
-
-CHECKOUT = Path(__file__).parents[2]
+from deploy.local.state import CHECKOUT
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Whether packages and Kafka can be fetched, or are here already."""
+"""Check that packages and Apache Kafka can be downloaded, or are already here."""
 
 import os
 import subprocess
@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from deploy.doctor.finding import Finding, missing, ok, optional
-from deploy.doctor.project import CHECKOUT, a_locked_wheel, is_venv_complete, locked_index, uv_program, uv_version
+from deploy.doctor.project import a_locked_wheel, is_venv_complete, locked_index, uv_program, uv_version
 from deploy.local.kafka_jars import KAFKA_VERSION, jars_folder
+from deploy.local.state import CHECKOUT
 
 REQUEST_TIMEOUT_SECONDS = 10
 PIP_TIMEOUT_SECONDS = 60

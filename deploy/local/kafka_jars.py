@@ -1,4 +1,7 @@
-"""Download Apache Kafka's jars from Maven Central, once per user: they are cached outside of the checkout."""
+"""Download Apache Kafka's jars from Maven Central, once per user: they are cached outside of the checkout.
+
+Only the standard library at import: `make doctor` imports it before there is a .venv.
+"""
 
 import os
 import shutil

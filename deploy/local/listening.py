@@ -1,4 +1,4 @@
-"""Whether a port can be listened on. Only the standard library: `make doctor` runs before there is a .venv."""
+"""Check whether a port is free. Only the standard library: `make doctor` imports it before there is a .venv."""
 
 import socket
 

@@ -1,4 +1,7 @@
-"""One child process: start it, wait until it is ready, log its output, and stop it within a time limit."""
+"""One child process: start it, wait until it is ready, log its output, and stop it within a time limit.
+
+Only the standard library at import: `make doctor` imports it before there is a .venv.
+"""
 
 import asyncio
 import ctypes

@@ -9,7 +9,8 @@ from pathlib import Path
 from deploy.local.credentials import ADMIN_EMAIL, SERVICES, Credentials
 from deploy.local.process import Program, run_to_end
 from deploy.local.readiness import http_answers
-from deploy.local.settings import CHECKOUT, LocalSettings
+from deploy.local.settings import LocalSettings
+from deploy.local.state import CHECKOUT
 
 _PATH = {"PYTHONPATH": str(CHECKOUT)}
 
@@ -77,7 +78,7 @@ class Services:
         """Return a service's settings. A `..._LOG_LEVEL` comes from the user's shell."""
         common = {
             "DATABASE_URL": self.database_url(service),
-            "VALKEY_URL": f"redis://127.0.0.1:{self.settings.valkey_port}/0",
+            "VALKEY_URL": self.settings.valkey_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
             "KAFKA_IDEMPOTENT_PRODUCER": str(self.idempotent_producer).lower(),
             "HTTP_HOST": "127.0.0.1",
@@ -89,9 +90,9 @@ class Services:
             "users": {"SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file)},
             "orders": {},
             "notifications": {
-                "SMTP_URL": f"smtp://127.0.0.1:{self.settings.smtp_port}",
+                "SMTP_URL": self.settings.smtp_url,
                 "MAIL_FROM": "Orderly <no-reply@orderly.example>",
-                "PUBLIC_URL": f"http://127.0.0.1:{self.settings.gateway_port}",
+                "PUBLIC_URL": self.settings.gateway_url,
             },
         }[service]
         return {**_PATH, **{f"{service.upper()}_{name}": value for name, value in {**common, **own}.items()}}

@@ -1,13 +1,15 @@
 """Settings of the local system: ORDERLY_* in the environment, or these defaults."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local.broker import Choice
+from deploy.local.state import DEFAULT_FOLDER
 
-CHECKOUT = Path(__file__).parents[2]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class LocalSettings(BaseSettings):
@@ -15,22 +17,22 @@ class LocalSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORDERLY_", frozen=True)
 
-    folder: Path = CHECKOUT / ".local"
-    gateway_port: int = 8080
-    gateway_health_port: int = 8081
-    users_port: int = 8001
-    orders_port: int = 8002
-    notifications_port: int = 8003
-    mail_page_port: int = 8025
-    smtp_port: int = 8026
-    postgres_port: int = 15432
-    valkey_port: int = 16379
-    kafka_port: int = 19092
-    kafka_controller_port: int = 19093
+    folder: Path = DEFAULT_FOLDER
+    gateway_port: Port = 8080
+    gateway_health_port: Port = 8081
+    users_port: Port = 8001
+    orders_port: Port = 8002
+    notifications_port: Port = 8003
+    mail_page_port: Port = 8025
+    smtp_port: Port = 8026
+    postgres_port: Port = 15432
+    valkey_port: Port = 16379
+    kafka_port: Port = 19092
+    kafka_controller_port: Port = 19093
     kafka: Choice = "auto"
     kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
     gateway_requests_per_second: int = 1000
-    """Per client address. On a laptop all clients have the same one."""
+    """Limit per client address. On a laptop, all clients have the same address."""
 
     def ports(self) -> dict[str, int]:
         """Return every port of the system by the variable that sets it, without those of an external Kafka."""
@@ -43,6 +45,26 @@ class LocalSettings(BaseSettings):
         """Return the HTTP port of one of the three services."""
         port: int = getattr(self, f"{service}_port")
         return port
+
+    @property
+    def gateway_url(self) -> str:
+        """The URL of the whole API."""
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def mail_url(self) -> str:
+        """The URL of the mail catcher's page."""
+        return f"http://127.0.0.1:{self.mail_page_port}"
+
+    @property
+    def smtp_url(self) -> str:
+        """The URL at which the mail catcher accepts mail."""
+        return f"smtp://127.0.0.1:{self.smtp_port}"
+
+    @property
+    def valkey_url(self) -> str:
+        """The URL of Valkey's first database."""
+        return f"redis://127.0.0.1:{self.valkey_port}/0"
 
     @property
     def logs(self) -> Path:

@@ -1,4 +1,7 @@
-"""The state file, which tells other programs about a running system, and the lock that allows one system per folder."""
+"""The state file, which tells other programs about a running system, and the lock that allows one system per folder.
+
+Only the standard library: `make doctor` imports it before there is a .venv.
+"""
 
 import fcntl
 import json
@@ -12,6 +15,8 @@ from typing import Any
 
 from deploy.local.process import LocalError
 
+CHECKOUT = Path(__file__).parents[2]
+DEFAULT_FOLDER = CHECKOUT / ".local"
 STOP_TIMEOUT_SECONDS = 90
 
 

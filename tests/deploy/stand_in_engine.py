@@ -33,7 +33,7 @@ class Engine:
 
     @property
     def url(self) -> str:
-        """Return the address for DOCKER_HOST."""
+        """The address for DOCKER_HOST."""
         return f"unix://{self.socket}"
 
     def start(self) -> None:

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from deploy.demo.cross_service_invariants import Databases
-from deploy.demo.invariants import INVARIANTS, SERVICES, check, check_once_settled, connected
+from deploy.demo.invariants import INVARIANTS, check, check_once_settled, connected
+from deploy.local.credentials import SERVICES
 from tests.deploy.demo_damage import DAMAGES, UNDAMAGED, Damage, unsent_event
 from tests.harness.databases import DatabaseFactory
 

@@ -1,4 +1,4 @@
-"""`make doctor` in a fresh clone: what is missing is named with its remedy, and the exit status says so."""
+"""`make doctor` in a fresh clone names all that is missing, with its remedy, and its exit status reflects it."""
 
 import ast
 import os
@@ -18,11 +18,12 @@ import jgo.constants
 import pytest
 
 from deploy.doctor.machine import PORTS
-from deploy.doctor.project import CHECKOUT, locked_index, uv_version
+from deploy.doctor.project import locked_index, uv_program, uv_version
 from deploy.doctor.registries import MAVEN_CENTRAL
 from deploy.local.kafka_jars import KAFKA_VERSION
 from deploy.local.ports import free_port
 from deploy.local.settings import LocalSettings
+from deploy.local.state import CHECKOUT
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -50,7 +51,8 @@ class Clone:
 
     def doctor(self, *, python: str | Path = sys.executable, **environment: str) -> tuple[int, dict[str, str]]:
         """Return the exit status, and each line by the name of its check."""
-        command = [python, "-m", "deploy.doctor"]
+        # Without site-packages, unless a Python with its own pip is given.
+        command = [python, *(["-S"] if python == sys.executable else []), "-m", "deploy.doctor"]
         run = subprocess.run(
             command,
             cwd=self.folder,
@@ -89,7 +91,7 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_a_machine_with_everything_is_told_so(clone: Clone) -> None:
+def test_a_complete_machine_lacks_nothing(clone: Clone) -> None:
     clone.install_uv()
     clone.fetch_kafka()
     with _index() as url:
@@ -108,6 +110,22 @@ def test_a_taken_port_is_named_with_its_variable(clone: Clone) -> None:
 
     assert status == 1
     assert found["Ports"].startswith(f"missing  another program listens on {port} (ORDERLY_SMTP_PORT);")
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "70000"])
+def test_a_setting_that_is_not_a_port_is_named(clone: Clone, port: str) -> None:
+    status, found = clone.doctor(ORDERLY_SMTP_PORT=port)
+
+    assert status == 1
+    assert found["Ports"] == f"missing  ORDERLY_SMTP_PORT={port}: a port is a number from 1 to 65535"
+
+
+def test_ports_of_an_external_kafka_may_be_taken(clone: Clone) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as holder:
+        taken = str(holder.getsockname()[1])
+        _, found = clone.doctor(ORDERLY_KAFKA_PORT=taken, KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{taken}")
+
+    assert found["Ports"] == "ok  all 9 are free"
 
 
 def test_the_ports_of_our_own_running_system_are_no_error(clone: Clone) -> None:
@@ -179,7 +197,7 @@ def test_pip_is_asked_with_its_own_configuration(clone: Clone, tmp_path: Path) -
     assert without_it["Index of pip"].startswith(f"missing  pip does not find uv {uv_version()};")
 
 
-def test_another_index_than_that_of_the_lock_is_refused_before_uv_refuses_it(clone: Clone, tmp_path: Path) -> None:
+def test_an_index_other_than_that_of_the_lock_is_missing(clone: Clone, tmp_path: Path) -> None:
     configuration = tmp_path / "uv.toml"
     configuration.write_text(f'[[index]]\nurl = "{NOWHERE}/simple"\ndefault = true\n')
 
@@ -200,17 +218,23 @@ def test_a_complete_venv_needs_no_index(clone: Clone) -> None:
     assert clone.doctor()[1]["Index of uv"].startswith("missing  ")
 
 
-def test_an_old_python_says_that_it_is_too_old() -> None:
+def test_an_unusable_machine_says_why_before_any_other_import() -> None:
     main = CHECKOUT / "deploy" / "doctor" / "__main__.py"
     ast.parse(main.read_text(), feature_version=(3, 6))
-    pretend = (
-        "import runpy, sys; sys.version_info = (3, 6, 15, 'final', 0); runpy.run_path(sys.argv[1], run_name='__main__')"
-    )
+    for pretended, line in (
+        ("version_info = (3, 6, 15, 'final', 0)", r"Python: 3.11 or newer is needed, and \S+ is 3\.6\.15\. .*"),
+        ("platform = 'win32'", r"System: Linux or macOS is needed, and this is win32 \(on Windows: WSL\)"),
+    ):
+        pretend = f"import runpy, sys; sys.{pretended}; runpy.run_path(sys.argv[1], run_name='__main__')"
+        run = subprocess.run([sys.executable, "-c", pretend, main], capture_output=True, text=True, check=False)
+        assert run.returncode == 1
+        assert re.fullmatch(rf"missing   {line}\n", run.stdout)
 
-    run = subprocess.run([sys.executable, "-c", pretend, main], capture_output=True, text=True, check=False)
 
-    assert run.returncode == 1
-    assert re.fullmatch(r"missing   Python: 3.11 or newer is needed, and \S+ is 3\.6\.15\. .*\n", run.stdout)
+def test_it_looks_for_uv_where_the_makefile_installs_it() -> None:
+    command = ["make", "--silent", "--eval", "where: ; @echo $(UV)", "where"]
+    asked = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert Path(asked.stdout.strip()) == uv_program()
 
 
 def test_make_doctor_runs_without_a_venv_and_without_a_python(clone: Clone) -> None:

@@ -18,8 +18,8 @@ import httpx2
 import pytest
 
 from deploy.local.ports import free_port
-from deploy.local.settings import CHECKOUT, LocalSettings
-from deploy.local.state import read_state
+from deploy.local.settings import LocalSettings
+from deploy.local.state import CHECKOUT, read_state
 from shared.database import dsn_of
 from tests.deploy.stand_in_services import write_services
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from deploy.local.settings import CHECKOUT
+from deploy.local.state import CHECKOUT
 from shared.database import dsn_of
 from tests.harness.databases import DatabaseFactory
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from deploy.local.postgres import create_owned_database, ensure_role
 from deploy.local.process import run_to_end
-from deploy.local.settings import CHECKOUT
+from deploy.local.state import CHECKOUT
 from shared.database import Sessions
 from tests.harness import servers
 from tests.harness.waiting import until

@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from deploy.local.ports import free_port
-from deploy.local.settings import CHECKOUT
+from deploy.local.state import CHECKOUT
 
 SERVICES = ("users", "orders", "notifications")
 DECISION_TIMEOUT_SECONDS = 40
