@@ -1,4 +1,7 @@
-"""Write the JWK Set with which the users service signs access tokens. Runs in that service's image."""
+"""Write the JWK Set with which the users service signs access tokens.
+
+In compose it is mounted alone into that service's image, so it imports no other module of this project.
+"""
 
 import json
 import os

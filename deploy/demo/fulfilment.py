@@ -21,14 +21,13 @@ class Fulfilment:
         self._run = run
         self._log = log
 
-    async def wait_until_decided(self, *, timeout_seconds: float) -> int:
-        """Wait until no order is pending. Return how many still are after the timeout."""
+    async def wait_until_decided(self, *, timeout_seconds: float) -> None:
+        """Wait until no order is pending, or until the timeout: an invariant then names those that are."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
         while True:
-            pending = len(await self._own_orders("pending"))
-            if not pending or loop.time() > deadline:
-                return pending
+            if not await self._own_orders("pending") or loop.time() > deadline:
+                return
             await asyncio.sleep(POLL_SECONDS)
 
     async def fulfil_some(self, *, concurrency: int) -> None:

@@ -64,9 +64,10 @@ async def mails_of(mail_url: str, notifications: Connection, *, run: str, user_i
 
 
 def mail_violations(mails: Mails, timelines: Sequence[Timeline]) -> list[str]:
-    """Return a sentence for each order with a wrong number of confirmation mails, and each mail only sent or received.
+    """Return a sentence for each order with a wrong number of confirmation mails, and for each unmatched mail.
 
-    A mail that was received twice with the same Message-ID counts once.
+    The database says what was sent, the mail catcher what was received. A mail that was received twice with the same
+    Message-ID counts once.
     """
     received = mails.received_for("order.confirmed")
     confirmed = {timeline.order.id for timeline in timelines if timeline.entry("confirmed")}

@@ -24,9 +24,10 @@ class OrderPlacement:
         run: str,
         log: RequestLog,
     ) -> None:
-        """Place orders for the `accounts`, which are by customer.
+        """Take what the orders need.
 
-        `stock_codes`: those in the catalogue. `run`: part of the Idempotency-Keys, so that two runs share none.
+        `accounts`: by customer. `stock_codes`: those in the catalogue. `run`: part of the Idempotency-Keys, so that
+        two runs share none.
         """
         self._client = client
         self._admin = admin

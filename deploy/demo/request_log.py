@@ -10,7 +10,7 @@ from deploy.demo.client import Answer
 
 
 class RequestKind(StrEnum):
-    """The kind of a request, as the invoice determines it. The report prints the values."""
+    """The kind of a request, which decides the responses to expect. The report prints the values."""
 
     ORDER = "order"
     CANCELLATION = "cancellation"

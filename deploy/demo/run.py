@@ -106,7 +106,7 @@ class DemoRun:
 
     async def _fulfil(self, *, admin: Account) -> None:
         fulfilment = Fulfilment(self.client, admin=admin, run=self.tag, log=self.log)
-        with self.screen.step("Waiting until no order is pending", "Orders are confirmed or rejected"):
+        with self.screen.step("Waiting until no order is pending", "Waited for pending orders"):
             await fulfilment.wait_until_decided(timeout_seconds=self.options.settle_seconds)
         with self.screen.step("Shipping, delivering and refunding", "Some orders are shipped, delivered, refunded"):
             await fulfilment.fulfil_some(concurrency=self.options.concurrency)

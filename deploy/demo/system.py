@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.credentials import SERVICES
-from deploy.local.memory import memory_of_process, memory_of_tree
+from deploy.local.memory import memory_of_system
 from deploy.local.process import LocalError, Process, Program, start_process
 from deploy.local.screen import Screen
-from deploy.local.settings import CHECKOUT, LocalSettings
-from deploy.local.state import read_state, running_pid
+from deploy.local.settings import LocalSettings
+from deploy.local.state import CHECKOUT, read_state, running_pid
 
 START_TIMEOUT_SECONDS = 300
 """The first start on a machine downloads Kafka."""
@@ -64,12 +64,8 @@ class RunningSystem:
 
     def memory(self) -> Memory:
         """Return the memory that the system uses now, the supervisor included."""
-        state = self._state()
-        by_name = {name: memory_of_tree(process["pid"]) for name, process in state["processes"].items()}
-        return Memory(
-            total=sum(by_name.values()) + memory_of_process(state["pid"]),
-            services=sum(by_name[service] for service in SERVICES),
-        )
+        by_name = memory_of_system(self._state())
+        return Memory(total=sum(by_name.values()), services=sum(by_name[service] for service in SERVICES))
 
     def _state(self) -> dict[str, Any]:
         state = read_state(self.folder)

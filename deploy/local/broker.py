@@ -37,20 +37,20 @@ async def prepare_broker(
 
     Raises: LocalError if `choice` is `apache` and the download fails.
     """
-    if choice != "tansu":
-        try:
-            await ensure_jars(log)
-        except LocalError as error:
-            if choice == "apache":
-                raise LocalError(f"ORDERLY_KAFKA=apache, but Apache Kafka could not be downloaded: {error}") from error
-            warn(f"Apache Kafka could not be downloaded ({str(error).splitlines()[0]}). {TANSU_LIMITS}.")
-        else:
-            node = KafkaNode(folder=folder, port=port, controller_ports={1: controller_port})
-            await node.prepare(log)
-            return Broker(program=node.program(), idempotent=True)
-    else:
+    tansu = Broker(program=_tansu_program(port), idempotent=False)
+    if choice == "tansu":
         warn(f"{TANSU_LIMITS} (ORDERLY_KAFKA=tansu).")
-    return Broker(program=_tansu_program(port), idempotent=False)
+        return tansu
+    try:
+        await ensure_jars(log)
+    except LocalError as error:
+        if choice == "apache":
+            raise LocalError(f"ORDERLY_KAFKA=apache, but Apache Kafka could not be downloaded: {error}") from error
+        warn(f"Apache Kafka could not be downloaded ({str(error).splitlines()[0]}). {TANSU_LIMITS}.")
+        return tansu
+    node = KafkaNode(folder=folder, port=port, controller_ports={1: controller_port})
+    await node.prepare(log)
+    return Broker(program=node.program(), idempotent=True)
 
 
 def _tansu_program(port: int) -> Program:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from joserfc.jwk import KeySet, OKPKey
+from deploy.compose.signing_keys import write_signing_keys
 
 SERVICES = ("users", "orders", "notifications")
 ADMIN_EMAIL = "admin@orderly.example"
@@ -28,7 +28,7 @@ def ensure_credentials(folder: Path) -> Credentials:
     passwords = folder / "database-passwords.json"
     _write_once(passwords, lambda: json.dumps({role: secrets.token_urlsafe(24) for role in ("postgres", *SERVICES)}))
     signing_keys = folder / "signing-keys.json"
-    _write_once(signing_keys, _new_signing_keys)
+    write_signing_keys(signing_keys)
     admin_password = folder / "admin-password"
     _write_once(admin_password, lambda: secrets.token_urlsafe(18))
     return Credentials(
@@ -36,11 +36,6 @@ def ensure_credentials(folder: Path) -> Credentials:
         signing_keys_file=signing_keys,
         admin_password_file=admin_password,
     )
-
-
-def _new_signing_keys() -> str:
-    key = OKPKey.generate_key("Ed25519", parameters={"use": "sig"}, private=True, auto_kid=True)
-    return json.dumps(KeySet([key]).as_dict(private=True))
 
 
 def _write_once(path: Path, make: Callable[[], str]) -> None:

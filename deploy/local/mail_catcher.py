@@ -18,7 +18,9 @@ from starlette.routing import Route
 
 from deploy.local.mailbox import Mailbox, text_of
 
+HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 10 * 1024 * 1024
+"""The largest mail that SMTP accepts."""
 PAGE = Path(__file__).with_name("mail_catcher.html")
 # A mail's own scripts, forms and remote images stay off; its links open in a new tab.
 SANDBOX = (
@@ -26,7 +28,7 @@ SANDBOX = (
 )
 
 
-def create_app(mailbox: Mailbox, *, host: str, smtp_port: int) -> Starlette:
+def create_app(mailbox: Mailbox, *, smtp_port: int) -> Starlette:
     """Build the page and the API; the SMTP server runs during their lifespan."""
 
     @asynccontextmanager
@@ -34,7 +36,7 @@ def create_app(mailbox: Mailbox, *, host: str, smtp_port: int) -> Starlette:
         def protocol() -> SMTP:
             return SMTP(mailbox, enable_SMTPUTF8=True, data_size_limit=MAX_MESSAGE_BYTES, ident="Orderly mail catcher")
 
-        server = await asyncio.get_running_loop().create_server(protocol, host, smtp_port)
+        server = await asyncio.get_running_loop().create_server(protocol, HOST, smtp_port)
         yield
         server.close()
 
@@ -112,13 +114,12 @@ def main() -> None:
     """Run `python -m deploy.local.mail_catcher --folder F --smtp-port N --http-port N`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="folder of the mails")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--smtp-port", type=int, default=8026)
-    parser.add_argument("--http-port", type=int, default=8025)
+    parser.add_argument("--smtp-port", type=int, required=True)
+    parser.add_argument("--http-port", type=int, required=True)
     options = parser.parse_args()
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    app = create_app(Mailbox(options.folder), host=options.host, smtp_port=options.smtp_port)
-    uvicorn.run(app, host=options.host, port=options.http_port, log_level="warning", timeout_graceful_shutdown=2)
+    app = create_app(Mailbox(options.folder), smtp_port=options.smtp_port)
+    uvicorn.run(app, host=HOST, port=options.http_port, log_level="warning", timeout_graceful_shutdown=2)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,12 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-# A mail beyond these replaces the oldest one.
 MAX_MESSAGES = 5_000
+"""Number of mails that are kept; a further one replaces the oldest."""
 # The first line of a file. The mail follows it byte for byte, so any mail program opens the file.
 ENVELOPE_HEADER = b"X-Mail-Catcher: "
 MAX_ENVELOPE_BYTES = 1024 * 1024
+"""The longest first line that is read: more cannot be an envelope."""
 
 logger = logging.getLogger(__name__)
 

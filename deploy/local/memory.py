@@ -1,8 +1,16 @@
 """The memory that processes use."""
 
+from typing import Any
+
 import psutil
 
 MEGABYTE = 1024 * 1024
+
+
+def memory_of_system(state: dict[str, Any]) -> dict[str, int]:
+    """Return the bytes that each process of a running system uses, and its supervisor; `state`: its state file."""
+    memory = {name: memory_of_tree(process["pid"]) for name, process in state["processes"].items()}
+    return memory | {"supervisor": _memory_of_process(state["pid"])}
 
 
 def memory_of_tree(pid: int) -> int:
@@ -18,7 +26,7 @@ def memory_of_tree(pid: int) -> int:
     return sum(_bytes_of(member) for member in tree)
 
 
-def memory_of_process(pid: int) -> int:
+def _memory_of_process(pid: int) -> int:
     """Return the bytes that a process uses without its descendants; 0 if it has ended."""
     try:
         return _bytes_of(psutil.Process(pid))

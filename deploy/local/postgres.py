@@ -100,7 +100,7 @@ class Postgres:
         return True
 
 
-async def create_database(admin_url: str, *, name: str, password: str, template: str | None = None) -> bool:
+async def create_database(admin_url: str, *, name: str, password: str) -> bool:
     """Make the role `name` and its database; set the role's password if it exists. Return whether the database is new.
 
     Only its owner and the superuser may connect to the database.
@@ -110,7 +110,7 @@ async def create_database(admin_url: str, *, name: str, password: str, template:
         await ensure_role(connection, name=name, password=password)
         if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
             return False
-        await create_owned_database(connection, name=name, owner=name, template=template)
+        await create_owned_database(connection, name=name, owner=name)
         return True
     finally:
         await connection.close()

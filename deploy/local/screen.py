@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.local.credentials import SERVICES
-from deploy.local.memory import MEGABYTE, memory_of_process, memory_of_tree
+from deploy.local.memory import MEGABYTE, memory_of_system
 
 COLOURS = {"users": "cyan", "orders": "magenta", "notifications": "green", "gateway": "blue"}
 NAME_WIDTH = 13
@@ -95,8 +95,7 @@ class Screen:
 
 def system_table(state: dict[str, Any]) -> Table:
     """Return the table of a running system's processes; `state` is the content of its state file."""
-    memory = {name: memory_of_tree(process["pid"]) for name, process in state["processes"].items()}
-    memory["supervisor"] = memory_of_process(state["pid"])
+    memory = memory_of_system(state)
     table = Table("process", "address", "pid", "memory", "notes", box=None, header_style="bold", pad_edge=False)
     for name, process in state["processes"].items():
         restarts = f" (restarts: {process['restarts']})" if process["restarts"] else ""
