@@ -6,6 +6,8 @@ BIN := .venv/bin
 # Outside of the checkout, so that all clones share it.
 UV_FOLDER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/orderly/uv-$(UV_VERSION)
 UV := $(UV_FOLDER)/bin/uv
+# The data of `make run`.
+FOLDER := $(or $(ORDERLY_FOLDER),.local)
 COMPOSE := docker compose --file deploy/compose.yaml
 # Worker processes of the tests. Two keep two cores busy.
 WORKERS ?= 2
@@ -62,7 +64,7 @@ chaos-quick: .venv/.complete ## Run the failpoint list, the mutants and three sh
 bench: .venv/.complete ## Run the benchmarks: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-lint: .venv/.complete ## Check style, language, types and layers
+lint: .venv/.complete ## Check style, spelling, language, types and layers
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/codespell
@@ -91,8 +93,7 @@ clean: ## Remove the caches of the tools
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 reset: stop ## Stop the system and delete all of its data
-	@rm -rf .local/postgres .local/kafka .local/valkey .local/logs .local/gateway .local/mails .local/secrets \
-		.local/catalogue.jsonl
+	@rm -rf $(addprefix $(FOLDER)/,postgres kafka valkey logs gateway mails secrets catalogue.jsonl)
 
 # Passwords of the containers, made once. Git ignores the file.
 deploy/.env:
