@@ -12,6 +12,7 @@ from joserfc.jwk import KeySet, OKPKey
 from shared.http.auth import UNDECLARED
 from tests.architecture.source import SERVICES
 from tests.contracts.access import routes_of
+from tests.harness.asgi import client_of
 from tests.shared.http.token_issuer import TokenIssuer
 
 ROLES = ("customer", "support", "admin")
@@ -42,7 +43,7 @@ async def client(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> As
     app = apps[request.param]
     issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "test", "use": "sig"})]))
     own_verifier, app.state.token_verifier = app.state.token_verifier, issuer.verifier()
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as http:
+    async with client_of(app) as http:
         yield Client(http, issuer, routes_of(app))
     app.state.token_verifier = own_verifier
 

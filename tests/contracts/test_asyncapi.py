@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -17,6 +16,7 @@ from shared.messaging.envelope import encode_headers
 from shared.schema_fields import fields_of, resolved
 from tests.architecture.source import SERVICES
 from tests.contracts.events import CONTRACTS, handled, publishers, subscriptions
+from tests.harness.asgi import client_of
 
 Document = dict[str, Any]
 PAGES = ("/asyncapi", "/docs")
@@ -91,7 +91,7 @@ def test_every_broker_is_a_server_of_the_document() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_the_document_is_served(apps: dict[str, FastAPI], service: str) -> None:
-    async with _client(apps[service]) as client:
+    async with client_of(apps[service]) as client:
         document = (await client.get("/asyncapi.json")).json()
 
     assert document["asyncapi"] == "3.0.0"
@@ -100,7 +100,7 @@ async def test_the_document_is_served(apps: dict[str, FastAPI], service: str) ->
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_the_page_shows_every_event_field_and_example(apps: dict[str, FastAPI], service: str) -> None:
-    async with _client(apps[service]) as client:
+    async with client_of(apps[service]) as client:
         document = (await client.get("/asyncapi.json")).json()
         page = (await client.get("/asyncapi")).text
 
@@ -112,7 +112,7 @@ async def test_the_page_shows_every_event_field_and_example(apps: dict[str, Fast
 
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_documentation_page_loads_no_external_resource(apps: dict[str, FastAPI], path: str) -> None:
-    async with _client(apps["orders"]) as client:
+    async with client_of(apps["orders"]) as client:
         page = await client.get(path)
         links = _Links()
         links.feed(page.text)
@@ -126,7 +126,7 @@ async def test_a_documentation_page_loads_no_external_resource(apps: dict[str, F
 
 
 async def test_the_api_page_does_not_send_the_document_to_a_validator(apps: dict[str, FastAPI]) -> None:
-    async with _client(apps["orders"]) as client:
+    async with client_of(apps["orders"]) as client:
         page = (await client.get("/docs")).text
 
     assert re.search(r'"validatorUrl": null', page)
@@ -135,7 +135,7 @@ async def test_the_api_page_does_not_send_the_document_to_a_validator(apps: dict
 
 @pytest.mark.parametrize("name", ["nothing.js", "redoc.standalone.js", "..%2Fcore.py"])
 async def test_other_files_of_the_package_are_not_served(apps: dict[str, FastAPI], name: str) -> None:
-    async with _client(apps["orders"]) as client:
+    async with client_of(apps["orders"]) as client:
         assert (await client.get(f"/docs/{name}")).status_code == 404
 
 
@@ -149,10 +149,6 @@ class _Links(HTMLParser):
     def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
         links = [value for name, value in attrs if name in {"href", "src"} and value]
         self.found += [link for link in links if not link.startswith("data:")]
-
-
-def _client(app: FastAPI) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service")
 
 
 def _events(document: Document, action: str) -> Iterator[str]:

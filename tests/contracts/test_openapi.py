@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
@@ -15,6 +14,7 @@ from shared.ids import new_id
 from tests.architecture.source import SERVICES
 from tests.contracts.access import routes_of
 from tests.contracts.applications import applications
+from tests.harness.asgi import client_of
 from tests.shared.http.token_issuer import TokenIssuer
 
 Operations = dict[str, dict[str, Any]]
@@ -113,7 +113,7 @@ async def test_every_get_operation_responds_as_documented_without_database_and_c
     wrong = []
     for app in applications(tmp_path).values():
         app.state.token_verifier = issuer.verifier()
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as client:
+        async with client_of(app) as client:
             for path, operation in _get_operations(app.openapi()).items():
                 response = await client.get(PARAMETER.sub(_example, path), headers=issuer.header("admin"))
                 expected = (503, "database_unavailable") if _documents_database_outage(operation) else (200, None)

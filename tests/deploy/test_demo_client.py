@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from deploy.demo.accounts import Account
 from deploy.demo.client import Answer, Client, RequestFailed
+from tests.harness.asgi import client_of
 
 CREATED = JSONResponse({"id": "1"}, status_code=201)
 UNAVAILABLE = PlainTextResponse("Bad Gateway", status_code=502)
@@ -37,7 +38,7 @@ class Server:
         self, send: Callable[[Client], Awaitable[Answer]], *, timeout_seconds: float = 10
     ) -> tuple[Answer, Client]:
         app = Starlette(routes=[Route("/{path:path}", self.answer, methods=["POST"])])
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway") as http:
+        async with client_of(app) as http:
             client = Client(http, timeout_seconds=timeout_seconds)
             return await send(client), client
 

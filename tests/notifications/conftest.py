@@ -13,6 +13,7 @@ from services.notifications.mail import mail_channel
 from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
 from shared.database import Database, Sessions, open_database
+from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.notifications.smtp_server import SmtpServer
 from tests.shared.http.token_issuer import TokenIssuer
@@ -80,7 +81,7 @@ def app(database_url: str, valkey_url: str, smtp_server: SmtpServer, issuer: Tok
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as opened:
+    async with client_of(app) as opened:
         yield opened
     await app.state.cache.close()
     await app.state.sessions.kw["bind"].dispose()

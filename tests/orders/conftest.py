@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 
-import httpx2
 import pytest
 from joserfc.jwk import KeySet, OKPKey
 
 from services.orders.app import create_app
 from services.orders.settings import Settings
 from shared.database import Database, open_database
+from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.orders.operations_tool import Tool
 from tests.orders.service import OrdersService
@@ -42,7 +42,7 @@ async def service(settings: Settings, database: Database) -> AsyncIterator[Order
     issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first", "use": "sig"})]))
     app = create_app(settings)
     app.state.token_verifier = issuer.verifier()
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://orders") as client:
+    async with client_of(app) as client:
         yield OrdersService(http=client, issuer=issuer, sessions=database.sessions)
     await app.state.cache.close()
     await app.state.sessions.kw["bind"].dispose()

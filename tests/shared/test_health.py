@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from shared.health import Check, Health, Unhealthy, always_alive
 from shared.http.auth import access_matrix
 from shared.http.health import health_router
+from tests.harness.asgi import client_of
 
 
 async def fine() -> None:
@@ -38,15 +39,15 @@ def make_health(*, liveness: Check = always_alive, **checks: Check) -> Health:
 
 
 @asynccontextmanager
-async def client_of(health: Health) -> AsyncIterator[httpx2.AsyncClient]:
+async def health_client(health: Health) -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
     app.include_router(health_router(health))
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
+    async with client_of(app) as client:
         yield client
 
 
 async def test_a_service_is_healthy_if_all_checks_pass() -> None:
-    async with client_of(make_health(database=fine, cache=fine)) as client:
+    async with health_client(make_health(database=fine, cache=fine)) as client:
         response = await client.get("/health")
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
@@ -69,7 +70,7 @@ async def test_a_service_is_healthy_if_all_checks_pass() -> None:
 )
 async def test_only_a_critical_check_makes_a_service_unhealthy(failed: str, status: str, http_status: int) -> None:
     checks = {"database": fine, "cache": fine} | {failed: failing(OSError("refused"))}
-    async with client_of(make_health(**checks)) as client:
+    async with health_client(make_health(**checks)) as client:
         response = await client.get("/health")
     assert (response.status_code, response.json()["status"]) == (http_status, status)
     assert response.json()["checks"][failed]["error"] == "unreachable"
@@ -128,20 +129,20 @@ async def test_only_a_changed_result_is_logged() -> None:
 
 
 async def test_readiness_runs_only_critical_checks() -> None:
-    async with client_of(make_health(database=fine, cache=failing(OSError()))) as client:
+    async with health_client(make_health(database=fine, cache=failing(OSError()))) as client:
         response = await client.get("/health/ready")
     assert response.status_code == 200
     assert set(response.json()["checks"]) == {"accepting", "database"}
 
 
 async def test_a_service_is_not_ready_if_a_critical_check_fails() -> None:
-    async with client_of(make_health(database=failing(OSError()))) as client:
+    async with health_client(make_health(database=failing(OSError()))) as client:
         assert (await client.get("/health/ready")).status_code == 503
 
 
 async def test_a_service_that_shuts_down_is_not_ready_but_live() -> None:
     health = make_health(database=fine)
-    async with client_of(health) as client:
+    async with health_client(health) as client:
         assert (await client.get("/health/ready")).status_code == 200
         health.begin_shutdown()
         response = await client.get("/health/ready")
@@ -150,13 +151,13 @@ async def test_a_service_that_shuts_down_is_not_ready_but_live() -> None:
 
 
 async def test_a_service_is_live_although_its_dependencies_are_down() -> None:
-    async with client_of(make_health(database=failing(OSError()))) as client:
+    async with health_client(make_health(database=failing(OSError()))) as client:
         assert (await client.get("/health/live")).status_code == 200
 
 
 @pytest.mark.parametrize("make_liveness", [stuck, lambda: failing(Unhealthy("consumer stopped"))])
 async def test_a_service_with_a_stuck_loop_is_not_live(make_liveness: Callable[[], Check]) -> None:
-    async with client_of(make_health(database=fine, liveness=make_liveness())) as client:
+    async with health_client(make_health(database=fine, liveness=make_liveness())) as client:
         assert (await client.get("/health/live")).status_code == 503
 
 

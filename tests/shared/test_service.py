@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
 import pytest
 import redis.asyncio
 import sqlalchemy as sa
@@ -21,6 +20,7 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.topics import create_topics
 from shared.service import create_service
 from shared.settings import ServiceSettings
+from tests.harness.asgi import client_of
 from tests.harness.databases import DatabaseFactory
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
@@ -99,12 +99,6 @@ async def started(app: FastAPI) -> AsyncIterator[asyncio.Event]:
         stopping.set()
         async with asyncio.timeout(60):
             await task
-
-
-@asynccontextmanager
-async def client_of(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://service") as client:
-        yield client
 
 
 def rows_of(app: FastAPI) -> Rows:

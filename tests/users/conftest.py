@@ -4,12 +4,12 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
 from joserfc.jwk import OKPKey
 
 from services.users.app import create_app
 from services.users.settings import Settings
+from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.users.service import UsersService
 
@@ -39,7 +39,7 @@ async def settings(signing_keys_file: Path, database_factory: DatabaseFactory, v
 @pytest.fixture
 async def service(settings: Settings) -> AsyncIterator[UsersService]:
     app = create_app(settings)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://users") as client:
+    async with client_of(app) as client:
         yield UsersService(app, client)
     await app.state.sessions.kw["bind"].dispose()
     await app.state.cache.close()

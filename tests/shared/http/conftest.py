@@ -1,13 +1,10 @@
 """Fixtures for the tests of shared.http: a client of an application, access tokens, cache and database."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
 
 import asyncpg
-import httpx2
 import pytest
-from fastapi import FastAPI
 from joserfc.jwk import KeySet, OKPKey
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
@@ -16,19 +13,6 @@ from shared.database import dsn_of
 from shared.http import idempotency
 from tests.harness.databases import DatabaseFactory
 from tests.shared.http.token_issuer import TokenIssuer
-
-ClientOf = Callable[[FastAPI], AbstractAsyncContextManager[httpx2.AsyncClient]]
-
-
-@pytest.fixture
-def client_of() -> ClientOf:
-    @asynccontextmanager
-    async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
-        transport = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as opened:
-            yield opened
-
-    return client
 
 
 @pytest.fixture

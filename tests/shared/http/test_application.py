@@ -12,7 +12,7 @@ from shared.cache import Cache
 from shared.http.application import create_application
 from shared.http.auth import Caller, access_matrix, public, require_role
 from shared.settings import ServiceSettings
-from tests.shared.http.conftest import ClientOf
+from tests.harness.asgi import client_of
 from tests.shared.http.token_issuer import TokenIssuer
 
 MakeApp = Callable[..., FastAPI]
@@ -62,7 +62,7 @@ def make_app(cache: Cache, issuer: TokenIssuer) -> MakeApp:
 
 
 @pytest.fixture
-async def client(client_of: ClientOf, make_app: MakeApp) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(make_app: MakeApp) -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(make_app(rate_limit="3/minute")) as opened:
         yield opened
 

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, FastAPI
 from shared.http.auth import Caller, access_matrix, public, require_role
 from shared.http.problems import install_problems
 from shared.http.tokens import Principal, TokenVerifier, remote_keys
+from tests.harness.asgi import client_of
 from tests.harness.problems import problem
-from tests.shared.http.conftest import ClientOf
 from tests.shared.http.token_issuer import TokenIssuer
 
 
@@ -47,7 +47,7 @@ def make_app(verifier: TokenVerifier) -> FastAPI:
 
 
 @pytest.fixture
-async def client(client_of: ClientOf, issuer: TokenIssuer) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(issuer: TokenIssuer) -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(make_app(issuer.verifier())) as opened:
         yield opened
 
@@ -99,7 +99,7 @@ async def test_a_route_for_a_role_without_a_token_is_a_401(client: httpx2.AsyncC
     assert (await client.delete("/v1/things/7")).status_code == 401
 
 
-async def test_unavailable_keys_are_a_503(client_of: ClientOf, issuer: TokenIssuer) -> None:
+async def test_unavailable_keys_are_a_503(issuer: TokenIssuer) -> None:
     unreachable = TokenVerifier(remote_keys("http://127.0.0.1:1/keys"), issuer="orderly")
     async with client_of(make_app(unreachable)) as client:
         response = await client.get("/v1/things/mine", headers=issuer.header())

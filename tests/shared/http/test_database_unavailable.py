@@ -14,10 +14,10 @@ from shared.http.auth import public
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware
+from tests.harness.asgi import client_of
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.databases import DatabaseFactory
 from tests.harness.problems import problem
-from tests.shared.http.conftest import ClientOf
 
 Work = Callable[[AsyncSession], Awaitable[None]]
 NAME = "Ada Lovelace"
@@ -71,9 +71,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def client(
-    client_of: ClientOf, database: Database, database_url: str, postgres_admin_url: str
-) -> AsyncIterator[WorkClient]:
+async def client(database: Database, database_url: str, postgres_admin_url: str) -> AsyncIterator[WorkClient]:
     app = make_app(database)
     async with client_of(app) as client:
         yield WorkClient(app, client, database_url=database_url, admin_url=postgres_admin_url)
@@ -115,7 +113,7 @@ async def test_a_database_that_rejects_connections_is_a_503_until_it_is_back(cli
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:9", "localhost:9", "no-such-host.invalid:5432"])
-async def test_an_unreachable_database_is_a_503(client_of: ClientOf, host: str) -> None:
+async def test_an_unreachable_database_is_a_503(host: str) -> None:
     unreachable = open_database(f"postgresql+asyncpg://nobody:nothing@{host}/none", service="test", pool_size=1)
     async with client_of(make_app(unreachable)) as client:
         assert is_unavailable(await client.post("/work"))

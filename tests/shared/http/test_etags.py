@@ -8,12 +8,12 @@ from fastapi import FastAPI
 
 from shared.http.etags import IfMatch, etag_of
 from shared.http.problems import install_problems
+from tests.harness.asgi import client_of
 from tests.harness.problems import problem
-from tests.shared.http.conftest import ClientOf
 
 
 @pytest.fixture
-async def client(client_of: ClientOf) -> AsyncIterator[httpx2.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
     install_problems(app)
 

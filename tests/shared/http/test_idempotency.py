@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from shared.errors import Conflict
 from shared.http.idempotency import IdempotencyKey, purge_idempotency_keys, run_idempotently
 from shared.http.problems import install_problems
+from tests.harness.asgi import client_of
 from tests.harness.problems import problem
-from tests.shared.http.conftest import ClientOf
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -84,7 +84,7 @@ async def shop(sessions: Sessions) -> Shop:
 
 
 @pytest.fixture
-async def client(client_of: ClientOf, shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(shop: Shop) -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(shop.app) as opened:
         yield opened
 

@@ -17,8 +17,8 @@ from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware
 from shared.ids import new_id
+from tests.harness.asgi import client_of
 from tests.harness.problems import problem
-from tests.shared.http.conftest import ClientOf
 
 Sessions = async_sessionmaker[AsyncSession]
 MORNING = datetime(2026, 11, 1, 8, tzinfo=UTC)
@@ -69,7 +69,7 @@ async def add(sessions: Sessions, *names: str, at: datetime = MORNING) -> None:
 
 
 @pytest.fixture
-async def client(client_of: ClientOf, sessions: Sessions) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(sessions: Sessions) -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(make_app(sessions)) as opened:
         yield opened
 

@@ -13,7 +13,7 @@ from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.openapi import complete_openapi
 from shared.http.problems import install_problems, responses
 from shared.http.request_context import RequestContextMiddleware
-from tests.shared.http.conftest import ClientOf
+from tests.harness.asgi import client_of
 
 
 class OutOfStock(Problem):
@@ -74,7 +74,7 @@ def make_app() -> FastAPI:
 
 
 @pytest.fixture
-async def client(client_of: ClientOf) -> AsyncIterator[httpx2.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(make_app()) as opened:
         yield opened
 

@@ -14,7 +14,7 @@ from shared.cache import Cache, open_cache
 from shared.http.problems import install_problems
 from shared.http.rate_limit import RateLimit, RateLimiter, address
 from shared.http.request_context import RequestContextMiddleware
-from tests.shared.http.conftest import ClientOf
+from tests.harness.asgi import client_of
 from tests.shared.http.token_issuer import TokenIssuer
 
 
@@ -48,7 +48,7 @@ def make_app(cache: Cache, issuer: TokenIssuer) -> FastAPI:
 
 
 @pytest.fixture
-async def client(client_of: ClientOf, cache: Cache, issuer: TokenIssuer) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(cache: Cache, issuer: TokenIssuer) -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(make_app(cache, issuer)) as opened:
         yield opened
 
@@ -112,9 +112,7 @@ async def test_keys_are_stored_as_hashes(client: httpx2.AsyncClient, cache: Cach
     assert not any(b"ann" in name for name in names)
 
 
-async def test_without_valkey_requests_are_allowed_and_one_warning_is_logged(
-    client_of: ClientOf, issuer: TokenIssuer
-) -> None:
+async def test_without_valkey_requests_are_allowed_and_one_warning_is_logged(issuer: TokenIssuer) -> None:
     unreachable = open_cache("redis://127.0.0.1:1/0")
     async with client_of(make_app(unreachable, issuer)) as client:
         with capture_logs() as logs:

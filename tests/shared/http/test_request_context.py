@@ -13,7 +13,7 @@ from shared.http.metrics import metrics_router
 from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware, add_response_header
 from shared.telemetry import current_traceparent, current_tracestate
-from tests.shared.http.conftest import ClientOf
+from tests.harness.asgi import client_of
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -49,7 +49,7 @@ def make_app() -> FastAPI:
 
 
 @pytest.fixture
-async def client(client_of: ClientOf) -> AsyncIterator[httpx2.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async with client_of(make_app()) as opened:
         yield opened
 
