@@ -16,6 +16,7 @@ from pgqueuer.ports.driver import NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
+from shared.statements import count_deleted
 from shared.telemetry import continued_trace, current_traceparent
 
 logger = structlog.get_logger(__name__)
@@ -26,6 +27,7 @@ ScheduledTask = Callable[[Sessions], Awaitable[None]]
 POLL_INTERVAL = timedelta(seconds=5)
 """Upper bound of a due job's wait if its notification was lost."""
 RESTART_DELAY_SECONDS = 2.0
+"""Delay before the runner connects again after an error."""
 
 _JOB_LOG = tuple(
     sa.table(name, sa.column("id"), sa.column("created")) for name in ("pgqueuer_log", "pgqueuer_statistics")
@@ -38,7 +40,6 @@ class _TaskOptions:
     attempts: int
     initial_delay: timedelta
     max_delay: timedelta
-    concurrency: int
 
 
 class Jobs:
@@ -55,16 +56,15 @@ class Jobs:
         attempts: int = 5,
         initial_delay: timedelta = timedelta(seconds=1),
         max_delay: timedelta = timedelta(minutes=5),
-        concurrency: int = 0,
     ) -> Callable[[Task], Task]:
         """Register the function for jobs that are enqueued under `name`.
 
         A failed job is retried after `initial_delay`, which doubles up to `max_delay`. After `attempts` it is kept with
-        status failed, for an operator. `concurrency` limits how many run at once in all processes; 0 means no limit.
+        status failed, for an operator.
         """
 
         def register(function: Task) -> Task:
-            self._tasks[name] = _TaskOptions(function, attempts, initial_delay, max_delay, concurrency)
+            self._tasks[name] = _TaskOptions(function, attempts, initial_delay, max_delay)
             return function
 
         return register
@@ -148,9 +148,7 @@ class _Driver(AsyncpgPoolDriver):
         await super().notify(channel, payload)
 
 
-async def enqueue(
-    session: AsyncSession, name: str, payload: bytes, *, delay: timedelta = timedelta(0), dedupe_key: str | None = None
-) -> None:
+async def enqueue(session: AsyncSession, name: str, payload: bytes, *, delay: timedelta = timedelta(0)) -> None:
     """Run the task `name` after `delay` if, and only if, the session's transaction commits."""
     # The driver begins the transaction with the first statement. Without it the job would be committed at once.
     await session.execute(sa.text("SELECT 1"))
@@ -161,7 +159,6 @@ async def enqueue(
         name,
         payload,
         execute_after=delay,
-        dedupe_key=dedupe_key,
         headers={"traceparent": trace} if trace else None,
     )
 
@@ -179,8 +176,7 @@ async def purge_job_log(session: AsyncSession, *, older_than: timedelta, limit: 
         old = sa.select(ctid).select_from(oldest).where(oldest.c.created < sa.func.now() - older_than)
         # Select the rows by ctid: for this many ids the planner would read the whole table.
         in_batch = ctid == sa.func.any(sa.func.array(old.scalar_subquery()))
-        rows = await session.scalars(sa.delete(table).where(in_batch).returning(sa.literal(1)))
-        deleted += len(rows.all())
+        deleted += await count_deleted(session, sa.delete(table).where(in_batch))
     return deleted
 
 
@@ -198,9 +194,7 @@ def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _
         with continued_trace(str(traceparent) if traceparent else None):
             await options.task(sessions, job.payload or b"")
 
-    queuer.entrypoint(
-        name, executor_factory=executor, on_failure="hold", concurrency_limit=options.concurrency, accepts_context=False
-    )(run)
+    queuer.entrypoint(name, executor_factory=executor, on_failure="hold", accepts_context=False)(run)
 
 
 def _install_scheduled(

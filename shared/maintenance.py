@@ -19,7 +19,6 @@ from shared.operations.runs import purge_operations
 logger = structlog.get_logger(__name__)
 
 IDEMPOTENCY_KEY_RETENTION = timedelta(hours=24)
-IDEMPOTENCY_KEYS_BATCH = 10_000
 JOB_LOG_RETENTION = timedelta(days=7)
 DEAD_LETTER_RETENTION = timedelta(days=90)
 """Time since the resolution. It must exceed `INBOX_RETENTION`, during which Kafka may deliver a record again: an
@@ -40,7 +39,7 @@ def with_maintenance(jobs: Jobs, *, subscriptions: Mapping[str, Subscription]) -
 
     @jobs.every("*/10 * * * *")
     async def purge_old_idempotency_keys(sessions: Sessions) -> None:
-        purge = partial(purge_idempotency_keys, older_than=IDEMPOTENCY_KEY_RETENTION, limit=IDEMPOTENCY_KEYS_BATCH)
+        purge = partial(purge_idempotency_keys, older_than=IDEMPOTENCY_KEY_RETENTION)
         await purge_in_batches(sessions, purge)
 
     @jobs.every("37 * * * *")

@@ -18,6 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from services.orders.models import Order, Product
 from shared.commit_buffer import CommitBuffer
 from shared.errors import Conflict
+from shared.statements import array_rows
 
 
 class ProductUnavailable(Conflict):
@@ -75,7 +76,7 @@ async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) ->
 
 async def reserve_stock(session: AsyncSession, quantities: Mapping[str, int]) -> None:
     """Reserve stock of products that `lock_products` locked in this transaction."""
-    rows = _rows(list(quantities), reserved=list(quantities.values()))
+    rows = array_rows("change", sku=(list(quantities), sa.Text), reserved=(list(quantities.values()), sa.Integer))
     await session.execute(
         sa.update(Product).where(Product.sku == rows.c.sku).values(reserved=Product.reserved + rows.c.reserved),
         execution_options={"synchronize_session": False},
@@ -99,7 +100,12 @@ def _apply(session: Session, changes: list[_StockChange]) -> None:
         taken[change.sku] += change.taken
     skus = sorted(released)
     session.execute(_locking(skus)).all()
-    rows = _rows(skus, released=[released[sku] for sku in skus], taken=[taken[sku] for sku in skus])
+    rows = array_rows(
+        "change",
+        sku=(skus, sa.Text),
+        released=([released[sku] for sku in skus], sa.Integer),
+        taken=([taken[sku] for sku in skus], sa.Integer),
+    )
     session.execute(
         sa.update(Product)
         .where(Product.sku == rows.c.sku)
@@ -123,15 +129,4 @@ def _locking(skus: list[str], *columns: InstrumentedAttribute[Any]) -> sa.Select
         .where(Product.sku == sa.any_(sa.cast(skus, ARRAY(sa.Text))))
         .order_by(Product.sku)
         .with_for_update(key_share=True)
-    )
-
-
-def _rows(skus: list[str], **amounts: list[int]) -> sa.TableValuedAlias:
-    """Return a table with one row per SKU. As arrays, the statement's text is the same for any number of products."""
-    return (
-        sa.func.unnest(
-            sa.cast(skus, ARRAY(sa.Text)), *(sa.cast(amount, ARRAY(sa.Integer)) for amount in amounts.values())
-        )
-        .table_valued(sa.column("sku", sa.Text), *(sa.column(name, sa.Integer) for name in amounts))
-        .render_derived(name="change")
     )

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.models import RefreshToken, UserAccount, UserSession
 from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.ids import new_id
+from shared.statements import count_deleted
 
 MAX_USER_AGENT_LENGTH = 300
 """Characters that are stored of a User-Agent header; the rest is cut off."""
@@ -71,7 +72,7 @@ async def start_session(
 
 
 async def refresh_session(session: AsyncSession, *, refresh_token: str, lifetime: timedelta) -> Grant | FamilyRevoked:
-    """Trade a refresh token for the next one. Locks the session.
+    """Exchange a refresh token for the next one. Locks the session.
 
     The caller must commit FamilyRevoked too, before it responds with an error. Raises: RefreshTokenInvalid.
     """
@@ -111,7 +112,7 @@ async def purge_expired_sessions(session: AsyncSession, *, limit: int) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return await _delete(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
+    return await count_deleted(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
 
 
 async def purge_expired_tokens(session: AsyncSession, *, limit: int) -> int:
@@ -123,7 +124,7 @@ async def purge_expired_tokens(session: AsyncSession, *, limit: int) -> int:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return await _delete(session, sa.delete(RefreshToken).where(RefreshToken.token_hash.in_(expired)))
+    return await count_deleted(session, sa.delete(RefreshToken).where(RefreshToken.token_hash.in_(expired)))
 
 
 async def _lock_session(session: AsyncSession, session_id: UUID) -> UserSession | None:
@@ -163,14 +164,6 @@ async def _revoke(session: AsyncSession, session_id: UUID) -> None:
         .where(UserSession.id == session_id, UserSession.revoked_at.is_(None))
         .values(revoked_at=sa.func.now())
     )
-
-
-async def _delete(session: AsyncSession, statement: sa.Delete) -> int:
-    """Execute the statement, and return how many rows it deleted."""
-    deleted = await session.scalars(
-        statement.returning(sa.literal(1)), execution_options={"synchronize_session": False}
-    )
-    return len(deleted.all())
 
 
 def _hash_of(refresh_token: str) -> bytes:

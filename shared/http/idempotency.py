@@ -29,7 +29,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    literal,
     literal_column,
     select,
 )
@@ -39,6 +38,7 @@ from starlette.responses import Response
 
 from shared.errors import Conflict, Problem
 from shared.http.responses import REPLAYED_HEADER
+from shared.statements import count_deleted
 
 # Neither the key nor the body is stored in plain text: the fingerprint is keyed with the key, of which there is only a
 # hash.
@@ -210,7 +210,10 @@ async def _save_response(session: AsyncSession, use: _KeyUse, response: Response
 
 
 async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
-    """Delete one batch of old keys and return its size. Repeat it, in a transaction each, until it returns 0."""
+    """Delete one batch of old keys; return the number of rows.
+
+    Repeat it, in a transaction each, until it returns 0.
+    """
     # Delete by ctid: to join this many rows by their keys, the planner would scan the whole table for each batch.
     ctid: ColumnElement[Any] = literal_column("ctid")
     old = (
@@ -221,5 +224,4 @@ async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta
         .limit(limit)
     )
     in_batch = ctid == func.any(func.array(old.scalar_subquery()))
-    deleted = await session.scalars(delete(_TABLE).where(in_batch).returning(literal(1)))
-    return len(deleted.all())
+    return await count_deleted(session, delete(_TABLE).where(in_batch))
