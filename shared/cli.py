@@ -1,7 +1,7 @@
 """The command line of every service: serve, migrate, commands for its migrations, and the operators' commands.
 
-A command imports what it needs only when it runs: importing the whole application takes two seconds of CPU time, and
-`make run` starts eight of these processes at once.
+A command imports what it needs only when it runs: importing the whole application takes two seconds of CPU time, which
+a command such as `outbox status` would spend for nothing.
 """
 
 import asyncio

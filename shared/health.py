@@ -45,14 +45,14 @@ async def always_alive() -> None:
 class Health:
     """The checks of one service.
 
-    The service is unhealthy if one of the `critical` checks fails, and degraded if only others do. `liveness` raises if
-    a loop of the process, such as a consumer's, is stuck.
+    The service is unhealthy if one of the `critical` checks fails, and degraded if only others do. `liveness_check`
+    raises if a loop of the process, such as a consumer's, is stuck.
     """
 
     service: str
     checks: Mapping[str, Check]
     critical: frozenset[str]
-    liveness: Check = always_alive
+    liveness_check: Check = always_alive
     timeout: timedelta = timedelta(seconds=2)
     _stopping: bool = field(default=False, init=False)
     _failing: set[str] = field(default_factory=set, init=False)
@@ -70,9 +70,9 @@ class Health:
         checks = {name: check for name, check in self.checks.items() if name in self.critical}
         return await self._run({"accepting": self._accepts} | checks, critical=self.critical | {"accepting"})
 
-    async def is_live(self) -> HealthReport:
+    async def liveness(self) -> HealthReport:
         """Check that no loop of the process is stuck."""
-        return await self._run({"process": self.liveness}, critical=frozenset({"process"}))
+        return await self._run({"process": self.liveness_check}, critical=frozenset({"process"}))
 
     async def _accepts(self) -> None:
         if self._stopping:

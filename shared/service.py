@@ -183,7 +183,7 @@ def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
         },
         # Without the database no request can be served. Without the others requests are served, and events wait.
         critical=frozenset({"database"}),
-        liveness=lambda: _check_loops(parts),
+        liveness_check=lambda: _check_loops(parts),
     )
 
 

@@ -13,7 +13,7 @@ from shared.events.notifications import NotificationFailed, NotificationSent
 from shared.jobs import enqueue
 from shared.messaging.outbox.outbox import record
 
-LEASE = timedelta(seconds=30)
+ATTEMPT_TIMEOUT = timedelta(seconds=30)
 """Time after which an attempt without an outcome counts as interrupted. A send that takes longer may be repeated."""
 INITIAL_RETRY_DELAY = timedelta(seconds=1)
 """Delay before the first retry; doubles each time."""
@@ -74,7 +74,7 @@ async def begin_attempt(
         return _fail(session, delivery, notification, code="interrupted")
     delivery.attempts += 1
     delivery.status = "sending"
-    delivery.next_attempt_at = sa.func.now() + LEASE
+    delivery.next_attempt_at = sa.func.now() + ATTEMPT_TIMEOUT
     return _attempt_of(delivery, notification, recipient)
 
 

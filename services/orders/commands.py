@@ -21,9 +21,11 @@ from services.orders.models import (
 )
 from services.orders.order_number import order_number
 from services.orders.queries import OrderNotFound
+from services.orders.schemas import MAX_TOTAL_CENTS
 from services.orders.stock import lock_products, release_stock_at_commit, reserve_stock, take_stock_at_commit
 from shared.errors import Conflict, Problem
 from shared.events.orders import (
+    CancelReason,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
@@ -37,9 +39,6 @@ from shared.events.orders import (
 from shared.messaging.outbox.outbox import record
 
 logger = structlog.get_logger(__name__)
-
-MAX_TOTAL_CENTS = 2**53 - 1
-"""Upper bound of an order's total: the largest integer that every JSON parser represents exactly."""
 
 
 class CurrenciesMixed(Conflict):
@@ -132,10 +131,7 @@ async def cancel_order(
 ) -> Order:
     """Cancel an order, and release its stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
     order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
-    order.move_to(OrderStatus.CANCELLED)
-    release_stock_at_commit(session, order)
-    _add_timeline_entry(session, order, actor=actor)
-    record(session, OrderCancelled(**_fields(order), reason=actor.role_in(order)))
+    _cancel(session, order, reason=actor.role_in(order), actor=actor)
     return order
 
 
@@ -154,10 +150,7 @@ async def cancel_overdue_orders(session: AsyncSession, *, limit: int) -> list[Or
     )
     orders = list(overdue)
     for order in orders:
-        order.move_to(OrderStatus.CANCELLED)
-        release_stock_at_commit(session, order)
-        _add_timeline_entry(session, order, reason="deadline")
-        record(session, OrderCancelled(**_fields(order), reason="deadline"))
+        _cancel(session, order, reason="deadline")
     return orders
 
 
@@ -214,6 +207,14 @@ def order_snapshot(order: Order) -> OrderSnapshot:
         refunded_cents=order.refunded_cents,
         lines=_lines(order),
     )
+
+
+def _cancel(session: AsyncSession, order: Order, *, reason: CancelReason, actor: Actor | None = None) -> None:
+    """Cancel a locked order. The timeline names the actor, or without one the reason."""
+    order.move_to(OrderStatus.CANCELLED)
+    release_stock_at_commit(session, order)
+    _add_timeline_entry(session, order, actor=actor, reason=None if actor else reason)
+    record(session, OrderCancelled(**_fields(order), reason=reason))
 
 
 async def _lock_for(session: AsyncSession, order_id: UUID, *, actor: Actor, expected_version: int | None) -> Order:

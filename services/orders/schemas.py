@@ -32,11 +32,14 @@ PriceCents = Annotated[int, Field(ge=1, le=MAX_CENTS, examples=[255])]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code.", examples=["GBP"])]
 Stock = Annotated[int, Field(ge=0, le=MAX_STOCK, examples=[120])]
 
+MAX_TOTAL_CENTS = 2**53 - 1
+"""Upper bound of an order's total: the largest integer that every JSON parser represents exactly."""
+
 
 def _checked_number(text: str) -> str:
     number = text.strip().upper()
     if not is_order_number(number):
-        raise ValueError("the check character of the order number is wrong")
+        raise ValueError("not an order number; check it for typing errors")
     return number
 
 
@@ -90,7 +93,7 @@ class NewOrder(RequestBody):
 class NewRefund(RequestBody):
     """A refund of an order."""
 
-    amount_cents: Annotated[int, Field(ge=1, le=2**53 - 1, examples=[255])]
+    amount_cents: Annotated[int, Field(ge=1, le=MAX_TOTAL_CENTS, examples=[255])]
     reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$", examples=["Arrived broken."])] = None
 
 

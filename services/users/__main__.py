@@ -25,7 +25,7 @@ def create_user(
     role: Annotated[list[str] | None, typer.Option(help="customer, support or admin; repeat for several.")] = None,
 ) -> None:
     """Create a user with a verified address. An existing user is not changed."""
-    from services.users.account_import import RoleUnknown, create_verified_account, roles_of
+    from services.users.account_creation import RoleUnknown, create_verified_account, roles_of
     from services.users.schemas import SignUp
 
     try:

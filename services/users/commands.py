@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -66,17 +67,7 @@ async def create_account(
     if account is None:
         raise EmailTaken
     session.add(CreditAccount(user_id=account.id, limit_cents=credit_limit_cents, currency=credit_currency))
-    record(
-        session,
-        UserCreated(
-            user_id=account.id,
-            email=account.email,
-            name=account.name,
-            phone=account.phone,
-            locale=account.locale,
-            time_zone=account.time_zone,
-        ),
-    )
+    record(session, UserCreated(**_fields(account)))
     return account
 
 
@@ -105,14 +96,7 @@ async def update_profile(
 
 def user_updated(account: UserAccount) -> UserUpdated:
     """Build the event that has the account's present state."""
-    return UserUpdated(
-        user_id=account.id,
-        email=account.email,
-        name=account.name,
-        phone=account.phone,
-        locale=account.locale,
-        time_zone=account.time_zone,
-    )
+    return UserUpdated(**_fields(account))
 
 
 async def replace_password_hash(session: AsyncSession, *, user_id: UUID, old_hash: str, new_hash: str) -> None:
@@ -122,3 +106,15 @@ async def replace_password_hash(session: AsyncSession, *, user_id: UUID, old_has
         .where(UserAccount.id == user_id, UserAccount.password_hash == old_hash)
         .values(password_hash=new_hash)
     )
+
+
+def _fields(account: UserAccount) -> dict[str, Any]:
+    """Return the profile as the events of a user have it."""
+    return {
+        "user_id": account.id,
+        "email": account.email,
+        "name": account.name,
+        "phone": account.phone,
+        "locale": account.locale,
+        "time_zone": account.time_zone,
+    }

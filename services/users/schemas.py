@@ -56,7 +56,6 @@ TimeZone = Annotated[
     Field(max_length=64, description="A name in the IANA time zone database", examples=["Europe/London"]),
     AfterValidator(_known_time_zone),
 ]
-Cents = Annotated[int, Field(examples=[100_000])]
 
 
 class SignUp(RequestBody):
@@ -146,7 +145,7 @@ class SessionView(ResponseBody):
 class CreditView(ResponseBody):
     """A user's credit: reserved by open orders, used by shipped orders, and available."""
 
-    limit_cents: Cents
+    limit_cents: Annotated[int, Field(examples=[100_000])]
     reserved_cents: Annotated[int, Field(examples=[12_000])]
     used_cents: Annotated[int, Field(examples=[8_000])]
     available_cents: Annotated[int, Field(examples=[80_000])]

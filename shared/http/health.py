@@ -22,7 +22,7 @@ def health_router(health: Health) -> APIRouter:
     @router.get("/live", summary="Check liveness: restart the process if it fails", response_model=HealthReport)
     async def liveness() -> Response:
         """Check that no loop of the process is stuck. Dependencies are not checked: a restart would not fix them."""
-        return _response(await health.is_live())
+        return _response(await health.liveness())
 
     @router.get("/ready", summary="Check readiness: send no requests while it fails", response_model=HealthReport)
     async def readiness() -> Response:

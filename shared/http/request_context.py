@@ -17,7 +17,7 @@ from shared.ids import new_id
 from shared.telemetry import continued_trace
 from shared.transient_errors import is_database_unavailable
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _RESPONSE_HEADERS = "response_headers"
@@ -78,9 +78,9 @@ class _Exchange:
         where = {"method": self._scope["method"], "route": _route_template(self._scope)}
         if is_database_unavailable(error):
             # An outage causes this for every request, and the code is not to blame: log one line, no traceback.
-            log.warning("database_unavailable", **where, error=repr(error))
+            logger.warning("database_unavailable", **where, error=repr(error))
             return DatabaseUnavailable()
-        log.exception("request_failed", **where)
+        logger.exception("request_failed", **where)
         return InternalError()
 
     async def _send_with_headers(self, message: Message) -> None:
@@ -98,7 +98,7 @@ class _Exchange:
         count_request(method, route=route, status=status, duration_seconds=duration_seconds)
         # Probes and scrapes arrive every few seconds; successful ones are not worth a log line.
         is_probe = route == "/metrics" or route.startswith("/health")
-        record = log.debug if is_probe and status < 400 else log.info
+        record = logger.debug if is_probe and status < 400 else logger.info
         record(
             "request_finished", method=method, route=route, status=status, duration_ms=round(duration_seconds * 1000, 1)
         )

@@ -1,7 +1,7 @@
 """Access tokens, verified locally with the public keys that the users service publishes.
 
 An access token is a JWT signed with Ed25519; its header has `alg` and `kid`. Its claims are `iss`, `aud`, `sub` (the
-user's id), `sid` (the session's id), `roles`, `iat` and `exp`.
+user's id), `sid` (the session's id), `roles`, `iat`, `exp` and `jti`.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ ALGORITHM = "Ed25519"  # the name of RFC 9864; the older "EdDSA" allows other cu
 AUDIENCE = "orderly"
 FETCH_TIMEOUT_SECONDS = 2.0
 
-log = structlog.get_logger(__name__)
+logger = structlog.get_logger(__name__)
 
 KeySource = Callable[[], Awaitable[KeySet]]
 """Returns the key set as it is published now."""
@@ -121,7 +121,7 @@ class PublishedKeys:
             key_set = await self._source()
         except (httpx2.HTTPError, OSError, ValueError, TypeError, KeyError, JoseError) as error:
             self._failed = True
-            log.warning("keys_fetch_failed", error=type(error).__name__)
+            logger.warning("keys_fetch_failed", error=type(error).__name__)
         else:
             self._failed = False
             self._keys = {key.kid: key for key in key_set.keys if key.kid}

@@ -34,8 +34,10 @@ def stuck() -> Check:
     return check
 
 
-def make_health(*, liveness: Check = always_alive, **checks: Check) -> Health:
-    return Health("orders", checks, frozenset({"database"}), liveness=liveness, timeout=timedelta(milliseconds=100))
+def make_health(*, liveness_check: Check = always_alive, **checks: Check) -> Health:
+    return Health(
+        "orders", checks, frozenset({"database"}), liveness_check=liveness_check, timeout=timedelta(milliseconds=100)
+    )
 
 
 @asynccontextmanager
@@ -157,7 +159,7 @@ async def test_a_service_is_live_although_its_dependencies_are_down() -> None:
 
 @pytest.mark.parametrize("make_liveness", [stuck, lambda: failing(Unhealthy("consumer stopped"))])
 async def test_a_service_with_a_stuck_loop_is_not_live(make_liveness: Callable[[], Check]) -> None:
-    async with health_client(make_health(database=fine, liveness=make_liveness())) as client:
+    async with health_client(make_health(database=fine, liveness_check=make_liveness())) as client:
         assert (await client.get("/health/live")).status_code == 503
 
 
