@@ -4,17 +4,17 @@ from fastapi import FastAPI
 
 from services.notifications.channels import Channels
 from services.notifications.jobs import delivery_jobs
-from services.notifications.mail import address_of, mail_channel
+from services.notifications.mail import mail_channel
 from services.notifications.routes import router
-from services.notifications.settings import Settings
+from services.notifications.settings import Settings, address_of
 from services.notifications.smtp import Smtp
 from services.notifications.subscribers import SUBSCRIPTIONS
-from shared.http.tokens import KeySource, TokenVerifier, remote_keys
+from shared.http.tokens import TokenVerifier, remote_keys
 from shared.service import create_service
 
 
-def create_app(settings: Settings, *, keys: KeySource | None = None) -> FastAPI:
-    """Compose the service. Nothing connects before it starts. `keys` replaces the public keys at `jwks_url`."""
+def create_app(settings: Settings) -> FastAPI:
+    """Compose the service. Nothing connects before it starts."""
     smtp = Smtp(settings.smtp_url, local_hostname=address_of(settings.mail_from).domain)
     channels: Channels = {"email": mail_channel(smtp, mail_from=settings.mail_from, public_url=settings.public_url)}
     return create_service(
@@ -24,7 +24,7 @@ def create_app(settings: Settings, *, keys: KeySource | None = None) -> FastAPI:
         routers=[router],
         subscriptions=SUBSCRIPTIONS,
         jobs=delivery_jobs(channels, max_attempts=settings.delivery_attempts),
-        token_verifier=TokenVerifier(keys or remote_keys(settings.jwks_url), issuer=settings.token_issuer),
+        token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
         checks={"smtp": smtp.ping},
         closing=[smtp.close],
     )

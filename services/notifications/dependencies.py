@@ -4,13 +4,11 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from shared.http.auth import Caller
-
-STAFF = frozenset({"support", "admin"})
+from shared.http.auth import Caller, is_staff
 
 
 async def _is_staff(caller: Caller) -> bool:
-    return not STAFF.isdisjoint(caller.roles)
+    return is_staff(caller)
 
 
 IsStaff = Annotated[bool, Depends(_is_staff)]

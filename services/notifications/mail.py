@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import parseaddr
 
 from services.notifications.channels import Attempt, Receipt, Send, SendFailed
 from services.notifications.rendering import one_line, render_mail
+from services.notifications.settings import address_of
 from services.notifications.smtp import Smtp
 
 
@@ -23,12 +23,6 @@ def mail_channel(smtp: Smtp, *, mail_from: str, public_url: str) -> Send:
         return Receipt(provider="smtp", provider_message_id=message_id)
 
     return send
-
-
-def address_of(mailbox: str) -> Address:
-    """Parse a mailbox of the form "Name <address>"."""
-    name, address = parseaddr(mailbox)
-    return Address(display_name=name, addr_spec=address)
 
 
 def _recipient(attempt: Attempt) -> Address:

@@ -17,9 +17,14 @@ def _smtp_url(value: str) -> str:
     return value
 
 
+def address_of(mailbox: str) -> Address:
+    """Parse a mailbox of the form "Name <address>"."""
+    name, address = parseaddr(mailbox)
+    return Address(display_name=name, addr_spec=address)
+
+
 def _mailbox(value: str) -> str:
-    name, address = parseaddr(value)
-    if not Address(display_name=name, addr_spec=address).domain:
+    if not address_of(value).domain:
         raise ValueError("must look like Name <name@example.org>")
     return value
 

@@ -8,17 +8,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import catalogue_commands, queries
 from services.orders.catalogue_commands import SkuTaken
-from services.orders.dependencies import OPTIONAL_TOKEN_PROBLEMS, IsStaff, SettingsDep, admin_only
+from services.orders.dependencies import IsStaff, SettingsDep
 from services.orders.models import StockBelowReserved
 from services.orders.queries import ProductNotFound
 from services.orders.schemas import SKU_PATTERN, CachedProduct, NewProduct, ProductChanges, ProductView
-from shared.http.auth import RoleRequired, public
+from shared.http.auth import RoleRequired, admin_only, public
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.responses import created, is_repeat
+from shared.http.responses import CREATED, VERSIONED, created, is_repeat
 from shared.http.tokens import Principal
 
 logger = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ AdminCaller = Annotated[Principal, Depends(admin_only)]
     "",
     summary="List products",
     dependencies=[Depends(public)],
-    responses=responses(RoleRequired, *OPTIONAL_TOKEN_PROBLEMS),
+    responses=responses(RoleRequired),
 )
 async def list_products(
     request: Request,
@@ -59,7 +59,7 @@ async def list_products(
     "/{sku}",
     summary="Read a product",
     dependencies=[Depends(public)],
-    responses=responses(ProductNotFound, *OPTIONAL_TOKEN_PROBLEMS),
+    responses=VERSIONED | responses(ProductNotFound),
 )
 async def read_product(
     sku: SkuInPath,
@@ -85,7 +85,9 @@ async def read_product(
     return product
 
 
-@router.post("", status_code=201, response_model=ProductView, summary="Create a product", responses=responses(SkuTaken))
+@router.post(
+    "", status_code=201, response_model=ProductView, summary="Create a product", responses=CREATED | responses(SkuTaken)
+)
 async def create_product(
     body: NewProduct, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None
 ) -> Response:
@@ -105,7 +107,9 @@ async def create_product(
     return response
 
 
-@router.patch("/{sku}", summary="Update a product", responses=responses(ProductNotFound, StockBelowReserved))
+@router.patch(
+    "/{sku}", summary="Update a product", responses=VERSIONED | responses(ProductNotFound, StockBelowReserved)
+)
 async def update_product(
     sku: SkuInPath,
     *,

@@ -7,19 +7,14 @@ from fastapi.security import HTTPAuthorizationCredentials
 
 from services.orders.models import Actor
 from services.orders.settings import Settings
-from shared.http.auth import Caller, bearer, current_caller, require_role
+from shared.http.auth import Caller, bearer, current_caller, is_staff, staff_only
 from shared.http.etags import expected_version
-from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid
-
-STAFF = frozenset({"support", "admin"})
-
-staff_only = require_role(*STAFF)
-admin_only = require_role("admin")
+from shared.http.tokens import Principal
 
 
 def actor_of(caller: Principal) -> Actor:
     """Return the actor that a caller is to orders."""
-    return Actor(user_id=caller.user_id, is_staff=not STAFF.isdisjoint(caller.roles))
+    return Actor(user_id=caller.user_id, is_staff=is_staff(caller))
 
 
 async def _current_actor(caller: Caller) -> Actor:
@@ -34,7 +29,7 @@ async def _is_staff(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> bool:
     """Return whether a public route is called by staff. No token is required, but one that is sent must be valid."""
-    return credentials is not None and actor_of(await current_caller(request, credentials)).is_staff
+    return credentials is not None and is_staff(await current_caller(request, credentials))
 
 
 async def _expected_version_if_any(
@@ -53,7 +48,5 @@ async def _settings(request: Request) -> Settings:
 CurrentActor = Annotated[Actor, Depends(_current_actor)]
 StaffActor = Annotated[Actor, Depends(_current_staff)]
 IsStaff = Annotated[bool, Depends(_is_staff)]
-OPTIONAL_TOKEN_PROBLEMS = (TokenInvalid, TokenExpired, KeysUnavailable)
-"""The problems of a public route with `IsStaff`, which lists them itself."""
 OptionalIfMatch = Annotated[int | None, Depends(_expected_version_if_any)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

@@ -24,7 +24,7 @@ from shared.http.etags import etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.responses import created, is_repeat
+from shared.http.responses import CREATED, VERSIONED, created, is_repeat
 from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ class TooManyItems(Problem):
     status_code=201,
     response_model=OrderView,
     summary="Place an order",
-    responses=responses(ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyItems),
+    responses=CREATED | responses(ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyItems),
 )
 async def place_order(
     body: NewOrder,
@@ -113,7 +113,7 @@ async def list_orders(
         return await page_of(session, query, request=request, params=params, map=view)
 
 
-@router.get("/{order_id}", summary="Read an order", responses=responses(OrderNotFound))
+@router.get("/{order_id}", summary="Read an order", responses=VERSIONED | responses(OrderNotFound))
 async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor, sessions: SessionsDep) -> OrderView:
     """Return one order with its items and its timeline."""
     async with sessions() as session:
@@ -122,7 +122,11 @@ async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor,
     return body
 
 
-@router.post("/{order_id}/cancel", summary="Cancel an order", responses=responses(OrderNotFound, TransitionNotAllowed))
+@router.post(
+    "/{order_id}/cancel",
+    summary="Cancel an order",
+    responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed),
+)
 async def cancel_order(
     order_id: UUID,
     *,
@@ -140,7 +144,9 @@ async def cancel_order(
     return _changed("order_cancelled", order, body, response)
 
 
-@router.post("/{order_id}/ship", summary="Ship an order", responses=responses(OrderNotFound, TransitionNotAllowed))
+@router.post(
+    "/{order_id}/ship", summary="Ship an order", responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed)
+)
 async def ship_order(
     order_id: UUID,
     *,
@@ -159,7 +165,9 @@ async def ship_order(
 
 
 @router.post(
-    "/{order_id}/deliver", summary="Deliver an order", responses=responses(OrderNotFound, TransitionNotAllowed)
+    "/{order_id}/deliver",
+    summary="Deliver an order",
+    responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed),
 )
 async def deliver_order(
     order_id: UUID, *, response: Response, actor: StaffActor, sessions: SessionsDep, version: OptionalIfMatch
@@ -176,7 +184,7 @@ async def deliver_order(
     status_code=201,
     response_model=OrderView,
     summary="Refund an order",
-    responses=responses(OrderNotFound, RefundExceedsTotal, TransitionNotAllowed),
+    responses=CREATED | responses(OrderNotFound, RefundExceedsTotal, TransitionNotAllowed),
 )
 async def refund_order(
     order_id: UUID,

@@ -7,10 +7,9 @@ from fastapi import APIRouter, Depends
 
 from services.users import credit_commands, queries
 from services.users.credit_commands import LimitBelowUse
-from services.users.dependencies import admin_only, staff_only
 from services.users.queries import UserNotFound
 from services.users.schemas import CreditLimit, CreditView
-from shared.http.auth import Caller
+from shared.http.auth import Caller, admin_only, staff_only
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import responses
 

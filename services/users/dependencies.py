@@ -8,12 +8,6 @@ from services.users.access_tokens import AccessTokens
 from services.users.passwords import Passwords
 from services.users.settings import Settings
 from services.users.throttling import SignInThrottle
-from shared.http.auth import require_role
-
-STAFF = frozenset({"support", "admin"})
-
-staff_only = require_role(*STAFF)
-admin_only = require_role("admin")
 
 
 async def _settings(request: Request) -> Settings:

@@ -1,6 +1,6 @@
 """Routes of accounts, and of the public keys that verify access tokens."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import structlog
@@ -9,26 +9,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users import commands, queries
 from services.users.commands import EmailTaken, Profile
-from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep, staff_only
+from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep
 from services.users.models import UserStatus
 from services.users.queries import UserNotFound
 from services.users.schemas import Email, ProfileChanges, PublicKeysView, SignUp, UserView
-from shared.http.auth import Caller, public
+from shared.http.auth import Caller, public, staff_only
 from shared.http.dependencies import SessionsDep
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.responses import created, is_repeat
+from shared.http.responses import CREATED, VERSIONED, created, is_repeat
 from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/users", tags=["users"])
 keys_router = APIRouter(tags=["keys"])
-
-_ETAG: dict[str, Any] = {
-    "ETag": {"description": "The version, for If-Match.", "schema": {"type": "string"}, "example": '"1"'}
-}
 
 
 @router.post(
@@ -37,13 +33,8 @@ _ETAG: dict[str, Any] = {
     response_model=UserView,
     summary="Sign up",
     dependencies=[Depends(public)],
-    responses={
-        201: {
-            "description": "The new user, who has a credit account.",
-            "headers": {"Location": {"schema": {"type": "string"}}, **_ETAG},
-        },
-        **responses(EmailTaken),
-    },
+    response_description="The new user, who has a credit account.",
+    responses=CREATED | responses(EmailTaken),
 )
 async def sign_up(
     body: SignUp,
@@ -92,13 +83,13 @@ async def list_users(
         return await page_of(session, query, request=request, params=params, map=UserView.model_validate)
 
 
-@router.get("/me", summary="Read your own account", responses={200: {"headers": _ETAG}, **responses(UserNotFound)})
+@router.get("/me", summary="Read your own account", responses=VERSIONED | responses(UserNotFound))
 async def read_own_user(caller: Caller, sessions: SessionsDep, response: Response) -> UserView:
     """Return your account."""
     return await _user_view(caller.user_id, sessions=sessions, response=response)
 
 
-@router.patch("/me", summary="Update your own account", responses={200: {"headers": _ETAG}, **responses(UserNotFound)})
+@router.patch("/me", summary="Update your own account", responses=VERSIONED | responses(UserNotFound))
 async def update_own_user(
     body: ProfileChanges, caller: Caller, sessions: SessionsDep, version: IfMatch, response: Response
 ) -> UserView:
@@ -117,7 +108,7 @@ async def update_own_user(
     "/{user_id}",
     summary="Read a user",
     dependencies=[Depends(staff_only)],
-    responses={200: {"headers": _ETAG}, **responses(UserNotFound)},
+    responses=VERSIONED | responses(UserNotFound),
 )
 async def read_user(user_id: UUID, sessions: SessionsDep, response: Response) -> UserView:
     """Return one user. For support and admins."""

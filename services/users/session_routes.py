@@ -26,7 +26,7 @@ from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.rate_limit import RateLimited, address
+from shared.http.rate_limit import address
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
@@ -49,7 +49,7 @@ class RefreshTokenReused(Unauthenticated):
     status_code=201,
     summary="Sign in",
     dependencies=[Depends(public)],
-    responses=responses(CredentialsInvalid, AccountInactive, TooManyAttempts, RateLimited),
+    responses=responses(CredentialsInvalid, AccountInactive, TooManyAttempts),
 )
 async def sign_in(
     body: SignIn,
@@ -63,7 +63,7 @@ async def sign_in(
     throttle: SignInThrottleDep,
     user_agent: Annotated[str | None, Header()] = None,
 ) -> TokenPairView:
-    """Trade an e-mail address and a password for an access token and a refresh token.
+    """Exchange an e-mail address and a password for an access token and a refresh token.
 
     There is no Idempotency-Key, because the saved response would store tokens. A repeated request starts another
     session.
@@ -92,7 +92,7 @@ async def sign_in(
 async def refresh_session(
     body: Refresh, response: Response, sessions: SessionsDep, settings: SettingsDep, access_tokens: AccessTokensDep
 ) -> TokenPairView:
-    """Trade a refresh token for the next pair of tokens.
+    """Exchange a refresh token for the next pair of tokens.
 
     A refresh token works once. Presenting a used one revokes its session, because one of its two holders stole it.
     """

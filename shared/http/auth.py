@@ -35,13 +35,10 @@ class RoleRequired(Forbidden):
     code = "role_required"
 
 
-CALLER_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable)
-"""The problems of a route that requires an access token.
-
-`shared.http.openapi` documents them on every route that depends on `Caller` or `require_role`, together with
-`RoleRequired` for the latter, so a route does not list them. Only a public route that checks a token if one is sent
-lists them itself.
-"""
+TOKEN_PROBLEMS = (TokenInvalid, TokenExpired, KeysUnavailable)
+"""The problems of a route that verifies an access token, even if it is optional."""
+STAFF = frozenset({"support", "admin"})
+"""The roles of the people who run the shop."""
 
 
 async def public() -> None:
@@ -51,7 +48,7 @@ async def public() -> None:
 async def current_caller(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Principal:
-    """Return the caller that the access token names. Raises: one of CALLER_PROBLEMS."""
+    """Return the caller that the access token names. Raises: TokenMissing, or one of TOKEN_PROBLEMS."""
     if credentials is None:
         raise TokenMissing
     verifier: TokenVerifier = request.app.state.token_verifier
@@ -78,6 +75,15 @@ class RoleGuard:
 def require_role(*roles: str) -> RoleGuard:
     """Return a dependency that admits callers who have at least one of the roles."""
     return RoleGuard(frozenset(roles))
+
+
+def is_staff(caller: Principal) -> bool:
+    """Return whether the caller has one of the roles of staff."""
+    return not STAFF.isdisjoint(caller.roles)
+
+
+staff_only = require_role(*STAFF)
+admin_only = require_role("admin")
 
 
 def access_matrix(app: FastAPI) -> dict[str, str]:

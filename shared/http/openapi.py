@@ -6,8 +6,9 @@ Routes list only the problems of their own rules. `complete_openapi` adds:
     to every route under /v1                RateLimited
     to a route with parameters or a body    ValidationFailed
     to a route with a body                  BodyMalformed, BodyTooLarge, MediaTypeUnsupported
-    to a route with `Caller`                CALLER_PROBLEMS
-    to a route with `require_role`          CALLER_PROBLEMS, RoleRequired
+    to a route that reads an access token   TOKEN_PROBLEMS
+    to a route with `Caller`                TOKEN_PROBLEMS, TokenMissing
+    to a route with `require_role`          TOKEN_PROBLEMS, TokenMissing, RoleRequired
     to a route with `SessionsDep`           DatabaseUnavailable
     to a route with `PageParams`            CursorInvalid
     to a route with an If-Match header      PreconditionFailed, and PreconditionRequired if it uses `IfMatch`
@@ -24,7 +25,15 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
 from shared.errors import PreconditionFailed, PreconditionRequired, Problem
-from shared.http.auth import CALLER_PROBLEMS, RoleGuard, RoleRequired, current_caller, dependants_of
+from shared.http.auth import (
+    TOKEN_PROBLEMS,
+    RoleGuard,
+    RoleRequired,
+    TokenMissing,
+    bearer,
+    current_caller,
+    dependants_of,
+)
 from shared.http.dependencies import database_sessions
 from shared.http.etags import expected_version
 from shared.http.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
@@ -51,7 +60,8 @@ OPERATION_ID: Callable[[APIRoute], str] = attrgetter("name")
 _SCHEMAS_OF_FASTAPI = ("HTTPValidationError", "ValidationError")
 """FastAPI's own schemas of validation errors, which are answered as problems instead."""
 _PROBLEMS_OF_DEPENDENCIES: dict[object, Problems] = {
-    current_caller: CALLER_PROBLEMS,
+    bearer: TOKEN_PROBLEMS,
+    current_caller: (TokenMissing,),
     database_sessions: (DatabaseUnavailable,),
     page_request: (CursorInvalid,),
     expected_version: (PreconditionRequired,),

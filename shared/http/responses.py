@@ -1,11 +1,21 @@
 """Responses that routes build themselves, because an idempotent route saves them together with its effect."""
 
+from typing import Any
+
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from shared.http.etags import etag_of
 
 REPLAYED_HEADER = "Idempotency-Replayed"
+
+Documented = dict[int | str, dict[str, Any]]
+
+_ETAG = {"ETag": {"description": "The version, for If-Match.", "schema": {"type": "string"}, "example": '"1"'}}
+VERSIONED: Documented = {200: {"headers": _ETAG}}
+"""The OpenAPI description of a response with an ETag."""
+CREATED: Documented = {201: {"headers": {"Location": {"schema": {"type": "string"}}, **_ETAG}}}
+"""The OpenAPI description of what `created` returns."""
 
 
 def created(body: BaseModel, *, location: str, version: int | None = None) -> Response:

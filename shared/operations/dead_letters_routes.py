@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request
 
 from shared.http.dependencies import SessionsDep
-from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
+from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.messaging.dead_letters.queries import DeadLetterFilter, unresolved_dead_letters
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.operations.dead_letters import DeadLetterNotFound, Discarded, KeyOutcome, NothingSelected
-from shared.operations.dependencies import ADMIN_PROBLEMS, MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
+from shared.operations.dependencies import MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
 from shared.operations.replay import KeyReplay
 from shared.operations.schemas import (
     MAX_ID,
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/dead-letters")
 FilterText = Annotated[str | None, Query(max_length=500, pattern=r"^[^\x00]*$")]
 
 
-@router.get("", summary="List dead letters", responses=responses(CursorInvalid, *ADMIN_PROBLEMS))
+@router.get("", summary="List dead letters")
 async def list_dead_letters(
     request: Request,
     *,
@@ -46,7 +46,7 @@ async def list_dead_letters(
         return await page_of(session, query, request=request, params=params, map=DeadLetterView.of_columns)
 
 
-@router.get("/{dead_letter_id}", summary="Read a dead letter", responses=responses(DeadLetterNotFound, *ADMIN_PROBLEMS))
+@router.get("/{dead_letter_id}", summary="Read a dead letter", responses=responses(DeadLetterNotFound))
 async def read_dead_letter(
     dead_letter_id: Annotated[int, Path(ge=1, le=MAX_ID, examples=[17])],
     *,
@@ -57,7 +57,7 @@ async def read_dead_letter(
     return DeadLetterDetailView.of(await operations.dead_letters.show(dead_letter_id))
 
 
-@router.post("/replays", summary="Replay dead letters", responses=responses(NothingSelected, *ADMIN_PROBLEMS))
+@router.post("/replays", summary="Replay dead letters", responses=responses(NothingSelected))
 async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, operations: OperationsDep) -> ReplayView:
     """Apply the selected keys' dead letters again, each key in order and up to its first failure.
 
@@ -77,7 +77,7 @@ async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, opera
 @router.post(
     "/discards",
     summary="Discard dead letters",
-    responses=responses(NothingSelected, DeadLetterNotFound, *ADMIN_PROBLEMS),
+    responses=responses(NothingSelected, DeadLetterNotFound),
 )
 async def discard_dead_letters(body: DiscardRequest, *, caller: AdminCaller, operations: OperationsDep) -> DiscardView:
     """Discard dead letters permanently, and apply the events that only they blocked."""

@@ -5,17 +5,16 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from shared.http.auth import RoleRequired, TokenMissing, require_role
+from shared.http.auth import admin_only
 from shared.http.dependencies import SessionsDep
-from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid
+from shared.http.tokens import Principal
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.sending import Sending
 
-ADMIN_PROBLEMS = (TokenMissing, TokenInvalid, TokenExpired, KeysUnavailable, RoleRequired)
 MAX_RESPONSE_SECONDS = 20.0
 """Upper bound of the time for one response: below the gateway's time-out."""
 
-AdminCaller = Annotated[Principal, Depends(require_role("admin"))]
+AdminCaller = Annotated[Principal, Depends(admin_only)]
 
 
 @dataclass(frozen=True)

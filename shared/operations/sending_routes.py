@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import Sessions
 from shared.errors import NotFound
 from shared.http.dependencies import SessionsDep
-from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused, run_idempotently
+from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
 from shared.messaging.outbox.resend import outbox_status, plan_resend
 from shared.operations import runs
-from shared.operations.dependencies import ADMIN_PROBLEMS, AdminCaller, OperationsDep
+from shared.operations.dependencies import AdminCaller, OperationsDep
 from shared.operations.schemas import (
     OperationView,
     OutboxStatusView,
@@ -27,8 +27,6 @@ outbox_router = APIRouter(prefix="/outbox")
 republication_router = APIRouter(prefix="/republications")
 """Only for a service that republishes aggregates."""
 
-_IDEMPOTENT = (IdempotencyKeyInUse, IdempotencyKeyReused)
-
 
 class OperationNotFound(NotFound):
     """There is no such operation."""
@@ -36,7 +34,7 @@ class OperationNotFound(NotFound):
     code = "operation_not_found"
 
 
-@outbox_router.get("", summary="Read the state of the outbox", responses=responses(*ADMIN_PROBLEMS))
+@outbox_router.get("", summary="Read the state of the outbox")
 async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxStatusView:
     """Return how many events wait and for how long, how many can be resent, and which relay leads."""
     async with sessions() as session:
@@ -51,7 +49,6 @@ async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxS
     summary="Resend events",
     responses={
         200: {"description": "The dry run's result; nothing is sent.", "model": ResendView},
-        **responses(*_IDEMPOTENT, *ADMIN_PROBLEMS),
     },
 )
 async def resend_events(
@@ -74,9 +71,7 @@ async def resend_events(
     return await run_idempotently(sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=begin)
 
 
-@outbox_router.get(
-    "/resends/{operation_id}", summary="Read a resend", responses=responses(OperationNotFound, *ADMIN_PROBLEMS)
-)
+@outbox_router.get("/resends/{operation_id}", summary="Read a resend", responses=responses(OperationNotFound))
 async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
     """Return a resend and its progress."""
     return await _found(sessions, operation_id, kind=RESEND)
@@ -87,7 +82,7 @@ async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: Ses
     status_code=202,
     response_model=OperationView,
     summary="Republish current state",
-    responses=responses(NotRepublished, *_IDEMPOTENT, *ADMIN_PROBLEMS),
+    responses=responses(NotRepublished),
 )
 async def republish(
     body: RepublicationRequest,
@@ -116,7 +111,7 @@ async def republish(
 @republication_router.get(
     "/{operation_id}",
     summary="Read a republication",
-    responses=responses(OperationNotFound, *ADMIN_PROBLEMS),
+    responses=responses(OperationNotFound),
 )
 async def read_republication(operation_id: UUID, *, _caller: AdminCaller, sessions: SessionsDep) -> OperationView:
     """Return a republication and its progress."""

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 from fastapi import FastAPI
-from joserfc.jwk import KeySet, OKPKey
 
 from services.notifications.app import create_app
 from services.notifications.channels import Send
@@ -61,7 +60,7 @@ def send(smtp: Smtp) -> Send:
 
 @pytest.fixture
 def issuer() -> TokenIssuer:
-    return TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first"})]))
+    return TokenIssuer()
 
 
 @pytest.fixture
@@ -76,7 +75,9 @@ def app(database_url: str, valkey_url: str, smtp_server: SmtpServer, issuer: Tok
         mail_from=MAIL_FROM,
         public_url=PUBLIC_URL,
     )
-    return create_app(settings, keys=issuer.published)
+    app = create_app(settings)
+    app.state.token_verifier = issuer.verifier()
+    return app
 
 
 @pytest.fixture

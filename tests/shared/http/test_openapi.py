@@ -6,7 +6,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header
 
 from shared.errors import Problem
-from shared.http.auth import CALLER_PROBLEMS, Caller, RoleRequired, public, require_role
+from shared.http.auth import TOKEN_PROBLEMS, Caller, RoleRequired, TokenMissing, public, require_role
 from shared.http.dependencies import SessionsDep
 from shared.http.etags import IfMatch
 from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused
@@ -14,7 +14,7 @@ from shared.http.openapi import OPERATION_ID, complete_openapi
 from shared.http.pagination import PageParams
 from shared.http.problems import responses
 
-CALLER_CODES = {problem.code for problem in CALLER_PROBLEMS}
+CALLER_CODES = {problem.code for problem in (TokenMissing, *TOKEN_PROBLEMS)}
 BODY_CODES = {"body_malformed", "body_too_large", "media_type_unsupported", "validation_failed"}
 
 
@@ -153,7 +153,10 @@ def test_every_implied_problem_is_documented_under_its_status(paths: dict[str, A
 def test_listing_an_implied_problem_too_changes_nothing() -> None:
     app = FastAPI()
 
-    @app.post("/listed", responses=responses(*CALLER_PROBLEMS, RoleRequired, IdempotencyKeyInUse, IdempotencyKeyReused))
+    @app.post(
+        "/listed",
+        responses=responses(TokenMissing, *TOKEN_PROBLEMS, RoleRequired, IdempotencyKeyInUse, IdempotencyKeyReused),
+    )
     async def listed(_caller: Annotated[object, Depends(require_role("admin"))], key: IdempotencyKey = None) -> None:
         pass
 
