@@ -1,5 +1,6 @@
 """SQLAlchemy metadata of a service: naming convention, column types, and the tables that every service has."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -22,6 +23,11 @@ TYPE_ANNOTATIONS = {
     str: sa.Text(),
 }
 """`type_annotation_map` of a service's declarative base: text without a length, times with a time zone."""
+
+
+def one_of(column: str, values: Iterable[str]) -> str:
+    """Return the condition of a CHECK constraint: the column has one of the values."""
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
 def service_metadata() -> sa.MetaData:

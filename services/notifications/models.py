@@ -10,16 +10,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from shared.ids import new_id
-from shared.metadata import TYPE_ANNOTATIONS, service_metadata
+from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
 
 Channel = Literal["email", "in_app"]
 DeliveryStatus = Literal["queued", "sending", "sent", "retrying", "deferred", "failed"]
 OPEN_STATUSES: tuple[DeliveryStatus, ...] = ("queued", "sending", "retrying")
 """Statuses of a delivery that has a next attempt, and a job for it."""
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
 class Base(DeclarativeBase):
@@ -73,11 +69,11 @@ class Delivery(Base):
     __tablename__ = "delivery"
     __table_args__ = (
         sa.UniqueConstraint("notification_id", "channel"),
-        sa.CheckConstraint(_one_of("status", get_args(DeliveryStatus)), name="status"),
+        sa.CheckConstraint(one_of("status", get_args(DeliveryStatus)), name="status"),
         sa.CheckConstraint("attempts >= 0", name="attempts"),
         sa.CheckConstraint("(status = 'sent') = (sent_at IS NOT NULL)", name="sent_at"),
         sa.CheckConstraint(
-            f"({_one_of('status', OPEN_STATUSES)}) = (next_attempt_at IS NOT NULL)", name="next_attempt_at"
+            f"({one_of('status', OPEN_STATUSES)}) = (next_attempt_at IS NOT NULL)", name="next_attempt_at"
         ),
         sa.Index("ix_delivery_due", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")),
     )

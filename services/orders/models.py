@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from shared.errors import Conflict, PreconditionFailed
 from shared.ids import new_id
-from shared.metadata import TYPE_ANNOTATIONS, service_metadata
+from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
 
 
 class OrderStatus(StrEnum):
@@ -136,10 +136,7 @@ class Order(Base):
     __tablename__ = "customer_order"
     __table_args__ = (
         sa.UniqueConstraint("number"),
-        sa.CheckConstraint(
-            "status IN ('pending', 'confirmed', 'rejected', 'cancelled', 'shipped', 'delivered', 'refunded')",
-            name="status_known",
-        ),
+        sa.CheckConstraint(one_of("status", OrderStatus), name="status_known"),
         sa.CheckConstraint("total_cents > 0", name="total_positive"),
         sa.CheckConstraint("refunded_cents >= 0 AND refunded_cents <= total_cents", name="refunded_within_total"),
         sa.Index("ix_customer_order_user_id_id", "user_id", "id"),

@@ -1,7 +1,7 @@
 """Tables of the users service, and the rules that guard a row."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.events.users import CreditRefusedReason
 from shared.ids import new_id
-from shared.metadata import TYPE_ANNOTATIONS, service_metadata
+from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
 
 Role = Literal["customer", "support", "admin"]
 UserStatus = Literal["active", "suspended"]
@@ -58,7 +58,7 @@ class UserAccount(Base):
 
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own form
     __table_args__ = (
-        sa.CheckConstraint("status IN ('active', 'suspended')", name="status"),
+        sa.CheckConstraint(one_of("status", get_args(UserStatus)), name="status"),
         sa.CheckConstraint("roles <@ ARRAY['customer', 'support', 'admin'] AND cardinality(roles) > 0", name="roles"),
         sa.Index("ix_user_account_lower_email", sa.text("lower(email)"), unique=True),
         sa.Index("ix_user_account_created_at", "created_at", "id"),
@@ -169,7 +169,7 @@ class CreditReservation(Base):
     updated_at: Mapped[NowByDefault]
 
     __table_args__ = (
-        sa.CheckConstraint("status IN ('reserved', 'refused', 'released', 'used')", name="status"),
+        sa.CheckConstraint(one_of("status", get_args(ReservationStatus)), name="status"),
         sa.CheckConstraint("(status = 'refused') = (reason IS NOT NULL)", name="reason"),
         sa.CheckConstraint(f"amount_cents BETWEEN 0 AND {MAX_CENTS}", name="amount"),
         sa.CheckConstraint("refunded_cents BETWEEN 0 AND amount_cents", name="refunded"),

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # A trusted extension: the database's owner may make it. It stays when migrating down, since it may not be ours.
+    # A trusted extension: the database's owner may create it. A downgrade keeps it, because others may use it.
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     op.execute("CREATE SEQUENCE order_number")
     _create_product()
@@ -67,7 +67,8 @@ def _create_product() -> None:
         sa.CheckConstraint("price_cents > 0", name=op.f("ck_product_price_positive")),
         sa.CheckConstraint("reserved >= 0 AND reserved <= stock", name=op.f("ck_product_reserved_within_stock")),
         sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name=op.f("ck_product_currency_code")),
-        # Every order updates its products' rows: room in the page keeps those updates off the indexes.
+        # Every order updates its products' rows: free space in each page lets PostgreSQL update them without touching
+        # the indexes.
         postgresql_with={"fillfactor": 70},
     )
     op.create_index(

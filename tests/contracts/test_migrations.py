@@ -1,0 +1,63 @@
+"""The migrations of each service create what its models declare, and run down and up again."""
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from deploy.local.credentials import SERVICES
+from shared.cli import migrations_of
+from shared.migrations.runner import Migrations
+from shared.settings import StorageSettings
+from tests.harness.databases import DatabaseFactory
+
+CONSTRAINTS = sa.text("""
+    SELECT conrelid::regclass::text AS on_table, conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text = ANY(:tables)
+    ORDER BY 1, 2
+""")
+
+
+@pytest.fixture(params=SERVICES)
+async def migrations(request: pytest.FixtureRequest, database_factory: DatabaseFactory) -> Migrations:
+    """The migrations of a service, and its migrated database."""
+    url = await database_factory(request.param)
+    storage = StorageSettings.model_construct(database_url=url)
+    return migrations_of(f"services.{request.param}", storage)
+
+
+async def constraints(url: str, metadata: sa.MetaData, *, create: bool = False) -> list[tuple[str, ...]]:
+    """Return the constraints of the tables that the metadata declare; `create` makes these tables first."""
+    engine = create_async_engine(url)
+    async with engine.begin() as connection:
+        if create:
+            await connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
+            await connection.run_sync(metadata.create_all)
+        found = [tuple(row) for row in await connection.execute(CONSTRAINTS, {"tables": list(metadata.tables)})]
+    await engine.dispose()
+    return found
+
+
+async def test_the_migrations_create_what_the_models_declare(
+    migrations: Migrations, database_factory: DatabaseFactory
+) -> None:
+    await migrations.check()
+
+    # Alembic does not compare CHECK constraints, so compare all constraints with those that the models create.
+    empty_url = await database_factory()
+    expected = await constraints(empty_url, migrations.metadata, create=True)
+    assert await constraints(migrations.database_url, migrations.metadata) == expected
+    assert {name[:3] for _, name, _ in expected} >= {"ck_", "fk_", "pk_"}
+
+
+async def test_the_migrations_run_down_and_up_again(migrations: Migrations) -> None:
+    before = await constraints(migrations.database_url, migrations.metadata)
+
+    await migrations.downgrade("0001")
+    after_the_first = await constraints(migrations.database_url, migrations.metadata)
+    assert 0 < len(after_the_first) < len(before)
+    await migrations.downgrade("base")
+    assert await constraints(migrations.database_url, migrations.metadata) == []
+    await migrations.upgrade()
+
+    assert await constraints(migrations.database_url, migrations.metadata) == before
+    await migrations.check()
