@@ -130,13 +130,13 @@ def _channel(topic: Topic, events: Iterable[type[Event]], *, prefix: str) -> Jso
 
 def _sending(topic: Topic, events: Iterable[type[Event]]) -> Json:
     return _operation("send", topic, _on(topic, events)) | {
-        "summary": "Published in the same transaction as the change that the event reports."
+        "summary": "Recorded in the same transaction as the change that it reports, and published after the commit."
     }
 
 
 def _receiving(topic: Topic, events: Iterable[type[Event]], *, group: str) -> Json:
     return _operation("receive", topic, _on(topic, events)) | {
-        "summary": "Applied once each, in order. The topic's other events are ignored.",
+        "summary": "Each event is applied once, in the order of its key. The topic's other events are ignored.",
         "bindings": {"kafka": {"groupId": {"type": "string", "const": group}, **_BINDING}},
     }
 

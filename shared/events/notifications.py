@@ -25,7 +25,7 @@ class NotificationEvent(Event):
 
 
 class NotificationSent(NotificationEvent):
-    """The provider of the channel accepted the notification."""
+    """The notification was sent: the provider of the channel accepted it, or it was stored for the app."""
 
     type: ClassVar[str] = "notification.sent"
 

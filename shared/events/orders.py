@@ -104,7 +104,7 @@ class OrderRefunded(OrderEvent):
     """The sum of all refunds so far, including this one."""
 
 
-OrderState = Literal["pending", "confirmed", "rejected", "cancelled", "shipped", "delivered", "refunded"]
+OrderStatus = Literal["pending", "confirmed", "rejected", "cancelled", "shipped", "delivered", "refunded"]
 
 
 class OrderSnapshot(OrderEvent):
@@ -112,7 +112,7 @@ class OrderSnapshot(OrderEvent):
 
     type: ClassVar[str] = "order.snapshot"
 
-    status: OrderState
+    status: OrderStatus
     """The status of the order."""
     placed_at: datetime
     """The time at which the order was placed."""

@@ -17,7 +17,7 @@ class UserEvent(Event):
 
 
 class UserCreated(UserEvent):
-    """A user signed up."""
+    """A user was created, by signing up or by an operator."""
 
     type: ClassVar[str] = "user.created"
 
@@ -34,7 +34,7 @@ class UserCreated(UserEvent):
 
 
 class UserUpdated(UserEvent):
-    """A user's profile changed. The event holds the whole profile: replace what you have stored."""
+    """A user's profile changed, or its state is sent again. Replace what you have stored."""
 
     type: ClassVar[str] = "user.updated"
 
