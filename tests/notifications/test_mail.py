@@ -63,14 +63,14 @@ def test_an_order_is_rendered_with_its_lines_and_total() -> None:
     assert mail_of("order.confirmed").text == (
         "Hello Ann,\n"
         "\n"
-        "thank you: we have set everything aside for your order O-1042, and will tell you when it leaves.\n"
+        "Thank you for your order O-1042. We have reserved everything, and will tell you when it ships.\n"
         "\n"
         "3 x Tea & <b>cake</b>: £31.50\n"
         "\n"
         "Total: £1,234.50\n"
         "\n"
         "-- \n"
-        "Orderly wrote to you because you have an account at http://shop.example\n"
+        "You are receiving this e-mail because you have an account at http://shop.example\n"
     )
 
 
