@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 from fastapi import FastAPI
-from joserfc.jwk import KeySet, OKPKey
 
 from shared.http.auth import UNDECLARED
 from tests.architecture.source import SERVICES
@@ -41,7 +40,7 @@ class Client:
 @pytest.fixture(params=SERVICES)
 async def client(request: pytest.FixtureRequest, apps: dict[str, FastAPI]) -> AsyncIterator[Client]:
     app = apps[request.param]
-    issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "test", "use": "sig"})]))
+    issuer = TokenIssuer()
     own_verifier, app.state.token_verifier = app.state.token_verifier, issuer.verifier()
     async with client_of(app) as http:
         yield Client(http, issuer, routes_of(app))

@@ -14,6 +14,7 @@ import httpx2
 
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
+from tests.harness.waiting import until
 
 SERVICES = ("users", "orders", "notifications")
 DECISION_TIMEOUT_SECONDS = 40
@@ -65,15 +66,15 @@ class RunningServices:
 
     async def _ready(self, client: httpx2.AsyncClient, service: str) -> None:
         process = self.processes[service]
-        while True:
+
+        async def is_ready() -> bool:
             assert process.poll() is None, (self.logs / f"{service}.log").read_text()[-3000:]
             try:
-                response = await client.get(f"{self.urls[service]}/health/ready")
+                return (await client.get(f"{self.urls[service]}/health/ready")).status_code == 200
             except httpx2.TransportError:
-                await asyncio.sleep(0.1)
-            else:
-                if response.status_code == 200:
-                    return
+                return False
+
+        await until(is_ready, what=f"{service} is ready", poll_seconds=0.1)
 
 
 @dataclass
@@ -101,12 +102,15 @@ class Customer:
 
     async def status_once_decided(self, order_id: str) -> str:
         """Wait until an order is not pending any more, and return its status."""
-        async with asyncio.timeout(DECISION_TIMEOUT_SECONDS):
-            while True:
-                order = await self.request("GET", "orders", f"/v1/orders/{order_id}")
-                if order["status"] != "pending":
-                    return str(order["status"])
-                await asyncio.sleep(0.1)
+
+        async def status() -> str:
+            return str((await self.request("GET", "orders", f"/v1/orders/{order_id}"))["status"])
+
+        async def is_decided() -> bool:
+            return await status() != "pending"
+
+        await until(is_decided, seconds=DECISION_TIMEOUT_SECONDS, what="the order is decided", poll_seconds=0.1)
+        return await status()
 
     async def credit(self) -> tuple[int, int]:
         """Return reserved and used credit in cents."""

@@ -1,15 +1,14 @@
 """Orders from POST to mail, through three processes and a real Kafka."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import httpx2
 import pytest
-from joserfc.jwk import KeySet, OKPKey
 
+from deploy.compose.signing_keys import write_signing_keys
 from deploy.demo.invariants import check_once_settled, connected
 from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
@@ -34,9 +33,8 @@ async def services(
 ) -> AsyncIterator[RunningServices]:
     databases = {service: await database_factory(service) for service in SERVICES}
     await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
-    keys = KeySet([OKPKey.generate_key("Ed25519", {"use": "sig"}, auto_kid=True)])
     signing_keys = tmp_path / "keys.json"
-    signing_keys.write_text(json.dumps(keys.as_dict(private=True)))
+    write_signing_keys(signing_keys)
     environment, urls = environment_of(
         databases,
         kafka=kafka_bootstrap_servers,

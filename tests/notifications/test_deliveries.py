@@ -89,7 +89,7 @@ async def test_a_sent_mail_is_not_sent_again(
     assert len(await mail_events(sessions)) == 1
 
 
-async def test_two_jobs_of_one_delivery_send_one_mail(
+async def test_simultaneous_jobs_of_one_delivery_send_one_mail(
     sessions: Sessions, delivery_id: UUID, send: Send, smtp_server: SmtpServer
 ) -> None:
     smtp_server.replying.clear()

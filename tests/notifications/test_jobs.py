@@ -15,6 +15,7 @@ from shared.database import Sessions, dsn_of
 from shared.ids import new_id
 from shared.jobs import JobRunner
 from tests.harness.running import running
+from tests.harness.waiting import until
 from tests.notifications.events import apply, order_confirmed, user_created
 from tests.notifications.smtp_server import SmtpServer
 
@@ -34,9 +35,10 @@ async def mail_statuses(sessions: Sessions) -> list[str]:
 
 
 async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:
-    async with asyncio.timeout(30):
-        while await mail_statuses(sessions) != list(wanted):  # noqa: ASYNC110 - no event tells of another task's commit
-            await asyncio.sleep(0.02)
+    async def are_reached() -> bool:
+        return await mail_statuses(sessions) == list(wanted)
+
+    await until(are_reached, seconds=30, what=f"the statuses {wanted}")
 
 
 async def test_every_event_leads_to_one_mail(sessions: Sessions, runner_of: RunnerOf, smtp_server: SmtpServer) -> None:

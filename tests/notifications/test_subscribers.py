@@ -21,6 +21,7 @@ from shared.events.orders import (
 from shared.events.users import UserUpdated
 from shared.ids import new_id
 from tests.harness.databases import count_waiting
+from tests.harness.waiting import until
 from tests.notifications.events import apply, order_confirmed, user_created
 
 ORDER: dict[str, Any] = {"number": "O-7", "total_cents": 4990, "currency": "GBP"}
@@ -182,9 +183,10 @@ async def test_a_recipient_who_arrives_during_the_deferral_gets_the_mail(session
 
 
 async def _until_done_or_waiting(sessions: Sessions, task: asyncio.Task[None]) -> None:
-    async with asyncio.timeout(60):
-        while not task.done() and not await count_waiting(sessions):  # noqa: ASYNC110 - no event tells of a lock
-            await asyncio.sleep(0.01)
+    async def is_done_or_waiting() -> bool:
+        return task.done() or await count_waiting(sessions) > 0
+
+    await until(is_done_or_waiting, what="the task ends or waits for a lock")
 
 
 async def test_simultaneous_orders_and_recipients_leave_no_mail_deferred(sessions: Sessions) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from joserfc.jwk import KeySet, OKPKey
 
 from services.orders.app import create_app
 from services.orders.settings import Settings
@@ -39,7 +38,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 @pytest.fixture
 async def service(settings: Settings, database: Database) -> AsyncIterator[OrdersService]:
     """The service without its lifespan, so that no relay, consumer or job runs."""
-    issuer = TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first", "use": "sig"})]))
+    issuer = TokenIssuer()
     app = create_app(settings)
     app.state.token_verifier = issuer.verifier()
     async with client_of(app) as client:

@@ -1,10 +1,9 @@
 """The orders service under test: HTTP requests and events go in, rows and recorded events are read."""
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx2
 import orjson
@@ -16,6 +15,7 @@ from shared.events.contract import Event
 from shared.events.users import CreditRefused, CreditReserved
 from shared.messaging.consumer.batch import apply_batch
 from tests.harness.builders import received
+from tests.harness.waiting import until
 from tests.shared.http.token_issuer import TokenIssuer
 
 CUSTOMER = UUID("01900000-0000-7000-8000-000000000001")
@@ -77,11 +77,10 @@ class OrdersService:
         return dict(response.json())
 
     async def wait_until(self, order: dict[str, Any], status: str, *, within_seconds: float) -> None:
-        async with asyncio.timeout(within_seconds):
-            while True:
-                if (await self.read_order(order))["status"] == status:
-                    return
-                await asyncio.sleep(0.1)
+        async def has_status() -> bool:
+            return bool((await self.read_order(order))["status"] == status)
+
+        await until(has_status, seconds=within_seconds, what=f"the order is {status}", poll_seconds=0.1)
 
     async def apply(self, *events: Event) -> None:
         """Apply events as one batch of the consumer."""
@@ -154,8 +153,3 @@ def credit_refused(order: dict[str, Any]) -> CreditRefused:
 def _conditions(if_match: str | None, key: str | None) -> dict[str, str]:
     headers = {"If-Match": if_match, "Idempotency-Key": key}
     return {name: value for name, value in headers.items() if value is not None}
-
-
-def new_customer_id() -> UUID:
-    """Return the id of a new customer."""
-    return uuid4()

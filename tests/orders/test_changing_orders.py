@@ -1,5 +1,7 @@
 """Cancel, ship, deliver and refund: their effects, and the statuses in which they are not allowed."""
 
+from uuid import uuid4
+
 from services.orders.models import ALLOWED_TRANSITIONS, OrderStatus
 from tests.harness.problems import problem
 from tests.orders.service import (
@@ -8,7 +10,6 @@ from tests.orders.service import (
     OrdersService,
     credit_refused,
     credit_reserved,
-    new_customer_id,
 )
 
 ACTIONS = {
@@ -144,12 +145,12 @@ async def _order_with_status(status: OrderStatus, service: OrdersService) -> dic
 
 async def test_the_order_of_another_customer_is_not_found(service: OrdersService) -> None:
     await service.add_product("A")
-    order = await service.place_order(("A", 1), user_id=new_customer_id())
+    order = await service.place_order(("A", 1), user_id=uuid4())
     for response in (
         await service.http.get(f"/v1/orders/{order['id']}", headers=service.customer()),
         await service.post_action(order, "cancel", as_=service.customer()),
-        await service.http.get(f"/v1/orders/{new_customer_id()}", headers=service.customer()),
-        await service.post_action({"id": new_customer_id()}, "cancel", as_=service.support()),
+        await service.http.get(f"/v1/orders/{uuid4()}", headers=service.customer()),
+        await service.post_action({"id": uuid4()}, "cancel", as_=service.support()),
     ):
         assert problem(response) == (404, "order_not_found")
     assert (await service.read_order(order))["status"] == "pending"

@@ -4,15 +4,16 @@ import asyncio
 import random
 from collections import Counter
 from typing import Any
+from uuid import uuid4
 
 from services.orders.jobs import cancel_overdue_orders
-from tests.orders.service import OrdersService, credit_refused, credit_reserved, new_customer_id
+from tests.orders.service import OrdersService, credit_refused, credit_reserved
 
 
 async def test_fifty_simultaneous_orders_get_the_thirty_pieces_in_stock(service: OrdersService) -> None:
     await service.add_product("A", stock=30)
 
-    responses = await asyncio.gather(*(service.post_order(("A", 1), user_id=new_customer_id()) for _ in range(50)))
+    responses = await asyncio.gather(*(service.post_order(("A", 1), user_id=uuid4()) for _ in range(50)))
 
     assert Counter(response.status_code for response in responses) == {201: 30, 409: 20}
     assert {response.json()["code"] for response in responses if response.status_code == 409} == {"out_of_stock"}
@@ -27,10 +28,7 @@ async def test_orders_of_products_in_opposite_order_do_not_deadlock(service: Ord
     items = [(sku, 1) for sku in skus]
 
     responses = await asyncio.gather(
-        *(
-            service.post_order(*(items if number % 2 else reversed(items)), user_id=new_customer_id())
-            for number in range(40)
-        )
+        *(service.post_order(*(items if number % 2 else reversed(items)), user_id=uuid4()) for number in range(40))
     )
 
     assert {response.status_code for response in responses} == {201}
@@ -42,14 +40,12 @@ async def test_batches_that_reject_orders_do_not_deadlock_with_new_orders(servic
     skus = [f"P{number}" for number in range(8)]
     for sku in skus:
         await service.add_product(sku, stock=10_000)
-    rejected = [
-        await service.place_order((sku, 1), user_id=new_customer_id()) for sku in reversed(skus) for _ in range(5)
-    ]
+    rejected = [await service.place_order((sku, 1), user_id=uuid4()) for sku in reversed(skus) for _ in range(5)]
     batches = [[credit_refused(order) for order in rejected[start::4]] for start in range(4)]
 
     responses = await asyncio.gather(
         *(service.apply(*events) for events in batches),
-        *(service.post_order(*((sku, 1) for sku in skus), user_id=new_customer_id()) for _ in range(30)),
+        *(service.post_order(*((sku, 1) for sku in skus), user_id=uuid4()) for _ in range(30)),
     )
 
     assert {response.status_code for response in responses[4:] if response is not None} == {201}
@@ -59,7 +55,7 @@ async def test_batches_that_reject_orders_do_not_deadlock_with_new_orders(servic
 
 async def test_an_order_confirmed_and_cancelled_at_once_ends_cancelled(service: OrdersService) -> None:
     await service.add_product("A", stock=1000)
-    orders = [await service.place_order(("A", 1), user_id=new_customer_id()) for _ in range(20)]
+    orders = [await service.place_order(("A", 1), user_id=uuid4()) for _ in range(20)]
 
     async def race(order: dict[str, Any]) -> None:
         response, _ = await asyncio.gather(
@@ -107,7 +103,7 @@ async def test_reserved_stock_matches_open_orders_after_random_changes(service: 
 
     async def process() -> None:
         lines = [(sku, rng.randint(1, 4)) for sku in rng.sample(skus, k=rng.randint(1, 5))]
-        response = await service.post_order(*lines, user_id=new_customer_id())
+        response = await service.post_order(*lines, user_id=uuid4())
         if response.status_code == 409:
             return
         order = response.json()

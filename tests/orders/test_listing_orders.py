@@ -1,14 +1,16 @@
 """GET /v1/orders: order, pages and filters."""
 
+from uuid import uuid4
+
 from shared.events.users import UserCreated, UserUpdated
 from tests.harness.problems import problem
-from tests.orders.service import CUSTOMER, OrdersService, new_customer_id
+from tests.orders.service import CUSTOMER, OrdersService
 
 
 async def test_customers_list_their_own_orders_newest_first_in_pages(service: OrdersService) -> None:
     await service.add_product("A")
     placed = [(await service.place_order(("A", 1)))["id"] for _ in range(3)]
-    await service.place_order(("A", 1), user_id=new_customer_id())
+    await service.place_order(("A", 1), user_id=uuid4())
 
     first = await service.http.get("/v1/orders", params={"limit": 2}, headers=service.customer())
     second = await service.http.get(
@@ -23,7 +25,7 @@ async def test_customers_list_their_own_orders_newest_first_in_pages(service: Or
 async def test_support_lists_all_orders_or_those_of_one_user(service: OrdersService) -> None:
     await service.add_product("A")
     first = await service.place_order(("A", 1))
-    other_user = new_customer_id()
+    other_user = uuid4()
     other = await service.place_order(("A", 1), user_id=other_user)
 
     all_orders = await service.http.get("/v1/orders", headers=service.support())
@@ -56,7 +58,7 @@ async def test_orders_are_found_by_status_and_number(service: OrdersService) -> 
 
 async def test_the_number_of_another_customer_finds_nothing(service: OrdersService) -> None:
     await service.add_product("A")
-    order = await service.place_order(("A", 1), user_id=new_customer_id())
+    order = await service.place_order(("A", 1), user_id=uuid4())
     response = await service.http.get("/v1/orders", params={"number": order["number"]}, headers=service.customer())
     assert response.json()["items"] == []
 

@@ -21,8 +21,8 @@ def updated(user_id: UUID, name: str) -> Event:
     return UserUpdated(user_id=user_id, email="a@example.org", name=name, phone=None, locale="en", time_zone="UTC")
 
 
-async def dead_letter_key(database: Database, *, events: int) -> UUID:
-    """Store dead letters of one user, the others blocked by the first, and return the user's id."""
+async def blocked_key(database: Database, *, events: int) -> UUID:
+    """Store dead letters of one user, the first with an error and the others blocked by it; return the user's id."""
     user_id = new_id()
     await block_key(
         database.sessions,
@@ -34,7 +34,7 @@ async def dead_letter_key(database: Database, *, events: int) -> UUID:
     return user_id
 
 
-async def dead_letter_invalid(database: Database) -> UUID:
+async def invalid_dead_letter(database: Database) -> UUID:
     """Store a dead letter of an event that does not match its schema, and return its key."""
     event = received(CreditReserved(user_id=new_id(), order_id=new_id(), amount_cents=1, currency="GBP"), sequence=1)
     broken = event._replace(value=b'{"amount_cents": "\x1b[31mmany"}')
@@ -49,7 +49,7 @@ async def dead_letter_invalid(database: Database) -> UUID:
 
 
 async def test_dead_letters_are_printed_as_a_table_or_as_json(tool: Tool, database: Database) -> None:
-    key = await dead_letter_invalid(database)
+    key = await invalid_dead_letter(database)
     status, table, _ = await tool("dead-letters", "list")
     assert status == 0
     assert all(word in table for word in ("consumer", "orders.users", str(key), "amount_cents: int_type"))
@@ -63,7 +63,7 @@ async def test_dead_letters_are_printed_as_a_table_or_as_json(tool: Tool, databa
 
 
 async def test_a_replay_that_stops_at_one_key_exits_with_1(tool: Tool, database: Database) -> None:
-    bad, good = await dead_letter_invalid(database), await dead_letter_key(database, events=3)
+    bad, good = await invalid_dead_letter(database), await blocked_key(database, events=3)
     status, plan = await tool.json("dead-letters", "replay", "--all", "--dry-run")
     assert (status, [(key["key"], key["dead_letters"]) for key in plan["keys"]]) == (0, [(str(bad), 1), (str(good), 3)])
     status, report = await tool.json("dead-letters", "replay", "--all", "--actor", "ada")
@@ -79,7 +79,7 @@ async def test_a_replay_that_stops_at_one_key_exits_with_1(tool: Tool, database:
 
 
 async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: Database) -> None:
-    await dead_letter_key(database, events=2)
+    await blocked_key(database, events=2)
     status, (first, _) = await tool.json("dead-letters", "list")
     for wrong in ([], ["--key", first["key"]], ["--id", str(first["id"]), "--key", first["key"]]):
         assert (await tool("dead-letters", "discard", "--note", "a test", *wrong))[0] == 2
@@ -87,7 +87,7 @@ async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: D
     assert (status, [event["id"] for event in report["dead_letters"]], report["drained"]) == (0, [first["id"]], 1)
     rows = Rows(database.sessions)
     assert await rows.of("SELECT name FROM customer") == [("Name 2",)]
-    other = await dead_letter_key(database, events=2)
+    other = await blocked_key(database, events=2)
     arguments = ["dead-letters", "discard", "--note", "a test", "--key", str(other), "--yes"]
     assert "2 discarded, 0 blocked events applied" in (await tool(*arguments))[1]
     actors = {actor for (actor,) in await rows.of("SELECT actor FROM dead_letter_action WHERE action = 'discard'")}

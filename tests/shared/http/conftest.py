@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from joserfc.jwk import KeySet, OKPKey
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from shared.cache import Cache, open_cache
@@ -17,7 +16,7 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 @pytest.fixture
 def issuer() -> TokenIssuer:
-    return TokenIssuer(KeySet([OKPKey.generate_key("Ed25519", {"kid": "first", "use": "sig"})]))
+    return TokenIssuer()
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from joserfc import jwt
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, OKPKey
 
 from shared.http.tokens import TokenVerifier
 
 
 class TokenIssuer:
-    """Signs tokens with the first of `keys`; they are valid unless a test changes a claim or the key."""
+    """Signs tokens with the first of `keys`, by default a new one; a test may change a claim or the key."""
 
-    def __init__(self, keys: KeySet) -> None:
-        self.keys = keys
+    def __init__(self, keys: KeySet | None = None) -> None:
+        self.keys = keys or KeySet([OKPKey.generate_key("Ed25519", {"kid": "first", "use": "sig"})])
         self.fetches = 0
 
     async def published(self) -> KeySet:
