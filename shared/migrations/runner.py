@@ -1,7 +1,8 @@
 """Runs the migrations of one service, with time-outs and a lock against concurrent runs."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from alembic import command, op
 from alembic.config import Config
 from pgqueuer import AsyncpgDriver, Queries
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from shared.database import dsn_of
 from shared.messaging.storage.daily_partitions import maintain_daily_partitions
@@ -31,10 +32,8 @@ class Migrations:
         """Migrate up, then update the job queue's tables and the daily partitions. Safe to repeat."""
         await self._run(lambda config: command.upgrade(config, revision))
         await self._upgrade_job_queue()
-        engine = create_async_engine(self.database_url)
-        async with engine.begin() as connection:
+        async with self._transaction() as connection:
             await maintain_daily_partitions(connection)
-        await engine.dispose()
 
     async def downgrade(self, revision: str) -> None:
         """Migrate down to a revision; the job queue and the partitions stay."""
@@ -60,15 +59,20 @@ class Migrations:
             config.attributes["connection"] = connection
             action(config)
 
+        async with self._transaction() as connection:
+            await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('orderly:migrations'))"))
+            await connection.run_sync(run)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
         engine = create_async_engine(
             self.database_url,
-            # While a migration waits for a lock, later statements on the table wait behind it: fail, and retry later.
+            # While a statement waits for a lock, later ones on the table wait behind it: fail, and retry later.
             connect_args={"server_settings": {"lock_timeout": "5s", "statement_timeout": "60s", "timezone": "UTC"}},
         )
         try:
             async with engine.begin() as connection:
-                await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('orderly:migrations'))"))
-                await connection.run_sync(run)
+                yield connection
         finally:
             await engine.dispose()
 
