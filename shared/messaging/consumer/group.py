@@ -54,13 +54,18 @@ class Member:
         self._subscriber(parser=self._parse, decoder=_decode)(self.handle)
 
     def is_stuck(self, *, max_heartbeat_age_seconds: float) -> bool:
-        """Return whether its loop has died or has shown no sign of life for too long; sets the heartbeat metric."""
-        consumer = self._subscriber.consumer
-        if self.has_died or consumer is None:
+        """Return whether its loop has died or has shown no sign of life for too long."""
+        if self.has_died:
             return True
-        idle_seconds = min(aiokafka_liveness.idle_seconds(consumer), self.worker.idle_seconds)
-        metrics.HEARTBEAT.labels(self.worker.name).set(time.time() - idle_seconds)
-        return idle_seconds > max_heartbeat_age_seconds and not self.worker.is_backing_off
+        return self.idle_seconds > max_heartbeat_age_seconds and not self.worker.is_backing_off
+
+    @property
+    def idle_seconds(self) -> float:
+        """Time since its last sign of life: a poll, or the end of a transaction."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return self.worker.idle_seconds
+        return min(aiokafka_liveness.idle_seconds(consumer), self.worker.idle_seconds)
 
     @property
     def has_died(self) -> bool:
@@ -71,8 +76,10 @@ class Member:
         return aiokafka_liveness.coordination_has_ended(consumer)
 
     async def handle(self, message: KafkaMessage) -> None:
-        """Apply one fetch, then commit its offsets. Raises nothing: FastStream would go on to the
-        next fetch and commit past this one."""
+        """Apply one fetch, then commit its offsets. Does not raise.
+
+        After an exception FastStream would continue with the next fetch and commit past this one.
+        """
         worker = self.worker
         try:
             failpoint("consumer.received")
@@ -158,7 +165,7 @@ class ConsumerGroups:
                 await self._broker.start()
                 self._running = True
                 self._watching = asyncio.create_task(self._watch())
-            except (KafkaError, OSError, TimeoutError) as error:
+            except (KafkaError, OSError) as error:
                 logger.warning("consumer_groups_not_started", error=repr(error))
                 await self._stop_broker()
                 await asyncio.sleep(START_RETRY_DELAY_SECONDS)
@@ -186,20 +193,25 @@ class ConsumerGroups:
             raise Unhealthy(", ".join(stuck))
 
     async def _watch(self) -> None:
-        """Restart dead members: a socket error can end aiokafka's coordination, and FastStream keeps polling it."""
+        """Set the heartbeats, and restart dead members.
+
+        A socket error can end aiokafka's coordination, and FastStream keeps polling it.
+        """
         while True:
             await asyncio.sleep(WATCH_INTERVAL_SECONDS)
             for member in self._members:
                 if member.has_died:
-                    logger.error("consumer_restarted", consumer=member.worker.name)
+                    logger.error("consumer_died", consumer=member.worker.name)
                     await member.restart()
+                else:
+                    metrics.HEARTBEAT.labels(member.worker.name).set(time.time() - member.idle_seconds)
 
     async def _stop_broker(self) -> None:
         self._running = False
         try:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
                 await self._broker.stop()
-        except (KafkaError, OSError, TimeoutError) as error:
+        except (KafkaError, OSError) as error:
             logger.warning("consumer_groups_not_stopped", error=repr(error))
 
 
