@@ -17,7 +17,7 @@ from shared.messaging.failpoints import failpoint
 
 logger = structlog.get_logger(__name__)
 
-PublishError: TypeAlias = KafkaError | TimeoutError | OSError
+PublishError: TypeAlias = KafkaError | OSError
 
 BATCH_BYTES = 900_000
 """Upper bound of a Kafka batch: below the topics' max.message.bytes of 1 MiB. An event is at most half a MiB."""
@@ -58,7 +58,7 @@ class Publisher:
         """Publish rows in their order; return the acknowledged rows, and the error of each topic that failed."""
         try:
             producer = await self._connected()
-        except (KafkaError, TimeoutError, OSError) as error:
+        except (KafkaError, OSError) as error:
             return [], {row["topic"]: error for row in rows}
         by_topic: dict[str, list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
@@ -147,7 +147,7 @@ class Publisher:
                     for position, row in enumerate(rows[start:end])
                 ]
                 start = end
-        except (KafkaError, TimeoutError, OSError) as error:
+        except (KafkaError, OSError) as error:
             return sent, error
         return sent, None
 
@@ -156,7 +156,7 @@ async def _close(producer: AIOKafkaProducer) -> None:
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await producer.stop()
-    except (KafkaError, TimeoutError, OSError) as error:
+    except (KafkaError, OSError) as error:
         logger.warning("producer_not_closed", error=repr(error))
 
 
