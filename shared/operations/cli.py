@@ -62,12 +62,13 @@ def _outbox_cli(tool: Tool) -> typer.Typer:
 
         async def work(sessions: "Sessions") -> bool:
             from shared.messaging.outbox.resend import outbox_status
-            from shared.operations.output import print_json, print_status, status_document
+            from shared.operations.output import print_json, print_status
+            from shared.operations.schemas import OutboxStatusView
 
             async with sessions() as session:
                 found = await outbox_status(session)
             if as_json:
-                print_json(status_document(found))
+                print_json(OutboxStatusView.of(found))
             else:
                 print_status(found)
             return True
@@ -121,7 +122,8 @@ async def _run_operation(
 ) -> bool:
     """Begin an operation and run it to its end in this process. An interrupt stops the operation."""
     from shared.operations.interrupts import run_to_completion
-    from shared.operations.output import describe_operation, operation_document, print_json, print_line, progress
+    from shared.operations.output import describe_operation, print_json, print_line, progress
+    from shared.operations.schemas import OperationView
 
     operation: Operation | None = None
     try:
@@ -136,7 +138,7 @@ async def _run_operation(
         raise
     ended = ended or operation
     if as_json:
-        print_json(operation_document(ended))
+        print_json(OperationView.of(ended))
     else:
         print_line(describe_operation(ended))
     return ended.status == "done"

@@ -14,12 +14,12 @@ from shared.messaging.dead_letters.queries import (
     DeadLetterDetail,
     DeadLetterFilter,
     blocked_keys,
+    dead_letters_by_id,
     find_dead_letter,
     list_dead_letters,
 )
 from shared.operations.replay import DRAIN, KeyReplay, discard_one, keys_to_drain, replay_key
 
-PAGE_ROWS = 100
 NOT_CONSUMED = "this service no longer consumes the topic"
 
 
@@ -30,7 +30,7 @@ class DeadLetterNotFound(NotFound):
 
 
 class NothingSelected(Problem):
-    """The request does not say which dead letters it is for."""
+    """The selection of dead letters is missing or ambiguous."""
 
     status = 422
     code = "nothing_selected"
@@ -65,21 +65,13 @@ class DeadLetterOperations:
         async with self.sessions() as session:
             found = await find_dead_letter(session, dead_letter_id)
         if found is None:
-            raise DeadLetterNotFound
+            raise _not_found(dead_letter_id)
         return found
 
-    async def find(self, wanted: DeadLetterFilter, *, limit: int | None = None) -> list[DeadLetter]:
+    async def unresolved(self, wanted: DeadLetterFilter, *, limit: int | None = None) -> list[DeadLetter]:
         """Return the unresolved dead letters, oldest first, at most `limit`."""
-        found: list[DeadLetter] = []
         async with self.sessions() as session:
-            while limit is None or len(found) < limit:
-                page_limit = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit - len(found))
-                after_id = found[-1].id if found else 0
-                page = await list_dead_letters(session, wanted=wanted, after_id=after_id, limit=page_limit)
-                found += page
-                if len(page) < page_limit:
-                    break
-        return found
+            return await list_dead_letters(session, wanted=wanted, limit=limit)
 
     async def select_for_replay(
         self, wanted: DeadLetterFilter, *, all_keys: bool, limit: int | None = None
@@ -103,9 +95,12 @@ class DeadLetterOperations:
         if bool(ids) != wanted.is_empty:
             raise NothingSelected("Give either ids or a filter.")
         if not ids:
-            return await self.find(wanted, limit=limit)
-        found = [(await self.show(dead_letter_id)).dead_letter for dead_letter_id in dict.fromkeys(ids)]
-        return [each for each in found if each.resolution is None]
+            return await self.unresolved(wanted, limit=limit)
+        async with self.sessions() as session:
+            found = await dead_letters_by_id(session, ids)
+        if missing := [dead_letter_id for dead_letter_id in ids if dead_letter_id not in found]:
+            raise _not_found(missing[0])
+        return [found[each] for each in dict.fromkeys(ids) if found[each].resolution is None]
 
     async def replay(
         self,
@@ -144,16 +139,18 @@ class DeadLetterOperations:
         """Discard dead letters and apply what only they blocked. Calls `on_discarded` with the number discarded."""
         discarded: list[DeadLetter] = []
         for done, dead_letter in enumerate(dead_letters, start=1):
-            resolved = await discard_one(self.sessions, dead_letter.id, actor=actor, note=note)
-            if resolved is not None:
-                discarded.append(resolved)
+            if await discard_one(self.sessions, dead_letter, actor=actor, note=note):
+                discarded.append(dead_letter)
             if on_discarded is not None:
                 on_discarded(done)
         keys = {dead_letter.consumer_key for dead_letter in discarded}
         return Discarded(discarded, await self.drain(only=keys) if keys else 0)
 
     async def drain(self, *, only: set[ConsumerKey] | None = None) -> int:
-        """Replay the keys whose first dead letter is blocked by none, or is due for a retry; return events applied."""
+        """Replay the keys whose first dead letter was blocked only by a resolved one, or is due for a retry.
+
+        Return the number of events applied.
+        """
         applied = 0
         while True:
             async with self.sessions() as session:
@@ -168,3 +165,7 @@ class DeadLetterOperations:
                 has_moved |= replay.applied > 0 or replay.stopped_by is not None
             if not has_moved or len(due) < self.max_keys_per_round:
                 return applied
+
+
+def _not_found(dead_letter_id: int) -> DeadLetterNotFound:
+    return DeadLetterNotFound(f"There is no dead letter {dead_letter_id}.")

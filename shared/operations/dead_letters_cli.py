@@ -47,7 +47,7 @@ def _add_list(cli: typer.Typer, tool: Tool) -> None:
             from shared.operations.output import print_dead_letters, print_json, print_line
 
             wanted = _filter(consumer=consumer, key=key, type_=type_, reason=reason, dead_letter_id=dead_letter_id)
-            found = await tool.dead_letters(sessions).find(wanted, limit=limit)
+            found = await tool.dead_letters(sessions).unresolved(wanted, limit=limit)
             if as_json:
                 print_json(found)
             elif found:
@@ -70,7 +70,7 @@ def _add_show(cli: typer.Typer, tool: Tool) -> None:
 
             detail = await tool.dead_letters(sessions).show(dead_letter_id)
             if as_json:
-                print_json(DeadLetterDetailView.of(detail).model_dump(mode="json"))
+                print_json(DeadLetterDetailView.of(detail))
             else:
                 print_detail(detail)
             return True
@@ -111,7 +111,7 @@ def _add_replay(cli: typer.Typer, tool: Tool) -> None:
                     replays = dead_letters.replay(keys, actor=actor_of(actor), on_applied=count_one)
                     outcomes = [outcome async for outcome in replays]
             if as_json:
-                print_json(ReplayView.of(outcomes, dry_run=dry_run).model_dump(mode="json"))
+                print_json(ReplayView.of(outcomes, dry_run=dry_run))
             else:
                 print_outcomes(outcomes, is_dry_run=dry_run)
             return not any(outcome.replay.stopped_by for outcome in outcomes)
@@ -130,7 +130,7 @@ def _add_discard(cli: typer.Typer, tool: Tool) -> None:
         type_: EventType = None,
         reason: Reason = None,
         limit: Annotated[int | None, typer.Option(min=1, help="At most this many, oldest first.")] = None,
-        yes: Annotated[bool, typer.Option("--yes", help="Discard everything that the filter selects.")] = False,
+        yes: Annotated[bool, typer.Option("--yes", help="Confirm what a filter selects; required with it.")] = False,
         dry_run: DryRun = False,
         actor: Actor = None,
         as_json: AsJson = False,
@@ -140,6 +140,7 @@ def _add_discard(cli: typer.Typer, tool: Tool) -> None:
         async def work(sessions: "Sessions") -> bool:
             from shared.operations.dead_letters import Discarded, NothingSelected
             from shared.operations.output import print_dead_letters, print_json, print_line, progress
+            from shared.operations.schemas import DiscardView
 
             dead_letters = tool.dead_letters(sessions)
             wanted = _filter(consumer=consumer, key=key, type_=type_, reason=reason, dead_letter_id=None)
@@ -151,10 +152,12 @@ def _add_discard(cli: typer.Typer, tool: Tool) -> None:
                 with progress("discard", total=len(selected)) as set_done:
                     done = await dead_letters.discard(selected, actor=actor_of(actor), note=note, on_discarded=set_done)
             if as_json:
-                print_json({"dry_run": dry_run, "dead_letters": done.dead_letters, "drained": done.drained})
+                print_json(DiscardView.of(done, dry_run=dry_run))
             else:
                 print_dead_letters(done.dead_letters)
-                print_line(f"{len(done.dead_letters)} discarded, {done.drained} blocked events applied")
+                count = len(done.dead_letters)
+                applied = f"{count} discarded, {done.drained} blocked events applied"
+                print_line(f"{count} would be discarded" if dry_run else applied)
             return True
 
         tool.run(work)

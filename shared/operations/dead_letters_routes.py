@@ -61,7 +61,8 @@ async def read_dead_letter(
 async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, operations: OperationsDep) -> ReplayView:
     """Apply the selected keys' dead letters again, each key in order and up to its first failure.
 
-    The request ends after 20 seconds: repeat it while `keys` is not empty. A dry run changes nothing.
+    The request ends after about 20 seconds: repeat it while `applied` is above zero. A key that failed is tried again
+    by each request. A dry run changes nothing.
     """
     deadline = time.monotonic() + MAX_RESPONSE_SECONDS
     dead_letters = operations.dead_letters
@@ -86,5 +87,4 @@ async def discard_dead_letters(body: DiscardRequest, *, caller: AdminCaller, ope
     done = Discarded(selected, drained=0)
     if not body.dry_run:
         done = await dead_letters.discard(selected, actor=str(caller.user_id), note=body.note)
-    views = [DeadLetterView.model_validate(each) for each in done.dead_letters]
-    return DiscardView(dry_run=body.dry_run, dead_letters=views, drained=done.drained)
+    return DiscardView.of(done, dry_run=body.dry_run)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -17,7 +18,6 @@ from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterDetail
 from shared.messaging.outbox.resend import OutboxStatus
 from shared.operations.dead_letters import KeyOutcome
 from shared.operations.runs import Operation
-from shared.operations.schemas import OperationView, OutboxStatusView
 
 WIDTH_WITHOUT_TERMINAL = 200
 """Columns of the output without a terminal: wide enough to cut nothing off."""
@@ -29,7 +29,7 @@ SetDone = Callable[[int], None]
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document, and nothing else."""
+    """Print one JSON document, and nothing else. Views are printed as the admin routes return them."""
     sys.stdout.buffer.write(orjson.dumps(document, default=_plain, option=orjson.OPT_INDENT_2) + b"\n")
 
 
@@ -132,19 +132,9 @@ def print_status(status: OutboxStatus) -> None:
     _print_table(("shard", "leader", "epoch", "lease expires at"), rows)
 
 
-def status_document(status: OutboxStatus) -> dict[str, Any]:
-    """Return the state of the outbox as the admin routes return it."""
-    return OutboxStatusView.of(status).model_dump(mode="json")
-
-
 def describe_operation(operation: Operation) -> str:
     """Describe an operation and its progress in one line."""
     return f"{operation.kind} {operation.id}: {operation.status}, {operation.done} of {operation.total} sent"
-
-
-def operation_document(operation: Operation) -> dict[str, Any]:
-    """Return an operation as the admin routes return it."""
-    return OperationView.of(operation).model_dump(mode="json")
 
 
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -175,4 +165,6 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
 from shared.messaging.consumer import inbox
-from shared.messaging.consumer.dispatch import NotApplicable, classify, decode, dispatch
+from shared.messaging.consumer.dispatch import NotApplicable, classify, context_of, decode, dispatch
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.queries import ConsumerKey, DeadLetter, DeadLetterDetail, find_dead_letter
 from shared.messaging.dead_letters.reason import DeadLetterReason
@@ -104,22 +104,19 @@ async def replay_key(
     return KeyReplay(applied)
 
 
-async def discard_one(sessions: Sessions, dead_letter_id: int, *, actor: str, note: str) -> DeadLetter | None:
-    """Discard a dead letter, with a note; return None if it is resolved already or does not exist."""
+async def discard_one(sessions: Sessions, dead_letter: DeadLetter, *, actor: str, note: str) -> bool:
+    """Discard a dead letter, with a note; return False if it is resolved already or does not exist any more."""
+    consumer, topic, key = dead_letter.consumer_key
     async with sessions.begin() as session:
-        detail = await find_dead_letter(session, dead_letter_id)
-        if detail is None:
-            return None
-        found = detail.dead_letter
-        await inbox.lock_positions(session, consumer=found.consumer, topic=found.topic, keys=[found.key])
-        if not await _resolve(session, found, resolution="discarded", actor=actor, detail=note):
-            return None
-    logger.warning("dead_letter_discarded", dead_letter_id=found.id, consumer=found.consumer, actor=actor)
-    return found
+        await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[key])
+        is_discarded = await _resolve(session, dead_letter, resolution="discarded", actor=actor, detail=note)
+    if is_discarded:
+        logger.warning("dead_letter_discarded", dead_letter_id=dead_letter.id, consumer=consumer, actor=actor)
+    return is_discarded
 
 
 async def keys_to_drain(session: AsyncSession, *, consumers: Collection[str], limit: int) -> list[ConsumerKey]:
-    """List keys whose first dead letter was only blocked by another, or is due for a retry.
+    """List keys whose first dead letter was blocked only by a resolved one, or is due for a retry.
 
     `consumers` are those whose handlers this process has.
     """
@@ -144,13 +141,12 @@ async def _locked_head(session: AsyncSession, consumer_key: ConsumerKey) -> Dead
 
 async def _apply(session: AsyncSession, detail: DeadLetterDetail, *, subscription: Subscription) -> None:
     received = _received_of(detail)
-    if received.context is None:
-        raise NotApplicable(DeadLetterReason.UNDECODABLE, received.error or "unreadable")
+    context = context_of(received)
     # An event that could not be decoded on arrival is not claimed yet, and may have been applied since.
     is_claimed = detail.dead_letter.event_id is not None
-    if not is_claimed and await inbox.claim(session, consumer=detail.dead_letter.consumer, contexts=[received.context]):
+    if not is_claimed and await inbox.claim(session, consumer=detail.dead_letter.consumer, contexts=[context]):
         return
-    handling = subscription.handling_of(received.context.type)
+    handling = subscription.handling_of(context.type)
     if handling is not None:
         await dispatch(session, handling=handling, events=[decode(received, handling)])
 

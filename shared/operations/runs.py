@@ -27,7 +27,7 @@ POLLS_BEFORE_WARNING = 25
 
 _COLUMNS = "id, kind, actor, parameters, status, total, done, position, error, started_at, moved_at"
 _BACKLOG = sa.text("SELECT count(*) > :max_waiting FROM (SELECT FROM outbox LIMIT :max_waiting + 1) AS waiting")
-# It has no index to use: operators start few operations, and every page would have to update the index.
+# No index supports this purge: operators start few operations, and every page would have to update the index.
 _PURGE = sa.text("""
     WITH purged AS (
         DELETE FROM operation WHERE id IN (
@@ -123,7 +123,8 @@ async def run(
         if await _is_backlogged(sessions, max_waiting_events):
             polls += 1
             if polls == POLLS_BEFORE_WARNING:
-                logger.warning("operation_delayed", operation_id=str(operation_id), reason="the outbox is not drained")
+                reason = "too many events wait in the outbox"
+                logger.warning("operation_delayed", operation_id=str(operation_id), reason=reason)
             await asyncio.sleep(BACKLOG_POLL_SECONDS)
             continue
         polls = 0

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterDetail, DeadLetterFilter
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.outbox.resend import OutboxStatus
-from shared.operations.dead_letters import KeyOutcome
+from shared.operations.dead_letters import Discarded, KeyOutcome
 from shared.operations.runs import Operation
 
 _KEY = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
@@ -162,6 +162,12 @@ class DiscardView(BaseModel):
     drained: int = Field(
         description="Number of events that only these had blocked, and that were applied.", examples=[2]
     )
+
+    @classmethod
+    def of(cls, done: Discarded, *, dry_run: bool) -> "DiscardView":
+        """Make a view of a discard."""
+        views = [DeadLetterView.model_validate(each) for each in done.dead_letters]
+        return cls(dry_run=dry_run, dead_letters=views, drained=done.drained)
 
 
 class LeaseView(BaseModel):

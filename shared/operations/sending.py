@@ -91,7 +91,7 @@ class Sending:
         known: Mapping[str, Republishable] = {each.name: each for each in self.republished}
         unknown = [name for name in types if name not in known]
         if unknown or not known:
-            raise NotRepublished(f"It republishes: {', '.join(known) or 'nothing'}.")
+            raise NotRepublished(f"The service republishes: {', '.join(known) or 'nothing'}.")
         return [each for each in self.republished if not types or each.name in types]
 
 
@@ -101,7 +101,7 @@ async def begin_resend(session: AsyncSession, plan: ResendPlan, *, actor: str) -
 
 
 async def enqueue_operation(session: AsyncSession, operation: Operation) -> None:
-    """Enqueue a job that runs the operation, if it is not done; the job exists once the session commits."""
+    """Enqueue a job that runs the operation, unless it has ended. The job exists once the session commits."""
     if operation.is_running:
         await enqueue(session, JOB, operation.id.bytes)
 

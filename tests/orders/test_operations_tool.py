@@ -7,14 +7,12 @@ from shared.database import Database
 from shared.events.contract import Event
 from shared.events.users import CreditReserved, UserUpdated
 from shared.ids import new_id
-from shared.messaging.consumer.batch import store_dead_letter
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.messaging.dead_letters.store import NewDeadLetter
 from tests.harness.builders import received
 from tests.harness.rows import Rows
 from tests.orders.operations_tool import Tool
 from tests.orders.service import OrdersService
-from tests.shared.operations.blocked_keys import block_key
+from tests.shared.operations.blocked_keys import block_key, store_as_dead_letter
 
 
 def updated(user_id: UUID, name: str) -> Event:
@@ -38,13 +36,13 @@ async def invalid_dead_letter(database: Database) -> UUID:
     """Store a dead letter of an event that does not match its schema, and return its key."""
     event = received(CreditReserved(user_id=new_id(), order_id=new_id(), amount_cents=1, currency="GBP"), sequence=1)
     broken = event._replace(value=b'{"amount_cents": "\x1b[31mmany"}')
-    async with database.sessions.begin() as session:
-        await store_dead_letter(
-            session,
-            consumer="orders.users",
-            topic="users",
-            dead_letter=NewDeadLetter(broken, DeadLetterReason.INVALID, "amount_cents: int_type"),
-        )
+    await store_as_dead_letter(
+        database.sessions,
+        broken,
+        consumer="orders.users",
+        reason=DeadLetterReason.INVALID,
+        error="amount_cents: int_type",
+    )
     return UUID(event.key)
 
 
@@ -88,8 +86,9 @@ async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: D
     rows = Rows(database.sessions)
     assert await rows.of("SELECT name FROM customer") == [("Name 2",)]
     other = await blocked_key(database, events=2)
-    arguments = ["dead-letters", "discard", "--note", "a test", "--key", str(other), "--yes"]
-    assert "2 discarded, 0 blocked events applied" in (await tool(*arguments))[1]
+    arguments = ["dead-letters", "discard", "--note", "a test", "--key", str(other)]
+    assert "2 would be discarded\n" in (await tool(*arguments, "--dry-run"))[1]
+    assert "2 discarded, 0 blocked events applied" in (await tool(*arguments, "--yes"))[1]
     actors = {actor for (actor,) in await rows.of("SELECT actor FROM dead_letter_action WHERE action = 'discard'")}
     assert all("@" in actor for actor in actors)
 
@@ -114,7 +113,7 @@ async def test_products_and_orders_are_republished(tool: Tool, service: OrdersSe
     assert [type_ for type_, _ in await service.events("orders")] == ["order.created", "order.snapshot"]
     assert [type_ for type_, _ in await service.events("products")] == ["product.created", "product.updated"]
     status, _, err = await tool("republish", "--type", "users")
-    assert (status, err) == (2, "It republishes: products, orders.\n")
+    assert (status, err) == (2, "The service republishes: products, orders.\n")
 
 
 async def test_an_unavailable_database_is_reported_in_one_line(tool: Tool) -> None:

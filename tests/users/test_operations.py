@@ -10,6 +10,7 @@ from services.users.subscribers import orders
 from shared.events.orders import OrderShipped
 from shared.ids import new_id
 from shared.operations.dependencies import Operations
+from tests.harness.outbox import send_without_kafka
 from tests.harness.problems import problem
 from tests.shared.operations.blocked_keys import block_key
 from tests.users.service import UsersService
@@ -46,20 +47,6 @@ async def run_operation(service: UsersService, operation: dict[str, Any]) -> Non
     """Run an operation as its job does."""
     operations: Operations = service.app.state.operations
     await operations.sending.run(service.sessions, operation["id"])
-
-
-async def mark_as_sent(service: UsersService) -> None:
-    """Move all events from the outbox to `outbox_sent`, as the relay does."""
-    async with service.sessions.begin() as session:
-        await session.execute(
-            sa.text("""
-                WITH sent AS (DELETE FROM outbox RETURNING *)
-                INSERT INTO outbox_sent
-                SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, id, event_id, topic, key, sequence, type, source,
-                       dataschema, occurred_at, traceparent, tracestate, payload, shard, 0, 0, clock_timestamp()
-                FROM sent
-            """)
-        )
 
 
 async def test_dead_letters_are_listed_in_pages_and_by_filters(service: UsersService, admin: dict[str, str]) -> None:
@@ -134,7 +121,7 @@ async def test_support_can_not_call_admin_routes(service: UsersService) -> None:
 
 async def test_a_resend_is_counted_and_begun_once(service: UsersService, admin: dict[str, str]) -> None:
     await service.create_account()
-    await mark_as_sent(service)
+    await send_without_kafka(service.sessions)
     counted = await post(service, "/outbox/resends", admin, since=LONG_AGO, dry_run=True)
     headers = admin | {"Idempotency-Key": "once"}
     begun = await post(service, "/outbox/resends", headers, since=LONG_AGO, type=None)

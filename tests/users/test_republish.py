@@ -63,7 +63,7 @@ async def test_each_page_continues_after_the_last(service: UsersService) -> None
 
 async def test_an_unknown_type_is_rejected(service: UsersService) -> None:
     async with service.sessions.begin() as session:
-        with pytest.raises(NotRepublished, match="It republishes: users"):
+        with pytest.raises(NotRepublished, match="The service republishes: users"):
             await Sending(REPUBLISHED).begin_republication(session, types=["orders"], since=None, actor="operator")
 
 

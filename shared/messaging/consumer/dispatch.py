@@ -24,11 +24,16 @@ class NotApplicable(Exception):
         self.error = error
 
 
+def context_of(event: Received) -> EventContext:
+    """Return the event's context. Raises: NotApplicable if its envelope could not be decoded."""
+    if event.context is None:
+        raise NotApplicable(DeadLetterReason.UNDECODABLE, event.error or "unreadable")
+    return event.context
+
+
 def decode(event: Received, handling: Handling) -> DecodedEvent:
     """Validate the event's data against its class. Raises: NotApplicable."""
-    context = event.context
-    if context is None:
-        raise NotApplicable(DeadLetterReason.UNDECODABLE, event.error or "unreadable")
+    context = context_of(event)
     try:
         data = handling.event_classes[context.type].model_validate_json(event.value)
     except ValidationError as invalid:

@@ -77,8 +77,8 @@ async def claim(session: AsyncSession, *, consumer: str, contexts: Iterable[Even
     """Insert the ids of these events as applied; return those that the inbox knew before.
 
     The caller has locked the positions of their keys, so no other process works on the same events; but a key that is
-    new to the consumer has no position to lock yet. An event whose day is outside `remembered_days`
-    has no daily partition, so its insert fails.
+    new to the consumer has no position to lock yet. Leave out events whose day is outside `remembered_days`: they may
+    have no daily partition, and the insert would fail.
 
     Raises: ClaimedMeanwhile if another transaction claimed one of them first, and has committed.
     """

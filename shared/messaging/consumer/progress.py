@@ -56,7 +56,7 @@ class Run:
     events: list[DecodedEvent] = field(default_factory=list)
     received: list[Received] = field(default_factory=list)
     in_savepoint: bool = False
-    """Whether its one event has failed before, so that it may not undo the others."""
+    """Whether its only event runs inside a savepoint, so that a failure does not undo the other events."""
 
 
 class BatchProgress:
@@ -116,7 +116,7 @@ class BatchProgress:
         self.result.applied.extend(context for _, context in run.events)
 
     def dead_lettered(self, dead_letter: NewDeadLetter, *, is_new: bool) -> None:
-        """Note that an event was stored as a dead letter; `is_new`: for the first time."""
+        """Note that an event was stored as a dead letter; `is_new` says whether for the first time."""
         self._advance(dead_letter.received)
         if is_new:
             self._dead_letters[dead_letter.received.key] += 1

@@ -32,7 +32,10 @@ class Subscription:
     """
 
     def __init__(self, topic: str, *, partitions_at_once: int = 1) -> None:
-        """Allow several partitions at once only if transactions of two partitions cannot deadlock."""
+        """Apply up to `partitions_at_once` partitions side by side.
+
+        More than one is safe only if their transactions cannot deadlock.
+        """
         self.topic = topic
         self.partitions_at_once = partitions_at_once
         self._handlings: dict[str, Handling] = {}

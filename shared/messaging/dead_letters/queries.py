@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.statements import array_rows
 
 _SUMMARY: tuple[sa.ColumnClause[Any], ...] = (
     sa.column("id", sa.BigInteger),
@@ -107,11 +108,18 @@ def unresolved_dead_letters(wanted: DeadLetterFilter) -> sa.Select[*tuple[Any, .
 
 
 async def list_dead_letters(
-    session: AsyncSession, *, wanted: DeadLetterFilter, after_id: int = 0, limit: int = 100
+    session: AsyncSession, *, wanted: DeadLetterFilter, limit: int | None = None
 ) -> list[DeadLetter]:
     """List unresolved dead letters, oldest first."""
-    rows = await session.execute(unresolved_dead_letters(wanted).where(_TABLE.c.id > after_id).limit(limit))
+    rows = await session.execute(unresolved_dead_letters(wanted).limit(limit))
     return [DeadLetter(*row) for row in rows]
+
+
+async def dead_letters_by_id(session: AsyncSession, ids: Collection[int]) -> dict[int, DeadLetter]:
+    """Return the dead letters with these ids, resolved or not."""
+    has_id = _TABLE.c.id == sa.any_(sa.cast(list(ids), ARRAY(sa.BigInteger)))
+    rows = await session.execute(sa.select(*_DEAD_LETTER).where(has_id))
+    return {found.id: found for found in (DeadLetter(*row) for row in rows)}
 
 
 async def find_dead_letter(session: AsyncSession, dead_letter_id: int) -> DeadLetterDetail | None:
@@ -155,14 +163,14 @@ async def blocked_keys(
 
 
 async def _first_dead_letters(session: AsyncSession, keys: Collection[ConsumerKey]) -> dict[ConsumerKey, DeadLetter]:
-    columns = [sa.bindparam(None, [key[n] for key in keys], type_=ARRAY(sa.Text)) for n in range(len(_CONSUMER_KEY))]
-    named = sa.func.unnest(*columns).table_valued("consumer", "topic", "key").render_derived()
+    columns = {name: ([getattr(key, name) for key in keys], sa.Text) for name in ConsumerKey._fields}
+    blocked = array_rows("blocked", **columns)
     rows = await session.execute(
         sa.select(*_DEAD_LETTER)
         .ext(distinct_on(*_CONSUMER_KEY))
         .where(
             _TABLE.c.resolution.is_(None),
-            sa.tuple_(*_CONSUMER_KEY).in_(sa.select(named.c.consumer, named.c.topic, named.c.key)),
+            sa.tuple_(*_CONSUMER_KEY).in_(sa.select(blocked)),
         )
         .order_by(*_CONSUMER_KEY, _TABLE.c.id)
     )

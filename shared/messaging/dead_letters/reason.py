@@ -17,7 +17,7 @@ class DeadLetterReason(StrEnum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     """The drain has used up its retries; an operator has to look."""
     TOO_OLD = "too_old"
-    """The event's day is past the inbox's retention."""
+    """The inbox keeps no ids of the event's day: the day is past its retention, or later than tomorrow."""
     OUT_OF_ORDER = "out_of_order"
     """A later event of the key was applied before it."""
     BLOCKED = "blocked"

@@ -28,7 +28,7 @@ async def replay(
 
 
 async def unresolved(dead_letters: DeadLetterOperations) -> list[DeadLetter]:
-    return await dead_letters.find(EVERYTHING)
+    return await dead_letters.unresolved(EVERYTHING)
 
 
 async def test_a_selection_for_replay_holds_keys_with_their_first_dead_letters_and_changes_nothing(
@@ -102,7 +102,7 @@ async def test_ids_for_a_discard_must_exist_and_count_once(
     await blocked_key(database.sessions, events=2)
     (first, _) = await unresolved(dead_letters)
     assert await dead_letters.select_for_discard(EVERYTHING, ids=[first.id, first.id]) == [first]
-    with pytest.raises(DeadLetterNotFound):
+    with pytest.raises(DeadLetterNotFound, match="There is no dead letter 999"):
         await dead_letters.select_for_discard(EVERYTHING, ids=[first.id, 999])
     await dead_letters.discard([first], actor=ACTOR, note="a test order")
     assert await dead_letters.select_for_discard(EVERYTHING, ids=[first.id]) == []

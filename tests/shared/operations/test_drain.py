@@ -1,4 +1,4 @@
-"""The drain replays dead letters without an operator: in the order of their keys, with backoff, a limited time."""
+"""The drain replays dead letters without an operator: each key in order, with backoff, a limited number of times."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -75,7 +75,7 @@ async def test_an_event_that_is_rejected_while_it_drains_blocks_its_key_again(
     dead_letters: DeadLetterOperations, database: Database
 ) -> None:
     await blocked_key(database.sessions, events=3, rejected=frozenset({2}))
-    (first, *_) = await dead_letters.find(DeadLetterFilter())
+    (first, *_) = await dead_letters.unresolved(DeadLetterFilter())
     assert (await dead_letters.discard([first], actor=ACTOR, note="a test order")).drained == 0
     assert [await dead_letters.drain() for _ in range(2)] == [0, 0]
     rows = Rows(database.sessions)
@@ -88,7 +88,7 @@ async def test_one_drain_takes_any_number_of_keys(dead_letters: DeadLetterOperat
         await blocked_key(database.sessions, events=2)
     await resolve_first_dead_letters(database)
     assert await replace(dead_letters, max_keys_per_round=2).drain() == 5
-    assert await dead_letters.find(DeadLetterFilter()) == []
+    assert await dead_letters.unresolved(DeadLetterFilter()) == []
 
 
 async def test_maintenance_replays_keys_that_are_due(database: Database, database_url: str) -> None:

@@ -18,22 +18,13 @@ from shared.messaging.outbox.resend import ResendPlan, outbox_status, plan_resen
 from shared.operations import runs
 from shared.operations.runs import Operation
 from shared.operations.sending import Sending, begin_resend, enqueue_operation, with_operations
+from tests.harness.outbox import send_without_kafka
 from tests.harness.rows import Rows
 from tests.harness.running import running, running_consumers
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved, has_effects, sequences_by_key
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-_SEND_WITHOUT_KAFKA = sa.text("""
-    WITH sent AS (DELETE FROM outbox RETURNING *)
-    INSERT INTO outbox_sent (
-        day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate,
-        payload, shard, partition, "offset", sent_at
-    )
-    SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, id, event_id, topic, key, sequence, type, source, dataschema,
-           occurred_at, traceparent, tracestate, payload, shard, 0, 0, clock_timestamp()
-    FROM sent
-""")
 
 
 class Killed(Exception):
@@ -44,12 +35,6 @@ async def record_events(database: Database, *user_ids: UUID) -> None:
     async with database.sessions.begin() as session:
         for user_id in user_ids:
             record(session, credit_reserved(user_id))
-
-
-async def send_without_kafka(database: Database) -> None:
-    """Move the outbox to the sent events, as the relay does."""
-    async with database.sessions.begin() as session:
-        await session.execute(_SEND_WITHOUT_KAFKA)
 
 
 async def resend(
@@ -79,7 +64,7 @@ async def test_a_resend_restores_the_outbox(database: Database) -> None:
     for _ in range(3):
         await record_events(database, one, other)
     before = await outbox(database)
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     ended = await resend(database)
     assert (ended.status, ended.total, ended.done) == ("done", 6, 6)
     assert await outbox(database) == before
@@ -89,7 +74,7 @@ async def test_a_resend_restores_the_outbox(database: Database) -> None:
 async def test_resent_events_precede_events_that_were_recorded_later(database: Database) -> None:
     user_id = new_id()
     await record_events(database, user_id, user_id)
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     await record_events(database, user_id)
     await resend(database)
     assert [sequence for *_, sequence in await outbox(database)] == [1, 2, 3]
@@ -98,7 +83,7 @@ async def test_resent_events_precede_events_that_were_recorded_later(database: D
 async def test_a_resend_is_limited_by_time_topic_key_and_number(database: Database) -> None:
     one, other = new_id(), new_id()
     await record_events(database, one, other, one)
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     async with database.sessions.begin() as session:
         await session.execute(
             sa.text("UPDATE outbox_sent SET sent_at = sent_at - interval '1 hour' WHERE sequence = 1")
@@ -115,7 +100,7 @@ async def test_a_resend_is_limited_by_time_topic_key_and_number(database: Databa
     assert [(key, sequence) for _, _, key, sequence in await outbox(database)] == [(str(one), 1), (str(other), 1)]
     nothing = await resend(database, since=datetime.now(UTC))
     assert (nothing.status, nothing.total) == ("done", 0)
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     await resend(database, key=str(one), page_rows=10)  # the ids of the page enclose another key's event
     assert [(key, sequence) for _, _, key, sequence in await outbox(database)] == [(str(one), 1), (str(one), 2)]
 
@@ -124,7 +109,7 @@ async def test_an_event_that_was_resent_before_keeps_its_place(database: Databas
     """The event is stored under a later day than its successor."""
     user_id = new_id()
     await record_events(database, user_id, user_id)
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     async with database.sessions.begin() as session:
         await session.execute(
             sa.text("UPDATE outbox_sent SET day = day - 1, sent_at = sent_at - interval '1 day' WHERE sequence = 2")
@@ -141,7 +126,7 @@ def test_a_plan_can_be_stored_as_json() -> None:
 async def test_an_interrupted_operation_is_resumed_after_its_last_page(database: Database) -> None:
     await record_events(database, *[new_id() for _ in range(5)])
     before = await outbox(database)
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     async with database.sessions.begin() as session:
         plan = await plan_resend(session, since=LONG_AGO, page_rows=2)
         operation = await begin_resend(session, plan, actor="operator")
@@ -159,7 +144,7 @@ async def test_an_interrupted_operation_is_resumed_after_its_last_page(database:
 
 async def test_a_stopped_operation_sends_no_more_events(database: Database) -> None:
     await record_events(database, new_id())
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     async with database.sessions.begin() as session:
         operation = await begin_resend(session, await plan_resend(session, since=LONG_AGO), actor="operator")
         await runs.stop(session, operation.id)
@@ -170,7 +155,7 @@ async def test_a_stopped_operation_sends_no_more_events(database: Database) -> N
 
 async def test_an_operation_waits_while_the_outbox_is_backlogged(database: Database) -> None:
     await record_events(database, new_id(), new_id())
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     await record_events(database, new_id())
     async with database.sessions.begin() as session:
         operation = await begin_resend(session, await plan_resend(session, since=LONG_AGO), actor="operator")
@@ -178,7 +163,7 @@ async def test_an_operation_waits_while_the_outbox_is_backlogged(database: Datab
     waiting = await sending.run(database.sessions, operation.id, seconds=0.3)
     assert waiting is not None
     assert (waiting.status, waiting.done) == ("running", 0)
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     ended = await sending.run(database.sessions, operation.id, seconds=60)
     assert ended is not None
     assert ended.status == "done"
@@ -186,7 +171,7 @@ async def test_an_operation_waits_while_the_outbox_is_backlogged(database: Datab
 
 async def test_several_jobs_in_turn_run_one_operation(database: Database, database_url: str) -> None:
     await record_events(database, *[new_id() for _ in range(3)])
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     async with database.sessions.begin() as session:
         plan = await plan_resend(session, since=LONG_AGO, page_rows=1)
         operation = await begin_resend(session, plan, actor="operator")
@@ -203,7 +188,7 @@ async def test_several_jobs_in_turn_run_one_operation(database: Database, databa
 
 async def test_the_status_has_waiting_and_sent_events_and_the_leader(database: Database) -> None:
     await record_events(database, new_id(), new_id())
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     await record_events(database, new_id())
     async with database.sessions.begin() as session:
         await session.execute(
@@ -225,7 +210,7 @@ async def test_a_consumer_applies_only_the_resent_events_that_it_has_missed(
     rows = Rows(database.sessions)
     # The broker loses the events of the first transaction: two users have no other events.
     await record_events(database, *user_ids[:2])
-    await send_without_kafka(database)
+    await send_without_kafka(database.sessions)
     for _ in range(3):
         await record_events(database, *user_ids[2:])
     async with running(relay_of()), running_consumers(consumers_of(database)):

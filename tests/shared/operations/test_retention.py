@@ -51,7 +51,7 @@ def rows(database: Database) -> Rows:
 
 
 async def discard_all(dead_letters: DeadLetterOperations) -> None:
-    unresolved = await dead_letters.find(DeadLetterFilter())
+    unresolved = await dead_letters.unresolved(DeadLetterFilter())
     await dead_letters.discard(unresolved, actor=ACTOR, note="a test order")
 
 
@@ -100,7 +100,7 @@ async def test_an_unresolved_dead_letter_is_kept_with_its_actions(
     assert [outcome.replay.applied async for outcome in dead_letters.replay(keys, actor=ACTOR)] == [0]
     await let_pass(database, 2 * DEAD_LETTER_RETENTION)
     await purge_resolved_dead_letters(database.sessions)
-    assert [(event.key, event.sequence) for event in await dead_letters.find(DeadLetterFilter())] == [
+    assert [(event.key, event.sequence) for event in await dead_letters.unresolved(DeadLetterFilter())] == [
         (str(key), 1),
         (str(key), 2),
     ]

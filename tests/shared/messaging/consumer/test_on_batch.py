@@ -28,7 +28,10 @@ Calls = list[list[tuple[str, int]]]
 
 
 def batching(calls: Calls) -> Subscription:
-    """Return a subscription that adds effects, and to `calls` the events of each call; `CreditRefused` comes alone."""
+    """Return a subscription that adds effects and appends the events of each call to `calls`.
+
+    `CreditRefused` has a handler for single events.
+    """
     users = Subscription("users")
 
     @users.on_batch(CreditReserved, CreditReleased)

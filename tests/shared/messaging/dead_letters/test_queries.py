@@ -29,15 +29,20 @@ async def test_filters_select_by_consumer_key_type_reason_and_id(database: Datab
         for user_id, sequence, reason in stored:
             event = received(credit_reserved(user_id), sequence=sequence)
             await store_dead_letter(session, consumer=CONSUMER, topic="users", dead_letter=NewDeadLetter(event, reason))
+        event = received(credit_reserved(one), sequence=1)
+        dead_letter = NewDeadLetter(event, DeadLetterReason.RULE_VIOLATED)
+        await store_dead_letter(session, consumer="another.users", topic="users", dead_letter=dead_letter)
     async with database.sessions() as session:
-        everything = await list_dead_letters(session, wanted=DeadLetterFilter())
+        everything = await list_dead_letters(session, wanted=DeadLetterFilter(consumer=CONSUMER))
         blocked = await list_dead_letters(session, wanted=DeadLetterFilter(reason=DeadLetterReason.BLOCKED))
         of_key = await list_dead_letters(session, wanted=DeadLetterFilter(key=str(one), consumer=CONSUMER))
-        page = await list_dead_letters(session, wanted=DeadLetterFilter(), after_id=everything[0].id, limit=1)
+        of_all_consumers = await list_dead_letters(session, wanted=DeadLetterFilter())
+        oldest = await list_dead_letters(session, wanted=DeadLetterFilter(), limit=1)
         of_other_type = await list_dead_letters(session, wanted=DeadLetterFilter(type="user.created"))
         keys = await blocked_keys(session, wanted=DeadLetterFilter(id=everything[1].id))
     assert [(each.key, each.sequence) for each in everything] == [(str(one), 1), (str(one), 2), (str(other), 1)]
-    assert (blocked, of_key, page, of_other_type) == ([everything[1]], everything[:2], [everything[1]], [])
+    assert [each.consumer for each in of_all_consumers] == [CONSUMER, CONSUMER, CONSUMER, "another.users"]
+    assert (blocked, of_key, oldest, of_other_type) == ([everything[1]], everything[:2], [everything[0]], [])
     assert keys == [BlockedKey(ConsumerKey(CONSUMER, "users", str(one)), 2, everything[0])]
 
 
