@@ -14,7 +14,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 _LENGTH_AT = 8
 _LENGTH_ENDS_AT = 12
-"""A batch begins with its offset, and the number of bytes that follow these two; so it does in every format version."""
+"""A batch of every format version begins with its offset, then the number of bytes that follow both fields."""
 
 
 class TolerantRecords:

@@ -1,4 +1,4 @@
-"""Counting many values at once."""
+"""A histogram that observes many values at once equals one that observes each."""
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from shared.patches.prometheus_histogram import BatchHistogram
 
 BOUNDS = (0.25, 1, 30)
-# Halves of halves, so that their sum is exact in whatever order; some are just a bucket's bound.
+# Multiples of 1/8 have the same exact sum in any order; some equal a bucket's bound.
 VALUES = [0.0, 0.25, 0.375, 1.0, 1.5, 1.5, 30.0, 4_000.0]
 
 
@@ -23,7 +23,9 @@ def test_many_values_are_counted_as_each_alone(values: list[float]) -> None:
 
 
 def _histogram() -> BatchHistogram:
-    histogram = BatchHistogram("delay_seconds", "Of events", ["consumer"], buckets=BOUNDS, registry=CollectorRegistry())
+    histogram = BatchHistogram(
+        "delay_seconds", "Delay of events", ["consumer"], buckets=BOUNDS, registry=CollectorRegistry()
+    )
     histogram.labels("orders.users")
     return histogram
 
