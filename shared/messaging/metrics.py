@@ -11,7 +11,7 @@ PRODUCER_RESETS = Counter("relay_producer_resets_total", "Producers replaced aft
 RELAY_LEADER = Gauge("relay_leader", "1 while this process leads the shard", ["shard"])
 RELAY_EPOCH = Gauge("relay_epoch", "Epoch of the lease that this process holds", ["shard"])
 COMMIT_TO_KAFKA = BatchHistogram(
-    "relay_delay_seconds", "From the event's time to Kafka's acknowledgement", buckets=LATENCY_BUCKETS
+    "relay_delay_seconds", "Delay from the event's time to Kafka's acknowledgement", buckets=LATENCY_BUCKETS
 )
 
 APPLIED = Counter("consumer_applied_total", "Events applied", ["consumer", "type"])
@@ -26,8 +26,13 @@ PARTITION_SECONDS = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 END_TO_END = BatchHistogram(
-    "consumer_end_to_end_seconds", "From the event's time to its commit", ["consumer"], buckets=LATENCY_BUCKETS
+    "consumer_end_to_end_seconds",
+    "Delay from the event's time to the commit of its effects",
+    ["consumer"],
+    buckets=LATENCY_BUCKETS,
 )
 HEARTBEAT = Gauge(
-    "consumer_heartbeat_timestamp_seconds", "When the consumer last polled Kafka or ended a transaction", ["consumer"]
+    "consumer_heartbeat_timestamp_seconds",
+    "Time at which the consumer last polled Kafka or ended a transaction",
+    ["consumer"],
 )

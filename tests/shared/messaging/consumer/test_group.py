@@ -1,6 +1,7 @@
 """Consumer groups on a real topic: events become effects, then offsets are committed, and dead members are replaced."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from shared.database import Database
 from shared.events.users import CreditReserved
 from shared.health import Unhealthy
 from shared.ids import new_id
+from shared.messaging import metrics
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
@@ -111,6 +113,20 @@ async def test_a_stuck_consumer_is_reported_and_an_idle_one_is_not(
             return consumers.stuck() == []
 
         await until(has_recovered, what="it recovers")
+
+
+async def test_the_heartbeat_of_an_idle_consumer_is_fresh_although_nobody_asks_for_its_health(
+    database: Database, consumers_of: Callable[..., ConsumerGroups]
+) -> None:
+    heartbeat = metrics.HEARTBEAT.labels(CONSUMER)
+    heartbeat.set(0)
+
+    async def is_fresh() -> bool:
+        age_seconds: float = time.time() - heartbeat._value.get()
+        return age_seconds < 5
+
+    async with running_consumers(consumers_of(database)):
+        await until(is_fresh, seconds=10, what="the heartbeat is fresh")
 
 
 async def test_a_consumer_whose_coordination_has_ended_is_replaced(
