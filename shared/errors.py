@@ -1,4 +1,4 @@
-"""Client errors, each with an HTTP status and a stable code; they are answered as RFC 9457 problems.
+"""Client errors, each with an HTTP status and a stable code; the response is an RFC 9457 problem.
 
     Problem
     ├── Unauthenticated       401
@@ -10,7 +10,7 @@
     └── TooManyRequests       429
 
 A service declares its own subclasses beside the rule that raises them. Every other exception is unexpected: it is
-logged and answered with 500, or with 503 if the database is unavailable.
+logged, and the response is a 500, or a 503 if the database is unavailable.
 """
 
 from collections.abc import Mapping

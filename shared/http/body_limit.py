@@ -16,7 +16,7 @@ class _LimitExceeded(Exception):
 
 
 class BodyLimitMiddleware:
-    """Answers 413 as soon as more than `max_bytes` are announced or received."""
+    """Responds with 413 as soon as more than `max_bytes` are announced or received."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int = MAX_BODY_BYTES) -> None:
         self.app = app

@@ -8,7 +8,7 @@ from shared.http.auth import public
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _LABELS = ("method", "route", "status_class")
-_requests = Counter("http_requests", "Requests that were answered.", _LABELS)  # exposed as http_requests_total
+_requests = Counter("http_requests", "Requests that got a response.", _LABELS)  # exposed as http_requests_total
 _duration = Histogram("http_request_duration_seconds", "Time from a request to the end of its response.", _LABELS)
 
 metrics_router = APIRouter(include_in_schema=False)

@@ -58,7 +58,7 @@ OPERATION_ID: Callable[[APIRoute], str] = attrgetter("name")
 """An operation's id is the name of its route's function: clients generated from the document use it for a method."""
 
 _SCHEMAS_OF_FASTAPI = ("HTTPValidationError", "ValidationError")
-"""FastAPI's own schemas of validation errors, which are answered as problems instead."""
+"""FastAPI's own schemas of validation errors, whose place problems take."""
 _PROBLEMS_OF_DEPENDENCIES: dict[object, Problems] = {
     bearer: TOKEN_PROBLEMS,
     current_caller: (TokenMissing,),

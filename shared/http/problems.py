@@ -137,9 +137,9 @@ def _members(problem: type[Problem]) -> dict[str, Any]:
 
 
 def install_problems(app: FastAPI) -> None:
-    """Answer client errors, validation errors and unknown routes as problems.
+    """Respond to client errors, validation errors and unknown routes with problems.
 
-    RequestContextMiddleware answers unexpected errors.
+    RequestContextMiddleware responds to unexpected errors.
     """
     app.exception_handler(Problem)(_handle_problem)
     app.exception_handler(RequestValidationError)(_handle_validation_error)

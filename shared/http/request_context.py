@@ -30,7 +30,7 @@ def add_response_header(request: Request, name: str, value: str) -> None:
 
 
 class RequestContextMiddleware:
-    """Gives every request an id and a trace, logs and counts it, and answers unexpected errors with a problem."""
+    """Gives every request an id and a trace, logs and counts it, and responds to unexpected errors with a problem."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
