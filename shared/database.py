@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from shared.commit_buffer import BufferedSession
+from shared.patches.sqlalchemy_ping import ping_with_begin
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -42,6 +43,8 @@ def open_database(
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
+        # Use as few connections as possible: they keep their prepared statements.
+        pool_use_lifo=True,
         # Parameters hold personal data, and error messages are logged.
         hide_parameters=True,
         connect_args={
@@ -58,6 +61,7 @@ def open_database(
             },
         },
     )
+    ping_with_begin(engine)
     sessions = async_sessionmaker(
         engine,
         expire_on_commit=False,
