@@ -16,12 +16,12 @@ _ACQUIRE = """
         owner = excluded.owner, epoch = relay_lease.epoch + 1, expires_at = excluded.expires_at
     -- An owner may take its unexpired lease again: it lost its connection, and is still the only leader.
     WHERE relay_lease.expires_at < clock_timestamp() OR relay_lease.owner = excluded.owner
-    RETURNING epoch
+    RETURNING epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid
 """
 
 _RENEW = """
     UPDATE relay_lease SET expires_at = clock_timestamp() + $4 WHERE shard = $1 AND owner = $2 AND epoch = $3
-    RETURNING epoch
+    RETURNING epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid
 """
 
 _RELEASE = "UPDATE relay_lease SET expires_at = clock_timestamp() WHERE shard = $1 AND owner = $2 AND epoch = $3"
@@ -38,6 +38,8 @@ class Lease:
         self.duration = duration
         self.epoch = 0
         self.is_held = False
+        self.oldest_xid = 0
+        """The oldest transaction that was in progress when this process acquired or renewed the lease last."""
         self._shard = shard
         self._renewed_at = 0.0
 
@@ -46,17 +48,17 @@ class Lease:
         if self.is_held:
             if time.monotonic() - self._renewed_at < self.duration.total_seconds() / 3:
                 return True
-            epoch = await connection.fetchval(_RENEW, self._shard, self.owner, self.epoch, self.duration)
+            held = await connection.fetchrow(_RENEW, self._shard, self.owner, self.epoch, self.duration)
         else:
-            epoch = await connection.fetchval(_ACQUIRE, self._shard, self.owner, self.duration)
-        if epoch is None:
+            held = await connection.fetchrow(_ACQUIRE, self._shard, self.owner, self.duration)
+        if held is None:
             self.lose()
             return False
-        self.epoch = epoch
+        self.epoch, self.oldest_xid = held
         self.is_held = True
         self.renewed()
         metrics.RELAY_LEADER.labels(self._shard).set(1)
-        metrics.RELAY_EPOCH.labels(self._shard).set(epoch)
+        metrics.RELAY_EPOCH.labels(self._shard).set(self.epoch)
         return True
 
     async def release(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -13,20 +13,15 @@ import structlog
 from shared.messaging import metrics
 from shared.messaging.failpoints import failpoint
 from shared.messaging.outbox.lease import Lease
+from shared.messaging.outbox.pages import PAGE_ROWS, LeaseLost, OutboxPages
 from shared.messaging.outbox.publisher import Acknowledged, Publisher
 from shared.messaging.outbox.wake_up import CHANNEL
 from shared.transient_errors import CONNECTION_ERRORS
 
 logger = structlog.get_logger(__name__)
 
-PAGE_ROWS = 1_000
-"""Upper bound of events that the relay publishes, and then moves, at once."""
-MIN_POLL_INTERVAL_SECONDS = 0.002
-"""The poll interval while events arrive. Wake-ups are limited to 50 a second, so polling finds most events first."""
-POLL_IDLE_FRACTION = 0.25
-"""The next poll's delay, as a fraction of the idle time."""
-MAX_POLL_INTERVAL_SECONDS = 1.0
-"""The poll interval of a leader that has been idle for long, and of a relay that stands by."""
+POLL_INTERVAL_SECONDS = 1.0
+"""The poll interval of a leader, in case a wake-up was lost, and of a relay that stands by."""
 INITIAL_RETRY_DELAY_SECONDS = 0.2
 """Delay before the first retry, of a topic and of the database connection; doubles each time."""
 MAX_RETRY_DELAY_SECONDS = 5.0
@@ -34,37 +29,6 @@ MAX_RETRY_DELAY_SECONDS = 5.0
 _SERVER_SETTINGS = {"synchronous_commit": "off"}
 """The relay's own transactions do not wait for the disk. If the server crashes, it loses the last of them, and the
 relay publishes those rows again, as after the death of a relay that had not moved them yet."""
-
-_PAGE = """
-    SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
-    FROM outbox WHERE shard = $1 AND topic <> ALL($2::text[]) ORDER BY id LIMIT $3
-"""
-
-# One statement renews the lease and moves the rows: a relay that has lost its lease moves nothing.
-_MOVE = """
-    WITH lease AS (
-        UPDATE relay_lease SET expires_at = clock_timestamp() + $4 WHERE shard = $1 AND owner = $2 AND epoch = $3
-        RETURNING shard
-    ), moved AS (
-        DELETE FROM outbox o
-        USING unnest($5::bigint[], $6::int[], $7::bigint[]) AS sent (id, partition, "offset"), lease
-        WHERE o.shard = lease.shard AND o.id = sent.id
-        RETURNING o.*, sent.partition, sent."offset"
-    ), kept AS (
-        INSERT INTO outbox_sent (
-            day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate,
-            payload, shard, partition, "offset", sent_at
-        )
-        SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date, id, event_id, topic, key, sequence, type, source,
-               dataschema, occurred_at, traceparent, tracestate, payload, shard, partition, "offset", clock_timestamp()
-        FROM moved
-    )
-    SELECT EXISTS (SELECT FROM lease)
-"""
-
-
-class LeaseLost(Exception):
-    """Another relay leads the shard now."""
 
 
 class _Backoff(NamedTuple):
@@ -106,12 +70,12 @@ class Relay:
         publisher: Publisher,
         shard: int = 0,
         lease: Lease | None = None,
-        min_poll_interval_seconds: float = MIN_POLL_INTERVAL_SECONDS,
+        poll_interval_seconds: float = POLL_INTERVAL_SECONDS,
     ) -> None:
         self._dsn = dsn
         self._publisher = publisher
         self._shard = shard
-        self._min_poll_interval_seconds = min_poll_interval_seconds
+        self._poll_interval_seconds = poll_interval_seconds
         self._lease = lease or Lease(shard=shard, owner=str(uuid.uuid4()))
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -171,56 +135,50 @@ class Relay:
         await self._publisher.close()
 
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        last_page_at = time.monotonic()
+        pages = OutboxPages(connection, shard=self._shard, lease=self._lease)
         await connection.add_listener(CHANNEL, lambda *_: self.wake())
+        poll_at = 0.0
         while not self._stop.is_set():
             self._heartbeat_at = time.monotonic()
-            self._wake.clear()
             if not await self._lease.hold(connection):
-                await self._wait(MAX_POLL_INTERVAL_SECONDS, until=self._stop)
+                await self._wait(self._poll_interval_seconds, until=self._stop)
                 continue
-            rows = await connection.fetch(_PAGE, self._shard, self._backoffs.active(), PAGE_ROWS)
-            if rows:
-                failpoint("relay.fetched")
-                await self._send(connection, rows)
-                last_page_at = time.monotonic()
-            if len(rows) < PAGE_ROWS:
-                idle_seconds = time.monotonic() - last_page_at
-                interval = min(idle_seconds * POLL_IDLE_FRACTION, MAX_POLL_INTERVAL_SECONDS)
-                await self._wait(max(self._min_poll_interval_seconds, interval), until=self._wake)
+            if pages.move_at is not None and pages.move_at <= time.monotonic():
+                await self._move(pages)
+            if self._wake.is_set() or poll_at <= time.monotonic():
+                self._wake.clear()
+                poll_at = time.monotonic() + await self._publish_page(pages)
+            next_at = poll_at if pages.move_at is None else min(poll_at, pages.move_at)
+            await self._wait(next_at - time.monotonic(), until=self._wake)
+        await self._move(pages)
         await self._lease.release(connection)
 
-    async def _send(self, connection: "asyncpg.Connection[asyncpg.Record]", rows: Sequence[asyncpg.Record]) -> None:
+    async def _publish_page(self, pages: OutboxPages) -> float:
+        """Fetch a page and publish it; return the seconds until the next one."""
+        rows = await pages.fetch(without_topics=self._backoffs.active())
+        if not rows:
+            return self._poll_interval_seconds
+        failpoint("relay.fetched")
         sent, failed = await self._publisher.publish(rows)
-        for topic, error in failed.items():
-            delay = self._backoffs.failed(topic)
-            logger.warning("publish_failed", topic=topic, error=repr(error), retry_delay_seconds=delay)
-        if not sent:
-            return
-        failpoint("relay.acked")
-        await self._move(connection, sent)
-        failpoint("relay.moved")
-        _count(rows, sent)
+        pages.acknowledge(sent)
         for topic in {row["topic"] for row in rows} - set(failed):
             self._backoffs.succeeded(topic)
+        if sent:
+            failpoint("relay.acked")
+            _count(rows, sent)
+        delays = [self._poll_interval_seconds if len(rows) < PAGE_ROWS else 0.0]
+        for topic, error in failed.items():
+            delays.append(self._backoffs.failed(topic))
+            logger.warning("publish_failed", topic=topic, error=repr(error), retry_delay_seconds=delays[-1])
+        return min(delays)
 
-    async def _move(self, connection: "asyncpg.Connection[asyncpg.Record]", sent: Sequence[Acknowledged]) -> None:
-        """Move acknowledged rows to `outbox_sent`, and renew the lease. Raises: LeaseLost."""
-        still_leading = await connection.fetchval(
-            _MOVE,
-            self._shard,
-            self._lease.owner,
-            self._lease.epoch,
-            self._lease.duration,
-            [one.row_id for one in sent],
-            [one.partition for one in sent],
-            [one.offset for one in sent],
-        )
-        if not still_leading:
-            raise LeaseLost
-        self._lease.renewed()
+    async def _move(self, pages: OutboxPages) -> None:
+        if await pages.move():
+            failpoint("relay.moved")
 
     async def _wait(self, seconds: float, *, until: asyncio.Event) -> None:
+        if seconds <= 0:
+            return
         try:
             async with asyncio.timeout(seconds):
                 await until.wait()

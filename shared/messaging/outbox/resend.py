@@ -11,6 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.messaging.outbox.outbox import SHARDS
+
 PAGE_ROWS = 1000
 """Upper bound of events that one transaction moves back into the outbox."""
 
@@ -43,9 +45,13 @@ _PLAN = sa.text(f"""
     WHERE n % :page = 0 OR n = total ORDER BY n
 """)  # noqa: S608 - the parts are constants of this module
 
-# The rows keep their ids, so the relay publishes them before everything that was recorded later, as the first time.
+# The rows keep their ids, so the relay publishes them before everything that was recorded later, as the first time. The
+# new generation tells it to begin its query at the lowest id.
 _PAGE = sa.text(f"""
-    WITH resent AS (
+    WITH announced AS (
+        INSERT INTO outbox_resend (shard, generation) SELECT s, 1 FROM generate_series(0, :shards - 1) AS s
+        ON CONFLICT (shard) DO UPDATE SET generation = outbox_resend.generation + 1
+    ), resent AS (
         DELETE FROM outbox_sent WHERE id > :after_id AND id <= :last_id AND {_SELECTED} RETURNING *
     ), returned AS (
         INSERT INTO outbox (
@@ -141,5 +147,7 @@ async def resend_page(session: AsyncSession, plan: ResendPlan, *, page: int) -> 
     """Move one page of the plan back into the outbox; return its number of events, 0 if it was moved before."""
     selection = {"since": plan.since, "until": plan.until, "topic": plan.topic, "key": plan.key}
     after_id = plan.last_ids[page - 1] if page else 0
-    moved: int = await session.scalar(_PAGE, {**selection, "after_id": after_id, "last_id": plan.last_ids[page]})
+    moved: int = await session.scalar(
+        _PAGE, {**selection, "after_id": after_id, "last_id": plan.last_ids[page], "shards": SHARDS}
+    )
     return moved

@@ -14,8 +14,8 @@ from shared.transient_errors import CONNECTION_ERRORS
 logger = structlog.get_logger(__name__)
 
 CHANNEL = "orderly_outbox"
-MIN_INTERVAL_SECONDS = 0.02
-"""Shortest time between two wake-ups, which limits them to 50 a second."""
+MIN_INTERVAL_SECONDS = 0.003
+"""Shortest time between two wake-ups. Raised, an event waits longer for a relay in another process."""
 RECONNECT_DELAY_SECONDS = 1.0
 
 

@@ -63,6 +63,12 @@ CREATE TABLE relay_lease (
     CONSTRAINT pk_relay_lease PRIMARY KEY (shard)
 );
 
+CREATE TABLE outbox_resend (
+    shard smallint NOT NULL,
+    generation bigint NOT NULL,
+    CONSTRAINT pk_outbox_resend PRIMARY KEY (shard)
+);
+
 CREATE TABLE inbox (
     consumer text NOT NULL,
     day date NOT NULL,
@@ -134,5 +140,6 @@ CREATE TABLE operation (
 
 V1_DOWN = """
 DROP TABLE
-    operation, dead_letter_action, dead_letter, inbox_sequence, inbox, relay_lease, outbox_sent, outbox, event_stream;
+    operation, dead_letter_action, dead_letter, inbox_sequence, inbox, outbox_resend, relay_lease, outbox_sent, outbox,
+    event_stream;
 """

@@ -70,6 +70,12 @@ def _add_relay_lease(metadata: sa.MetaData) -> None:
         sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
     )
+    sa.Table(
+        "outbox_resend",
+        metadata,
+        sa.Column("shard", sa.SmallInteger, primary_key=True, autoincrement=False),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+    )
 
 
 def _add_inbox(metadata: sa.MetaData) -> None:

@@ -215,6 +215,11 @@ async def test_a_consumer_applies_only_the_resent_events_that_it_has_missed(
         await record_events(database, *user_ids[2:])
     async with running(relay_of()), running_consumers(consumers_of(database)):
         await until(has_effects(database, 6), what="the other events are applied")
+
+        async def sent_all() -> bool:
+            return await rows.count("outbox_sent") == 8
+
+        await until(sent_all, what="all events are sent")
         ended = await resend(database)
         assert ended.done == 8
 

@@ -42,7 +42,7 @@ async def wake_ups(database_url: str) -> AsyncIterator[WakeUps]:
 async def test_a_wake_up_makes_a_relay_publish_long_before_its_next_poll(
     database: Database, database_url: str, relay_of: Callable[..., Relay]
 ) -> None:
-    relay, notifier = relay_of(min_poll_interval_seconds=600), Notifier(dsn=dsn_of(database_url))
+    relay, notifier = relay_of(poll_interval_seconds=600), Notifier(dsn=dsn_of(database_url))
     rows = Rows(database.sessions)
 
     async def leads() -> bool:
