@@ -21,8 +21,8 @@ from shared.messaging.envelope import EventContext
 MAX_LINES_SHOWN = 20
 """Lines of an order that a notification stores and shows; the others are only counted."""
 
-users = Subscription("users", partitions_at_once=3)
-orders = Subscription("orders", partitions_at_once=3)
+users = Subscription("users", batches_at_once=3)
+orders = Subscription("orders", batches_at_once=3)
 SUBSCRIPTIONS = (users, orders)
 
 

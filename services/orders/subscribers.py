@@ -10,7 +10,7 @@ from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 
 # Transactions of two partitions can't deadlock: each locks products once, ordered by SKU, as it commits.
-users = Subscription("users", partitions_at_once=3)
+users = Subscription("users", batches_at_once=3)
 SUBSCRIPTIONS = (users,)
 
 

@@ -39,6 +39,10 @@ class EventContext(NamedTuple):
     tracestate: str | None
 
 
+Place: TypeAlias = tuple[int, int]
+"""A record's partition and offset, which name it within its topic."""
+
+
 class Received(NamedTuple):
     """A Kafka record with its decoded envelope. If that was not possible, `context` is None and `error` says why."""
 
@@ -50,6 +54,11 @@ class Received(NamedTuple):
     headers: RawHeaders
     context: EventContext | None
     error: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """The record's partition and offset."""
+        return self.partition, self.offset
 
 
 def day_of(event_id: UUID) -> date:

@@ -19,9 +19,9 @@ DUPLICATES = Counter("consumer_duplicates_total", "Events that had been applied 
 GAPS = Counter("consumer_gaps_total", "Events whose predecessor of the same key was not received", ["consumer"])
 DEAD_LETTERS = Counter("consumer_dead_letters_total", "Events stored as dead letters", ["consumer", "reason"])
 RETRIES = Counter("consumer_retries_total", "Transactions retried", ["consumer"])
-PARTITION_SECONDS = Histogram(
-    "consumer_partition_seconds",
-    "Time to apply one partition's share of a fetch",
+SHARE_SECONDS = Histogram(
+    "consumer_share_seconds",
+    "Time to apply a share of a fetch: one or more partitions, batch by batch",
     ["consumer"],
     buckets=LATENCY_BUCKETS,
 )

@@ -108,7 +108,7 @@ async def discard_one(sessions: Sessions, dead_letter: DeadLetter, *, actor: str
     """Discard a dead letter, with a note; return False if it is resolved already or does not exist any more."""
     consumer, topic, key = dead_letter.consumer_key
     async with sessions.begin() as session:
-        await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[key])
+        await inbox.lock_position(session, consumer=consumer, topic=topic, key=key)
         is_discarded = await _resolve(session, dead_letter, resolution="discarded", actor=actor, detail=note)
     if is_discarded:
         logger.warning("dead_letter_discarded", dead_letter_id=dead_letter.id, consumer=consumer, actor=actor)
@@ -134,7 +134,7 @@ async def keys_to_drain(session: AsyncSession, *, consumers: Collection[str], li
 
 async def _locked_head(session: AsyncSession, consumer_key: ConsumerKey) -> DeadLetterDetail | None:
     consumer, topic, key = consumer_key
-    await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[key])
+    await inbox.lock_position(session, consumer=consumer, topic=topic, key=key)
     dead_letter_id = await session.scalar(_HEAD, consumer_key._asdict())
     return None if dead_letter_id is None else await find_dead_letter(session, dead_letter_id)
 
@@ -144,7 +144,7 @@ async def _apply(session: AsyncSession, detail: DeadLetterDetail, *, subscriptio
     context = context_of(received)
     # An event that could not be decoded on arrival is not claimed yet, and may have been applied since.
     is_claimed = detail.dead_letter.event_id is not None
-    if not is_claimed and await inbox.claim(session, consumer=detail.dead_letter.consumer, contexts=[context]):
+    if not is_claimed and not await inbox.claim(session, consumer=detail.dead_letter.consumer, context=context):
         return
     handling = subscription.handling_of(context.type)
     if handling is not None:
@@ -176,9 +176,8 @@ async def _resolve(
     )
     if resolved.first() is None:
         return False
-    position = inbox.Position(sequence=dead_letter.sequence or 0, dead_letters=-1)
-    await inbox.advance(
-        session, consumer=dead_letter.consumer, topic=dead_letter.topic, positions={dead_letter.key: position}
+    await inbox.add_dead_letters(
+        session, consumer=dead_letter.consumer, topic=dead_letter.topic, added={dead_letter.key: -1}
     )
     action = "replay" if resolution == "replayed" else "discard"
     await _record_action(session, dead_letter, actor=actor, action=action, outcome="done", detail=detail)

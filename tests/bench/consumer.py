@@ -82,7 +82,7 @@ async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
 
 def handler_of_batches() -> Subscription:
     """Return a subscription that applies consecutive events with one statement."""
-    users = Subscription(TOPIC, partitions_at_once=3)
+    users = Subscription(TOPIC, batches_at_once=3)
 
     @users.on_batch(UserUpdated)
     async def upsert(session: AsyncSession, events: Sequence[tuple[UserUpdated, EventContext]]) -> None:

@@ -73,7 +73,7 @@ async def _delays(fixtures: Fixtures, *, with_poison: bool) -> list[float]:
 
 def _timing_subscription(applied: dict[str, float]) -> Subscription:
     """Return a subscription that stores when the handler of each event last returned."""
-    users = Subscription(TOPIC, partitions_at_once=3)
+    users = Subscription(TOPIC, batches_at_once=3)
 
     @users.on(UserUpdated)
     async def upsert(session: AsyncSession, user: UserUpdated, context: EventContext) -> None:

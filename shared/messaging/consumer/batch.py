@@ -1,4 +1,4 @@
-"""Applying a batch: the events of one partition, in one transaction with their effects."""
+"""Applying a batch: events of one topic, in one transaction with their effects."""
 
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
@@ -8,11 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.messaging.consumer import inbox
 from shared.messaging.consumer.dispatch import NotApplicable, classify, dispatch
-from shared.messaging.consumer.inbox import Position
 from shared.messaging.consumer.progress import BatchProgress, BatchResult, Run
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import NewDeadLetter, store
-from shared.messaging.envelope import Received
+from shared.messaging.envelope import Place, Received
 from shared.messaging.failpoints import failpoint
 from shared.transient_errors import is_transient
 
@@ -20,11 +19,11 @@ logger = structlog.get_logger(__name__)
 
 
 class HandlerFailed(Exception):
-    """A handler could not apply one of these events, named by their offsets; the cause says why."""
+    """A handler could not apply one of the events at these places; the cause says why."""
 
-    def __init__(self, offsets: set[int]) -> None:
-        super().__init__(f"at offsets {sorted(offsets)}")
-        self.offsets = offsets
+    def __init__(self, places: set[Place]) -> None:
+        super().__init__(f"at {sorted(places)}")
+        self.places = places
 
 
 async def apply_batch(
@@ -33,26 +32,26 @@ async def apply_batch(
     consumer: str,
     subscription: Subscription,
     events: Sequence[Received],
-    savepoints: Collection[int] = (),
+    savepoints: Collection[Place] = (),
 ) -> BatchResult:
-    """Apply events of one partition in order, each at most once; the caller commits.
+    """Apply events in order, each at most once; the caller commits. All events of a key are of one partition.
 
-    An event at an offset in `savepoints` runs inside a savepoint, which costs two round trips: if it fails, it becomes
-    a dead letter, and later events of its key queue behind it.
+    An event at a place in `savepoints` runs inside a savepoint, which costs two round trips: if it fails, it becomes a
+    dead letter, and later events of its key queue behind it.
 
     Raises: HandlerFailed if a handler fails outside a savepoint; transient errors.
     """
     topic = subscription.topic
     days = inbox.remembered_days()
-    # Lock before claiming: another member that has lost the partition may still be applying the same events.
-    positions = await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=(each.key for each in events))
     claimable = [
         event.context
         for event in events
         if event.context and subscription.handling_of(event.context.type) and event.context.day in days
     ]
-    known = await inbox.claim(session, consumer=consumer, contexts=claimable)
-    progress = BatchProgress(subscription, days=days, known=known, positions=positions)
+    begun = await inbox.begin_batch(
+        session, consumer=consumer, topic=topic, sequences=_last_sequences(events), contexts=claimable
+    )
+    progress = BatchProgress(subscription, days=days, known=begun.known, positions=begun.positions)
     for step in progress.steps(events, savepoints=savepoints):
         dead_letter = step if isinstance(step, NewDeadLetter) else None
         if isinstance(step, Run):
@@ -66,7 +65,7 @@ async def apply_batch(
         if dead_letter is not None:
             is_new = await store(session, consumer=consumer, topic=topic, dead_letter=dead_letter)
             progress.dead_lettered(dead_letter, is_new=is_new)
-    await inbox.advance(session, consumer=consumer, topic=topic, positions=progress.changed_positions())
+    await inbox.add_dead_letters(session, consumer=consumer, topic=topic, added=progress.dead_letters)
     failpoint("consumer.handled")
     return progress.result
 
@@ -76,13 +75,26 @@ async def store_dead_letter(
 ) -> BatchResult:
     """Store one event as a dead letter without trying to apply it; the caller commits."""
     event = dead_letter.received
-    await inbox.lock_positions(session, consumer=consumer, topic=topic, keys=[event.key])
-    if event.context and event.context.day in inbox.remembered_days():
-        await inbox.claim(session, consumer=consumer, contexts=[event.context])
+    is_claimable = event.context is not None and event.context.day in inbox.remembered_days()
+    await inbox.begin_batch(
+        session,
+        consumer=consumer,
+        topic=topic,
+        sequences=_last_sequences([event]),
+        contexts=[event.context] if event.context and is_claimable else [],
+    )
     is_new = await store(session, consumer=consumer, topic=topic, dead_letter=dead_letter)
-    position = Position(sequence=event.context.sequence if event.context else 0, dead_letters=int(is_new))
-    await inbox.advance(session, consumer=consumer, topic=topic, positions={event.key: position})
+    await inbox.add_dead_letters(session, consumer=consumer, topic=topic, added={event.key: int(is_new)})
     return BatchResult(dead_letters=[dead_letter] if is_new else [])
+
+
+def _last_sequences(events: Sequence[Received]) -> dict[str, int]:
+    """Return the highest sequence of each key; 0 if no event of it has one."""
+    last: dict[str, int] = {}
+    for event in events:
+        sequence = event.context.sequence if event.context else 0
+        last[event.key] = max(last.get(event.key, 0), sequence)
+    return last
 
 
 def _dead_letter_after(error: Exception, run: Run, *, consumer: str) -> NewDeadLetter:
@@ -90,8 +102,14 @@ def _dead_letter_after(error: Exception, run: Run, *, consumer: str) -> NewDeadL
     if is_transient(error):
         raise error
     if not run.in_savepoint:
-        raise HandlerFailed({event.offset for event in run.received}) from error
+        raise HandlerFailed({event.place for event in run.received}) from error
     (event,) = run.received
     if not isinstance(error, NotApplicable):
-        logger.error("event_handler_failed", consumer=consumer, offset=event.offset, exc_info=error)
+        logger.error(
+            "event_handler_failed",
+            consumer=consumer,
+            partition=event.partition,
+            offset=event.offset,
+            exc_info=error,
+        )
     return NewDeadLetter(event, *classify(error))

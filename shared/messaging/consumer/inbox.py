@@ -1,6 +1,7 @@
 """The inbox: which events a consumer has applied, kept in the transaction of their effects."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -17,34 +18,44 @@ _UNIQUE_VIOLATION = "23505"
 
 # Nearly all are new, so return the duplicates. An insert with ON CONFLICT DO NOTHING takes twice as long.
 # The array goes through a subquery: knowing the array's length, the planner would read the whole partition.
-_CLAIM = sa.text("""
-    WITH known AS (
+_CLAIMED = """
+    known AS (
         SELECT event_id FROM inbox
         WHERE consumer = :consumer AND day = :day AND event_id = ANY(ARRAY(SELECT unnest(CAST(:event_ids AS uuid[]))))
     ), claimed AS (
         INSERT INTO inbox (consumer, day, event_id)
         SELECT :consumer, :day, event_id FROM unnest(CAST(:event_ids AS uuid[])) AS i (event_id)
-        WHERE event_id NOT IN (SELECT event_id FROM known)
+        WHERE event_id NOT IN (SELECT event_id FROM known) AND {condition}
     )
-    SELECT event_id FROM known
+"""
+_CLAIM = sa.text(f"WITH {_CLAIMED.format(condition='true')} SELECT event_id FROM known")
+
+# One statement: lock the positions ordered by key and move them, then claim. Counting the moved positions makes
+# PostgreSQL lock all of them first: another member that has lost the partition may still be applying the same events.
+# The claim's snapshot is older than the locks, so it may miss that member's claims; then the insert fails.
+_BEGIN = sa.text(f"""
+    WITH moved AS (
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence)
+        SELECT :consumer, :topic, key, sequence
+        FROM unnest(CAST(:keys AS text[]), CAST(:sequences AS bigint[])) AS p (key, sequence)
+        ORDER BY key
+        ON CONFLICT (consumer, topic, key) DO UPDATE SET
+            sequence = greatest(inbox_sequence.sequence, excluded.sequence)
+        RETURNING new.key, old.sequence, old.dead_letters
+    ), {_CLAIMED.format(condition="(SELECT count(*) FROM moved) > 0")}
+    SELECT key, sequence, dead_letters, CAST(NULL AS uuid) AS event_id FROM moved WHERE sequence IS NOT NULL
+    UNION ALL
+    SELECT NULL, NULL, NULL, event_id FROM known
 """)
 
 _LOCK = sa.text("""
-    SELECT key, sequence, dead_letters FROM inbox_sequence
-    WHERE consumer = :consumer AND topic = :topic AND key = ANY(CAST(:keys AS text[]))
-    ORDER BY key
-    FOR UPDATE
+    SELECT FROM inbox_sequence WHERE consumer = :consumer AND topic = :topic AND key = :key FOR UPDATE
 """)
 
-_ADVANCE = sa.text("""
-    INSERT INTO inbox_sequence (consumer, topic, key, sequence, dead_letters)
-    SELECT :consumer, :topic, key, sequence, dead_letters
-    FROM unnest(CAST(:keys AS text[]), CAST(:sequences AS bigint[]), CAST(:dead_letters AS integer[]))
-    AS p (key, sequence, dead_letters)
-    ORDER BY key
-    ON CONFLICT (consumer, topic, key) DO UPDATE SET
-        sequence = greatest(inbox_sequence.sequence, excluded.sequence),
-        dead_letters = inbox_sequence.dead_letters + excluded.dead_letters
+_ADD_DEAD_LETTERS = sa.text("""
+    UPDATE inbox_sequence i SET dead_letters = i.dead_letters + p.added
+    FROM unnest(CAST(:keys AS text[]), CAST(:added AS integer[])) AS p (key, added)
+    WHERE i.consumer = :consumer AND i.topic = :topic AND i.key = p.key
 """)
 
 
@@ -65,51 +76,89 @@ def remembered_days() -> frozenset[date]:
     return frozenset(tomorrow - timedelta(days=n) for n in range(INBOX_RETENTION.days + 1))
 
 
-async def lock_positions(
-    session: AsyncSession, *, consumer: str, topic: str, keys: Iterable[str]
-) -> dict[str, Position]:
-    """Lock the positions of the keys that the consumer has seen, until the transaction ends; replay does the same."""
-    rows = await session.execute(_LOCK, {"consumer": consumer, "topic": topic, "keys": sorted(set(keys))})
-    return {key: Position(sequence, dead_letters) for key, sequence, dead_letters in rows}
+class Begun(NamedTuple):
+    """A batch whose keys are locked and whose events are claimed."""
+
+    positions: dict[str, Position]
+    """The positions before the batch, of the keys that the consumer has seen."""
+    known: set[UUID]
+    """The events that the consumer had applied or stored as dead letters before."""
 
 
-async def claim(session: AsyncSession, *, consumer: str, contexts: Iterable[EventContext]) -> set[UUID]:
-    """Insert the ids of these events as applied; return those that the inbox knew before.
+async def begin_batch(
+    session: AsyncSession, *, consumer: str, topic: str, sequences: Mapping[str, int], contexts: Iterable[EventContext]
+) -> Begun:
+    """Lock the positions of the batch's keys, move them to the batch's last sequences, and claim its events.
 
-    The caller has locked the positions of their keys, so no other process works on the same events; but a key that is
-    new to the consumer has no position to lock yet. Leave out events whose day is outside `remembered_days`: they may
-    have no daily partition, and the insert would fail.
+    `sequences` holds the last sequence of every key, 0 if no event of it could be decoded. `contexts` are the events
+    to claim. Leave out events whose day is outside `remembered_days`: they may have no daily partition, and the insert
+    would fail.
 
     Raises: ClaimedMeanwhile if another transaction claimed one of them first, and has committed.
     """
     by_day: dict[date, dict[UUID, None]] = {}
     for context in contexts:
         by_day.setdefault(context.day, {})[context.event_id] = None
-    known: set[UUID] = set()
-    for day, event_ids in sorted(by_day.items()):
-        try:
-            known.update(
-                await session.scalars(_CLAIM, {"consumer": consumer, "day": day, "event_ids": list(event_ids)})
-            )
-        except exc.IntegrityError as error:
-            if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
-                raise
-            raise ClaimedMeanwhile from error
-    return known
+    # Nearly always the only day. The statement begins a batch without claims, too.
+    day, event_ids = by_day.popitem() if by_day else (datetime.now(UTC).date(), {})
+    keys = list(sequences)
+    with _claiming():
+        rows = await session.execute(
+            _BEGIN,
+            {
+                "consumer": consumer,
+                "topic": topic,
+                "keys": keys,
+                "sequences": [sequences[key] for key in keys],
+                "day": day,
+                "event_ids": list(event_ids),
+            },
+        )
+    begun = Begun({}, set())
+    for key, sequence, dead_letters, event_id in rows:
+        if key is None:
+            begun.known.add(event_id)
+        else:
+            begun.positions[key] = Position(sequence, dead_letters)
+    for other_day, other_ids in by_day.items():
+        begun.known.update(await _claim(session, consumer=consumer, day=other_day, event_ids=list(other_ids)))
+    return begun
 
 
-async def advance(session: AsyncSession, *, consumer: str, topic: str, positions: Mapping[str, Position]) -> None:
-    """Move keys to a later sequence, and add `dead_letters`, which may be negative, to their counts."""
-    if not positions:
-        return
-    keys = list(positions)
-    await session.execute(
-        _ADVANCE,
-        {
-            "consumer": consumer,
-            "topic": topic,
-            "keys": keys,
-            "sequences": [positions[key].sequence for key in keys],
-            "dead_letters": [positions[key].dead_letters for key in keys],
-        },
-    )
+async def lock_position(session: AsyncSession, *, consumer: str, topic: str, key: str) -> None:
+    """Lock a key's position until the transaction ends: consumption takes the same lock."""
+    await session.execute(_LOCK, {"consumer": consumer, "topic": topic, "key": key})
+
+
+async def claim(session: AsyncSession, *, consumer: str, context: EventContext) -> bool:
+    """Insert the event's id as applied; return False if the inbox knew it. The caller has locked the key's position.
+
+    Raises: as `begin_batch`.
+    """
+    return not await _claim(session, consumer=consumer, day=context.day, event_ids=[context.event_id])
+
+
+async def add_dead_letters(session: AsyncSession, *, consumer: str, topic: str, added: Mapping[str, int]) -> None:
+    """Add to the keys' numbers of dead letters; negative numbers subtract. The caller has locked their positions."""
+    if added:
+        keys = list(added)
+        await session.execute(
+            _ADD_DEAD_LETTERS,
+            {"consumer": consumer, "topic": topic, "keys": keys, "added": [added[key] for key in keys]},
+        )
+
+
+async def _claim(session: AsyncSession, *, consumer: str, day: date, event_ids: list[UUID]) -> set[UUID]:
+    with _claiming():
+        return set(await session.scalars(_CLAIM, {"consumer": consumer, "day": day, "event_ids": event_ids}))
+
+
+@contextmanager
+def _claiming() -> Iterator[None]:
+    """Raise ClaimedMeanwhile instead of the violation of the inbox's primary key."""
+    try:
+        yield
+    except exc.IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+            raise
+        raise ClaimedMeanwhile from error

@@ -14,7 +14,7 @@ from shared.messaging.consumer.inbox import Position
 from shared.messaging.consumer.subscription import Handling, Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
-from shared.messaging.envelope import EventContext, Received
+from shared.messaging.envelope import EventContext, Place, Received
 
 logger = structlog.get_logger(__name__)
 
@@ -70,19 +70,23 @@ class BatchProgress:
         known: set[UUID],
         positions: Mapping[str, Position],
     ) -> None:
-        """Begin a batch. The inbox remembers events of `days` and knew the ids in `known`; `positions` are locked."""
+        """Begin a batch. The inbox remembers events of `days`, and knew the ids in `known`.
+
+        `positions` are those of before the batch, and locked.
+        """
         self.result = BatchResult()
         self._subscription = subscription
         self._days = days
         self._known = known
         self._before = positions
         self._sequences = {key: position.sequence for key, position in positions.items()}
-        self._dead_letters: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
+        """The number of new dead letters of each key."""
 
-    def steps(self, events: Sequence[Received], *, savepoints: Collection[int]) -> Iterator[Run | NewDeadLetter]:
+    def steps(self, events: Sequence[Received], *, savepoints: Collection[Place]) -> Iterator[Run | NewDeadLetter]:
         """Yield what to do, in order. Report each step's outcome before taking the next one.
 
-        Events at the offsets in `savepoints` become runs of their own.
+        Events at the places in `savepoints` become runs of their own.
         """
         run: Run | None = None
         for event in events:
@@ -98,7 +102,7 @@ class BatchProgress:
                 yield NewDeadLetter(event, error.reason, error.error)
                 continue
             self._advance(event)
-            in_savepoint = event.offset in savepoints
+            in_savepoint = event.place in savepoints
             if run is not None and (run.handling is not decision or in_savepoint):
                 yield run
                 run = None
@@ -119,16 +123,8 @@ class BatchProgress:
         """Note that an event was stored as a dead letter; `is_new` says whether for the first time."""
         self._advance(dead_letter.received)
         if is_new:
-            self._dead_letters[dead_letter.received.key] += 1
+            self.dead_letters[dead_letter.received.key] += 1
             self.result.dead_letters.append(dead_letter)
-
-    def changed_positions(self) -> dict[str, Position]:
-        """Return the new position of each key that moved, with the dead letters to add to it."""
-        return {
-            key: Position(sequence, self._dead_letters.get(key, 0))
-            for key, sequence in self._sequences.items()
-            if key in self._dead_letters or sequence != self._before.get(key, _UNSEEN).sequence
-        }
 
     def _decide(self, event: Received) -> Handling | NewDeadLetter | None:
         """Return what handles the event, or why it becomes a dead letter; None if there is nothing to do."""
@@ -157,7 +153,7 @@ class BatchProgress:
         if context.sequence <= last:
             # It was never applied and its successors were: an operator must decide.
             return NewDeadLetter(event, DeadLetterReason.OUT_OF_ORDER, f"sequence {last} was seen before it")
-        if event.key in self._dead_letters or self._before.get(event.key, _UNSEEN).dead_letters:
+        if event.key in self.dead_letters or self._before.get(event.key, _UNSEEN).dead_letters:
             return NewDeadLetter(event, DeadLetterReason.BLOCKED)
         return None
 

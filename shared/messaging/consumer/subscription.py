@@ -31,13 +31,13 @@ class Subscription:
     else: it may be run again after a rollback. It raises a Problem for an event that it can never apply.
     """
 
-    def __init__(self, topic: str, *, partitions_at_once: int = 1) -> None:
-        """Apply up to `partitions_at_once` partitions side by side.
+    def __init__(self, topic: str, *, batches_at_once: int = 1) -> None:
+        """Apply up to `batches_at_once` batches of different partitions side by side.
 
         More than one is safe only if their transactions cannot deadlock.
         """
         self.topic = topic
-        self.partitions_at_once = partitions_at_once
+        self.batches_at_once = batches_at_once
         self._handlings: dict[str, Handling] = {}
 
     def on(self, event_type: type[E]) -> Callable[[Handler[E]], Handler[E]]:
@@ -53,7 +53,8 @@ class Subscription:
         """Register a handler that takes neighbouring events of these types in one call, in their order.
 
         A key may occur more than once. The handler runs outside of the events' traces, so a handler that records
-        events takes them one by one instead. Raises: as `on`.
+        events continues the trace of each with `continued_trace`. After a failure the handler gets each event of the
+        batch alone. Raises: as `on`.
         """
 
         def register(handler: BatchHandler) -> BatchHandler:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,7 +18,7 @@ from shared.messaging.consumer.dispatch import classify
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import NewDeadLetter
-from shared.messaging.envelope import Received, Record, decode_records
+from shared.messaging.envelope import Place, Received, Record, decode_records
 from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
@@ -128,41 +127,52 @@ class ConsumerWorker:
         except TimeoutError:
             return
 
+    def handles(self, record: Record) -> bool:
+        """Return whether the record is more than an event of an ignored type."""
+        event_type = dict(record.headers).get("ce_type")
+        return event_type is None or self.subscription.handling_of(event_type.decode(errors="replace")) is not None
+
     async def apply(self, records: Sequence[Record]) -> None:
-        """Apply one fetch: partitions side by side, each in order. Raises: ServiceUnavailable, unexpected errors."""
-        partitions = [list(group) for _, group in groupby(records, key=lambda record: record.partition)]
-        slots = asyncio.Semaphore(self.subscription.partitions_at_once)
+        """Apply one fetch, each partition in order. Raises: ServiceUnavailable, unexpected errors.
+
+        Partitions with few records share a transaction; those with many are applied side by side.
+        """
+        slots = asyncio.Semaphore(self.subscription.batches_at_once)
         with self._fetch.measuring(len(records)):
             # Let all of them end before raising: a fetch must not be given up while a part of it is still at work.
             outcomes = await asyncio.gather(
-                *(self._apply_partition(each, slots=slots) for each in partitions), return_exceptions=True
+                *(
+                    self._apply_in_batches(each, slots=slots)
+                    for each in _shares(records, max_events=self._batch.events)
+                ),
+                return_exceptions=True,
             )
             for outcome in outcomes:
                 if outcome is not None:
                     raise outcome
 
-    async def _apply_partition(self, records: Sequence[Record], *, slots: asyncio.Semaphore) -> None:
+    async def _apply_in_batches(self, records: Sequence[Record], *, slots: asyncio.Semaphore) -> None:
         async with slots:
-            with metrics.PARTITION_SECONDS.labels(self.name).time():
+            with metrics.SHARE_SECONDS.labels(self.name).time():
                 while records:
                     batch, records = records[: self._batch.events], records[self._batch.events :]
                     with self._batch.measuring(len(batch)):
-                        # Decode no earlier: meanwhile the database works on another partition's batch.
+                        # Decode no earlier: meanwhile the database works on another batch.
                         await self._apply_batch(decode_records(batch))
 
     async def _apply_batch(self, events: Sequence[Received]) -> None:
         """Apply a batch as a whole; put failing events into savepoints; if even the commit fails, go one by one."""
-        savepoints: set[int] = set()
+        savepoints: set[Place] = set()
         try:
             for _ in range(MAX_SAVEPOINT_ROUNDS):
                 try:
                     await self._in_transaction(self._batch_of(events, savepoints))
                 except HandlerFailed as failed:
-                    savepoints |= failed.offsets
+                    savepoints |= failed.places
                     metrics.RETRIES.labels(self.name).inc()
                 else:
                     return
-            await self._in_transaction(self._batch_of(events, {event.offset for event in events}))
+            await self._in_transaction(self._batch_of(events, {event.place for event in events}))
         except ServiceUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, trying one by one shows whose it is
@@ -173,11 +183,11 @@ class ConsumerWorker:
     async def _apply_alone(self, event: Received) -> None:
         """Apply one event in a separate transaction; store it as a dead letter if that fails."""
         try:
-            await self._in_transaction(self._batch_of([event], {event.offset}))
+            await self._in_transaction(self._batch_of([event], {event.place}))
         except ServiceUnavailable:
             raise
         except Exception as error:
-            logger.exception("event_commit_failed", consumer=self.name, offset=event.offset)
+            logger.exception("event_commit_failed", consumer=self.name, partition=event.partition, offset=event.offset)
             dead_letter = NewDeadLetter(event, *classify(error))
             topic = self.subscription.topic
             await self._in_transaction(
@@ -185,7 +195,7 @@ class ConsumerWorker:
             )
 
     def _batch_of(
-        self, events: Sequence[Received], savepoints: set[int]
+        self, events: Sequence[Received], savepoints: set[Place]
     ) -> Callable[[AsyncSession], Awaitable[BatchResult]]:
         return partial(
             apply_batch, consumer=self.name, subscription=self.subscription, events=events, savepoints=savepoints
@@ -219,3 +229,17 @@ class ConsumerWorker:
             "batch_retried", consumer=self.name, error=repr(error), retry_delay_seconds=round(delay_seconds, 3)
         )
         await self.sleep(delay_seconds)
+
+
+def _shares(records: Sequence[Record], *, max_events: int) -> list[list[Record]]:
+    """Divide a fetch into shares of whole partitions, each with at most `max_events` or a single partition."""
+    partitions: dict[int, list[Record]] = {}
+    for record in records:
+        partitions.setdefault(record.partition, []).append(record)
+    shares: list[list[Record]] = []
+    for partition in partitions.values():
+        if shares and len(shares[-1]) + len(partition) <= max_events:
+            shares[-1] += partition
+        else:
+            shares.append(partition)
+    return shares

@@ -44,7 +44,7 @@ async def applied(database: Database, *events: Received, in_savepoints: bool = F
             consumer=CONSUMER,
             subscription=subscription(),
             events=events,
-            savepoints=[event.offset for event in events] if in_savepoints else [],
+            savepoints=[event.place for event in events] if in_savepoints else [],
         )
 
 
@@ -112,7 +112,7 @@ async def test_a_rejected_event_rolls_the_batch_back(database: Database) -> None
     rejected = received(credit_reserved(cents=REJECTED_CENTS), sequence=1)
     with pytest.raises(HandlerFailed) as failed:
         await applied(database, received(credit_reserved(), sequence=1), rejected)
-    assert failed.value.offsets == {rejected.offset}
+    assert failed.value.places == {rejected.place}
     rows = Rows(database.sessions)
     assert (await rows.effects(), await rows.count("inbox"), await rows.count("inbox_sequence")) == ([], 0, 0)
 

@@ -33,5 +33,5 @@ async def test_a_consumer_counts_applied_events_duplicates_gaps_and_dead_letters
         ("consumer_dead_letters_total", "rule_violated"): 1,
         ("consumer_retries_total", None): 1,  # the batch without savepoints, then with one for the rejected event
         ("consumer_end_to_end_seconds_count", None): 2,
-        ("consumer_partition_seconds_count", None): 1,
+        ("consumer_share_seconds_count", None): 1,
     }

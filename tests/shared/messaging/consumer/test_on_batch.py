@@ -58,7 +58,7 @@ async def applied(database: Database, calls: Calls, *events: Received, savepoint
             consumer=CONSUMER,
             subscription=batching(calls),
             events=events,
-            savepoints=[event.offset for event in events] if savepoints else [],
+            savepoints=[event.place for event in events] if savepoints else [],
         )
 
 
@@ -103,7 +103,7 @@ async def test_only_the_failing_events_of_a_call_become_dead_letters(database: D
     ]
     with pytest.raises(HandlerFailed) as failed:
         await applied(database, [], *events)
-    assert failed.value.offsets == {event.offset for event in events}
+    assert failed.value.places == {event.place for event in events}
     await applied(database, [], *events, savepoints=True)
     rows = Rows(database.sessions)
     assert await rows.effects() == [(str(good), 1), (str(good), 2)]

@@ -1,0 +1,201 @@
+"""A member of one consumer group: fetches records for its worker, and commits their offsets afterwards."""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.subscriber.usecase import BatchSubscriber
+
+from shared.messaging.consumer.offsets import AppliedOffsets
+from shared.messaging.consumer.worker import ConsumerWorker, ServiceUnavailable
+from shared.messaging.envelope import Record
+from shared.messaging.failpoints import failpoint
+from shared.patches import aiokafka_liveness, aiokafka_records
+
+aiokafka_records.install()
+
+logger = structlog.get_logger(__name__)
+
+POLL_SECONDS = 1.0
+"""Upper bound of one poll. It returns as soon as there are records."""
+HOLD_SECONDS = 1.0
+"""Time for which events of ignored types wait for others, to be applied in one transaction with them."""
+MAX_HELD_EVENTS = 500
+FAILED_FETCH_DELAY_SECONDS = 5.0
+STOP_TIMEOUT_SECONDS = 10.0
+
+
+class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Polls Kafka in a loop of its own. FastStream configures, starts and stops its consumer.
+
+    FastStream's own loop sleeps after every poll without records, commits past a fetch whose handler raises, and parses
+    headers strictly.
+    """
+
+    def __init__(self, worker: ConsumerWorker, *, broker: KafkaBroker, topic_prefix: str) -> None:
+        self.worker = worker
+        self._subscriber: BatchSubscriber = broker.subscriber(
+            topic_prefix + worker.subscription.topic,
+            group_id=topic_prefix + worker.name,
+            batch=True,
+            ack_policy=AckPolicy.MANUAL,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            listener=self,
+        )
+        self._offsets = AppliedOffsets(consumer_name=worker.name)
+        self._held: list[Record] = []
+        self._held_since = 0.0
+        self._handling = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def idle_seconds(self) -> float:
+        """Time since its last sign of life: a poll, or the end of a transaction."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return self.worker.idle_seconds
+        return min(aiokafka_liveness.idle_seconds(consumer), self.worker.idle_seconds)
+
+    @property
+    def has_died(self) -> bool:
+        """Return whether it will never receive another record."""
+        consumer = self._subscriber.consumer
+        if consumer is None or not self._tasks or any(task.done() for task in self._tasks):
+            return True
+        return aiokafka_liveness.coordination_has_ended(consumer)
+
+    def is_stuck(self, *, max_heartbeat_age_seconds: float) -> bool:
+        """Return whether its loop has died or has shown no sign of life for too long."""
+        if self.has_died:
+            return True
+        return self.idle_seconds > max_heartbeat_age_seconds and not self.worker.is_backing_off
+
+    def start(self) -> None:
+        """Begin to poll. Call it after FastStream has started the consumer."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            raise RuntimeError("the consumer is not started")
+        self._tasks = [
+            asyncio.create_task(self._poll(consumer)),
+            asyncio.create_task(self._offsets.run(consumer)),
+        ]
+
+    async def stop(self) -> None:
+        """End polling after the current fetch, and commit its offsets. The consumer is still running then."""
+        self.worker.stop()
+        await self._end_tasks()
+        if self._subscriber.consumer is not None:
+            await self._offsets.commit(self._subscriber.consumer)
+
+    async def restart(self) -> None:
+        """Replace the consumer with a new one."""
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
+                await self._end_tasks()
+                await self._subscriber.stop()
+        except Exception as error:  # noqa: BLE001 - the old consumer is abandoned either way
+            logger.warning("consumer_not_stopped", consumer=self.worker.name, error=repr(error))
+        try:
+            await self._subscriber.start()
+            self.start()
+        except Exception as error:  # noqa: BLE001 - the watch tries again
+            logger.warning("consumer_not_started", consumer=self.worker.name, error=repr(error))
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Commit what was applied, before another member gets the partitions; it gets the held records."""
+        if self._subscriber.consumer is not None:
+            await self._offsets.commit(self._subscriber.consumer)
+        self._offsets.drop(revoked)
+        self._held = [one for one in self._held if TopicPartition(one.topic, one.partition) not in revoked]
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Do nothing."""
+
+    async def handle(self, consumer: AIOKafkaConsumer, fetched: Sequence[Record]) -> None:
+        """Apply one fetch together with the held records, or hold it too. Does not raise.
+
+        If it cannot be applied, Kafka delivers it again.
+        """
+        if not self._held:
+            self._held_since = time.monotonic()
+        records, self._held = [*self._held, *fetched], []
+        if self._may_hold(records):
+            self._held = records
+            return
+        worker = self.worker
+        try:
+            failpoint("consumer.received")
+            await worker.apply(records)
+            failpoint("consumer.db_committed")
+        except ServiceUnavailable:
+            logger.warning("fetch_given_up", consumer=worker.name)
+            _seek_back(consumer, records)
+        except Exception:
+            # Unexpected, so do not commit the offsets.
+            logger.exception("fetch_failed", consumer=worker.name)
+            _seek_back(consumer, records)
+            await worker.sleep(FAILED_FETCH_DELAY_SECONDS)
+        else:
+            self._offsets.add(records)
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            try:
+                fetched = await consumer.getmany(
+                    timeout_ms=int(self._poll_seconds() * 1000), max_records=self.worker.fetch_events
+                )
+            except ConsumerStoppedError:
+                return
+            except Exception:
+                logger.exception("poll_failed", consumer=self.worker.name)
+                await self.worker.sleep(FAILED_FETCH_DELAY_SECONDS)
+                continue
+            records = [record for partition in fetched.values() for record in partition]
+            if records or self._held:
+                async with self._handling:
+                    await self.handle(consumer, records)
+
+    def _poll_seconds(self) -> float:
+        """Return the time until the held records have to be applied."""
+        if not self._held:
+            return POLL_SECONDS
+        return min(max(0.0, self._held_since + HOLD_SECONDS - time.monotonic()), POLL_SECONDS)
+
+    def _may_hold(self, records: Sequence[Record]) -> bool:
+        """Return whether the records may wait for others: none has a handler, and they are few and new."""
+        if len(records) > MAX_HELD_EVENTS or any(map(self.worker.handles, records)):
+            return False
+        return time.monotonic() < self._held_since + HOLD_SECONDS
+
+    async def _end_tasks(self) -> None:
+        """Cancel the loops; wait for the current fetch first, but not for longer than the time-out."""
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+                await self._handling.acquire()
+        except TimeoutError:
+            logger.warning("fetch_cancelled", consumer=self.worker.name)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self._held = []
+        if self._handling.locked():
+            self._handling.release()
+
+
+def _seek_back(consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:
+    """Let Kafka deliver the records again, except those of partitions that another member has now."""
+    first: dict[TopicPartition, int] = {}
+    for record in records:
+        first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+    for partition, offset in first.items():
+        try:
+            consumer.seek(partition, offset)
+        except IllegalStateError as error:
+            logger.warning("partition_lost", partition=partition.partition, error=repr(error))

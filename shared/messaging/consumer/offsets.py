@@ -1,0 +1,72 @@
+"""The offsets of applied records, committed to Kafka at most once an interval."""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from shared.messaging.envelope import Record
+from shared.messaging.failpoints import failpoint
+
+logger = structlog.get_logger(__name__)
+
+COMMIT_INTERVAL_SECONDS = 1.0
+"""Delay from the first applied record to the commit of its offset. Raised, a killed process gets more records again,
+which the inbox knows; lowered, Kafka does more work for each record."""
+COMMIT_TIMEOUT_SECONDS = 10.0
+
+
+class AppliedOffsets:
+    """The next offset of each partition whose records were applied, until it is committed."""
+
+    def __init__(self, *, consumer_name: str) -> None:
+        self._consumer_name = consumer_name
+        self._next: dict[TopicPartition, int] = {}
+        self._has_some = asyncio.Event()
+        self._committing = asyncio.Lock()
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Add records whose effects are committed, each partition in order."""
+        for record in records:
+            self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
+        self._has_some.set()
+
+    def drop(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget partitions that another member has now."""
+        for partition in partitions:
+            self._next.pop(partition, None)
+
+    async def run(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit once an interval, as long as there is something to commit. Runs until it is cancelled."""
+        while True:
+            await self._has_some.wait()
+            await asyncio.sleep(COMMIT_INTERVAL_SECONDS)
+            await self.commit(consumer)
+
+    async def commit(self, consumer: AIOKafkaConsumer) -> None:
+        """Commit now. Does not raise: if Kafka delivers the records again, the inbox knows them."""
+        async with self._committing:
+            offsets = dict(self._next)
+            self._has_some.clear()
+            if not offsets:
+                return
+            try:
+                async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
+                    await consumer.commit(offsets)
+            except (CommitFailedError, IllegalStateError) as error:
+                # Another member has the partitions now.
+                self._warn(error)
+            except (KafkaError, TimeoutError) as error:
+                self._warn(error)
+                self._has_some.set()
+                return
+            else:
+                failpoint("consumer.acked")
+            self._next = {
+                partition: next_ for partition, next_ in self._next.items() if offsets.get(partition) != next_
+            }
+
+    def _warn(self, error: Exception) -> None:
+        logger.warning("offsets_not_committed", consumer=self._consumer_name, error=repr(error))
