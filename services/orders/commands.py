@@ -1,8 +1,8 @@
 """Commands of orders. They lock the orders that they change, write rows, record events, and do not commit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,13 +16,13 @@ from services.orders.models import (
     OrderItem,
     OrderStatus,
     TimelineEntry,
-    order_number_sequence,
     require_version,
 )
 from services.orders.order_number import order_number
+from services.orders.order_rows import Decision, insert_order, lock_pending_orders, update_orders
 from services.orders.queries import OrderNotFound
 from services.orders.schemas import MAX_TOTAL_CENTS
-from services.orders.stock import lock_products, release_stock_at_commit, reserve_stock, take_stock_at_commit
+from services.orders.stock import lock_products, release_stock_at_commit, take_stock_at_commit
 from shared.errors import Conflict, Problem
 from shared.events.orders import (
     CancelReason,
@@ -37,6 +37,7 @@ from shared.events.orders import (
     OrderSnapshot,
 )
 from shared.messaging.outbox.outbox import record
+from shared.telemetry import continued_trace
 
 logger = structlog.get_logger(__name__)
 
@@ -54,6 +55,18 @@ class TotalTooLarge(Problem):
     code = "total_too_large"
 
 
+class CreditReply(NamedTuple):
+    """The answer of the users service for one order: its credit is reserved, or refused for a reason.
+
+    The order's event continues the reply's trace.
+    """
+
+    order_id: UUID
+    refused_because: str | None
+    traceparent: str | None = None
+    tracestate: str | None = None
+
+
 async def place_order(
     session: AsyncSession, *, order_id: UUID, user_id: UUID, quantities: Mapping[str, int], pending_timeout: timedelta
 ) -> Order:
@@ -63,16 +76,13 @@ async def place_order(
 
     Raises: ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge.
     """
-    # Asked for first, so that the products are locked for as short a time as possible.
-    sequence, now = (await session.execute(sa.select(order_number_sequence.next_value(), _database_time()))).one()
-    products = await lock_products(session, quantities)
+    products, sequence, now = await lock_products(session, quantities)
     currencies = sorted({product.currency for product in products.values()})
     if len(currencies) > 1:
         raise CurrenciesMixed(extra={"currencies": currencies})
     total_cents = sum(products[sku].price_cents * quantity for sku, quantity in quantities.items())
     if total_cents > MAX_TOTAL_CENTS:
         raise TotalTooLarge
-    await reserve_stock(session, quantities)
     order = Order(
         id=order_id,
         number=order_number(sequence),
@@ -82,6 +92,7 @@ async def place_order(
         total_cents=total_cents,
         refunded_cents=0,
         deadline=now + pending_timeout,
+        version=1,
         created_at=now,
         updated_at=now,
         items=[
@@ -96,34 +107,26 @@ async def place_order(
         ],
         timeline=[TimelineEntry(at=now, status=OrderStatus.PENDING, actor="customer", actor_id=user_id)],
     )
-    session.add(order)
-    await session.flush()  # sets the version
+    await insert_order(session, order)
     record(session, OrderCreated(**_fields(order), deadline=order.deadline))
     return order
 
 
-async def confirm_order(session: AsyncSession, *, order_id: UUID) -> None:
-    """Confirm a pending order, whose credit was reserved. A late or repeated reply changes nothing."""
-    order = await _lock_pending_order(session, order_id)
-    if order is None:
-        return
-    order.move_to(OrderStatus.CONFIRMED)
-    _add_timeline_entry(session, order)
-    record(session, OrderConfirmed(**_fields(order), lines=_lines(order)))
-
-
-async def reject_order(session: AsyncSession, *, order_id: UUID, reason: str) -> None:
-    """Reject a pending order, whose credit was refused, and release its stock.
-
-    A late or repeated reply changes nothing.
-    """
-    order = await _lock_pending_order(session, order_id)
-    if order is None:
-        return
-    order.move_to(OrderStatus.REJECTED)
-    release_stock_at_commit(session, order)
-    _add_timeline_entry(session, order, reason=reason)
-    record(session, OrderRejected(**_fields(order), reason=reason))
+async def decide_orders(session: AsyncSession, replies: Sequence[CreditReply]) -> None:
+    """Confirm or reject pending orders after the replies about their credit. Late or repeated ones change nothing."""
+    orders = await lock_pending_orders(session, {reply.order_id for reply in replies})
+    decisions: list[Decision] = []
+    for reply in replies:
+        order = orders.pop(reply.order_id, None)
+        with continued_trace(reply.traceparent, tracestate=reply.tracestate):
+            if order is None:
+                # It was decided or cancelled before, and order.cancelled releases the credit; or it is unknown here.
+                logger.info("credit_reply_ignored", order_id=str(reply.order_id))
+            elif reply.refused_because is None:
+                decisions.append(_confirm(session, order))
+            else:
+                decisions.append(_reject(session, order, reason=reply.refused_because))
+    await update_orders(session, decisions)
 
 
 async def cancel_order(
@@ -209,6 +212,21 @@ def order_snapshot(order: Order) -> OrderSnapshot:
     )
 
 
+def _confirm(session: AsyncSession, order: Order) -> Decision:
+    """Confirm a pending order, whose credit is reserved."""
+    order.move_to(OrderStatus.CONFIRMED)
+    record(session, OrderConfirmed(**_fields(order), lines=_lines(order)))
+    return Decision(order)
+
+
+def _reject(session: AsyncSession, order: Order, *, reason: str) -> Decision:
+    """Reject a pending order, whose credit was refused, and release its stock."""
+    order.move_to(OrderStatus.REJECTED)
+    release_stock_at_commit(session, order)
+    record(session, OrderRejected(**_fields(order), reason=reason))
+    return Decision(order, reason)
+
+
 def _cancel(session: AsyncSession, order: Order, *, reason: CancelReason, actor: Actor | None = None) -> None:
     """Cancel a locked order. The timeline names the actor, or without one the reason."""
     order.move_to(OrderStatus.CANCELLED)
@@ -223,16 +241,6 @@ async def _lock_for(session: AsyncSession, order_id: UUID, *, actor: Actor, expe
     if order is None or not actor.may_see(order):
         raise OrderNotFound
     require_version(order, expected_version)
-    return order
-
-
-async def _lock_pending_order(session: AsyncSession, order_id: UUID) -> Order | None:
-    """Lock an order, and return it with its items if it is pending."""
-    order = await _lock_order(session, order_id)
-    if order is None or order.status is not OrderStatus.PENDING:
-        # It was cancelled meanwhile, and order.cancelled releases the credit; or the order is unknown here.
-        logger.info("credit_reply_ignored", order_id=str(order_id), status=order.status if order else None)
-        return None
     return order
 
 

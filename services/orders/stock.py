@@ -8,14 +8,15 @@ takes; the sums are written once, sorted by SKU, as the transaction commits.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from services.orders.models import Order, Product
+from services.orders.models import Order, Product, order_number_sequence
 from shared.commit_buffer import CommitBuffer
 from shared.errors import Conflict
 from shared.statements import array_rows
@@ -52,14 +53,32 @@ class LockedProduct:
     currency: str
 
 
-async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) -> dict[str, LockedProduct]:
+class LockedProducts(NamedTuple):
+    """The products of an order by SKU, and what the order takes from the database at the same time."""
+
+    by_sku: dict[str, LockedProduct]
+    order_sequence: int
+    """The next value of the sequence of order numbers."""
+    now: datetime
+    """The time of the clock that decides on deadlines."""
+
+
+async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) -> LockedProducts:
     """Lock the products, ordered by SKU, and check that they are for sale in these quantities.
 
     Raises: ProductUnavailable, OutOfStock.
     """
-    rows = await session.execute(
-        _locking(list(quantities), Product.name, Product.price_cents, Product.currency, Product.active)
-    )
+    rows = (
+        await session.execute(
+            _locking(
+                list(quantities),
+                *(Product.name, Product.price_cents, Product.currency, Product.active),
+                # Subqueries without a reference to the row: evaluated once.
+                sa.select(order_number_sequence.next_value()).scalar_subquery().label("order_sequence"),
+                sa.select(sa.func.clock_timestamp()).scalar_subquery().label("now"),
+            )
+        )
+    ).all()
     found = {row.sku: row for row in rows}
     unavailable = [sku for sku in quantities if sku not in found or not found[sku].active]
     if unavailable:
@@ -71,16 +90,8 @@ async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) ->
     ]
     if short:
         raise OutOfStock(extra={"items": short})
-    return {sku: LockedProduct(sku, row.name, row.price_cents, row.currency) for sku, row in found.items()}
-
-
-async def reserve_stock(session: AsyncSession, quantities: Mapping[str, int]) -> None:
-    """Reserve stock of products that `lock_products` locked in this transaction."""
-    rows = array_rows("change", sku=(list(quantities), sa.Text), reserved=(list(quantities.values()), sa.Integer))
-    await session.execute(
-        sa.update(Product).where(Product.sku == rows.c.sku).values(reserved=Product.reserved + rows.c.reserved),
-        execution_options={"synchronize_session": False},
-    )
+    by_sku = {sku: LockedProduct(sku, row.name, row.price_cents, row.currency) for sku, row in found.items()}
+    return LockedProducts(by_sku, rows[0].order_sequence, rows[0].now)
 
 
 def release_stock_at_commit(session: AsyncSession, order: Order) -> None:
@@ -122,7 +133,9 @@ def _apply(session: Session, changes: list[_StockChange]) -> None:
 _stock_changes = CommitBuffer(_apply)
 
 
-def _locking(skus: list[str], *columns: InstrumentedAttribute[Any]) -> sa.Select[*tuple[Any, ...]]:
+def _locking(
+    skus: list[str], *columns: sa.ColumnElement[Any] | InstrumentedAttribute[Any]
+) -> sa.Select[*tuple[Any, ...]]:
     # FOR NO KEY UPDATE instead of FOR UPDATE, which would block inserts of other orders' items by their foreign keys.
     return (
         sa.select(Product.sku, (Product.stock - Product.reserved).label("available"), *columns)

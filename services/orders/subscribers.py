@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, customer_commands
+from services.orders.commands import CreditReply
 from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
@@ -23,11 +24,17 @@ async def replace_customers(
     await customer_commands.replace_customers(session, customers)
 
 
-@users.on(CreditReserved)
-async def confirm_order(session: AsyncSession, event: CreditReserved, _context: EventContext) -> None:
-    await commands.confirm_order(session, order_id=event.order_id)
-
-
-@users.on(CreditRefused)
-async def reject_order(session: AsyncSession, event: CreditRefused, _context: EventContext) -> None:
-    await commands.reject_order(session, order_id=event.order_id, reason=event.reason)
+@users.on_batch(CreditReserved, CreditRefused)
+async def decide_orders(
+    session: AsyncSession, events: Sequence[tuple[CreditReserved | CreditRefused, EventContext]]
+) -> None:
+    replies = [
+        CreditReply(
+            event.order_id,
+            event.reason if isinstance(event, CreditRefused) else None,
+            traceparent=context.traceparent,
+            tracestate=context.tracestate,
+        )
+        for event, context in events
+    ]
+    await commands.decide_orders(session, replies)

@@ -26,19 +26,22 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    bindparam,
     delete,
     func,
     insert,
     literal_column,
     select,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import Response
 
 from shared.errors import Conflict, Problem
 from shared.http.responses import REPLAYED_HEADER
-from shared.statements import count_deleted
+from shared.statements import count_deleted, is_unique_violation
 
 # Neither the key nor the body is stored in plain text: the fingerprint is keyed with the key, of which there is only a
 # hash.
@@ -109,6 +112,18 @@ _KEY_HEADER = Header(
 IdempotencyKey = Annotated[str | None, _KEY_HEADER]
 """A parameter that takes the optional Idempotency-Key header; pass it on to `run_idempotently`."""
 
+# One statement: its snapshot is older than its lock. If another request has saved its response in between, the primary
+# key rejects ours.
+_LOCK = (
+    text("""
+        SELECT lock.is_locked, k.fingerprint, k.status, k.headers, k.body
+        FROM (SELECT pg_try_advisory_xact_lock(:lock_id) AS is_locked) AS lock
+        LEFT JOIN idempotency_key k ON k.caller = :caller AND k.route = :route AND k.key_hash = :key_hash
+    """)
+    .bindparams(bindparam("caller", type_=Uuid()))
+    .columns(headers=JSONB())
+)
+
 Action = Callable[[AsyncSession], Awaitable[Response]]
 """Makes the changes in the session and returns the response to save. It must not commit."""
 
@@ -154,9 +169,7 @@ async def run_idempotently(
             key_hash=hashlib.sha256(key.encode()).digest(),
             fingerprint=_fingerprint(body, key=key),
         )
-        if not await session.scalar(select(func.pg_try_advisory_xact_lock(use.lock_id))):
-            raise IdempotencyKeyInUse
-        saved = await _saved_response(session, use)
+        saved = await _lock(session, use)
         if saved is not None:
             return saved
         response = await action(session)
@@ -180,15 +193,16 @@ def _to_json(value: object) -> Any:
     return str(value)
 
 
-async def _saved_response(session: AsyncSession, use: _KeyUse) -> Response | None:
-    row = (
-        await session.execute(
-            select(_TABLE.c.fingerprint, _TABLE.c.status, _TABLE.c.headers, _TABLE.c.body).where(
-                _TABLE.c.caller == use.caller, _TABLE.c.route == use.route, _TABLE.c.key_hash == use.key_hash
-            )
-        )
-    ).one_or_none()
-    if row is None:
+async def _lock(session: AsyncSession, use: _KeyUse) -> Response | None:
+    """Lock the key until the transaction ends; return the saved response, if there is one.
+
+    Raises: IdempotencyKeyInUse, IdempotencyKeyReused.
+    """
+    parameters = {"lock_id": use.lock_id, "caller": use.caller, "route": use.route, "key_hash": use.key_hash}
+    row = (await session.execute(_LOCK, parameters)).one()
+    if not row.is_locked:
+        raise IdempotencyKeyInUse
+    if row.fingerprint is None:
         return None
     if not hmac.compare_digest(row.fingerprint, use.fingerprint):
         raise IdempotencyKeyReused
@@ -196,17 +210,23 @@ async def _saved_response(session: AsyncSession, use: _KeyUse) -> Response | Non
 
 
 async def _save_response(session: AsyncSession, use: _KeyUse, response: Response) -> None:
-    await session.execute(
-        insert(_TABLE).values(
-            caller=use.caller,
-            route=use.route,
-            key_hash=use.key_hash,
-            fingerprint=use.fingerprint,
-            status=response.status_code,
-            headers={name: value for name, value in response.headers.items() if name != "content-length"},
-            body=bytes(response.body),
-        )
+    """Save the response. Raises: IdempotencyKeyInUse if another request did so between our snapshot and our lock."""
+    saved = insert(_TABLE).values(
+        caller=use.caller,
+        route=use.route,
+        key_hash=use.key_hash,
+        fingerprint=use.fingerprint,
+        status=response.status_code,
+        headers={name: value for name, value in response.headers.items() if name != "content-length"},
+        body=bytes(response.body),
     )
+    await session.flush()
+    try:
+        await session.execute(saved)
+    except IntegrityError as error:
+        if not is_unique_violation(error):
+            raise
+        raise IdempotencyKeyInUse from error
 
 
 async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:

@@ -6,7 +6,6 @@ A mutant is installed in worker processes only, and only when their plan names i
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import asyncpg
 from aiokafka import AIOKafkaConsumer
 
 from shared.messaging.consumer import inbox

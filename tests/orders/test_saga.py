@@ -1,11 +1,13 @@
 """Credit replies of the users service, and the deadline if there is no reply."""
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
 from services.orders import commands
+from services.orders.commands import CreditReply
 from services.orders.jobs import BATCH_SIZE, cancel_overdue_orders, jobs
 from services.orders.settings import Settings
 from shared.database import dsn_of
@@ -13,6 +15,10 @@ from shared.events.contract import Event
 from shared.events.users import CreditReserved
 from shared.jobs import JobRunner
 from tests.orders.service import CUSTOMER, OrdersService, credit_refused, credit_reserved
+
+
+def credit_refused_for(order: dict[str, Any]) -> CreditReply:
+    return CreditReply(UUID(order["id"]), "limit_exceeded")
 
 
 async def test_reserved_credit_confirms_the_order(service: OrdersService) -> None:
@@ -82,9 +88,9 @@ async def test_a_savepoint_that_is_rolled_back_releases_no_stock(service: Orders
     await service.add_product("A", stock=10)
     kept, rejected = await service.place_order(("A", 3)), await service.place_order(("A", 4))
     async with service.sessions.begin() as session:
-        await commands.reject_order(session, order_id=UUID(rejected["id"]), reason="limit_exceeded")
+        await commands.decide_orders(session, [credit_refused_for(rejected)])
         async with session.begin_nested() as savepoint:
-            await commands.reject_order(session, order_id=UUID(kept["id"]), reason="limit_exceeded")
+            await commands.decide_orders(session, [credit_refused_for(kept)])
             await savepoint.rollback()
 
     assert (await service.read_order(kept))["status"] == "pending"
@@ -96,7 +102,7 @@ async def test_a_transaction_that_is_rolled_back_leaves_no_stock_changes_to_the_
     await service.add_product("A", stock=10)
     order = await service.place_order(("A", 4))
     async with service.sessions() as session:
-        await commands.reject_order(session, order_id=UUID(order["id"]), reason="limit_exceeded")
+        await commands.decide_orders(session, [credit_refused_for(order)])
         await session.rollback()
         await session.execute(sa.text("SELECT 1"))
         await session.commit()

@@ -50,7 +50,7 @@ class ConsumerGroups:
         self._max_heartbeat_age_seconds = max_heartbeat_age_seconds
 
     async def run(self) -> None:
-        """Join the groups, retrying until it works. The members' tasks consume from then on, watched by another task."""
+        """Join the groups, retrying until it works. The members' tasks consume from then on, and one watches them."""
         while self._members and not self._running:
             try:
                 await self._broker.start()

@@ -12,9 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.messaging.envelope import EventContext
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
+from shared.statements import is_unique_violation
 from shared.transient_errors import TransientError
-
-_UNIQUE_VIOLATION = "23505"
 
 # Nearly all are new, so return the duplicates. An insert with ON CONFLICT DO NOTHING takes twice as long.
 # The array goes through a subquery: knowing the array's length, the planner would read the whole partition.
@@ -28,7 +27,7 @@ _CLAIMED = """
         WHERE event_id NOT IN (SELECT event_id FROM known) AND {condition}
     )
 """
-_CLAIM = sa.text(f"WITH {_CLAIMED.format(condition='true')} SELECT event_id FROM known")
+_CLAIM = sa.text(f"WITH {_CLAIMED.format(condition='true')} SELECT event_id FROM known")  # noqa: S608 - constants
 
 # One statement: lock the positions ordered by key and move them, then claim. Counting the moved positions makes
 # PostgreSQL lock all of them first: another member that has lost the partition may still be applying the same events.
@@ -46,7 +45,7 @@ _BEGIN = sa.text(f"""
     SELECT key, sequence, dead_letters, CAST(NULL AS uuid) AS event_id FROM moved WHERE sequence IS NOT NULL
     UNION ALL
     SELECT NULL, NULL, NULL, event_id FROM known
-""")
+""")  # noqa: S608 - as above
 
 _LOCK = sa.text("""
     SELECT FROM inbox_sequence WHERE consumer = :consumer AND topic = :topic AND key = :key FOR UPDATE
@@ -159,6 +158,6 @@ def _claiming() -> Iterator[None]:
     try:
         yield
     except exc.IntegrityError as error:
-        if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+        if not is_unique_violation(error):
             raise
         raise ClaimedMeanwhile from error

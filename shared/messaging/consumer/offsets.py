@@ -34,7 +34,7 @@ class AppliedOffsets:
         self._has_some.set()
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
-        """Forget partitions that another member has now."""
+        """Drop partitions that another member has now."""
         for partition in partitions:
             self._next.pop(partition, None)
 

@@ -1,4 +1,4 @@
-"""Pages of the outbox: the relay fetches rows in the order of their ids, and moves those that Kafka has acknowledged."""
+"""Pages of the outbox: rows fetched in the order of their ids, and moved once Kafka has acknowledged them."""
 
 import time
 from collections.abc import Sequence

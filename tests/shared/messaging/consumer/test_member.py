@@ -31,7 +31,7 @@ UNREACHABLE_DATABASE = f"postgresql+asyncpg://nobody@{UNREACHABLE}/nothing"
 
 
 class FetchingConsumer(SimpleNamespace):
-    """What a member uses of its consumer after a fetch. `calls` shows what it did with the offsets."""
+    """A stand-in for a consumer that has fetched. `calls` shows what a member did with the offsets."""
 
     def __init__(self, *, commit_raises: Exception | None = None) -> None:
         super().__init__(calls=[], commit_raises=commit_raises)

@@ -1,0 +1,132 @@
+"""Orders as rows: inserted, locked and updated in one statement each, without the ORM's unit of work."""
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.orders.models import Order, OrderItem, OrderStatus
+
+# PostgreSQL checks the foreign keys at the end of the statement, when the order exists.
+_INSERT = sa.text("""
+    WITH reserved AS (
+        UPDATE product SET reserved = product.reserved + i.quantity
+        FROM unnest(CAST(:skus AS text[]), CAST(:quantities AS integer[])) AS i (sku, quantity)
+        WHERE product.sku = i.sku
+    ), placed AS (
+        INSERT INTO customer_order (
+            id, number, user_id, status, currency, total_cents, refunded_cents,
+            deadline, version, created_at, updated_at
+        ) VALUES (
+            :id, :number, :user_id, :status, :currency, :total_cents, 0,
+            :deadline, :version, :created_at, :created_at
+        )
+    ), items AS (
+        INSERT INTO order_item (order_id, sku, name, unit_price_cents, quantity, position)
+        SELECT :id, i.* FROM unnest(
+            CAST(:skus AS text[]), CAST(:names AS text[]), CAST(:unit_prices AS bigint[]),
+            CAST(:quantities AS integer[])
+        ) WITH ORDINALITY AS i (sku, name, unit_price_cents, quantity, position)
+    )
+    INSERT INTO order_timeline (order_id, at, status, actor, actor_id)
+    VALUES (:id, :created_at, :status, 'customer', :user_id)
+""").bindparams(*(sa.bindparam(name, type_=sa.Uuid()) for name in ("id", "user_id")))
+
+_UPDATE = sa.text("""
+    WITH decided AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:times AS timestamptz[]), CAST(:reasons AS text[])
+        ) AS d (id, status, at, reason)
+    ), updated AS (
+        UPDATE customer_order o SET status = d.status, updated_at = d.at, version = o.version + 1
+        FROM decided d WHERE o.id = d.id
+    )
+    INSERT INTO order_timeline (order_id, at, status, actor, reason)
+    SELECT id, at, status, 'system', reason FROM decided
+""")
+
+
+class Decision(NamedTuple):
+    """An order that the system has moved to another status, and why."""
+
+    order: Order
+    reason: str | None = None
+
+
+async def insert_order(session: AsyncSession, order: Order) -> None:
+    """Insert a new order with its items and the first entry of its timeline, and reserve its stock.
+
+    The caller has locked its products.
+    """
+    await session.execute(
+        _INSERT,
+        {
+            "id": order.id,
+            "number": order.number,
+            "user_id": order.user_id,
+            "status": order.status.value,
+            "currency": order.currency,
+            "total_cents": order.total_cents,
+            "deadline": order.deadline,
+            "version": order.version,
+            "created_at": order.created_at,
+            "skus": [item.sku for item in order.items],
+            "names": [item.name for item in order.items],
+            "unit_prices": [item.unit_price_cents for item in order.items],
+            "quantities": [item.quantity for item in order.items],
+        },
+    )
+
+
+async def lock_pending_orders(session: AsyncSession, order_ids: Collection[UUID]) -> dict[UUID, Order]:
+    """Lock orders, sorted by id, and return those that are pending, with their items.
+
+    The objects do not belong to the session: write their changes with `update_orders`.
+    """
+    rows = await session.execute(
+        sa.select(
+            *(Order.id, Order.number, Order.user_id, Order.status, Order.currency, Order.total_cents),
+            *(OrderItem.sku, OrderItem.name, OrderItem.quantity, OrderItem.unit_price_cents),
+        )
+        .join(OrderItem, OrderItem.order_id == Order.id)
+        .where(Order.id == sa.any_(sa.cast(list(order_ids), ARRAY(sa.Uuid))))
+        .order_by(Order.id, OrderItem.position)
+        .with_for_update(of=Order)
+    )
+    orders: dict[UUID, Order] = {}
+    for order_id, number, user_id, status, currency, total_cents, *item in rows:
+        if status is not OrderStatus.PENDING:
+            continue
+        if order_id not in orders:
+            orders[order_id] = Order(
+                id=order_id,
+                number=number,
+                user_id=user_id,
+                status=status,
+                currency=currency,
+                total_cents=total_cents,
+                items=[],
+            )
+        sku, name, quantity, unit_price_cents = item
+        orders[order_id].items.append(
+            OrderItem(sku=sku, name=name, quantity=quantity, unit_price_cents=unit_price_cents)
+        )
+    return orders
+
+
+async def update_orders(session: AsyncSession, decisions: Iterable[Decision]) -> None:
+    """Write the new status of locked orders, and add it to their timelines."""
+    decided = list(decisions)
+    if decided:
+        await session.execute(
+            _UPDATE,
+            {
+                "ids": [order.id for order, _ in decided],
+                "statuses": [order.status.value for order, _ in decided],
+                "times": [order.updated_at for order, _ in decided],
+                "reasons": [reason for _, reason in decided],
+            },
+        )
