@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -72,11 +72,15 @@ class Load:
 
     async def _place(self) -> PlacedOrder:
         chosen = self.rng.sample(self.skus, self.rng.randint(1, MAX_ITEMS))
+        return await self.place(self.rng.choice(self.customers), {sku: self.rng.randint(1, 3) for sku in chosen})
+
+    async def place(self, customer: Account, quantities: Mapping[str, int]) -> PlacedOrder:
+        """Place an order of these quantities by SKU."""
         headers = {
-            "Authorization": f"Bearer {self.rng.choice(self.customers).token}",
+            "Authorization": f"Bearer {customer.token}",
             "Idempotency-Key": f"{self.key_prefix}-{next(_request_numbers)}",
         }
-        body = {"items": [{"sku": sku, "quantity": self.rng.randint(1, 3)} for sku in chosen]}
+        body = {"items": [{"sku": sku, "quantity": quantity} for sku, quantity in quantities.items()]}
         sent_at, started = time.time(), time.perf_counter()
         response = await self.http.post("/v1/orders", json=body, headers=headers)
         seconds = time.perf_counter() - started
@@ -85,23 +89,25 @@ class Load:
 
 
 @asynccontextmanager
-async def prepared_load(system: RunningSystem, databases: Databases) -> AsyncIterator[Load]:
+async def prepared_load(
+    system: RunningSystem, databases: Databases, *, customers: int = CUSTOMERS
+) -> AsyncIterator[Load]:
     """Sign customers up with ample credit, and choose products from all over the table with ample stock."""
     limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
     async with httpx2.AsyncClient(base_url=system.gateway_url, timeout=TIMEOUT_SECONDS, limits=limits) as http:
         yield Load(
             http=http,
-            customers=await _customers(Client(http), system, databases),
+            customers=await _customers(Client(http), system, databases, number=customers),
             skus=await _stocked_skus(databases),
             rng=random.Random(SEED),  # noqa: S311 - reproducible by its seed
             key_prefix=secrets.token_hex(4),
         )
 
 
-async def _customers(client: Client, system: RunningSystem, databases: Databases) -> list[Account]:
+async def _customers(client: Client, system: RunningSystem, databases: Databases, *, number: int) -> list[Account]:
     accounts = await sign_up(
         client,
-        {f"bench-{number}": "United Kingdom" for number in range(CUSTOMERS)},
+        {f"bench-{one}": "United Kingdom" for one in range(number)},
         admin=await signed_in_admin(client, password=system.admin_password),
         run=secrets.token_hex(4),
         low_credit_limit_cents=AMPLE_CREDIT_CENTS,

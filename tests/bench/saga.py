@@ -2,20 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-import asyncpg
 
 from deploy.demo.invariants import connected
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.services import Services
-from tests.bench.fixtures import OUTBOX_IS_EMPTY, Benchmark, Fixtures
+from tests.bench.fixtures import Benchmark, Fixtures
 from tests.bench.measurement import Measurement, latencies
-from tests.bench.orders_load import Load, PlacedOrder, prepared_load
+from tests.bench.orders_load import Load, prepared_load
+from tests.bench.settling import Settling
 from tests.harness.service_table_rows import fill_tables
-from tests.harness.waiting import until
 from tests.harness.whole_system import settings_on_free_ports, whole_system
 
 CLIENTS = (8, 16)
@@ -24,19 +22,11 @@ WARM_UP_SECONDS = 5.0
 CAPACITY_SECONDS = 15.0
 SHARES_SECONDS = {0.25: 90.0, 0.75: 40.0}
 """Seconds of arrivals at each share of the capacity: at least 700 orders, so that no single order decides the p99."""
-SETTLE_TIMEOUT_SECONDS = 60.0
 SERVICE_SETTINGS = {"RATE_LIMIT": "100000/minute"}
 ACCESS_TOKEN_MINUTES = "60"
 """Customers sign in once, before the other system is filled, which may take ten minutes."""
 GATEWAY_REQUESTS_PER_SECOND = 10_000
 """High, since all requests come from one address."""
-
-_ARE_SETTLED = {
-    "orders": "SELECT NOT EXISTS (SELECT FROM customer_order WHERE status = 'pending')",
-    "notifications": "SELECT NOT EXISTS (SELECT FROM delivery WHERE next_attempt_at IS NOT NULL)",
-}
-_NOTIFIED = "SELECT count(*) FROM inbox WHERE consumer = 'notifications.orders' AND day >= current_date"
-_CONFIRMED = "SELECT order_id, at FROM order_timeline WHERE status = 'confirmed' AND order_id = ANY($1::uuid[])"
 
 _capacities: dict[int, float] = {}
 """The capacity of each round in orders a second, from the system that is measured first. Both get the same rates."""
@@ -86,7 +76,7 @@ async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
         connected(system.running.databases) as databases,
         prepared_load(system.running, databases) as load,
     ):
-        yield _LoadedSystem(load, databases).measure
+        yield _LoadedSystem(load, Settling(databases)).measure
 
 
 @dataclass(frozen=True)
@@ -94,7 +84,7 @@ class _LoadedSystem:
     """A system under load."""
 
     load: Load
-    databases: Mapping[str, "asyncpg.Connection[asyncpg.Record]"]
+    settling: Settling
 
     async def measure(self, number: int) -> list[Measurement]:
         await self._confirmed_per_second(clients=CLIENTS[0], seconds=WARM_UP_SECONDS)
@@ -107,23 +97,23 @@ class _LoadedSystem:
 
     async def _confirmed_per_second(self, *, clients: int, seconds: float) -> float:
         """Return the rate from the first order until the system has settled."""
-        notified = await self._notified()
+        notified = await self.settling.notified()
         started = time.monotonic()
         placed = await self.load.closed_loop(clients=clients, seconds=seconds)
-        await self._wait_until_settled(notified=notified + len(placed))
+        await self.settling.wait(notified=notified + len(placed))
         elapsed = time.monotonic() - started
-        await self._confirmed_at(placed)
+        await self.settling.confirmed_at(placed)
         return len(placed) / elapsed
 
     async def _latencies(self, number: int, share: float) -> list[Measurement]:
-        notified = await self._notified()
+        notified = await self.settling.notified()
         placed = await self.load.open_loop(
             per_second=share * _capacities[number],
             seconds=SHARES_SECONDS[share],
             seed=f"round {number} at {share}",
         )
-        await self._wait_until_settled(notified=notified + len(placed))
-        confirmed_at = await self._confirmed_at(placed)
+        await self.settling.wait(notified=notified + len(placed))
+        confirmed_at = await self.settling.confirmed_at(placed)
         answered = [order.answered_seconds for order in placed]
         confirmed = [at - order.sent_at for at, order in zip(confirmed_at, placed, strict=True)]
         level = f"at {share:.0%} of capacity"
@@ -137,29 +127,3 @@ class _LoadedSystem:
                 baseline_uses_tables=True,
             ),
         ]
-
-    async def _notified(self) -> int:
-        """Return how many order events the notifications service has applied."""
-        count: int = await self.databases["notifications"].fetchval(_NOTIFIED)
-        return count
-
-    async def _wait_until_settled(self, *, notified: int) -> None:
-        """Wait until every order is decided, its mails are sent, and no event is under way. Raises: AssertionError."""
-
-        async def has_settled() -> bool:
-            for service, condition in _ARE_SETTLED.items():
-                if not await self.databases[service].fetchval(condition):
-                    return False
-            if await self._notified() < notified:
-                return False
-            return all([await one.fetchval(OUTBOX_IS_EMPTY) for one in self.databases.values()])
-
-        await until(has_settled, seconds=SETTLE_TIMEOUT_SECONDS, what="the end of the saga", poll_seconds=0.1)
-
-    async def _confirmed_at(self, placed: Sequence[PlacedOrder]) -> list[float]:
-        """Return the Unix time of each order's confirmation. Raises: AssertionError if one was not confirmed."""
-        rows = await self.databases["orders"].fetch(_CONFIRMED, [order.id for order in placed])
-        at = {str(row["order_id"]): row["at"].timestamp() for row in rows}
-        missing = [order.id for order in placed if order.id not in at]
-        assert not missing, f"{len(missing)} of {len(placed)} orders were not confirmed, such as {missing[0]}"
-        return [at[order.id] for order in placed]

@@ -1,0 +1,89 @@
+"""The counting of an order's work: statements, transactions, and the comparison with the budget."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from tests.bench.work.budget import Budget, exceeded, savings
+from tests.bench.work.statement_log import Statement, label_of, normalised
+from tests.bench.work.transactions import counts_of, least_of, transactions_of
+
+RESET = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL"
+BUDGET = Budget(
+    statements={"users": Counter(), "orders": Counter({"SELECT a": 2, "UPDATE b": 1}), "notifications": Counter()},
+    commits=Counter(users=0, orders=1, notifications=0),
+    records=Counter(orders=1),
+    poll_statements={"users": 5, "orders": 5, "notifications": 5},
+    idle_statements_per_second={"users": 5, "orders": 5, "notifications": 5},
+)
+
+
+def _executed(session: int, *texts: str) -> list[Statement]:
+    return [Statement("orders", session, text) for text in texts]
+
+
+def test_a_ping_and_a_reset_belong_to_the_transaction_between_them() -> None:
+    found = transactions_of(
+        [
+            *_executed(1, "BEGIN", "ROLLBACK", "BEGIN", "INSERT INTO a"),
+            *_executed(2, "SELECT poll", RESET),
+            *_executed(1, "ROLLBACK TO SAVEPOINT s", "COMMIT", "SELECT next"),
+        ]
+    )
+    assert [one.texts for one in found] == [
+        ["BEGIN", "ROLLBACK", "BEGIN", "INSERT INTO a", "ROLLBACK TO SAVEPOINT s", "COMMIT"],
+        ["SELECT poll", RESET],
+        ["SELECT next"],
+    ]
+
+
+def test_the_smallest_count_leaves_out_what_only_some_orders_saw() -> None:
+    idle = {one.shape for one in transactions_of(_executed(1, "SELECT poll"))}
+    windows = [
+        counts_of(transactions_of(_executed(1, "SELECT poll", "SELECT a", *more)), idle_shapes=idle)
+        for more in (["SELECT a", "DELETE old"], ["SELECT a", "SELECT a"])
+    ]
+    found = least_of(windows, services=["orders"])
+    assert found.own == {"orders": Counter({"SELECT a": 2})}
+    assert found.polls == {"orders": Counter({"SELECT poll": 1})}
+    assert found.transactions == {"orders": 3}
+
+
+def test_a_statement_is_counted_whatever_its_literals_and_numbers() -> None:
+    assert normalised("SELECT 'it''s', 10, $1 -- why\n  FROM t1;\n") == "SELECT ?, ?, $1 FROM t1"
+    assert normalised("SAVEPOINT sa_savepoint_17") == normalised("SAVEPOINT sa_savepoint_2")
+
+
+def test_a_label_keeps_what_a_statement_is_about() -> None:
+    select = "SELECT thing.id, thing.name, thing.price_cents, thing.stock FROM thing WHERE id = $1"
+    assert label_of(select) == "SELECT ... FROM thing WHERE id = $1"
+    insert = "INSERT INTO thing (id, name) VALUES ($1::INTEGER, $2::VARCHAR)"
+    assert label_of(insert) == "INSERT INTO thing (...) VALUES ($...)"
+
+
+def test_a_count_above_the_budget_is_named_with_its_statements() -> None:
+    found = replace(
+        BUDGET,
+        statements=dict(BUDGET.statements, orders=Counter({"SELECT a": 1, "UPDATE b": 1, "UPDATE c": 2})),
+        commits=Counter(orders=2),
+        records=Counter(orders=1, users=1),
+        poll_statements=dict(BUDGET.poll_statements, users=6),
+    )
+    assert exceeded(BUDGET, found) == [
+        "users: statements of polls 6 > 5",
+        "orders: statements 4 > 3\n    +2 UPDATE c\n    -1 SELECT a",
+        "orders: commits that write 2 > 1",
+        "records in users 1 > 0",
+    ]
+    assert exceeded(BUDGET, BUDGET) == []
+
+
+def test_a_count_below_the_budget_fails_nothing_and_is_told() -> None:
+    found = replace(BUDGET, commits=Counter(), statements=dict(BUDGET.statements, orders=Counter()))
+    assert exceeded(BUDGET, found) == []
+    assert savings(BUDGET, found) == ["orders: statements 0 < 3", "orders: commits that write 0 < 1"]
+
+
+def test_a_budget_is_read_as_it_was_written(tmp_path: Path) -> None:
+    BUDGET.write(tmp_path / "budget.toml")
+    assert Budget.read(tmp_path / "budget.toml") == BUDGET
