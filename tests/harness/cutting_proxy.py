@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut a connection at its worst moment: between COMMIT and its reply."""
+"""A TCP proxy that can cut a connection at its worst moment, between COMMIT and its reply, or stall it."""
 
 import asyncio
 import time
@@ -17,6 +17,8 @@ class CuttingProxy:
         self._word = word
         self._armed = 0
         self._refuses_until = 0.0
+        self._stalled = asyncio.Event()
+        self._closing = asyncio.Event()
         self._server: asyncio.Server | None = None
 
     def arm(self, times: int = 1) -> None:
@@ -31,13 +33,19 @@ class CuttingProxy:
         """Close new connections at once, for `seconds`."""
         self._refuses_until = max(self._refuses_until, time.monotonic() + seconds)
 
+    def stall(self) -> None:
+        """Forward nothing more on the present connections, and keep them open, as a network does that lost its peer."""
+        self._stalled.set()
+        self._stalled = asyncio.Event()
+
     async def open(self) -> None:
         """Listen on a free port."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening; open connections stay."""
+        """Stop listening; open connections stay, except stalled ones."""
+        self._closing.set()
         if self._server is not None:
             self._server.close()
 
@@ -50,12 +58,17 @@ class CuttingProxy:
         except OSError:
             client_out.close()
             return
-        doomed = asyncio.Event()
+        doomed, stalled = asyncio.Event(), self._stalled
         pumps = {
             asyncio.create_task(self._pump_in(client_in, server_out, doomed)),
             asyncio.create_task(self._pump_out(server_in, client_out, doomed)),
         }
-        _, pending = await asyncio.wait(pumps, return_when="FIRST_COMPLETED")
+        stall = asyncio.create_task(stalled.wait())
+        done, pending = await asyncio.wait({*pumps, stall}, return_when="FIRST_COMPLETED")
+        if stall in done:
+            for pump in pumps:
+                pump.cancel()
+            await self._closing.wait()
         for task in pending:
             task.cancel()
         for writer in (client_out, server_out):

@@ -16,7 +16,7 @@ from tests.harness.service_table_rows import fill_tables
 
 ROWS = 50
 METADATA = {"users": UsersBase.metadata, "orders": OrdersBase.metadata, "notifications": NotificationsBase.metadata}
-NOT_FILLED = {"outbox", "relay_lease"}
+NOT_FILLED = {"outbox", "outbox_resend", "relay_lease"}
 """Events in the outbox are not completed; a lease is one row for each shard."""
 JOB_QUEUE_TABLES = {"pgqueuer_log", "pgqueuer_statistics"}
 

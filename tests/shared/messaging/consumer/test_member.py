@@ -23,7 +23,7 @@ from tests.harness.databases import DatabaseFactory
 from tests.harness.rows import Rows
 from tests.harness.running import running_consumers
 from tests.harness.waiting import until
-from tests.shared.effects import CONSUMER, credit_reserved, has_effects, subscription
+from tests.shared.effects import CONSUMER, credit_refused, credit_reserved, has_effects, subscription
 from tests.shared.messaging.consumer.topic import Topic
 
 UNREACHABLE = "127.0.0.1:1"
@@ -51,20 +51,26 @@ SOUGHT = [("seek", partition, 10) for partition in range(3)]
 COMMITTED = [("commit", (0, 11), (1, 11), (2, 11))]
 
 
+def member_of(database: Database, consumer: FetchingConsumer, **options: float) -> Member:
+    """Return a member whose consumer is the stand-in."""
+    worker = ConsumerWorker(name=CONSUMER, subscription=subscription(), sessions=database.sessions, **options)
+    member = Member(worker, broker=KafkaBroker(UNREACHABLE), topic_prefix="")
+    member._subscriber.consumer = consumer  # it has what a member uses
+    return member
+
+
 async def handled(
     database: Database, consumer: FetchingConsumer, *, is_stopping: bool = False, **options: float
 ) -> tuple[ConsumerWorker, list[str]]:
     """Let a member handle a fetch and stop; return its worker and the names of the events that it logged."""
-    worker = ConsumerWorker(name=CONSUMER, subscription=subscription(), sessions=database.sessions, **options)
-    member = Member(worker, broker=KafkaBroker(UNREACHABLE), topic_prefix="")
+    member = member_of(database, consumer, **options)
     if is_stopping:
-        worker.stop()
-    member._subscriber.consumer = consumer  # it has what a member uses
+        member.worker.stop()
     with capture_logs() as logs:
         async with asyncio.timeout(60):
             await member.handle(consumer, list(map(record_of, FETCH)))
             await member.stop()
-    return worker, [line["event"] for line in logs]
+    return member.worker, [line["event"] for line in logs]
 
 
 @asynccontextmanager
@@ -123,6 +129,46 @@ async def test_a_failed_commit_of_offsets_is_only_logged(database: Database) -> 
     _, events = await handled(database, consumer)
     assert (consumer.calls, events) == (COMMITTED, ["offsets_not_committed"])
     assert await Rows(database.sessions).count("effect") == 3
+
+
+async def test_events_of_ignored_types_share_the_transaction_of_the_next_events(database: Database) -> None:
+    user_id, rows, consumer = new_id(), Rows(database.sessions), FetchingConsumer()
+    member = member_of(database, consumer)
+    await member.handle(consumer, [record_of(received(credit_refused(user_id), sequence=1, offset=20))])
+    assert await rows.count("inbox_sequence") == 0
+    await member.handle(consumer, [record_of(received(credit_reserved(user_id), sequence=2, offset=21))])
+    assert await rows.of("SELECT sequence FROM inbox_sequence") == [(2,)]
+    assert await rows.effects() == [(str(user_id), 2)]
+    await member.stop()
+    assert consumer.calls == [("commit", (0, 22))]
+
+
+async def test_events_of_ignored_types_alone_are_applied_after_a_moment(
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
+) -> None:
+    rows, ignored = Rows(database.sessions), received(credit_refused(new_id()), sequence=1)
+
+    async def has_position() -> bool:
+        return await rows.of("SELECT key, sequence FROM inbox_sequence") == [(ignored.key, 1)]
+
+    async with running_consumers(consumers_of(database)):
+        headers = [(name, value or b"") for name, value in ignored.headers.items()]
+        await topic.send_raw(ignored.key.encode(), ignored.value, headers)
+        await until(has_position, what="the position of the key is stored")
+
+
+async def test_a_member_that_loses_a_partition_commits_what_it_applied_and_leaves_what_it_holds(
+    database: Database,
+) -> None:
+    consumer = FetchingConsumer()
+    member = member_of(database, consumer)
+    await member.handle(consumer, list(map(record_of, FETCH)))
+    await member.handle(consumer, [record_of(received(credit_refused(new_id()), sequence=1, offset=20))])
+    await member.on_partitions_revoked([TopicPartition("users", partition) for partition in range(3)])
+    await member.handle(consumer, [record_of(received(credit_reserved(), sequence=1, partition=3, offset=5))])
+    await member.stop()
+    assert consumer.calls == [*COMMITTED, ("commit", (3, 6))]
+    assert await Rows(database.sessions).count("inbox_sequence") == 4
 
 
 async def test_the_next_process_applies_what_a_stopped_one_could_not(

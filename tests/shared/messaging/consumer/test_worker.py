@@ -65,6 +65,27 @@ async def test_an_event_whose_commit_fails_is_found_among_the_others(database: D
     assert await rows.dead_letters() == [(str(failing), 1, "retrying")]
 
 
+async def test_partitions_with_few_events_share_a_transaction(database: Database) -> None:
+    users, transactions = Subscription("users"), set()
+
+    @users.on(CreditReserved)
+    async def apply(session: AsyncSession, _event: CreditReserved, _context: EventContext) -> None:
+        transactions.add(await session.scalar(sa.text("SELECT pg_current_xact_id()::text")))
+
+    events = [received(credit_reserved(), sequence=1, partition=partition) for partition in range(6)]
+    await consume(database, *events, handlers=users)
+    assert len(transactions) == 1
+
+
+async def test_an_event_at_the_same_offset_of_another_partition_is_applied(database: Database) -> None:
+    """Within a transaction that several partitions share, an offset alone names no event."""
+    failing = received(credit_reserved(cents=FAILING_CENTS), sequence=1, partition=0, offset=7)
+    good = received(credit_reserved(), sequence=1, partition=1, offset=7)
+    await consume(database, failing, good)
+    rows = Rows(database.sessions)
+    assert (await rows.effects(), await rows.dead_letters()) == ([(good.key, 1)], [(failing.key, 1, "retrying")])
+
+
 async def test_slow_events_get_shorter_transactions(database: Database) -> None:
     """A killed process then repeats only little work."""
     users, transactions = Subscription("users"), []
