@@ -33,8 +33,8 @@ RoleOption = Annotated[
 def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer.Typer:
     """Return the Typer application of one service. Without a command it serves.
 
-    `package` is the service's package. It has `app.create_app`, `models.Base`, `subscribers.SUBSCRIPTIONS`, `jobs` and
-    the folder `migrations`.
+    `package` is the service's package. It has `app.create_app`, `models.Base`, `subscribers.SUBSCRIPTIONS` and the
+    folder `migrations`, and `jobs.REPUBLISHED` if it republishes.
     """
     name = package.rpartition(".")[2]
     cli = typer.Typer(help=f"The {name} service of Orderly.", no_args_is_help=False, pretty_exceptions_enable=False)

@@ -103,7 +103,9 @@ class JobRunner:
         """Run jobs until `stop`, then let the current jobs finish."""
         while not self._stopping.is_set():
             try:
-                async with asyncpg.create_pool(self._dsn, min_size=1, max_size=4, timeout=5) as pool:
+                async with asyncpg.create_pool(
+                    self._dsn, min_size=1, max_size=4, timeout=5, reset=_keep_session_state
+                ) as pool:
                     self._queuer = PgQueuer(_Driver(pool))
                     self._jobs.install(self._queuer, self._sessions)
                     await self._queuer.run(
@@ -124,6 +126,10 @@ class JobRunner:
         self._stopping.set()
         if self._queuer is not None:
             self._queuer.shutdown.set()
+
+
+async def _keep_session_state(_connection: object) -> None:
+    """Skip the statement that resets a connection after each use: PgQueuer's statements leave no session state."""
 
 
 class _Driver(AsyncpgPoolDriver):

@@ -20,6 +20,7 @@ from shared.http.documentation import asyncapi_router
 from shared.http.health import health_router
 from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
+from shared.loops import Loop, OpenLoop, wake_with
 from shared.maintenance import with_maintenance
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription, by_consumer
@@ -38,8 +39,8 @@ logger = structlog.get_logger(__name__)
 
 MAX_OUTBOX_AGE = timedelta(seconds=60)
 """The service is degraded while an event waits in the outbox for longer than this."""
-MAX_RELAY_HEARTBEAT_AGE_SECONDS = 60.0
-"""A relay without a heartbeat for longer than this is stuck, and the process is not live."""
+MAX_HEARTBEAT_AGE_SECONDS = 60.0
+"""A relay or a service's loop without a heartbeat for longer than this is stuck, and the process is not live."""
 RESTART_DELAY_SECONDS = 1.0
 """Delay before a loop that has failed is started again."""
 STOP_TIMEOUT_SECONDS = 10.0
@@ -57,6 +58,7 @@ class _Parts:
     notifier: Notifier
     consumer_groups: ConsumerGroups
     jobs: JobRunner
+    loops: Sequence[Loop]
     operations: Operations
 
     def state(self) -> dict[str, object]:
@@ -74,16 +76,20 @@ def create_service(
     jobs: Jobs,
     token_verifier: TokenVerifier,
     republished: Sequence[Republishable] = (),
+    loops: Sequence[OpenLoop] = (),
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
     """Compose a service that runs in the roles of its settings.
 
-    `state` is added to `app.state`. `checks` are added to the health page: if one fails, the service is degraded but
-    stays ready. `closing` is called after the loops have ended, since they may use what it closes.
+    `loops` run in processes with the role jobs. `state` is added to `app.state`. `checks` are added to the health page:
+    if one fails, the service is degraded but stays ready. `closing` is called after the loops have ended, since they
+    may use what it closes.
     """
-    parts = _open_parts(name=name, settings=settings, subscriptions=subscriptions, jobs=jobs, republished=republished)
+    parts = _open_parts(
+        name=name, settings=settings, subscriptions=subscriptions, jobs=jobs, republished=republished, loops=loops
+    )
     health = _health_of(name, parts, checks or {})
     describe_events = partial(
         asyncapi_document,
@@ -127,6 +133,7 @@ def _open_parts(
     subscriptions: Sequence[Subscription],
     jobs: Jobs,
     republished: Sequence[Republishable],
+    loops: Sequence[OpenLoop] = (),
 ) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
@@ -164,10 +171,18 @@ def _open_parts(
         notifier=notifier,
         consumer_groups=consumer_groups,
         jobs=JobRunner(all_jobs, dsn=dsn, sessions=database.sessions),
+        loops=_open_loops(loops if Role.JOBS in settings.roles else (), database.sessions, dsn=dsn, notifier=notifier),
         operations=Operations(
             dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer), sending=sending
         ),
     )
+
+
+def _open_loops(loops: Sequence[OpenLoop], sessions: Sessions, *, dsn: str, notifier: Notifier) -> list[Loop]:
+    """Open a service's loops. A commit wakes the loop of this process, or by NOTIFY those of the others."""
+    opened = {loop.name: loop for loop in (open_loop(dsn=dsn, sessions=sessions) for open_loop in loops)}
+    wake_with(sessions, lambda name: opened[name].wake() if name in opened else notifier.wake(name))
+    return list(opened.values())
 
 
 def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
@@ -189,7 +204,7 @@ def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
 
 @asynccontextmanager
 async def _running(parts: _Parts) -> AsyncIterator[None]:
-    """Run the loops. On exit, stop consumers and jobs before the relay, which publishes their last events."""
+    """Run the loops. On exit, stop the others before the relay, which publishes their last events."""
     notifier = asyncio.create_task(_keep_running("notifier", parts.notifier.run))
     loops = {
         Role.RELAY: ("relay", parts.relay.run),
@@ -197,13 +212,18 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
         Role.JOBS: ("jobs", parts.jobs.run),
     }
     tasks = {role: asyncio.create_task(_keep_running(*loop)) for role, loop in loops.items() if role in parts.roles}
+    own = [asyncio.create_task(_keep_running(loop.name, loop.run)) for loop in parts.loops]
     try:
         yield
     finally:
         if Role.CONSUMER in tasks:
             tasks[Role.CONSUMER].cancel()
         parts.jobs.stop()
-        await asyncio.gather(parts.consumer_groups.stop(), _wait_for(tasks.get(Role.JOBS)))
+        for loop in parts.loops:
+            loop.stop()
+        await asyncio.gather(
+            parts.consumer_groups.stop(), _wait_for(tasks.get(Role.JOBS)), *(_wait_for(task) for task in own)
+        )
         parts.relay.stop()
         parts.notifier.stop()
         await asyncio.gather(_wait_for(tasks.get(Role.RELAY)), _wait_for(notifier))
@@ -247,7 +267,8 @@ async def _check_outbox(sessions: Sessions) -> None:
 
 async def _check_loops(parts: _Parts) -> None:
     stuck = parts.consumer_groups.stuck()
-    if Role.RELAY in parts.roles and parts.relay.idle_seconds > MAX_RELAY_HEARTBEAT_AGE_SECONDS:
+    if Role.RELAY in parts.roles and parts.relay.idle_seconds > MAX_HEARTBEAT_AGE_SECONDS:
         stuck.append("relay")
+    stuck.extend(loop.name for loop in parts.loops if loop.idle_seconds > MAX_HEARTBEAT_AGE_SECONDS)
     if stuck:
         raise Unhealthy(", ".join(stuck))

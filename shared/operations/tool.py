@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -88,7 +89,8 @@ class Tool:
         """Return the resends and republications; a service may have nothing to republish."""
         from shared.operations.sending import Sending
 
-        return Sending(getattr(import_module(f"{self.package}.jobs"), "REPUBLISHED", ()))
+        jobs = f"{self.package}.jobs"
+        return Sending(getattr(import_module(jobs), "REPUBLISHED", ()) if find_spec(jobs) else ())
 
     async def _work(self, settings: StorageSettings, work: "Callable[[Sessions], Awaitable[bool]]") -> bool:
         from shared.database import open_database

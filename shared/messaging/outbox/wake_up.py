@@ -1,7 +1,7 @@
-"""Wake-ups: tell the relay in another process about a commit, by NOTIFY on a separate connection.
+"""Wake-ups: tell the relay, or a loop of the service, in another process about a commit, by NOTIFY.
 
-NOTIFY inside of the business transaction would serialize the commits of the whole database. A lost wake-up costs one
-poll interval, so no caller waits for it, and errors are only logged.
+The NOTIFY is sent on a separate connection: inside of the business transaction it would serialize the commits of the
+whole database. A lost wake-up costs one poll interval, so no caller waits for it, and errors are only logged.
 """
 
 import asyncio
@@ -14,8 +14,10 @@ from shared.transient_errors import CONNECTION_ERRORS
 logger = structlog.get_logger(__name__)
 
 CHANNEL = "orderly_outbox"
+"""Channel of the relay's wake-ups."""
 MIN_INTERVAL_SECONDS = 0.003
-"""Shortest time between two wake-ups. Raised, an event waits longer for a relay in another process."""
+"""Shortest time between two wake-ups. Raised, an event waits longer for a relay, and a mail for a
+worker, in another process."""
 RECONNECT_DELAY_SECONDS = 1.0
 
 
@@ -26,10 +28,12 @@ class Notifier:
         self._dsn = dsn
         self._reconnect_delay_seconds = reconnect_delay_seconds
         self._due = asyncio.Event()
+        self._channels: set[str] = set()
         self._stopping = False
 
-    def wake(self) -> None:
-        """Send a wake-up soon."""
+    def wake(self, channel: str = CHANNEL) -> None:
+        """Send a wake-up soon, by default to the relay."""
+        self._channels.add(channel)
         self._due.set()
 
     def stop(self) -> None:
@@ -54,5 +58,7 @@ class Notifier:
         while not self._stopping:
             await self._due.wait()
             self._due.clear()
-            await connection.execute(f"NOTIFY {CHANNEL}")
+            channels, self._channels = self._channels, set()
+            if channels:
+                await connection.execute("; ".join(f"NOTIFY {channel}" for channel in channels))
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
