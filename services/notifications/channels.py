@@ -8,13 +8,18 @@ from pydantic import JsonValue
 
 from services.notifications.models import Channel
 
+MAX_CONCURRENT_SENDS = 8
+"""Deliveries that a process sends at once, and connections to the mail server that it keeps: none waits for another."""
+
 
 @dataclass(frozen=True)
 class Attempt:
     """One attempt of one delivery, with everything that a channel needs to know."""
 
     delivery_id: UUID
+    channel: Channel
     number: int
+    traceparent: str | None
     notification_id: UUID
     user_id: UUID
     event_id: UUID
@@ -47,4 +52,4 @@ Send = Callable[[Attempt], Awaitable[Receipt]]
 """Sends a message. Called again for the same delivery if the outcome was not recorded. Raises: SendFailed."""
 
 Channels = Mapping[Channel, Send]
-"""The channels that send in a job. In-app is not among them: a notification counts as delivered once it is stored."""
+"""The channels with attempts. In-app is not among them: a notification counts as delivered once it is stored."""

@@ -1,14 +1,22 @@
-"""The e-mail channel: sends a notification as a message with text and HTML."""
+"""The e-mail channel: sends a notification as a message with text and HTML.
 
+The bytes of a message are put together here: `email.policy` parses and folds every header and body, and takes ten times
+as long.
+"""
+
+from binascii import b2a_qp
 from datetime import UTC, datetime
+from email.header import Header
 from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
+from email.utils import format_datetime
 
 from services.notifications.channels import Attempt, Receipt, Send, SendFailed
 from services.notifications.rendering import one_line, render_mail
 from services.notifications.settings import address_of
 from services.notifications.smtp import Smtp
+
+MAX_PLAIN_LENGTH = 70
+"""Characters of a header's text that fit into one line. A longer text is encoded, in words that fit."""
 
 
 def mail_channel(smtp: Smtp, *, mail_from: str, public_url: str) -> Send:
@@ -18,11 +26,42 @@ def mail_channel(smtp: Smtp, *, mail_from: str, public_url: str) -> Send:
     async def send(attempt: Attempt) -> Receipt:
         recipient = _recipient(attempt)
         message_id = f"<{attempt.delivery_id}@{sender.domain}>"
-        message = _message(attempt, message_id=message_id, sender=sender, recipient=recipient, public_url=public_url)
+        message = message_of(attempt, message_id=message_id, sender=sender, recipient=recipient, public_url=public_url)
         await smtp.send(message, sender=sender.addr_spec, recipient=recipient.addr_spec)
         return Receipt(provider="smtp", provider_message_id=message_id)
 
     return send
+
+
+def message_of(attempt: Attempt, *, message_id: str, sender: Address, recipient: Address, public_url: str) -> bytes:
+    """Return the message as it is sent: lines end with CRLF, and only a non-ASCII address makes it other than ASCII."""
+    rendered = render_mail(
+        attempt.event_type, locale=attempt.locale, name=attempt.name, public_url=public_url, data=attempt.data
+    )
+    # No encoded body contains "=_".
+    boundary = f"=_{attempt.delivery_id.hex}"
+    headers = {
+        "From": _mailbox(sender),
+        "To": _mailbox(recipient),
+        "Subject": _encoded(rendered.subject),
+        "Date": format_datetime(datetime.now(UTC)),
+        # Every attempt has the same id, which identifies a mail that was sent twice.
+        "Message-ID": message_id,
+        "Auto-Submitted": "auto-generated",
+        "X-Orderly-Notification": str(attempt.notification_id),
+        "X-Orderly-Event-Type": attempt.event_type,
+        "MIME-Version": "1.0",
+        "Content-Type": f'multipart/alternative; boundary="{boundary}"',
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return b"".join(
+        [
+            head.encode(),
+            _part("plain", rendered.text, boundary=boundary),
+            _part("html", rendered.html, boundary=boundary),
+            f"\r\n--{boundary}--\r\n".encode(),
+        ]
+    )
 
 
 def _recipient(attempt: Attempt) -> Address:
@@ -33,22 +72,25 @@ def _recipient(attempt: Attempt) -> Address:
     return Address(display_name=one_line(attempt.name), username=username, domain=domain)
 
 
-def _message(
-    attempt: Attempt, *, message_id: str, sender: Address, recipient: Address, public_url: str
-) -> EmailMessage:
-    rendered = render_mail(
-        attempt.event_type, locale=attempt.locale, name=attempt.name, public_url=public_url, data=attempt.data
+def _mailbox(address: Address) -> str:
+    """Return the address with its name, which is quoted or encoded so that it adds nothing to the header."""
+    name = address.display_name
+    encoded = _encoded(name)
+    return str(address) if encoded == name else f"{encoded} <{address.addr_spec}>"
+
+
+def _encoded(text: str) -> str:
+    """Return text for a header: as it is if it is short and ASCII, else in encoded words. Source: RFC 2047."""
+    if text.isascii() and len(text) <= MAX_PLAIN_LENGTH and "=?" not in text:
+        return text
+    return Header(text, "utf-8", maxlinelen=MAX_PLAIN_LENGTH).encode(linesep="\r\n")
+
+
+def _part(subtype: str, text: str, *, boundary: str) -> bytes:
+    """Return one body with its headers. Quoted-printable makes its lines short and ASCII."""
+    head = (
+        f'\r\n--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
+        "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
     )
-    message = EmailMessage(policy=SMTP)
-    message["From"] = sender
-    message["To"] = recipient
-    message["Subject"] = rendered.subject
-    message["Date"] = datetime.now(UTC)
-    # Every attempt has the same id, which identifies a mail that was sent twice.
-    message["Message-ID"] = message_id
-    message["Auto-Submitted"] = "auto-generated"
-    message["X-Orderly-Notification"] = str(attempt.notification_id)
-    message["X-Orderly-Event-Type"] = attempt.event_type
-    message.set_content(rendered.text, cte="quoted-printable")
-    message.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
-    return message
+    lines = "".join(f"{line}\r\n" for line in text.splitlines())
+    return head.encode() + b2a_qp(lines.encode())

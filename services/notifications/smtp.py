@@ -1,26 +1,24 @@
 """A client of one SMTP server with a small pool of connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from email.message import EmailMessage
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
 from aiosmtplib import errors
 
-from services.notifications.channels import SendFailed
+from services.notifications.channels import MAX_CONCURRENT_SENDS, SendFailed
 
-MAX_CONNECTIONS = 4
-"""Connections of this process; further messages wait for a free one."""
 COMMAND_TIMEOUT_SECONDS = 10.0
 """Time for the server's reply to one SMTP command."""
-SEND_TIMEOUT_SECONDS = 20.0
-"""Time for opening a connection, and again for sending a message."""
+SEND_TIMEOUT_SECONDS = 25.0
+"""Time for sending a message, with the wait for a connection. Keep it below `deliveries.ATTEMPT_TIMEOUT`: otherwise
+another process may send the message too."""
+_SERVICE_UNAVAILABLE = 421
+"""The server's reply, at any command, before it closes the connection. Source: RFC 5321, 4.2.3."""
 
 
 class Smtp:
-    """Sends messages through pooled connections, which are checked before each use and replaced when they fail.
+    """Sends messages through pooled connections, which are replaced when they fail.
 
     `url` has the form smtp://[user:password@]host:port[?starttls=1]. `local_hostname` is sent with EHLO.
     """
@@ -28,17 +26,16 @@ class Smtp:
     def __init__(self, url: str, *, local_hostname: str) -> None:
         self._url = urlsplit(url)
         self._local_hostname = local_hostname
-        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._free = asyncio.Semaphore(MAX_CONCURRENT_SENDS)
         self._idle: list[aiosmtplib.SMTP] = []
 
-    async def send(self, message: EmailMessage, *, sender: str, recipient: str) -> None:
-        """Send one message. Raises: SendFailed."""
+    async def send(self, message: bytes, *, sender: str, recipient: str) -> None:
+        """Send one message, whose lines end with CRLF. Raises: SendFailed."""
         try:
-            async with self._connection() as connection, asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                await connection.send_message(message, sender=sender, recipients=[recipient])
-        except errors.SMTPRecipientsRefused as refused:
-            code = refused.recipients[0].code
-            raise SendFailed("recipient_refused", is_final=_is_final(code)) from refused
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS), self._free:
+                await self._send(message, sender=sender, recipient=recipient)
+        except errors.SMTPRecipientRefused as refused:
+            raise SendFailed("recipient_refused", is_final=_is_final(refused.code)) from refused
         except errors.SMTPDataError as refused:
             raise SendFailed("message_refused", is_final=_is_final(refused.code)) from refused
         except errors.SMTPNotSupported as unsupported:
@@ -69,36 +66,52 @@ class Smtp:
             except (errors.SMTPException, OSError):
                 connection.close()
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[aiosmtplib.SMTP]:
-        async with self._free:
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                connection = await self._reused() or await self._connect()
-            try:
-                yield connection
-            except (errors.SMTPResponseException, errors.SMTPRecipientsRefused):
-                # The server replied, so the connection can be reused.
-                self._idle.append(connection)
-                raise
-            except BaseException:
-                connection.close()
-                raise
-            self._idle.append(connection)
+    async def _send(self, message: bytes, *, sender: str, recipient: str) -> None:
+        is_ascii = sender.isascii() and recipient.isascii()
+        connection = await self._begin(sender, size=len(message), is_ascii=is_ascii)
+        try:
+            await connection.rcpt(recipient, encoding="ascii" if is_ascii else "utf-8")
+            await connection.data(message)
+        except errors.SMTPResponseException:
+            # The server replied, so the connection can be reused. RSET ends the refused message.
+            await self._reset(connection)
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
 
-    async def _reused(self) -> aiosmtplib.SMTP | None:
-        """Return an idle connection on which the server still replies; None if there is none."""
+    async def _begin(self, sender: str, *, size: int, is_ascii: bool) -> aiosmtplib.SMTP:
+        """Return a connection on which the server has accepted the MAIL command.
+
+        MAIL also tells whether the server has closed an idle connection. Then a new connection begins the message once
+        more, which is safe: the server has not seen the message yet.
+        """
         while self._idle:
             connection = self._idle.pop()
+            if not connection.is_connected:
+                continue
             try:
-                await connection.rset()
-            except (errors.SMTPException, OSError):
-                connection.close()
-            except BaseException:
-                connection.close()
-                raise
-            else:
-                return connection
-        return None
+                return await _mail(connection, sender, size=size, is_ascii=is_ascii)
+            except (errors.SMTPServerDisconnected, errors.SMTPTimeoutError, OSError):
+                break
+            except errors.SMTPSenderRefused as refused:
+                if refused.code != _SERVICE_UNAVAILABLE:
+                    raise
+                break
+        return await _mail(await self._connect(), sender, size=size, is_ascii=is_ascii)
+
+    async def _reset(self, connection: aiosmtplib.SMTP) -> None:
+        """Make a connection reusable after a refused message, or close it."""
+        try:
+            await connection.rset()
+        except (errors.SMTPException, OSError):
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            self._idle.append(connection)
 
     async def _connect(self) -> aiosmtplib.SMTP:
         options = parse_qs(self._url.query)
@@ -113,10 +126,36 @@ class Smtp:
         )
         try:
             await connection.connect()
+            await _greet(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+async def _greet(connection: aiosmtplib.SMTP) -> None:
+    """Ask for the server's extensions, unless a log-in or TLS has done so."""
+    if not connection.is_ehlo_or_helo_needed:
+        return
+    try:
+        await connection.ehlo()
+    except errors.SMTPHeloError:
+        await connection.helo()
+
+
+async def _mail(connection: aiosmtplib.SMTP, sender: str, *, size: int, is_ascii: bool) -> aiosmtplib.SMTP:
+    """Begin a message on the connection, and return it; close it after any error."""
+    try:
+        if not is_ascii and not connection.supports_extension("smtputf8"):
+            raise errors.SMTPNotSupported("the server accepts ASCII addresses only")
+        options = [] if is_ascii else ["SMTPUTF8", "BODY=8BITMIME"]
+        if connection.supports_extension("size"):
+            options.append(f"SIZE={size}")
+        await connection.mail(sender, options=options, encoding="ascii" if is_ascii else "utf-8")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _is_final(code: int) -> bool:

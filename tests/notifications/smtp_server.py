@@ -11,13 +11,17 @@ OK = "250 OK"
 
 
 class SmtpServer:
-    """Accepts mail on a free port. Each scripted reply is used once; without any the reply is OK."""
+    """Accepts mail on a free port. Each scripted reply is used once; without any the reply is OK.
+
+    If a reply is None, the server closes the connection instead; a mail has been accepted then.
+    """
 
     def __init__(self) -> None:
         self.port = 0
         self.mails: list[EmailMessage] = []
         self.connections = 0
-        self.replies: dict[str, deque[str]] = {"RCPT": deque(), "DATA": deque()}
+        self.accepts_utf8 = True
+        self.replies: dict[str, deque[str | None]] = {"MAIL": deque(), "RCPT": deque(), "DATA": deque()}
         self.replying = asyncio.Event()
         self.replying.set()
         self._server: asyncio.Server | None = None
@@ -38,9 +42,21 @@ class SmtpServer:
             return
         self._server.close()
         self._server = None
+        self.close_connections()
+
+    def close_connections(self) -> None:
+        """Close every connection, and go on listening."""
         for transport in self._transports:
             transport.close()
         self._transports.clear()
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        reply = self._reply_to("MAIL")
+        if reply == OK:
+            envelope.mail_from = address
+        return reply
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
@@ -52,16 +68,23 @@ class SmtpServer:
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         await self.replying.wait()
-        reply = self._reply_to("DATA")
-        if reply == OK:
+        reply = self._next_reply("DATA")
+        if reply in {OK, None}:
             assert isinstance(envelope.content, bytes)
             mail = message_from_string(envelope.content.decode(), policy=policy.default)
             assert isinstance(mail, EmailMessage)
             self.mails.append(mail)
-        return reply
+        return reply or self._hang_up()
 
     def _reply_to(self, step: str) -> str:
+        return self._next_reply(step) or self._hang_up()
+
+    def _next_reply(self, step: str) -> str | None:
         return self.replies[step].popleft() if self.replies[step] else OK
+
+    def _hang_up(self) -> str:
+        self.close_connections()
+        return "421 Closed"
 
     def _protocol(self) -> SMTP:
         server = self
@@ -72,4 +95,4 @@ class SmtpServer:
                 server._transports.append(transport)
                 super().connection_made(transport)
 
-        return Connection(self, enable_SMTPUTF8=True)
+        return Connection(self, enable_SMTPUTF8=self.accepts_utf8)

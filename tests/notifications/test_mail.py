@@ -1,12 +1,16 @@
 """Mails: text, HTML and headers, languages, and input that tries to inject something."""
 
 import dataclasses
+from email import message_from_bytes, policy
+from email.headerregistry import Address
 from typing import Any
 
 import pytest
 
 from services.notifications.channels import Attempt, Send, SendFailed
-from services.notifications.rendering import LOCALES, render_mail, render_title
+from services.notifications.mail import message_of
+from services.notifications.rendering import LOCALES, one_line, render_mail, render_title
+from services.notifications.settings import address_of
 from services.notifications.subscribers import orders
 from shared.ids import new_id
 from tests.notifications.smtp_server import SmtpServer
@@ -27,7 +31,9 @@ EVENT_TYPES = ["user.created", *(event.type for event in orders.event_types)]
 def attempt(**changes: Any) -> Attempt:
     confirmed = Attempt(
         delivery_id=new_id(),
+        channel="email",
         number=1,
+        traceparent=None,
         notification_id=new_id(),
         user_id=new_id(),
         event_id=new_id(),
@@ -186,3 +192,32 @@ async def test_an_invalid_address_fails_finally(send: Send, smtp_server: SmtpSer
 
     assert (failed.value.code, failed.value.is_final) == ("address_invalid", True)
     assert smtp_server.mails == []
+
+
+@pytest.mark.parametrize("name", ["Ann", "Zoë " * 200, "A" * 2000, "=?utf-8?q?Eve?= <eve@example.org>"])
+def test_lines_are_short_and_end_with_crlf(name: str) -> None:
+    data = {**DATA, "lines": [{**DATA["lines"][0], "name": "Tea\r\n.\n" + "very long " * 500}]}
+    message = message_of(
+        attempt(name=name, data=data),
+        message_id="<1@orderly.example>",
+        sender=address_of("Orderly <no-reply@orderly.example>"),
+        recipient=Address(display_name=one_line(name), username="ann", domain="example.org"),
+        public_url="http://shop.example",
+    )
+
+    lines = message.split(b"\r\n")
+    assert max(len(line) for line in lines) <= 100
+    assert not any(end in line for line in lines for end in (b"\r", b"\n"))
+    assert message.isascii()
+    parsed = message_from_bytes(message, policy=policy.default)
+    assert [address.addr_spec for address in parsed["To"].addresses] == ["ann@example.org"]
+    text, html = parsed.iter_parts()
+    assert "very long very long" in text.get_content()
+    assert "very long very long" in html.get_content()
+
+
+async def test_text_that_looks_like_an_encoded_word_stays_as_it_is(send: Send, smtp_server: SmtpServer) -> None:
+    await send(attempt(name="=?utf-8?q?Eve?="))
+
+    [mail] = smtp_server.mails
+    assert [address.display_name for address in mail["To"].addresses] == ["=?utf-8?q?Eve?="]
