@@ -1,4 +1,4 @@
-"""W3C trace context, propagated from request to event to job. It needs no tracing SDK."""
+"""W3C trace context, propagated from request to event to job and delivery. It needs no tracing SDK."""
 
 import re
 import secrets

@@ -1,15 +1,18 @@
 """The composition root of the notifications service."""
 
+from functools import partial
+
 from fastapi import FastAPI
 
 from services.notifications.channels import Channels
-from services.notifications.jobs import delivery_jobs
+from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
 from services.notifications.routes import router
 from services.notifications.settings import Settings, address_of
 from services.notifications.smtp import Smtp
 from services.notifications.subscribers import SUBSCRIPTIONS
 from shared.http.tokens import TokenVerifier, remote_keys
+from shared.jobs import Jobs
 from shared.service import create_service
 
 
@@ -23,7 +26,8 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         routers=[router],
         subscriptions=SUBSCRIPTIONS,
-        jobs=delivery_jobs(channels, max_attempts=settings.delivery_attempts),
+        jobs=Jobs(),
+        loops=[partial(DeliveryWorker, channels, max_attempts=settings.delivery_attempts)],
         token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
         checks={"smtp": smtp.ping},
         closing=[smtp.close],

@@ -1,187 +1,164 @@
-"""Attempts of a delivery: each begins in one short transaction and ends in another, with the sending in between."""
+"""The queue of deliveries: due ones are claimed, each for one attempt, and the outcomes of attempts are recorded."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import UUID
+from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.channels import Attempt, Receipt, SendFailed
-from services.notifications.models import OPEN_STATUSES, Channel, Delivery, Notification, Recipient
 from shared.events.notifications import NotificationFailed, NotificationSent
-from shared.jobs import enqueue
 from shared.messaging.outbox.outbox import record
+from shared.telemetry import continued_trace
 
+WORKER = "deliveries"
+"""Name of the loop that sends deliveries. Wake it in a transaction that makes deliveries due."""
 ATTEMPT_TIMEOUT = timedelta(seconds=30)
-"""Time after which an attempt without an outcome counts as interrupted. A send that takes longer may be repeated."""
+"""Time after which an attempt without an outcome counts as interrupted, and the delivery is due again."""
 INITIAL_RETRY_DELAY = timedelta(seconds=1)
 """Delay before the first retry; doubles each time."""
 MAX_RETRY_DELAY = timedelta(minutes=5)
-LOST_AFTER = timedelta(minutes=1)
-"""Time after its next attempt was due when a delivery without a job gets a new one."""
 
-# PgQueuer's table. A job that is held there as failed does not run again.
-_JOB = sa.table("pgqueuer", sa.column("entrypoint"), sa.column("payload"), sa.column("status"))
+IS_DUE = "SELECT EXISTS (SELECT FROM delivery WHERE next_attempt_at <= now() AND channel = ANY($1::text[]))"
+"""Whether `claim` would find something, for asyncpg. The parameter has the channels."""
+
+# Workers skip each other's rows. An attempt counts from here on, whatever happens to the process that makes it. A
+# delivery that is due after its last attempt was interrupted: whether that sent the message is unknown.
+_CLAIM = sa.text("""
+    WITH due AS (
+        SELECT id, attempts < :max_attempts AS is_left FROM delivery
+        WHERE next_attempt_at <= now() AND channel = ANY(CAST(:channels AS text[]))
+        ORDER BY next_attempt_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE delivery d SET
+        status = CASE WHEN due.is_left THEN 'sending' ELSE 'failed' END,
+        attempts = d.attempts + CAST(due.is_left AS int),
+        next_attempt_at = CASE WHEN due.is_left THEN now() + CAST(:attempt_timeout AS interval) END,
+        last_error = CASE WHEN due.is_left THEN d.last_error ELSE 'interrupted' END
+    FROM due, notification n, recipient r
+    WHERE d.id = due.id AND n.id = d.notification_id AND r.user_id = n.user_id
+    RETURNING due.is_left, d.id AS delivery_id, d.channel, d.attempts AS number, d.traceparent,
+              n.id AS notification_id, n.user_id, n.event_id, n.event_type, n.category, n.data,
+              r.email, r.name, r.locale
+""").columns(data=JSONB)
+
+# A failure counts if the attempt is still the delivery's last one. A success also counts after that, as long as the
+# delivery is open: the message has arrived, and need not be sent again.
+_RECORD = sa.text("""
+    UPDATE delivery d SET
+        status = o.status,
+        sent_at = CASE WHEN o.status = 'sent' THEN now() END,
+        next_attempt_at = now() + o.retry_delay,
+        last_error = o.error,
+        provider = o.provider,
+        provider_message_id = o.provider_message_id
+    FROM unnest(
+        CAST(:positions AS int[]), CAST(:delivery_ids AS uuid[]), CAST(:numbers AS int[]), CAST(:statuses AS text[]),
+        CAST(:retry_delays AS interval[]), CAST(:errors AS text[]), CAST(:providers AS text[]),
+        CAST(:provider_message_ids AS text[])
+    ) AS o (position, delivery_id, number, status, retry_delay, error, provider, provider_message_id)
+    WHERE d.id = o.delivery_id AND (
+        (d.status = 'sending' AND d.attempts = o.number)
+        OR (o.status = 'sent' AND d.status IN ('sending', 'retrying'))
+    )
+    RETURNING o.position
+""")
 
 
 @dataclass(frozen=True)
-class RetryLater:
-    """Another attempt is running or due later. `code` is the error if this attempt failed."""
+class Claim:
+    """Deliveries that were due."""
 
-    delay: timedelta
-    code: str | None = None
+    attempts: list[Attempt]
+    """Attempts to make now."""
+    interrupted: list[Attempt]
+    """Last attempts that have no outcome: their deliveries have failed."""
 
 
 @dataclass(frozen=True)
-class DeliveryFailed:
-    """The delivery has failed: there is no further attempt."""
+class Outcome:
+    """The end of an attempt, and what it makes of the delivery."""
 
-    code: str
+    attempt: Attempt
+    result: Receipt | SendFailed
+    status: Literal["sent", "retrying", "failed"]
+    retry_delay: timedelta | None = None
 
+    @property
+    def receipt(self) -> Receipt | None:
+        """The provider's acceptance, if the message was sent."""
+        return self.result if isinstance(self.result, Receipt) else None
 
-async def enqueue_delivery(session: AsyncSession, delivery_id: UUID, *, channel: Channel) -> None:
-    """Enqueue a job for the delivery as this transaction commits. A second job does no harm."""
-    await enqueue(session, job_name(channel), delivery_id.bytes)
-
-
-def job_name(channel: Channel) -> str:
-    """Return the name of the job that makes the deliveries of a channel."""
-    return f"deliver_{channel}"
-
-
-async def begin_attempt(
-    session: AsyncSession, *, delivery_id: UUID, max_attempts: int
-) -> Attempt | RetryLater | DeliveryFailed | None:
-    """Begin an attempt, and return it; None if nothing is left to do. Only one attempt runs at a time."""
-    until_due = sa.type_coerce(Delivery.next_attempt_at - sa.func.clock_timestamp(), sa.Interval)
-    row = (
-        await session.execute(
-            sa.select(Delivery, Notification, Recipient, until_due)
-            .join(Notification, Notification.id == Delivery.notification_id)
-            .join(Recipient, Recipient.user_id == Notification.user_id)
-            .where(Delivery.id == delivery_id, Delivery.status.in_(OPEN_STATUSES))
-            .with_for_update(of=Delivery)
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    delivery, notification, recipient, due_in = row
-    if due_in > timedelta(0):
-        return RetryLater(due_in)
-    if delivery.attempts >= max_attempts:
-        # A crash during the last attempt: whether it sent the message is unknown.
-        return _fail(session, delivery, notification, code="interrupted")
-    delivery.attempts += 1
-    delivery.status = "sending"
-    delivery.next_attempt_at = sa.func.now() + ATTEMPT_TIMEOUT
-    return _attempt_of(delivery, notification, recipient)
+    @property
+    def error(self) -> str | None:
+        """The code of the error, if the message was not sent."""
+        return self.result.code if isinstance(self.result, SendFailed) else None
 
 
-async def complete_attempt(session: AsyncSession, attempt: Attempt, *, receipt: Receipt) -> bool:
-    """Record that the message was sent. Return False if that was recorded before."""
-    delivery, notification = await _lock(session, attempt)
-    if delivery.status == "sent":
-        return False
-    delivery.status = "sent"
-    delivery.sent_at = sa.func.now()
-    delivery.next_attempt_at = None
-    delivery.last_error = None
-    delivery.provider = receipt.provider
-    delivery.provider_message_id = receipt.provider_message_id
-    record_sent(session, notification, channel=delivery.channel)
-    return True
+def outcome_of(attempt: Attempt, result: Receipt | SendFailed, *, max_attempts: int) -> Outcome:
+    """Return the outcome of an attempt: its delivery was sent, has failed, or gets a retry."""
+    if isinstance(result, Receipt):
+        return Outcome(attempt, result, "sent")
+    if result.is_final or attempt.number >= max_attempts:
+        return Outcome(attempt, result, "failed")
+    delay = min(INITIAL_RETRY_DELAY * 2 ** (attempt.number - 1), MAX_RETRY_DELAY)
+    return Outcome(attempt, result, "retrying", delay)
 
 
-async def fail_attempt(
-    session: AsyncSession, attempt: Attempt, *, error: SendFailed, max_attempts: int
-) -> RetryLater | DeliveryFailed | None:
-    """Record that the message was not sent, and return what follows.
+async def claim(session: AsyncSession, *, channels: Collection[str], limit: int, max_attempts: int) -> Claim:
+    """Begin an attempt of up to `limit` due deliveries. Make the attempts once the transaction has committed."""
+    parameters = {
+        "channels": list(channels),
+        "limit": limit,
+        "max_attempts": max_attempts,
+        "attempt_timeout": ATTEMPT_TIMEOUT,
+    }
+    claimed = Claim([], [])
+    for row in (await session.execute(_CLAIM, parameters)).mappings():
+        columns = dict(row)
+        (claimed.attempts if columns.pop("is_left") else claimed.interrupted).append(Attempt(**columns))
+    for attempt in claimed.interrupted:
+        _record_end(session, attempt, error="interrupted")
+    return claimed
 
-    Return None and record nothing if another attempt has begun or ended meanwhile.
+
+async def record_outcomes(session: AsyncSession, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Record outcomes, with the events of deliveries that have ended. Repeatable.
+
+    Return those that were recorded. The others are outdated: another attempt has begun or ended meanwhile.
     """
-    delivery, notification = await _lock(session, attempt)
-    if delivery.status != "sending" or delivery.attempts != attempt.number:
-        return None
-    if error.is_final or delivery.attempts >= max_attempts:
-        return _fail(session, delivery, notification, code=error.code)
-    delay = min(INITIAL_RETRY_DELAY * 2 ** (delivery.attempts - 1), MAX_RETRY_DELAY)
-    delivery.status = "retrying"
-    delivery.last_error = error.code
-    delivery.next_attempt_at = sa.func.now() + delay
-    return RetryLater(delay, code=error.code)
-
-
-async def requeue_lost(session: AsyncSession, *, limit: int = 100) -> list[UUID]:
-    """Enqueue new jobs for overdue deliveries without one, such as after an error of the queue. Return their ids."""
-    has_job = sa.exists().where(
-        _JOB.c.entrypoint == "deliver_" + Delivery.channel,
-        _JOB.c.payload == sa.func.uuid_send(Delivery.id),
-        sa.cast(_JOB.c.status, sa.Text).in_(["queued", "picked"]),
+    receipts = [outcome.receipt for outcome in outcomes]
+    positions = await session.scalars(
+        _RECORD,
+        {
+            "positions": list(range(len(outcomes))),
+            "delivery_ids": [outcome.attempt.delivery_id for outcome in outcomes],
+            "numbers": [outcome.attempt.number for outcome in outcomes],
+            "statuses": [outcome.status for outcome in outcomes],
+            "retry_delays": [outcome.retry_delay for outcome in outcomes],
+            "errors": [outcome.error for outcome in outcomes],
+            "providers": [receipt and receipt.provider for receipt in receipts],
+            "provider_message_ids": [receipt and receipt.provider_message_id for receipt in receipts],
+        },
     )
-    lost = await session.execute(
-        sa.select(Delivery.id, Delivery.channel)
-        .where(Delivery.next_attempt_at < sa.func.now() - LOST_AFTER, ~has_job)
-        .order_by(Delivery.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=Delivery)
-    )
-    found = lost.all()
-    for delivery_id, channel in found:
-        await enqueue_delivery(session, delivery_id, channel=channel)
-    return [delivery_id for delivery_id, _ in found]
+    recorded = [outcomes[position] for position in sorted(positions)]
+    for outcome in recorded:
+        if outcome.status != "retrying":
+            _record_end(session, outcome.attempt, error=outcome.error)
+    return recorded
 
 
-async def _lock(session: AsyncSession, attempt: Attempt) -> tuple[Delivery, Notification]:
-    result = await session.execute(
-        sa.select(Delivery, Notification)
-        .join(Notification, Notification.id == Delivery.notification_id)
-        .where(Delivery.id == attempt.delivery_id)
-        .with_for_update(of=Delivery)
-    )
-    delivery, notification = result.one()
-    return delivery, notification
-
-
-def record_sent(session: AsyncSession, notification: Notification, *, channel: Channel) -> None:
-    """Record the event that a notification was sent on a channel."""
-    event = NotificationSent(
-        notification_id=notification.id,
-        user_id=notification.user_id,
-        category=notification.category,
-        channel=channel,
-        source_event_id=notification.event_id,
-    )
-    record(session, event)
-
-
-def _fail(session: AsyncSession, delivery: Delivery, notification: Notification, *, code: str) -> DeliveryFailed:
-    delivery.status = "failed"
-    delivery.last_error = code
-    delivery.next_attempt_at = None
-    event = NotificationFailed(
-        notification_id=notification.id,
-        user_id=notification.user_id,
-        category=notification.category,
-        channel=delivery.channel,
-        source_event_id=notification.event_id,
-        reason=code,
-    )
-    record(session, event)
-    return DeliveryFailed(code)
-
-
-def _attempt_of(delivery: Delivery, notification: Notification, recipient: Recipient) -> Attempt:
-    return Attempt(
-        delivery_id=delivery.id,
-        number=delivery.attempts,
-        notification_id=notification.id,
-        user_id=notification.user_id,
-        event_id=notification.event_id,
-        event_type=notification.event_type,
-        category=notification.category,
-        data=notification.data,
-        email=recipient.email,
-        name=recipient.name,
-        locale=recipient.locale,
-    )
+def _record_end(session: AsyncSession, attempt: Attempt, *, error: str | None) -> None:
+    """Record the event of a delivery that was sent, or has failed with the code `error`."""
+    with continued_trace(attempt.traceparent):
+        fields: dict[str, Any] = {
+            "notification_id": attempt.notification_id,
+            "user_id": attempt.user_id,
+            "category": attempt.category,
+            "channel": attempt.channel,
+            "source_event_id": attempt.event_id,
+        }
+        record(session, NotificationSent(**fields) if error is None else NotificationFailed(**fields, reason=error))

@@ -15,7 +15,7 @@ from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
 Channel = Literal["email", "in_app"]
 DeliveryStatus = Literal["queued", "sending", "sent", "retrying", "deferred", "failed"]
 OPEN_STATUSES: tuple[DeliveryStatus, ...] = ("queued", "sending", "retrying")
-"""Statuses of a delivery that has a next attempt, and a job for it."""
+"""Statuses of a delivery that has a next attempt."""
 
 
 class Base(DeclarativeBase):
@@ -85,6 +85,8 @@ class Delivery(Base):
     attempts: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))
     next_attempt_at: Mapped[datetime | None]
     """Time of the next attempt. While sending: when this attempt counts as interrupted."""
+    traceparent: Mapped[str | None]
+    """Trace of the event that caused the notification, which the attempts continue."""
     last_error: Mapped[str | None]
     """A code, never the provider's message, which may hold addresses."""
     provider: Mapped[str | None]

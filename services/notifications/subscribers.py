@@ -1,10 +1,11 @@
 """Subscriptions of the notifications service: users become recipients, and decisions about orders are notified."""
 
+from collections.abc import Sequence
+
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.notifications.commands import notify, replace_recipient
-from shared.events.contract import Event
+from services.notifications.commands import Notice, RecipientData, notify_all, replace_recipients
 from shared.events.orders import (
     OrderCancelled,
     OrderConfirmed,
@@ -26,55 +27,29 @@ orders = Subscription("orders", batches_at_once=3)
 SUBSCRIPTIONS = (users, orders)
 
 
-@users.on(UserCreated)
-async def welcome_recipient(session: AsyncSession, event: UserCreated, context: EventContext) -> None:
-    await _replace_recipient(session, event)
-    await notify(
-        session, user_id=event.user_id, event_id=context.event_id, event_type=event.type, category="account", data={}
-    )
-
-
-@users.on(UserUpdated)
-async def update_recipient(session: AsyncSession, event: UserUpdated, _context: EventContext) -> None:
-    await _replace_recipient(session, event)
-
-
-@orders.on(OrderConfirmed)
-async def notify_of_confirmation(session: AsyncSession, event: OrderConfirmed, context: EventContext) -> None:
-    data = _data_of(event, exclude=frozenset({"lines"}))
-    data["lines"] = [line.model_dump(mode="json") for line in event.lines[:MAX_LINES_SHOWN]]
-    data["more_lines"] = max(0, len(event.lines) - MAX_LINES_SHOWN)
-    await _notify_with(session, event, context, data=data)
-
-
-async def notify_of_order(session: AsyncSession, event: OrderEvent, context: EventContext) -> None:
-    await _notify_with(session, event, context, data=_data_of(event))
-
-
-# Registered in a loop: these events need no data but their own.
-for event_class in (OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded):
-    orders.on(event_class)(notify_of_order)
-
-
-async def _replace_recipient(session: AsyncSession, event: UserCreated | UserUpdated) -> None:
-    await replace_recipient(
-        session,
-        user_id=event.user_id,
-        email=event.email,
-        name=event.name,
-        locale=event.locale,
-        time_zone=event.time_zone,
-    )
-
-
-async def _notify_with(
-    session: AsyncSession, event: OrderEvent, context: EventContext, *, data: dict[str, JsonValue]
+@users.on_batch(UserCreated, UserUpdated)
+async def replace_and_welcome(
+    session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:
-    await notify(
-        session, user_id=event.user_id, event_id=context.event_id, event_type=event.type, category="orders", data=data
-    )
+    # A later event of the same user overwrites an earlier one.
+    recipients = {
+        event.user_id: RecipientData(event.email, event.name, event.locale, event.time_zone) for event, _ in events
+    }
+    await replace_recipients(session, recipients)
+    created = [(event, context) for event, context in events if isinstance(event, UserCreated)]
+    if created:
+        await notify_all(session, [Notice(event.user_id, "account", {}, context) for event, context in created])
 
 
-def _data_of(event: Event, *, exclude: frozenset[str] = frozenset()) -> dict[str, JsonValue]:
-    """Return the event's data without the user's id, which the notification has itself."""
-    return event.model_dump(mode="json", exclude={"user_id", *exclude})
+@orders.on_batch(OrderConfirmed, OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded)
+async def notify_of_orders(session: AsyncSession, events: Sequence[tuple[OrderEvent, EventContext]]) -> None:
+    await notify_all(session, [Notice(event.user_id, "orders", _data_of(event), context) for event, context in events])
+
+
+def _data_of(event: OrderEvent) -> dict[str, JsonValue]:
+    """Return the event's data without the user's id, which the notification has itself. Long orders are cut."""
+    data: dict[str, JsonValue] = event.model_dump(mode="json", exclude={"user_id", "lines"})
+    if isinstance(event, OrderConfirmed):
+        data["lines"] = [line.model_dump(mode="json") for line in event.lines[:MAX_LINES_SHOWN]]
+        data["more_lines"] = max(0, len(event.lines) - MAX_LINES_SHOWN)
+    return data

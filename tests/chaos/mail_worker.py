@@ -1,15 +1,14 @@
-"""A worker process with the notifications service's job role: it takes deliveries from the queue and sends mails."""
+"""A worker process with the delivery worker of the notifications service: it claims deliveries and sends mails."""
 
 import asyncio
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.notifications.jobs import delivery_jobs
+from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
 from services.notifications.smtp import Smtp
 from shared.database import dsn_of, open_database
-from shared.jobs import JobRunner
 from tests.chaos.forked_process import set_up_process
 
 
@@ -33,9 +32,10 @@ async def _send(plan: MailPlan) -> None:
     database = open_database(plan.database_url, service="notifications", pool_size=5)
     smtp = Smtp(plan.smtp_url, local_hostname="orderly.example")
     channel = mail_channel(smtp, mail_from="Orderly <no-reply@orderly.example>", public_url="http://127.0.0.1")
-    jobs = delivery_jobs({"email": channel}, max_attempts=8)
-    runner = JobRunner(jobs, dsn=dsn_of(plan.database_url), sessions=database.sessions)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, runner.stop)
-    await runner.run()
+    worker = DeliveryWorker(
+        {"email": channel}, dsn=dsn_of(plan.database_url), sessions=database.sessions, max_attempts=8
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    await worker.run()
     await smtp.close()
     await database.close()

@@ -83,13 +83,13 @@ MESSAGING_FILLS = {
     "pgqueuer_log": """
         INSERT INTO pgqueuer_log (created, job_id, status, priority, entrypoint, aggregated)
         SELECT now() - interval '6 days' * (1 - n::float8 / $1), nextval(pg_get_serial_sequence('pgqueuer', 'id')),
-               (ARRAY['queued', 'picked', 'successful'])[1 + n % 3]::pgqueuer_status, 0, 'deliver_email', true
+               (ARRAY['queued', 'picked', 'successful'])[1 + n % 3]::pgqueuer_status, 0, 'operation', true
         FROM generate_series(1, $1::bigint) AS n
     """,
     "pgqueuer_statistics": """
         INSERT INTO pgqueuer_statistics (created, count, priority, status, entrypoint)
         SELECT date_trunc('sec', now()) - interval '1 second' * (($1 - n) / 3), 3, 0,
-               (ARRAY['queued', 'picked', 'successful'])[1 + n % 3]::pgqueuer_status, 'deliver_email'
+               (ARRAY['queued', 'picked', 'successful'])[1 + n % 3]::pgqueuer_status, 'operation'
         FROM generate_series(1, $1::bigint) AS n
     """,
 }

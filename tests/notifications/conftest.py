@@ -1,19 +1,24 @@
 """Fixtures: the notifications service on real servers, without its background loops, and an SMTP server."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from uuid import UUID
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 
 from services.notifications.app import create_app
-from services.notifications.channels import Send
+from services.notifications.channels import Channels, Send
+from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
 from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
-from shared.database import Database, Sessions, open_database
+from shared.database import Database, Sessions, dsn_of, open_database
+from shared.ids import new_id
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
+from tests.notifications.attempts import delivery_of
+from tests.notifications.events import apply, user_created
 from tests.notifications.smtp_server import SmtpServer
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -56,6 +61,34 @@ async def smtp(smtp_server: SmtpServer) -> AsyncIterator[Smtp]:
 @pytest.fixture
 def send(smtp: Smtp) -> Send:
     return mail_channel(smtp, mail_from=MAIL_FROM, public_url=PUBLIC_URL)
+
+
+@pytest.fixture
+def worker_of(database_url: str, sessions: Sessions) -> Callable[..., DeliveryWorker]:
+    """`worker_of(send, max_attempts=8)`: a worker that sends mails with `send`. It does not run yet."""
+
+    def open_(send: Send, *, max_attempts: int = 8) -> DeliveryWorker:
+        channels: Channels = {"email": send}
+        return DeliveryWorker(channels, dsn=dsn_of(database_url), sessions=sessions, max_attempts=max_attempts)
+
+    return open_
+
+
+@pytest.fixture
+async def delivery_id(sessions: Sessions) -> UUID:
+    """The id of the delivery of one user's welcome mail."""
+    await apply(sessions, user_created(new_id()))
+    return (await delivery_of(sessions)).id
+
+
+@pytest.fixture
+def worker(
+    worker_of: Callable[..., DeliveryWorker],
+    send: Send,
+    delivery_id: UUID,  # noqa: ARG001 - the delivery is queued
+) -> DeliveryWorker:
+    """A worker that has one welcome mail to send."""
+    return worker_of(send)
 
 
 @pytest.fixture

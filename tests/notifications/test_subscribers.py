@@ -1,17 +1,23 @@
-"""Recipients, notifications, deliveries and jobs that events create."""
+"""Recipients, notifications and deliveries that events create."""
 
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from pydantic import JsonValue
 
-from services.notifications.commands import notify, replace_recipient
+from services.notifications.commands import LOCKS, Notice, notify_all
+from services.notifications.deliveries import WORKER, claim
 from services.notifications.models import Delivery, Notification, Recipient
+from services.notifications.statements import LOCK
+from services.notifications.subscribers import notify_of_orders
 from shared.database import Sessions
 from shared.events.orders import (
     OrderCancelled,
+    OrderConfirmed,
     OrderCreated,
     OrderDelivered,
     OrderRefunded,
@@ -20,7 +26,9 @@ from shared.events.orders import (
 )
 from shared.events.users import UserUpdated
 from shared.ids import new_id
-from tests.harness.databases import count_waiting
+from shared.loops import wake_with
+from tests.harness.builders import received
+from tests.harness.databases import count_waiting, until_waiting
 from tests.harness.waiting import until
 from tests.notifications.events import apply, order_confirmed, user_created
 
@@ -36,9 +44,8 @@ async def deliveries_of(sessions: Sessions) -> list[tuple[Any, ...]]:
     return await rows_of(sessions, Delivery.channel, Delivery.status)
 
 
-async def count_jobs(sessions: Sessions) -> int:
-    async with sessions() as session:
-        return await session.scalar(sa.text("SELECT count(*) FROM pgqueuer WHERE entrypoint = 'deliver_email'")) or 0
+async def mail_statuses(sessions: Sessions) -> list[str]:
+    return [status for channel, status in await deliveries_of(sessions) if channel == "email"]
 
 
 async def events_in_outbox(sessions: Sessions) -> list[str]:
@@ -56,7 +63,7 @@ async def test_a_new_user_is_stored_and_welcomed(sessions: Sessions) -> None:
     ]
     assert await rows_of(sessions, Notification.title, Notification.category) == [("Welcome to Orderly", "account")]
     assert await deliveries_of(sessions) == [("email", "queued"), ("in_app", "sent")]
-    assert await count_jobs(sessions) == 1
+    assert await is_due(sessions)
     assert await events_in_outbox(sessions) == ["notification.sent"]
 
 
@@ -88,23 +95,48 @@ async def test_a_repeated_event_notifies_once(sessions: Sessions) -> None:
     await apply(sessions, event, event_id=event_id)
 
     assert await rows_of(sessions, Notification.event_type) == [("order.confirmed",), ("user.created",)]
-    assert await count_jobs(sessions) == 2
+    assert await mail_statuses(sessions) == ["queued", "queued"]
 
 
-async def test_a_transaction_that_is_rolled_back_leaves_no_job(sessions: Sessions) -> None:
+async def test_a_repeated_event_in_one_batch_notifies_once(sessions: Sessions) -> None:
+    event = order_confirmed(new_id())
+    context = received(event, sequence=1).context
+    assert context is not None
+
+    async with sessions.begin() as session:
+        await notify_of_orders(session, [(event, context), (event, context)])
+
+    assert await deliveries_of(sessions) == [("email", "deferred"), ("in_app", "sent")]
+    assert await events_in_outbox(sessions) == ["notification.sent"]
+
+
+async def test_a_commit_of_queued_mails_wakes_the_worker(sessions: Sessions) -> None:
+    woken, user_id = list[str](), new_id()
+    wake_with(sessions, woken.append)
+
+    await apply(sessions, order_confirmed(user_id))
+    assert woken == []
+    await apply(sessions, user_created(user_id))
+    assert woken == [WORKER]
     with pytest.raises(RuntimeError):
         async with sessions.begin() as session:
-            user_id = new_id()
-            await replace_recipient(
-                session, user_id=user_id, email="a@example.org", name="A", locale="en", time_zone="UTC"
-            )
-            await notify(
-                session, user_id=user_id, event_id=new_id(), event_type="user.created", category="account", data={}
-            )
+            await notify_all(session, [notice_of(order_confirmed(user_id))])
             raise RuntimeError
+    assert woken == [WORKER]
+    assert await mail_statuses(sessions) == ["queued"] * 2
 
-    assert await count_jobs(sessions) == 0
-    assert await rows_of(sessions, Notification.id) == []
+
+async def test_each_event_of_a_batch_keeps_its_trace(sessions: Sessions) -> None:
+    traces = [f"{number:032x}" for number in range(1, 4)]
+    notices = [notice_of(order_confirmed(new_id()), trace=trace) for trace in traces]
+
+    async with sessions.begin() as session:
+        await notify_all(session, notices)
+
+    for table, condition in (("outbox", "true"), ("delivery", "channel = 'email'")):
+        async with sessions() as session:
+            query = f"SELECT substr(traceparent, 4, 32) AS trace FROM {table} WHERE {condition} ORDER BY trace"  # noqa: S608 - the test's own names
+            assert list(await session.scalars(sa.text(query))) == traces
 
 
 async def test_a_placed_order_does_not_notify(sessions: Sessions) -> None:
@@ -154,7 +186,7 @@ async def test_a_mail_is_deferred_until_its_recipient_is_known(sessions: Session
 
     await apply(sessions, order_confirmed(user_id))
     assert await deliveries_of(sessions) == [("email", "deferred"), ("in_app", "sent")]
-    assert await count_jobs(sessions) == 0
+    assert not await is_due(sessions)
 
     await apply(sessions, user_created(user_id, locale="de"))
     assert await deliveries_of(sessions) == [
@@ -163,23 +195,19 @@ async def test_a_mail_is_deferred_until_its_recipient_is_known(sessions: Session
         ("in_app", "sent"),
         ("in_app", "sent"),
     ]
-    assert await count_jobs(sessions) == 2
     assert ("Bestellung O-1042 ist bestätigt",) in await rows_of(sessions, Notification.title)
 
 
 async def test_a_recipient_who_arrives_during_the_deferral_gets_the_mail(sessions: Sessions) -> None:
     user_id = new_id()
     async with sessions.begin() as session:
-        await notify(
-            session, user_id=user_id, event_id=new_id(), event_type="user.created", category="account", data={}
-        )
+        await notify_all(session, [notice_of(order_confirmed(user_id))])
         # The mail is deferred now, and invisible to other transactions.
         arrival = asyncio.create_task(apply(sessions, user_created(user_id)))
         await _until_done_or_waiting(sessions, arrival)
     await arrival
 
-    assert [state for state in await deliveries_of(sessions) if state[0] == "email"] == [("email", "queued")] * 2
-    assert await count_jobs(sessions) == 2
+    assert await mail_statuses(sessions) == ["queued"] * 2
 
 
 async def _until_done_or_waiting(sessions: Sessions, task: asyncio.Task[None]) -> None:
@@ -197,6 +225,64 @@ async def test_simultaneous_orders_and_recipients_leave_no_mail_deferred(session
         *(apply(sessions, user_created(user_id)) for user_id in user_ids),
     )
 
-    statuses = {status for channel, status in await deliveries_of(sessions) if channel == "email"}
-    assert statuses == {"queued"}
-    assert await count_jobs(sessions) == 60
+    assert await mail_statuses(sessions) == ["queued"] * 60
+
+
+async def test_mixed_users_in_opposite_order_do_not_deadlock(sessions: Sessions) -> None:
+    ann, ben, cleo = (user_with_lock(lock) for lock in (1, 2, 3))
+    async with sessions.begin() as blocker:
+        await blocker.execute(LOCK, {"locks": [2]})
+        # Ben's lock stops the orders between the locks of the other two.
+        orders = asyncio.create_task(apply(sessions, *(order_confirmed(user_id) for user_id in (ann, ben, cleo))))
+        await until_waiting(sessions, transactions=1)
+        users = asyncio.create_task(apply(sessions, *(user_created(user_id) for user_id in (cleo, ann))))
+        await until_waiting(sessions, transactions=2)
+    await asyncio.gather(orders, users)
+
+    assert sorted(await mail_statuses(sessions)) == ["deferred", *["queued"] * 4]
+
+
+async def test_the_last_event_of_a_user_in_a_batch_wins(sessions: Sessions) -> None:
+    ann, ben = new_id(), new_id()
+    changed: dict[str, Any] = {"phone": None, "time_zone": "UTC", "locale": "de"}
+
+    await apply(
+        sessions,
+        user_created(ann, name="Ann"),
+        user_created(ben, name="Ben"),
+        UserUpdated(user_id=ann, email="ann@b.example", name="Ann B", **changed),
+        UserUpdated(user_id=ben, email="ben@b.example", name="Ben B", **changed),
+        UserUpdated(user_id=ann, email="ann@c.example", name="Ann C", **changed),
+    )
+
+    assert await rows_of(sessions, Recipient.name, Recipient.email) == [
+        ("Ann C", "ann@c.example"),
+        ("Ben B", "ben@b.example"),
+    ]
+    assert await rows_of(sessions, Notification.title) == [("Willkommen bei Orderly",)] * 2
+
+
+async def test_a_malformed_trace_does_not_stop_a_notification(sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        await notify_all(session, [notice_of(order_confirmed(new_id()), trace="\0")])
+
+    assert await rows_of(sessions, Delivery.channel, Delivery.traceparent) == [("email", None), ("in_app", None)]
+
+
+def notice_of(event: OrderConfirmed, *, trace: str | None = None) -> Notice:
+    context = received(event, sequence=1).context
+    assert context is not None
+    traceparent = f"00-{trace}-b7ad6b7169203331-01" if trace else None
+    data: dict[str, JsonValue] = {"number": event.number, "total_cents": event.total_cents}
+    return Notice(event.user_id, "orders", data, context._replace(traceparent=traceparent))
+
+
+def user_with_lock(lock: int) -> UUID:
+    """Return a user id whose lock has this number."""
+    return UUID(int=new_id().int // LOCKS * LOCKS + lock)
+
+
+async def is_due(sessions: Sessions) -> bool:
+    """Return whether a worker would find a mail to send."""
+    async with sessions() as session:
+        return (await claim(session, channels=["email"], limit=1, max_attempts=1)).attempts != []

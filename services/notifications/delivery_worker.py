@@ -1,0 +1,232 @@
+"""The loop that sends deliveries: it records the outcomes of attempts and claims due deliveries in one transaction.
+
+Claims and outcomes are durable: the transaction commits before an attempt begins, and no transaction is open while a
+message is sent. After a crash between sending and recording the message is sent again, with the same id.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+import structlog
+from prometheus_client import Counter
+from structlog.contextvars import bound_contextvars
+
+from services.notifications.channels import MAX_CONCURRENT_SENDS, Attempt, Channels, Receipt, SendFailed
+from services.notifications.deliveries import (
+    IS_DUE,
+    WORKER,
+    Claim,
+    Outcome,
+    claim,
+    outcome_of,
+    record_outcomes,
+)
+from shared.database import Sessions
+from shared.messaging.failpoints import failpoint
+from shared.telemetry import continued_trace
+from shared.transient_errors import is_transient
+
+logger = structlog.get_logger(__name__)
+
+ATTEMPTS = Counter("notifications_attempts_total", "Attempts of deliveries by outcome", ["channel", "outcome"])
+
+POLL_INTERVAL_SECONDS = 1.0
+"""Upper bound of a due delivery's wait if its wake-up was lost, and of a retry's delay beyond its time."""
+LINGER_SECONDS = 0.02
+"""Time for which a finished attempt waits for others, to be recorded with them. A higher value saves commits; the next
+deliveries are claimed later, and a crash repeats more mails."""
+INITIAL_RETRY_DELAY_SECONDS = 0.2
+"""Delay before the first retry after an error of the database; doubles each time."""
+MAX_RETRY_DELAY_SECONDS = 5.0
+STOP_TIMEOUT_SECONDS = 8.0
+"""Time for the attempts to end after `stop`. Then they are cancelled, and made again by another process."""
+
+
+class DeliveryWorker:
+    """Sends the deliveries of these channels. Several processes may run one."""
+
+    name = WORKER
+
+    def __init__(self, channels: Channels, *, dsn: str, sessions: Sessions, max_attempts: int) -> None:
+        self._channels = channels
+        self._dsn = dsn
+        self._sessions = sessions
+        self._max_attempts = max_attempts
+        self._changed = asyncio.Event()
+        self._may_be_due = True
+        self._sending: set[asyncio.Task[None]] = set()
+        self._finished: list[Outcome] = []
+        self._stopped_at: float | None = None
+        self._retry_delay_seconds = INITIAL_RETRY_DELAY_SECONDS
+        self._heartbeat_at = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Time since the loop's last heartbeat."""
+        return time.monotonic() - self._heartbeat_at
+
+    def wake(self) -> None:
+        """Claim due deliveries now instead of at the next poll."""
+        self._may_be_due = True
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Claim no more deliveries; `run` ends once the outcomes of the current attempts are recorded."""
+        self._stopped_at = time.monotonic()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Send deliveries until `stop`. Errors of the database are retried without limit, with backoff."""
+        try:
+            while not self._has_ended():
+                try:
+                    await self._connect_and_work()
+                except Exception as error:
+                    if not is_transient(error):
+                        raise
+                    logger.warning("delivery_worker_interrupted", error=repr(error))
+                    # A heartbeat too: a restart would not bring PostgreSQL back.
+                    self._heartbeat_at = time.monotonic()
+                    await asyncio.sleep(self._retry_delay_seconds)
+                    self._retry_delay_seconds = min(self._retry_delay_seconds * 2, MAX_RETRY_DELAY_SECONDS)
+        finally:
+            if self._stopped_at is not None:
+                await self._cancel_attempts()
+
+    async def _connect_and_work(self) -> None:
+        """Work while the connection lasts that listens for wake-ups of other processes."""
+        connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=15)
+        try:
+            await connection.add_listener(self.name, lambda *_: self.wake())
+            await self._work(connection)
+        finally:
+            connection.terminate()
+
+    async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        # Wake-ups were missed before the connection listened.
+        self.wake()
+        while not self._has_ended():
+            if not await self._is_changed_within(POLL_INTERVAL_SECONDS) and self._free_slots():
+                # Cheaper than a transaction that finds nothing.
+                self._may_be_due |= bool(await connection.fetchval(IS_DUE, list(self._channels)))
+            self._changed.clear()
+            if self._finished or (self._may_be_due and self._free_slots()):
+                await self._record_and_claim()
+            self._heartbeat_at = time.monotonic()
+            self._retry_delay_seconds = INITIAL_RETRY_DELAY_SECONDS
+
+    async def _record_and_claim(self) -> None:
+        """Record the finished attempts and begin new ones in one transaction. Errors of it lose no outcome."""
+        finished, limit = list(self._finished), self._free_slots() if self._may_be_due else 0
+        # Wake-ups from here on concern deliveries that the claim below may not see.
+        self._may_be_due = False
+        recorded, claimed = list[Outcome](), Claim([], [])
+        async with self._sessions.begin() as session:
+            if finished:
+                recorded = await record_outcomes(session, finished)
+            if limit:
+                claimed = await claim(session, channels=self._channels, limit=limit, max_attempts=self._max_attempts)
+        del self._finished[: len(finished)]
+        if recorded:
+            failpoint("job.marked")
+        for outcome in recorded:
+            _report(outcome)
+        for attempt in claimed.interrupted:
+            _report_failure(attempt, reason="interrupted")
+        if claimed.attempts:
+            failpoint("job.taken")
+        for attempt in claimed.attempts:
+            self._begin(attempt)
+        if limit and len(claimed.attempts) + len(claimed.interrupted) == limit:
+            # More may be due. They wait for a free slot.
+            self._may_be_due = True
+            if self._free_slots():
+                self._changed.set()
+
+    def _begin(self, attempt: Attempt) -> None:
+        task = asyncio.create_task(self._make(attempt))
+        self._sending.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _make(self, attempt: Attempt) -> None:
+        with _logging(attempt):
+            result = await self._send(attempt)
+        if isinstance(result, Receipt):
+            failpoint("job.sent")
+        self._finished.append(outcome_of(attempt, result, max_attempts=self._max_attempts))
+
+    async def _send(self, attempt: Attempt) -> Receipt | SendFailed:
+        try:
+            return await self._channels[attempt.channel](attempt)
+        except SendFailed as error:
+            return error
+        except Exception:
+            # A bug of ours, such as a template that lacks a value. It counts as an attempt, so that retries end.
+            logger.exception("delivery_attempt_crashed")
+            return SendFailed("internal_error")
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if self._sending:
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self._changed.set)
+        else:
+            self._changed.set()
+
+    def _free_slots(self) -> int:
+        """Return how many attempts may begin. A claimed delivery never waits: its time-out has begun."""
+        return MAX_CONCURRENT_SENDS - len(self._sending) if self._stopped_at is None else 0
+
+    def _has_ended(self) -> bool:
+        """Return whether the loop was stopped and has nothing left to do, or no time left to do it."""
+        if self._stopped_at is None:
+            return False
+        is_late = time.monotonic() - self._stopped_at > STOP_TIMEOUT_SECONDS
+        return is_late or not (self._sending or self._finished)
+
+    async def _cancel_attempts(self) -> None:
+        for task in self._sending:
+            task.cancel()
+        if late := await asyncio.gather(*self._sending, return_exceptions=True):
+            logger.warning("delivery_attempts_cancelled", attempts=len(late))
+
+    async def _is_changed_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+def _report(outcome: Outcome) -> None:
+    """Log and count an outcome, after its commit."""
+    attempt = outcome.attempt
+    if outcome.status == "failed":
+        _report_failure(attempt, reason=outcome.error)
+        return
+    ATTEMPTS.labels(attempt.channel, "sent" if outcome.status == "sent" else "retried").inc()
+    with _logging(attempt):
+        if outcome.status == "sent":
+            logger.info("delivery_sent", attempt=attempt.number)
+        else:
+            logger.warning("delivery_attempt_failed", attempt=attempt.number, reason=outcome.error)
+
+
+def _report_failure(attempt: Attempt, *, reason: str | None) -> None:
+    """Log and count a delivery that has failed, after its commit."""
+    ATTEMPTS.labels(attempt.channel, "failed").inc()
+    with _logging(attempt):
+        logger.error("delivery_failed", reason=reason)
+
+
+@contextmanager
+def _logging(attempt: Attempt) -> Iterator[None]:
+    """Continue the attempt's trace in a block. Its logs name the delivery."""
+    with (
+        continued_trace(attempt.traceparent),
+        bound_contextvars(delivery_id=str(attempt.delivery_id), channel=attempt.channel),
+    ):
+        yield

@@ -1,0 +1,64 @@
+"""SQL statements of the commands. Each takes arrays, so that its text is the same for any number of rows."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+LOCALES_OF = sa.text("SELECT user_id, locale FROM recipient WHERE user_id = ANY(CAST(:user_ids AS uuid[]))")
+
+# Advisory locks, taken in the order of the array. The first number tells them from those for other purposes.
+LOCK = sa.text("SELECT pg_advisory_xact_lock(1, lock) FROM unnest(CAST(:locks AS int[])) AS l (lock)")
+LOCK_SHARED = sa.text("SELECT pg_advisory_xact_lock_shared(1, lock) FROM unnest(CAST(:locks AS int[])) AS l (lock)")
+
+REPLACE_RECIPIENTS = sa.text("""
+    INSERT INTO recipient (user_id, email, name, locale, time_zone)
+    SELECT * FROM unnest(
+        CAST(:user_ids AS uuid[]), CAST(:emails AS text[]), CAST(:names AS text[]), CAST(:locales AS text[]),
+        CAST(:time_zones AS text[])
+    )
+    ON CONFLICT (user_id) DO UPDATE SET
+        email = excluded.email, name = excluded.name, locale = excluded.locale, time_zone = excluded.time_zone,
+        updated_at = now()
+""")
+
+# A notification is stored once per user and event, with a delivery for each channel. Returns those that were stored.
+INSERT_NOTIFICATIONS = sa.text("""
+    WITH given AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:user_ids AS uuid[]), CAST(:event_ids AS uuid[]), CAST(:event_types AS text[]),
+            CAST(:categories AS text[]), CAST(:titles AS text[]), CAST(:data AS text[]), CAST(:in_app_ids AS uuid[]),
+            CAST(:email_ids AS uuid[]), CAST(:email_statuses AS text[]), CAST(:traceparents AS text[])
+        ) AS g (
+            id, user_id, event_id, event_type, category, title, data, in_app_id, email_id, email_status, traceparent
+        )
+    ), stored AS (
+        INSERT INTO notification (id, user_id, event_id, event_type, category, title, data)
+        SELECT id, user_id, event_id, event_type, category, title, CAST(data AS jsonb) FROM given
+        ON CONFLICT (user_id, event_id) DO NOTHING
+        RETURNING id
+    ), in_app AS (
+        INSERT INTO delivery (id, notification_id, channel, status, sent_at)
+        SELECT in_app_id, id, 'in_app', 'sent', now() FROM given JOIN stored USING (id)
+    ), email AS (
+        INSERT INTO delivery (id, notification_id, channel, status, next_attempt_at, traceparent)
+        SELECT email_id, id, 'email', email_status, CASE WHEN email_status = 'queued' THEN now() END, traceparent
+        FROM given JOIN stored USING (id)
+    )
+    SELECT id FROM stored
+""")
+
+LOCK_DEFERRED = sa.text("""
+    SELECT n.id AS notification_id, n.user_id, n.event_type, n.data
+    FROM delivery d JOIN notification n ON n.id = d.notification_id
+    WHERE n.user_id = ANY(CAST(:user_ids AS uuid[])) AND d.status = 'deferred'
+    ORDER BY d.id FOR UPDATE OF d
+""").columns(data=JSONB)
+
+QUEUE_DEFERRED = sa.text("""
+    WITH given AS (
+        SELECT * FROM unnest(CAST(:notification_ids AS uuid[]), CAST(:titles AS text[])) AS g (notification_id, title)
+    ), titled AS (
+        UPDATE notification n SET title = g.title FROM given g WHERE n.id = g.notification_id
+    )
+    UPDATE delivery d SET status = 'queued', next_attempt_at = now()
+    FROM given g WHERE d.notification_id = g.notification_id AND d.status = 'deferred'
+""")

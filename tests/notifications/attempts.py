@@ -1,0 +1,55 @@
+"""One attempt of the deliveries that are due, and what a test asks about deliveries."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.notifications.delivery_worker import DeliveryWorker
+from services.notifications.models import Delivery
+from shared.database import Sessions
+
+
+async def delivery_of(sessions: Sessions) -> Delivery:
+    async with sessions() as session:
+        return (await session.scalars(sa.select(Delivery).where(Delivery.channel == "email"))).one()
+
+
+async def state_of(sessions: Sessions) -> tuple[str, int, str | None]:
+    delivery = await delivery_of(sessions)
+    return delivery.status, delivery.attempts, delivery.last_error
+
+
+async def seconds_until_due(sessions: Sessions) -> int | None:
+    """Return the time until the next attempt, rounded to seconds."""
+    async with sessions() as session:
+        due_in = sa.type_coerce(Delivery.next_attempt_at - sa.func.clock_timestamp(), sa.Interval)
+        delay = await session.scalar(sa.select(due_in).where(Delivery.channel == "email"))
+    return None if delay is None else round(delay.total_seconds())
+
+
+async def mail_events(sessions: Sessions) -> list[tuple[str, Any]]:
+    """Return types and data of the events recorded about mails, not about in-app notifications."""
+    query = sa.text("SELECT type, convert_from(payload, 'UTF8')::jsonb FROM outbox ORDER BY id")
+    async with sessions() as session:
+        rows = await session.execute(query)
+        return [(type_, data) for type_, data in rows if data["channel"] == "email"]
+
+
+async def make_due(sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        await session.execute(
+            sa.update(Delivery)
+            .where(Delivery.next_attempt_at.is_not(None))
+            .values(next_attempt_at=sa.func.now() - timedelta(seconds=1))
+        )
+
+
+async def attempt_once(worker: DeliveryWorker) -> None:
+    """Make one attempt of the deliveries that are due, and record its outcome."""
+    worker._may_be_due = True
+    await worker._record_and_claim()
+    await asyncio.gather(*worker._sending)
+    worker._may_be_due = False
+    await worker._record_and_claim()
