@@ -16,8 +16,7 @@ logger = structlog.get_logger(__name__)
 CHANNEL = "orderly_outbox"
 """Channel of the relay's wake-ups."""
 MIN_INTERVAL_SECONDS = 0.003
-"""Shortest time between two wake-ups. Raised, an event waits longer for a relay, and a mail for a
-worker, in another process."""
+"""Shortest time between two wake-ups. Raised, an event waits longer for a relay in another process."""
 RECONNECT_DELAY_SECONDS = 1.0
 
 
