@@ -84,6 +84,14 @@ def test_a_count_below_the_budget_fails_nothing_and_is_told() -> None:
     assert savings(BUDGET, found) == ["orders: statements 0 < 3", "orders: commits that write 0 < 1"]
 
 
+def test_a_new_budget_allows_what_only_some_counts_saw() -> None:
+    other = replace(BUDGET, commits=Counter(users=2), poll_statements=dict(BUDGET.poll_statements, orders=9))
+    found = Budget.of_all([BUDGET, other])
+    assert found.commits == Counter(users=2, orders=1)
+    assert found.poll_statements == {"users": 5, "orders": 9, "notifications": 5}
+    assert found.statements == BUDGET.statements
+
+
 def test_a_budget_is_read_as_it_was_written(tmp_path: Path) -> None:
     BUDGET.write(tmp_path / "budget.toml")
     assert Budget.read(tmp_path / "budget.toml") == BUDGET

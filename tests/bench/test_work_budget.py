@@ -6,13 +6,9 @@ import pytest
 
 from deploy.local.state import CHECKOUT
 from tests.bench.orders_load import prepared_load
-from tests.bench.work.budget import Budget, exceeded, measured, savings
+from tests.bench.work.budget import IDLE_SECONDS, ORDERS, Budget, exceeded, measured, savings
 from tests.bench.work.lone_orders import count_work
 from tests.bench.work.measured_system import measured_system
-
-ORDERS = 4
-"""The smallest count of them is exact: what runs in the background only adds to some."""
-IDLE_SECONDS = 5.0
 
 
 async def test_a_lone_order_keeps_to_its_budget(

@@ -12,10 +12,15 @@ import typer
 
 from deploy.local.screen import Screen
 from deploy.local.state import CHECKOUT
-from tests.bench.work.budget import Budget
+from tests.bench.orders_load import prepared_load
+from tests.bench.peers.compared import peers_tables
+from tests.bench.work.budget import IDLE_SECONDS, ORDERS, Budget
 from tests.bench.work.comparison import compared
-from tests.bench.work.run import count, show_counts, show_loads
+from tests.bench.work.lone_orders import count_work
+from tests.bench.work.measured_system import measured_system
+from tests.bench.work.run import show_counts, show_loads
 
+BUDGET_COUNTS = 4
 Checkout: TypeAlias = Annotated[Path, typer.Option(exists=True, file_okay=False, resolve_path=True)]
 
 cli = typer.Typer(help="Measure what an order costs.", add_completion=False, pretty_exceptions_enable=False)
@@ -48,11 +53,31 @@ def compare(
 
 
 @cli.command()
+def peers(*, rounds: Annotated[int, typer.Option(min=1)] = 3) -> None:
+    """Load Orderly and its peers in turns; show the orders of each a CPU second."""
+
+    async def show(folder: Path, screen: Screen) -> None:
+        for table in await peers_tables(folder, rounds=rounds, screen=screen):
+            screen.table(table)
+
+    _run(show)
+
+
+@cli.command()
 def write_budget() -> None:
-    """Count, and write the counts to work_budget.toml, with which a test compares each later change."""
+    """Count as the test does, several times, and write the largest counts to work_budget.toml."""
 
     async def write(folder: Path, screen: Screen) -> None:
-        Budget.of(*await count(folder, CHECKOUT, screen)).write()
+        async with (
+            measured_system(folder / "counted", checkout=CHECKOUT, counted=True) as system,
+            prepared_load(system.running, system.databases, customers=1) as load,
+        ):
+            budgets = []
+            for number in range(1, BUDGET_COUNTS + 1):
+                with screen.step("counting", f"counted {number} of {BUDGET_COUNTS}"):
+                    work = await count_work(system, load, orders=ORDERS, idle_seconds=IDLE_SECONDS)
+                budgets.append(Budget.of(*work))
+        Budget.of_all(budgets).write()
 
     _run(write)
 

@@ -30,10 +30,12 @@ class CheckoutServices(FilledServices):
     """The services of a checkout. The rest of the system is always that of this one."""
 
     checkout: Path
+    orders_roles: str | None = None
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the usual environment, with which Python imports from the checkout and not from where it starts."""
-        return super().environment(service) | {"PYTHONPATH": str(self.checkout), "PYTHONSAFEPATH": "1"}
+        roles = {"ORDERS_ROLES": self.orders_roles} if service == "orders" and self.orders_roles else {}
+        return super().environment(service) | {"PYTHONPATH": str(self.checkout), "PYTHONSAFEPATH": "1"} | roles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,19 @@ class MeasuredSystem:
 
 @asynccontextmanager
 async def measured_system(
-    folder: Path, *, checkout: Path, counted: bool, rows: int = 0, kafka: str | None = None, topic_prefix: str = "work."
+    folder: Path,
+    *,
+    checkout: Path,
+    counted: bool,
+    rows: int = 0,
+    kafka: str | None = None,
+    topic_prefix: str = "work.",
+    orders_roles: str | None = None,
 ) -> AsyncIterator[MeasuredSystem]:
     """Start a system and stop it at the end.
 
     `counted`: log every statement and every request to Kafka, which costs CPU time. `kafka`: use this one, without a
-    log of its requests, instead of starting one.
+    log of its requests, instead of starting one. `orders_roles`: what the orders service does, instead of everything.
     """
     async with AsyncExitStack() as stack:
         address, kafka_pid = await stack.enter_async_context(_kafka(kafka, folder / "kafka", log_requests=counted))
@@ -88,6 +97,7 @@ async def measured_system(
             rows=rows,
             topic_prefix=topic_prefix,
             checkout=checkout,
+            orders_roles=orders_roles,
         )
         system = await stack.enter_async_context(whole_system(services))
         statement_log = settings.folder / "postgres" / LOG_FILE

@@ -6,6 +6,7 @@ from pathlib import Path
 from deploy.local.screen import Screen
 from deploy.local.state import CHECKOUT
 from tests.bench.orders_load import prepared_load
+from tests.bench.peers.compared import peers_tables
 from tests.bench.work.comparison import compared
 from tests.bench.work.growth import growth_table
 from tests.bench.work.loads import at_a_rate, idle_ms_per_second, lone_latencies, saturated, warmed_up
@@ -31,6 +32,8 @@ async def show_work(folder: Path, screen: Screen, *, rows: int, rounds: int, aga
     """Count and time this checkout's orders, and compare with another checkout if one is given."""
     await show_counts(folder, CHECKOUT, screen, rows=rows)
     await show_loads(folder, CHECKOUT, screen)
+    for table in await peers_tables(folder, rounds=rounds, screen=screen):
+        screen.table(table)
     if against is not None:
         screen.table(await compared(folder, against, rounds=rounds, screen=screen))
 
