@@ -22,14 +22,15 @@ class _Collected(Generic[T]):
     items: list[T] = field(default_factory=list)
     savepoints: dict[SessionTransaction, int] = field(default_factory=dict)
     """The number of items at the beginning of each savepoint."""
-    is_released: bool = False
+    released: list[T] = field(default_factory=list)
 
 
 class CommitBuffer(Generic[T]):
     """Collects items during a transaction and passes them to `release` in one call when the transaction commits.
 
     `release` may run the transaction's last statements; it is not called without items. `committed` is called after a
-    commit that released items. At most one buffer may be `is_last`: it is released after the others.
+    commit that released items, `dropped` with the items of a transaction or savepoint that was rolled back. At most one
+    buffer may be `is_last`: it is released after the others.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class CommitBuffer(Generic[T]):
         release: Callable[[Session, list[T]], None],
         *,
         committed: Callable[[Session], None] | None = None,
+        dropped: Callable[[list[T]], None] | None = None,
         is_last: bool = False,
     ) -> None:
         self._release = release
         self._committed = committed
+        self._dropped = dropped
         event.listen(BufferedSession, "before_commit", self._before_commit, insert=not is_last)
         event.listen(BufferedSession, "after_commit", self._after_commit)
         event.listen(BufferedSession, "after_transaction_create", self._after_transaction_create)
@@ -61,16 +64,15 @@ class CommitBuffer(Generic[T]):
         if session.in_nested_transaction():
             return
         collected = self._collected(session)
-        items, collected.items = collected.items, []
-        if items:
-            self._release(session, items)
-            collected.is_released = True
+        collected.released, collected.items = collected.items, []
+        if collected.released:
+            self._release(session, collected.released)
 
     def _after_commit(self, session: Session) -> None:
         if session.in_nested_transaction():
             return
         collected: _Collected[T] | None = session.info.pop(self, None)
-        if collected is not None and collected.is_released and self._committed is not None:
+        if collected is not None and collected.released and self._committed is not None:
             self._committed(session)
 
     def _after_transaction_create(self, session: Session, transaction: SessionTransaction) -> None:
@@ -81,6 +83,11 @@ class CommitBuffer(Generic[T]):
     def _after_soft_rollback(self, session: Session, transaction: SessionTransaction) -> None:
         if transaction.nested:
             collected = self._collected(session)
-            del collected.items[collected.savepoints.pop(transaction) :]
+            first = collected.savepoints.pop(transaction)
+            dropped = collected.items[first:]
+            del collected.items[first:]
         else:
-            session.info.pop(self, None)
+            collected = session.info.pop(self, _Collected())
+            dropped = [*collected.items, *collected.released]
+        if dropped and self._dropped is not None:
+            self._dropped(dropped)

@@ -1,7 +1,7 @@
-"""Loops that a service adds to its processes, and wake-ups that a transaction sends them once it has committed."""
+"""Loops that a service adds to its processes, and the work that a transaction gives them once it has committed."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from shared.commit_buffer import CommitBuffer
 from shared.database import Sessions
 
-_WAKE = "wake_loop"
-_COMMITTED = "loops_to_wake"
+_LOOPS = "loops"
+_NOTIFY = "notify_loop"
+_COMMITTED = "work_for_loops"
 
 
 class Loop(Protocol):
@@ -40,25 +41,57 @@ class OpenLoop(Protocol):
     def __call__(self, *, dsn: str, sessions: Sessions) -> Loop: ...
 
 
+class _Call(NamedTuple):
+    function: Callable[[], None]
+    otherwise: Callable[[], None]
+
+
+def local_loop(session: AsyncSession, name: str) -> Loop | None:
+    """Return the loop of this name, if it runs in this process."""
+    loops: dict[str, Loop] = session.info.get(_LOOPS, {})
+    return loops.get(name)
+
+
 def wake_after_commit(session: AsyncSession, loop: str) -> None:
     """Wake the loop of this name, in this process or another, once the session's transaction has committed."""
-    _loops.add(session, loop)
+    _work.add(session, loop)
 
 
-def wake_with(sessions: Sessions, wake: Callable[[str], None]) -> None:
-    """Call `wake` with the names of the loops to wake, after each commit of these sessions that asked for it."""
-    sessions.configure(info={**sessions.kw["info"], _WAKE: wake})
+def call_after_commit(session: AsyncSession, function: Callable[[], None], *, otherwise: Callable[[], None]) -> None:
+    """Call a function once the session's transaction has committed, or another one once it was rolled back."""
+    _work.add(session, _Call(function, otherwise))
 
 
-def _note(session: Session, loops: list[str]) -> None:
-    session.info[_COMMITTED] = set(loops)
+def connect_loops(sessions: Sessions, loops: Sequence[Loop], *, notify: Callable[[str], None]) -> None:
+    """Let transactions of these sessions wake the loops of this process, and with `notify` those of others."""
+    by_name = {loop.name: loop for loop in loops}
+    sessions.configure(info={**sessions.kw["info"], _LOOPS: by_name, _NOTIFY: notify})
 
 
-def _wake(session: Session) -> None:
-    wake: Callable[[str], None] | None = session.info.get(_WAKE)
-    for loop in session.info.pop(_COMMITTED):
-        if wake is not None:
-            wake(loop)
+def _note(session: Session, work: list[str | _Call]) -> None:
+    session.info[_COMMITTED] = dict.fromkeys(work)
 
 
-_loops = CommitBuffer(_note, committed=_wake)
+def _wake(session: Session, name: str) -> None:
+    notify: Callable[[str], None] | None = session.info.get(_NOTIFY)
+    if (loop := session.info.get(_LOOPS, {}).get(name)) is not None:
+        loop.wake()
+    elif notify is not None:
+        notify(name)
+
+
+def _do(session: Session) -> None:
+    for work in session.info.pop(_COMMITTED):
+        if isinstance(work, str):
+            _wake(session, work)
+        else:
+            work.function()
+
+
+def _undo(work: list[str | _Call]) -> None:
+    for one in work:
+        if not isinstance(one, str):
+            one.otherwise()
+
+
+_work = CommitBuffer(_note, committed=_do, dropped=_undo)

@@ -20,7 +20,7 @@ from shared.http.documentation import asyncapi_router
 from shared.http.health import health_router
 from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
-from shared.loops import Loop, OpenLoop, wake_with
+from shared.loops import Loop, OpenLoop, connect_loops
 from shared.maintenance import with_maintenance
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription, by_consumer
@@ -180,9 +180,9 @@ def _open_parts(
 
 def _open_loops(loops: Sequence[OpenLoop], sessions: Sessions, *, dsn: str, notifier: Notifier) -> list[Loop]:
     """Open a service's loops. A commit wakes the loop of this process, or by NOTIFY those of the others."""
-    opened = {loop.name: loop for loop in (open_loop(dsn=dsn, sessions=sessions) for open_loop in loops)}
-    wake_with(sessions, lambda name: opened[name].wake() if name in opened else notifier.wake(name))
-    return list(opened.values())
+    opened = [open_loop(dsn=dsn, sessions=sessions) for open_loop in loops]
+    connect_loops(sessions, opened, notify=notifier.wake)
+    return opened
 
 
 def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:

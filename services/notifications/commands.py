@@ -1,7 +1,9 @@
 """Commands: replace recipients, notify users, mark a notification as read."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -10,13 +12,14 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications import statements
-from services.notifications.deliveries import WORKER
+from services.notifications.channels import Attempt
+from services.notifications.deliveries import ATTEMPT_TIMEOUT, WORKER, local_worker
 from services.notifications.models import Notification
 from services.notifications.queries import NotificationNotFound
 from services.notifications.rendering import LOCALES, render_title
 from shared.events.notifications import NotificationSent
 from shared.ids import new_id
-from shared.loops import wake_after_commit
+from shared.loops import call_after_commit, wake_after_commit
 from shared.messaging.envelope import EventContext
 from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace, parse_traceparent
@@ -46,10 +49,27 @@ class Notice:
     cause: EventContext
 
 
+class _Recipient(NamedTuple):
+    """A known recipient, as a mail needs it."""
+
+    email: str
+    name: str
+    locale: str
+
+
+class _NewMail(NamedTuple):
+    """The mail of a new notification, with its first attempt if that begins as the transaction commits."""
+
+    id: UUID
+    status: Literal["queued", "deferred", "sending"]
+    traceparent: str | None
+    attempt: Attempt | None = None
+
+
 async def replace_recipients(session: AsyncSession, recipients: Mapping[UUID, RecipientData]) -> None:
     """Replace or insert recipients, and queue the mails that were deferred until they are known. Repeatable."""
     user_ids = sorted(recipients)
-    known = await _locales_of(session, user_ids)
+    known = await _recipients_of(session, user_ids)
     new = [user_id for user_id in user_ids if user_id not in known]
     if new:
         # Waits for transactions that are deferring a mail to these users, which are invisible here: see `notify_all`.
@@ -75,37 +95,20 @@ async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
     Each event is recorded in the trace of the notice's cause.
     """
     user_ids = {notice.user_id for notice in notices}
-    locales = await _locales_of(session, user_ids)
-    if unknown := user_ids - locales.keys():
+    recipients = await _recipients_of(session, user_ids)
+    if unknown := user_ids - recipients.keys():
         # Another transaction may be inserting these recipients, and would not see the mails that this one defers.
         # Whoever is still unknown in the statement after the lock stays so until this transaction ends.
         await session.execute(statements.LOCK_SHARED, {"locks": _locks_of(unknown)})
-        locales |= await _locales_of(session, unknown)
+        recipients |= await _recipients_of(session, unknown)
     given = {new_id(): notice for notice in notices}
-    titles = [
-        render_title(notice.cause.type, locale=locales.get(notice.user_id, LOCALES[0]), data=notice.data)
-        for notice in given.values()
-    ]
-    is_known = [notice.user_id in locales for notice in given.values()]
-    stored = await session.scalars(
-        statements.INSERT_NOTIFICATIONS,
-        {
-            "ids": list(given),
-            "user_ids": [notice.user_id for notice in given.values()],
-            "event_ids": [notice.cause.event_id for notice in given.values()],
-            "event_types": [notice.cause.type for notice in given.values()],
-            "categories": [notice.category for notice in given.values()],
-            "titles": titles,
-            "data": [orjson.dumps(notice.data).decode() for notice in given.values()],
-            "in_app_ids": [new_id() for _ in given],
-            "email_ids": [new_id() for _ in given],
-            "email_statuses": ["queued" if known else "deferred" for known in is_known],
-            "traceparents": [_traceparent_of(notice.cause) for notice in given.values()],
-        },
-    )
+    slots, begun = _reserve_slots(session, len(given))
+    mails = _new_mails(given, recipients, slots=slots)
+    stored = set(await _insert_notifications(session, given, mails, recipients))
     for notification_id in stored:
         _record_in_app(session, notification_id, given[notification_id])
-    if any(is_known):
+    begun += [mail.attempt for id_, mail in mails.items() if mail.attempt is not None and id_ in stored]
+    if any(mail.status == "queued" for mail in mails.values()):
         wake_after_commit(session, WORKER)
 
 
@@ -136,10 +139,86 @@ async def _queue_deferred(session: AsyncSession, locales: Mapping[UUID, str]) ->
         wake_after_commit(session, WORKER)
 
 
-async def _locales_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Return the locales of those recipients that are known."""
-    rows = await session.execute(statements.LOCALES_OF, {"user_ids": list(user_ids)})
-    return {user_id: locale for user_id, locale in rows}  # noqa: C416 - rows, not pairs
+async def _recipients_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, _Recipient]:
+    """Return those recipients that are known."""
+    rows = await session.execute(statements.RECIPIENTS_OF, {"user_ids": list(user_ids)})
+    return {row.user_id: _Recipient(row.email, row.name, row.locale) for row in rows}
+
+
+def _reserve_slots(session: AsyncSession, wanted: int) -> tuple[int, list[Attempt]]:
+    """Reserve slots of this process's worker; return how many, and the list for the attempts that begin in them.
+
+    They begin once the transaction has committed.
+    """
+    begun: list[Attempt] = []
+    worker = local_worker(session)
+    slots = worker.reserve_slots(wanted) if worker else 0
+    if worker and slots:
+        call_after_commit(
+            session,
+            partial(worker.begin, begun, reserved_slots=slots),
+            otherwise=partial(worker.release_slots, slots),
+        )
+    return slots, begun
+
+
+def _new_mails(
+    given: Mapping[UUID, Notice], recipients: Mapping[UUID, _Recipient], *, slots: int
+) -> dict[UUID, _NewMail]:
+    """Return the mail of each notification: the worker of this process begins with as many as it has slots for."""
+    mails: dict[UUID, _NewMail] = {}
+    for notification_id, notice in given.items():
+        mail_id, recipient, traceparent = new_id(), recipients.get(notice.user_id), _traceparent_of(notice.cause)
+        if recipient is None or not slots:
+            mails[notification_id] = _NewMail(mail_id, "queued" if recipient else "deferred", traceparent)
+            continue
+        slots -= 1
+        attempt = Attempt(
+            delivery_id=mail_id,
+            channel="email",
+            number=1,
+            traceparent=traceparent,
+            notification_id=notification_id,
+            user_id=notice.user_id,
+            event_id=notice.cause.event_id,
+            event_type=notice.cause.type,
+            category=notice.category,
+            data=notice.data,
+            **recipient._asdict(),
+        )
+        mails[notification_id] = _NewMail(mail_id, "sending", traceparent, attempt)
+    return mails
+
+
+async def _insert_notifications(
+    session: AsyncSession,
+    given: Mapping[UUID, Notice],
+    mails: Mapping[UUID, _NewMail],
+    recipients: Mapping[UUID, _Recipient],
+) -> Iterable[UUID]:
+    """Insert notifications with their deliveries; return the ids of those that were not stored before."""
+    unknown = _Recipient("", "", LOCALES[0])
+    notices = list(given.values())
+    return await session.scalars(
+        statements.INSERT_NOTIFICATIONS,
+        {
+            "ids": list(given),
+            "user_ids": [notice.user_id for notice in notices],
+            "event_ids": [notice.cause.event_id for notice in notices],
+            "event_types": [notice.cause.type for notice in notices],
+            "categories": [notice.category for notice in notices],
+            "titles": [
+                render_title(notice.cause.type, locale=recipients.get(notice.user_id, unknown).locale, data=notice.data)
+                for notice in notices
+            ],
+            "data": [orjson.dumps(notice.data).decode() for notice in notices],
+            "in_app_ids": [new_id() for _ in notices],
+            "email_ids": [mails[id_].id for id_ in given],
+            "email_statuses": [mails[id_].status for id_ in given],
+            "traceparents": [mails[id_].traceparent for id_ in given],
+            "attempt_timeout": ATTEMPT_TIMEOUT,
+        },
+    )
 
 
 def _traceparent_of(cause: EventContext) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.channels import Attempt, Receipt, SendFailed
 from shared.events.notifications import NotificationFailed, NotificationSent
+from shared.loops import local_loop
 from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace
 
@@ -68,6 +69,19 @@ _RECORD = sa.text("""
 """)
 
 
+class LocalWorker(Protocol):
+    """The loop that sends deliveries, if it runs in this process."""
+
+    def reserve_slots(self, wanted: int) -> int:
+        """Reserve slots for attempts; return how many, at most `wanted`."""
+
+    def release_slots(self, slots: int) -> None:
+        """Release reserved slots."""
+
+    def begin(self, attempts: Sequence[Attempt], *, reserved_slots: int) -> None:
+        """Make attempts that are stored as begun, instead of the reservation."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """Deliveries that were due."""
@@ -106,6 +120,11 @@ def outcome_of(attempt: Attempt, result: Receipt | SendFailed, *, max_attempts: 
         return Outcome(attempt, result, "failed")
     delay = min(INITIAL_RETRY_DELAY * 2 ** (attempt.number - 1), MAX_RETRY_DELAY)
     return Outcome(attempt, result, "retrying", delay)
+
+
+def local_worker(session: AsyncSession) -> LocalWorker | None:
+    """Return the worker of this process. New deliveries that it has slots for need not be claimed."""
+    return cast("LocalWorker | None", local_loop(session, WORKER))
 
 
 async def claim(session: AsyncSession, *, channels: Collection[str], limit: int, max_attempts: int) -> Claim:

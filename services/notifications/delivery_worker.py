@@ -6,7 +6,7 @@ message is sent. After a crash between sending and recording the message is sent
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import asyncpg
@@ -58,6 +58,7 @@ class DeliveryWorker:
         self._changed = asyncio.Event()
         self._may_be_due = True
         self._sending: set[asyncio.Task[None]] = set()
+        self._reserved_slots = 0
         self._finished: list[Outcome] = []
         self._stopped_at: float | None = None
         self._retry_delay_seconds = INITIAL_RETRY_DELAY_SECONDS
@@ -67,6 +68,29 @@ class DeliveryWorker:
     def idle_seconds(self) -> float:
         """Time since the loop's last heartbeat."""
         return time.monotonic() - self._heartbeat_at
+
+    def reserve_slots(self, wanted: int) -> int:
+        """Reserve slots for the attempts of a transaction that has not committed; return how many."""
+        slots = min(wanted, self._free_slots())
+        self._reserved_slots += slots
+        return slots
+
+    def release_slots(self, slots: int) -> None:
+        """Release reserved slots, and claim due deliveries that may be waiting for them."""
+        self._reserved_slots -= slots
+        self.wake()
+
+    def begin(self, attempts: Sequence[Attempt], *, reserved_slots: int = 0) -> None:
+        """Make attempts that are stored as begun. A stopped worker leaves them to others, after their time-out."""
+        self._reserved_slots -= reserved_slots
+        if self._stopped_at is not None:
+            return
+        if attempts:
+            failpoint("job.taken")
+        for attempt in attempts:
+            task = asyncio.create_task(self._make(attempt))
+            self._sending.add(task)
+            task.add_done_callback(self._ended)
 
     def wake(self) -> None:
         """Claim due deliveries now instead of at the next poll."""
@@ -136,20 +160,16 @@ class DeliveryWorker:
             _report(outcome)
         for attempt in claimed.interrupted:
             _report_failure(attempt, reason="interrupted")
-        if claimed.attempts:
-            failpoint("job.taken")
-        for attempt in claimed.attempts:
-            self._begin(attempt)
+        self.begin(claimed.attempts)
         if limit and len(claimed.attempts) + len(claimed.interrupted) == limit:
             # More may be due. They wait for a free slot.
             self._may_be_due = True
             if self._free_slots():
                 self._changed.set()
 
-    def _begin(self, attempt: Attempt) -> None:
-        task = asyncio.create_task(self._make(attempt))
-        self._sending.add(task)
-        task.add_done_callback(self._ended)
+    def _free_slots(self) -> int:
+        """Return how many attempts may begin. A begun attempt never waits: its time-out has begun."""
+        return MAX_CONCURRENT_SENDS - len(self._sending) - self._reserved_slots if self._stopped_at is None else 0
 
     async def _make(self, attempt: Attempt) -> None:
         with _logging(attempt):
@@ -174,10 +194,6 @@ class DeliveryWorker:
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self._changed.set)
         else:
             self._changed.set()
-
-    def _free_slots(self) -> int:
-        """Return how many attempts may begin. A claimed delivery never waits: its time-out has begun."""
-        return MAX_CONCURRENT_SENDS - len(self._sending) if self._stopped_at is None else 0
 
     def _has_ended(self) -> bool:
         """Return whether the loop was stopped and has nothing left to do, or no time left to do it."""

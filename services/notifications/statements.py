@@ -3,7 +3,9 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-LOCALES_OF = sa.text("SELECT user_id, locale FROM recipient WHERE user_id = ANY(CAST(:user_ids AS uuid[]))")
+RECIPIENTS_OF = sa.text("""
+    SELECT user_id, email, name, locale FROM recipient WHERE user_id = ANY(CAST(:user_ids AS uuid[]))
+""")
 
 # Advisory locks, taken in the order of the array. The first number tells them from those for other purposes.
 LOCK = sa.text("SELECT pg_advisory_xact_lock(1, lock) FROM unnest(CAST(:locks AS int[])) AS l (lock)")
@@ -39,8 +41,9 @@ INSERT_NOTIFICATIONS = sa.text("""
         INSERT INTO delivery (id, notification_id, channel, status, sent_at)
         SELECT in_app_id, id, 'in_app', 'sent', now() FROM given JOIN stored USING (id)
     ), email AS (
-        INSERT INTO delivery (id, notification_id, channel, status, next_attempt_at, traceparent)
-        SELECT email_id, id, 'email', email_status, CASE WHEN email_status = 'queued' THEN now() END, traceparent
+        INSERT INTO delivery (id, notification_id, channel, status, attempts, next_attempt_at, traceparent)
+        SELECT email_id, id, 'email', email_status, CAST(email_status = 'sending' AS int),
+               CASE email_status WHEN 'queued' THEN now() WHEN 'sending' THEN now() + :attempt_timeout END, traceparent
         FROM given JOIN stored USING (id)
     )
     SELECT id FROM stored

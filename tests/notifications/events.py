@@ -2,6 +2,9 @@
 
 from uuid import UUID
 
+from pydantic import JsonValue
+
+from services.notifications.commands import Notice
 from services.notifications.subscribers import orders, users
 from shared.database import Sessions
 from shared.events.contract import Event
@@ -32,6 +35,15 @@ def order_confirmed(user_id: UUID, *, number: str = "O-1042", lines: int = 2) ->
             for position in range(1, lines + 1)
         ),
     )
+
+
+def notice_of(event: OrderConfirmed, *, trace: str | None = None) -> Notice:
+    """Return the notice of an order's confirmation, caused by an event of this trace."""
+    context = received(event, sequence=1).context
+    assert context is not None
+    traceparent = f"00-{trace}-b7ad6b7169203331-01" if trace else None
+    data: dict[str, JsonValue] = {"number": event.number, "total_cents": event.total_cents}
+    return Notice(event.user_id, "orders", data, context._replace(traceparent=traceparent))
 
 
 async def apply(sessions: Sessions, *events: Event, event_id: UUID | None = None) -> None:

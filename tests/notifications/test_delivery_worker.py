@@ -11,17 +11,18 @@ from structlog.testing import capture_logs
 
 from services.notifications import delivery_worker
 from services.notifications.channels import MAX_CONCURRENT_SENDS, Attempt, Receipt, Send
+from services.notifications.commands import notify_all
 from services.notifications.deliveries import WORKER
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
 from shared.database import Sessions, dsn_of
 from shared.ids import new_id
-from shared.loops import wake_with
+from shared.loops import connect_loops
 from shared.messaging.outbox.wake_up import Notifier
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.running import running
 from tests.harness.waiting import until
-from tests.notifications.events import apply, order_confirmed, user_created
+from tests.notifications.events import apply, notice_of, order_confirmed, user_created
 from tests.notifications.smtp_server import SmtpServer
 
 WorkerOf = Callable[..., DeliveryWorker]
@@ -110,11 +111,11 @@ async def test_a_commit_wakes_the_worker_of_its_process_and_notifies_those_of_ot
     held.may_end.set()
     own, other, notifier = worker_of(held.send), worker_of(held.send), Notifier(dsn=dsn_of(database_url))
     async with running(own):
-        wake_with(sessions, lambda _: own.wake())
+        connect_loops(sessions, [own], notify=notifier.wake)
         await users(sessions, 1)
         await wait_for_statuses(sessions, "sent")
     async with running(other, notifier):
-        wake_with(sessions, notifier.wake)
+        connect_loops(sessions, [], notify=notifier.wake)
 
         async def is_listening() -> bool:
             async with sessions() as session:
@@ -125,6 +126,46 @@ async def test_a_commit_wakes_the_worker_of_its_process_and_notifies_those_of_ot
         await users(sessions, 1)
         await wait_for_statuses(sessions, "sent", "sent")
     assert own.name == other.name == WORKER
+
+
+async def test_the_worker_of_the_process_begins_with_new_mails_without_a_claim(
+    sessions: Sessions, worker_of: WorkerOf
+) -> None:
+    held, user_id = HeldSends(), new_id()
+    await apply(sessions, user_created(user_id))
+    # It does not run, so it claims nothing.
+    worker = worker_of(held.send)
+    connect_loops(sessions, [worker], notify=lambda _: None)
+
+    orders = [order_confirmed(user_id, number=f"O-{number}") for number in range(MAX_CONCURRENT_SENDS + 1)]
+    await asyncio.gather(*(apply(sessions, order) for order in orders))
+
+    await held.until_begun(MAX_CONCURRENT_SENDS)
+    assert sorted(await mail_statuses(sessions)) == ["queued"] * 2 + ["sending"] * MAX_CONCURRENT_SENDS
+    assert {(attempt.email, attempt.number) for attempt in held.begun} == {("ann@example.org", 1)}
+    held.may_end.set()
+    worker.stop()
+    await worker.run()
+    assert sorted(await mail_statuses(sessions)) == ["queued"] * 2 + ["sent"] * MAX_CONCURRENT_SENDS
+
+
+async def test_a_rolled_back_transaction_begins_no_mail(sessions: Sessions, worker_of: WorkerOf) -> None:
+    held, user_id = HeldSends(), new_id()
+    await apply(sessions, user_created(user_id))
+    worker = worker_of(held.send)
+    connect_loops(sessions, [worker], notify=lambda _: None)
+    with pytest.raises(RuntimeError):
+        async with sessions.begin() as session:
+            await notify_all(session, [notice_of(order_confirmed(user_id))] * MAX_CONCURRENT_SENDS)
+            raise RuntimeError
+    await apply(sessions, order_confirmed(user_id))
+    await held.until_begun(1)
+    worker.stop()
+    await apply(sessions, order_confirmed(user_id))
+    assert sorted(await mail_statuses(sessions)) == ["queued", "queued", "sending"]
+    assert len(held.begun) == 1
+    held.may_end.set()
+    await worker.run()
 
 
 async def test_a_stopping_worker_records_its_current_attempts_and_begins_no_more(

@@ -7,9 +7,8 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
-from pydantic import JsonValue
 
-from services.notifications.commands import LOCKS, Notice, notify_all
+from services.notifications.commands import LOCKS, notify_all
 from services.notifications.deliveries import WORKER, claim
 from services.notifications.models import Delivery, Notification, Recipient
 from services.notifications.statements import LOCK
@@ -17,7 +16,6 @@ from services.notifications.subscribers import notify_of_orders
 from shared.database import Sessions
 from shared.events.orders import (
     OrderCancelled,
-    OrderConfirmed,
     OrderCreated,
     OrderDelivered,
     OrderRefunded,
@@ -26,11 +24,11 @@ from shared.events.orders import (
 )
 from shared.events.users import UserUpdated
 from shared.ids import new_id
-from shared.loops import wake_with
+from shared.loops import connect_loops
 from tests.harness.builders import received
 from tests.harness.databases import count_waiting, until_waiting
 from tests.harness.waiting import until
-from tests.notifications.events import apply, order_confirmed, user_created
+from tests.notifications.events import apply, notice_of, order_confirmed, user_created
 
 ORDER: dict[str, Any] = {"number": "O-7", "total_cents": 4990, "currency": "GBP"}
 
@@ -112,7 +110,7 @@ async def test_a_repeated_event_in_one_batch_notifies_once(sessions: Sessions) -
 
 async def test_a_commit_of_queued_mails_wakes_the_worker(sessions: Sessions) -> None:
     woken, user_id = list[str](), new_id()
-    wake_with(sessions, woken.append)
+    connect_loops(sessions, [], notify=woken.append)
 
     await apply(sessions, order_confirmed(user_id))
     assert woken == []
@@ -267,14 +265,6 @@ async def test_a_malformed_trace_does_not_stop_a_notification(sessions: Sessions
         await notify_all(session, [notice_of(order_confirmed(new_id()), trace="\0")])
 
     assert await rows_of(sessions, Delivery.channel, Delivery.traceparent) == [("email", None), ("in_app", None)]
-
-
-def notice_of(event: OrderConfirmed, *, trace: str | None = None) -> Notice:
-    context = received(event, sequence=1).context
-    assert context is not None
-    traceparent = f"00-{trace}-b7ad6b7169203331-01" if trace else None
-    data: dict[str, JsonValue] = {"number": event.number, "total_cents": event.total_cents}
-    return Notice(event.user_id, "orders", data, context._replace(traceparent=traceparent))
 
 
 def user_with_lock(lock: int) -> UUID:

@@ -78,7 +78,7 @@ async def test_partitions_with_few_events_share_a_transaction(database: Database
 
 
 async def test_an_event_at_the_same_offset_of_another_partition_is_applied(database: Database) -> None:
-    """Within a transaction that several partitions share, an offset alone names no event."""
+    """An offset alone names no event of a transaction that several partitions share."""
     failing = received(credit_reserved(cents=FAILING_CENTS), sequence=1, partition=0, offset=7)
     good = received(credit_reserved(), sequence=1, partition=1, offset=7)
     await consume(database, failing, good)
