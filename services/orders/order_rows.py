@@ -35,6 +35,17 @@ _INSERT = sa.text("""
     VALUES (:id, :created_at, :status, 'customer', :user_id)
 """).bindparams(*(sa.bindparam(name, type_=sa.Uuid()) for name in ("id", "user_id")))
 
+_LOCK = (
+    sa.select(
+        *(Order.id, Order.number, Order.user_id, Order.status, Order.currency, Order.total_cents),
+        *(OrderItem.sku, OrderItem.name, OrderItem.quantity, OrderItem.unit_price_cents),
+    )
+    .join(OrderItem, OrderItem.order_id == Order.id)
+    .where(Order.id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
+    .order_by(Order.id, OrderItem.position)
+    .with_for_update(of=Order)
+)
+
 _UPDATE = sa.text("""
     WITH decided AS (
         SELECT * FROM unnest(
@@ -86,16 +97,7 @@ async def lock_pending_orders(session: AsyncSession, order_ids: Collection[UUID]
 
     The objects do not belong to the session: write their changes with `update_orders`.
     """
-    rows = await session.execute(
-        sa.select(
-            *(Order.id, Order.number, Order.user_id, Order.status, Order.currency, Order.total_cents),
-            *(OrderItem.sku, OrderItem.name, OrderItem.quantity, OrderItem.unit_price_cents),
-        )
-        .join(OrderItem, OrderItem.order_id == Order.id)
-        .where(Order.id == sa.any_(sa.cast(list(order_ids), ARRAY(sa.Uuid))))
-        .order_by(Order.id, OrderItem.position)
-        .with_for_update(of=Order)
-    )
+    rows = await session.execute(_LOCK, {"ids": list(order_ids)})
     orders: dict[UUID, Order] = {}
     for order_id, number, user_id, status, currency, total_cents, *item in rows:
         if status is not OrderStatus.PENDING:

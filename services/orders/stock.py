@@ -9,17 +9,32 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
 from services.orders.models import Order, Product, order_number_sequence
 from shared.commit_buffer import CommitBuffer
 from shared.errors import Conflict
 from shared.statements import array_rows
+
+# FOR NO KEY UPDATE instead of FOR UPDATE, which would block inserts of other orders' items by their foreign keys.
+_LOCK = (
+    sa.select(Product.sku)
+    .where(Product.sku == sa.any_(sa.bindparam("skus", type_=ARRAY(sa.Text))))
+    .order_by(Product.sku)
+    .with_for_update(key_share=True)
+)
+_LOCK_FOR_ORDER = _LOCK.add_columns(
+    *(Product.name, Product.price_cents, Product.currency, Product.active),
+    (Product.stock - Product.reserved).label("available"),
+    # Subqueries without a reference to the row: evaluated once.
+    sa.select(order_number_sequence.next_value()).scalar_subquery().label("order_sequence"),
+    sa.select(sa.func.clock_timestamp()).scalar_subquery().label("now"),
+)
 
 
 class ProductUnavailable(Conflict):
@@ -68,17 +83,7 @@ async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) ->
 
     Raises: ProductUnavailable, OutOfStock.
     """
-    rows = (
-        await session.execute(
-            _locking(
-                list(quantities),
-                *(Product.name, Product.price_cents, Product.currency, Product.active),
-                # Subqueries without a reference to the row: evaluated once.
-                sa.select(order_number_sequence.next_value()).scalar_subquery().label("order_sequence"),
-                sa.select(sa.func.clock_timestamp()).scalar_subquery().label("now"),
-            )
-        )
-    ).all()
+    rows = (await session.execute(_LOCK_FOR_ORDER, {"skus": list(quantities)})).all()
     found = {row.sku: row for row in rows}
     unavailable = [sku for sku in quantities if sku not in found or not found[sku].active]
     if unavailable:
@@ -110,7 +115,7 @@ def _apply(session: Session, changes: list[_StockChange]) -> None:
         released[change.sku] += change.released
         taken[change.sku] += change.taken
     skus = sorted(released)
-    session.execute(_locking(skus)).all()
+    session.execute(_LOCK, {"skus": skus}).all()
     rows = array_rows(
         "change",
         sku=(skus, sa.Text),
@@ -131,15 +136,3 @@ def _apply(session: Session, changes: list[_StockChange]) -> None:
 
 
 _stock_changes = CommitBuffer(_apply)
-
-
-def _locking(
-    skus: list[str], *columns: sa.ColumnElement[Any] | InstrumentedAttribute[Any]
-) -> sa.Select[*tuple[Any, ...]]:
-    # FOR NO KEY UPDATE instead of FOR UPDATE, which would block inserts of other orders' items by their foreign keys.
-    return (
-        sa.select(Product.sku, (Product.stock - Product.reserved).label("available"), *columns)
-        .where(Product.sku == sa.any_(sa.cast(skus, ARRAY(sa.Text))))
-        .order_by(Product.sku)
-        .with_for_update(key_share=True)
-    )

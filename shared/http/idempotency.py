@@ -112,6 +112,7 @@ _KEY_HEADER = Header(
 IdempotencyKey = Annotated[str | None, _KEY_HEADER]
 """A parameter that takes the optional Idempotency-Key header; pass it on to `run_idempotently`."""
 
+_SAVE = insert(_TABLE)
 # One statement: its snapshot is older than its lock. If another request has saved its response in between, the primary
 # key rejects ours.
 _LOCK = (
@@ -211,18 +212,18 @@ async def _lock(session: AsyncSession, use: _KeyUse) -> Response | None:
 
 async def _save_response(session: AsyncSession, use: _KeyUse, response: Response) -> None:
     """Save the response. Raises: IdempotencyKeyInUse if another request did so between our snapshot and our lock."""
-    saved = insert(_TABLE).values(
-        caller=use.caller,
-        route=use.route,
-        key_hash=use.key_hash,
-        fingerprint=use.fingerprint,
-        status=response.status_code,
-        headers={name: value for name, value in response.headers.items() if name != "content-length"},
-        body=bytes(response.body),
-    )
+    row = {
+        "caller": use.caller,
+        "route": use.route,
+        "key_hash": use.key_hash,
+        "fingerprint": use.fingerprint,
+        "status": response.status_code,
+        "headers": {name: value for name, value in response.headers.items() if name != "content-length"},
+        "body": bytes(response.body),
+    }
     await session.flush()
     try:
-        await session.execute(saved)
+        await session.execute(_SAVE, row)
     except IntegrityError as error:
         if not is_unique_violation(error):
             raise
