@@ -1,14 +1,13 @@
-"""Commands of credit. Each locks the user's credit account first, so that no two of them reserve the same credit."""
+"""Commands of credit. Each needs the credit accounts locked, so that no two of them reserve the same credit."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models import MAX_CENTS, CreditAccount, CreditReservation, UserAccount
+from services.users.credit import Credit
+from services.users.models import MAX_CENTS, CreditAccount, CreditReservation
 from services.users.queries import UserNotFound
 from shared.errors import Conflict, Problem
 from shared.events.users import CreditRefused, CreditRefusedReason, CreditReleased, CreditReserved
@@ -31,8 +30,13 @@ class LimitBelowUse(Conflict):
 
 
 async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents: int) -> CreditAccount:
-    """Set the limit of a user's credit. Raises: UserNotFound, LimitBelowUse."""
-    account = await _lock_account(session, user_id)
+    """Lock a user's credit account, and set its limit. Raises: UserNotFound, LimitBelowUse."""
+    account = await session.scalar(
+        sa.select(CreditAccount)
+        .where(CreditAccount.user_id == user_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
     if account is None:
         raise UserNotFound
     if limit_cents < account.taken_cents:
@@ -41,8 +45,8 @@ async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents:
     return account
 
 
-async def reserve_credit(
-    session: AsyncSession, *, order_id: UUID, user_id: UUID, amount_cents: int, currency: str
+def reserve_credit(
+    session: AsyncSession, credit: Credit, *, order_id: UUID, user_id: UUID, amount_cents: int, currency: str
 ) -> None:
     """Reserve or refuse the credit for an order, and record the matching event.
 
@@ -50,19 +54,21 @@ async def reserve_credit(
     """
     if not 0 <= amount_cents <= MAX_CENTS:
         raise AmountInvalid
-    account = await _lock_account(session, user_id)
-    reason = await _reason_to_refuse(session, account, user_id=user_id, amount_cents=amount_cents, currency=currency)
-    is_new = await _insert_reservation(
-        session,
-        order_id=order_id,
-        user_id=user_id,
-        amount_cents=amount_cents,
-        currency=currency,
-        status="refused" if reason else "reserved",
-        reason=reason,
-    )
-    if not is_new:
+    if order_id in credit.reservations:
         return
+    account = credit.accounts.get(user_id)
+    reason = _reason_to_refuse(credit, account, amount_cents=amount_cents, currency=currency)
+    credit.add(
+        CreditReservation(
+            order_id=order_id,
+            user_id=user_id,
+            amount_cents=amount_cents,
+            refunded_cents=0,
+            currency=currency,
+            status="refused" if reason else "reserved",
+            reason=reason,
+        )
+    )
     if account is None or reason is not None:
         record(
             session,
@@ -76,26 +82,29 @@ async def reserve_credit(
         )
         return
     account.reserve(amount_cents)
-    record(
-        session,
-        CreditReserved(user_id=user_id, order_id=order_id, amount_cents=amount_cents, currency=currency),
-    )
+    record(session, CreditReserved(user_id=user_id, order_id=order_id, amount_cents=amount_cents, currency=currency))
 
 
-async def release_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID, currency: str) -> None:
+def release_credit(session: AsyncSession, credit: Credit, *, order_id: UUID, user_id: UUID, currency: str) -> None:
     """Release the credit reserved for a cancelled or rejected order. Does nothing if none is reserved."""
-    account, reservation = await _lock(session, order_id=order_id, user_id=user_id)
-    if reservation is None:
+    if order_id not in credit.reservations:
         # After a replay the cancellation can arrive before the order. This row keeps the order from reserving credit.
-        await _insert_reservation(
-            session, order_id=order_id, user_id=user_id, amount_cents=0, currency=currency, status="released"
+        credit.add(
+            CreditReservation(
+                order_id=order_id,
+                user_id=user_id,
+                amount_cents=0,
+                refunded_cents=0,
+                currency=currency,
+                status="released",
+            )
         )
         return
-    if account is None or reservation.status != "reserved":
+    account, reservation = credit.of_order(order_id, user_id=user_id)
+    if account is None or reservation is None or reservation.status != "reserved":
         return
     account.release(reservation.amount_cents)
     reservation.status = "released"
-    reservation.updated_at = datetime.now(UTC)
     record(
         session,
         CreditReleased(
@@ -104,9 +113,9 @@ async def release_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID
     )
 
 
-async def use_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID) -> None:
+def use_credit(credit: Credit, *, order_id: UUID, user_id: UUID) -> None:
     """Turn the credit reserved for an order into used credit, as the order was shipped."""
-    account, reservation = await _lock(session, order_id=order_id, user_id=user_id)
+    account, reservation = credit.of_order(order_id, user_id=user_id)
     if account is None or reservation is None or reservation.status not in ("reserved", "used"):
         logger.warning("order_shipment_ignored", order_id=str(order_id), status=reservation and reservation.status)
         return
@@ -114,12 +123,11 @@ async def use_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID) ->
         return
     account.use(reservation.amount_cents)
     reservation.status = "used"
-    reservation.updated_at = datetime.now(UTC)
 
 
-async def refund_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID, refunded_cents: int) -> None:
+def refund_credit(credit: Credit, *, order_id: UUID, user_id: UUID, refunded_cents: int) -> None:
     """Return used credit, never more than was used. `refunded_cents` is the sum of the order's refunds so far."""
-    account, reservation = await _lock(session, order_id=order_id, user_id=user_id)
+    account, reservation = credit.of_order(order_id, user_id=user_id)
     if account is None or reservation is None or reservation.status != "used":
         logger.warning("order_refund_ignored", order_id=str(order_id), status=reservation and reservation.status)
         return
@@ -128,40 +136,13 @@ async def refund_credit(session: AsyncSession, *, order_id: UUID, user_id: UUID,
         return
     account.refund(returned_cents)
     reservation.refunded_cents += returned_cents
-    reservation.updated_at = datetime.now(UTC)
 
 
-async def _lock_account(session: AsyncSession, user_id: UUID) -> CreditAccount | None:
-    return await session.scalar(
-        sa.select(CreditAccount)
-        .where(CreditAccount.user_id == user_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-
-
-async def _lock(
-    session: AsyncSession, *, order_id: UUID, user_id: UUID
-) -> tuple[CreditAccount | None, CreditReservation | None]:
-    """Lock the account, and return it with the order's reservation."""
-    account = await _lock_account(session, user_id)
-    reservation = await session.scalar(
-        sa.select(CreditReservation).where(CreditReservation.order_id == order_id, CreditReservation.user_id == user_id)
-    )
-    return account, reservation
-
-
-async def _reason_to_refuse(
-    session: AsyncSession, account: CreditAccount | None, *, user_id: UUID, amount_cents: int, currency: str
+def _reason_to_refuse(
+    credit: Credit, account: CreditAccount | None, *, amount_cents: int, currency: str
 ) -> CreditRefusedReason | None:
     if account is None:
         return "user_unknown"
-    if await session.scalar(sa.select(UserAccount.status).where(UserAccount.id == user_id)) != "active":
+    if account.user_id not in credit.active_user_ids:
         return "user_inactive"
     return account.reason_to_refuse(amount_cents, currency=currency)
-
-
-async def _insert_reservation(session: AsyncSession, **values: object) -> bool:
-    """Insert the order's reservation, and return whether the order had none yet."""
-    inserted = insert(CreditReservation).values(**values).on_conflict_do_nothing().returning(CreditReservation.order_id)
-    return await session.scalar(inserted) is not None

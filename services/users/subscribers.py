@@ -1,49 +1,50 @@
 """Subscriptions of the users service: events of orders change credit."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users import credit_commands
+from services.users.credit import Credit, lock_credit, write_credit
 from shared.events.orders import OrderCancelled, OrderCreated, OrderRefunded, OrderRejected, OrderShipped
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
+from shared.telemetry import continued_trace
+
+CreditEvent = OrderCreated | OrderCancelled | OrderRejected | OrderShipped | OrderRefunded
+"""An event of an order that changes credit."""
 
 orders = Subscription("orders")
 SUBSCRIPTIONS = (orders,)
 
 
-@orders.on(OrderCreated)
-async def reserve_credit(session: AsyncSession, event: OrderCreated, _context: EventContext) -> None:
-    await credit_commands.reserve_credit(
-        session,
-        order_id=event.order_id,
-        user_id=event.user_id,
-        amount_cents=event.total_cents,
-        currency=event.currency,
+@orders.on_batch(OrderCreated, OrderCancelled, OrderRejected, OrderShipped, OrderRefunded)
+async def change_credit(session: AsyncSession, events: Sequence[tuple[CreditEvent, EventContext]]) -> None:
+    """Apply events of orders in their order, each in its trace, with three statements for any number of events.
+
+    One handler takes all types, so that a batch locks its accounts once, ordered by user id: every partition holds
+    events of all users, and two processes that lock them as the events come would deadlock.
+    """
+    credit = await lock_credit(
+        session, user_ids={event.user_id for event, _ in events}, order_ids={event.order_id for event, _ in events}
     )
+    for event, context in events:
+        with continued_trace(context.traceparent, tracestate=context.tracestate):
+            _apply(session, credit, event)
+    await write_credit(session, credit)
 
 
-@orders.on(OrderCancelled)
-async def release_credit(session: AsyncSession, event: OrderCancelled, _context: EventContext) -> None:
-    await credit_commands.release_credit(
-        session, order_id=event.order_id, user_id=event.user_id, currency=event.currency
-    )
-
-
-@orders.on(OrderRejected)
-async def release_rejected_credit(session: AsyncSession, event: OrderRejected, _context: EventContext) -> None:
-    # An order is rejected because its credit was refused: then nothing is reserved, and nothing changes.
-    await credit_commands.release_credit(
-        session, order_id=event.order_id, user_id=event.user_id, currency=event.currency
-    )
-
-
-@orders.on(OrderShipped)
-async def use_credit(session: AsyncSession, event: OrderShipped, _context: EventContext) -> None:
-    await credit_commands.use_credit(session, order_id=event.order_id, user_id=event.user_id)
-
-
-@orders.on(OrderRefunded)
-async def refund_credit(session: AsyncSession, event: OrderRefunded, _context: EventContext) -> None:
-    await credit_commands.refund_credit(
-        session, order_id=event.order_id, user_id=event.user_id, refunded_cents=event.refunded_cents
-    )
+def _apply(session: AsyncSession, credit: Credit, event: CreditEvent) -> None:
+    order_id, user_id = event.order_id, event.user_id
+    match event:
+        case OrderCreated(total_cents=amount_cents, currency=currency):
+            credit_commands.reserve_credit(
+                session, credit, order_id=order_id, user_id=user_id, amount_cents=amount_cents, currency=currency
+            )
+        case OrderCancelled(currency=currency) | OrderRejected(currency=currency):
+            # An order is rejected because its credit was refused: then nothing is reserved, and nothing changes.
+            credit_commands.release_credit(session, credit, order_id=order_id, user_id=user_id, currency=currency)
+        case OrderShipped():
+            credit_commands.use_credit(credit, order_id=order_id, user_id=user_id)
+        case OrderRefunded(refunded_cents=refunded_cents):
+            credit_commands.refund_credit(credit, order_id=order_id, user_id=user_id, refunded_cents=refunded_cents)

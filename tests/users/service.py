@@ -1,5 +1,6 @@
 """The users service under test: HTTP requests and events go in, rows and recorded events are read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,14 +9,16 @@ import httpx2
 import orjson
 import sqlalchemy as sa
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.commands import Profile, create_account
 from services.users.models import CreditAccount, CreditReservation, UserAccount
-from services.users.subscribers import orders
+from services.users.subscribers import CreditEvent, change_credit, orders
 from shared.database import Sessions
 from shared.events.contract import Event
 from shared.messaging.consumer.batch import apply_batch
 from shared.messaging.consumer.progress import BatchResult
+from shared.messaging.envelope import Received
 from tests.harness.builders import received
 
 PASSWORD = "correct horse battery"
@@ -73,13 +76,17 @@ class UsersService:
 
     async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> BatchResult:
         """Apply one event as the consumer does."""
+        return await self.apply_batch([received(event, sequence=sequence, event_id=event_id)])
+
+    async def apply_batch(self, events: Sequence[Received]) -> BatchResult:
+        """Apply events in one transaction, as the consumer does."""
         async with self.sessions.begin() as session:
-            return await apply_batch(
-                session,
-                consumer="users.orders",
-                subscription=orders,
-                events=[received(event, sequence=sequence, event_id=event_id)],
-            )
+            return await apply_batch(session, consumer="users.orders", subscription=orders, events=events)
+
+    async def change_credit(self, *events: CreditEvent) -> None:
+        """Apply events in one transaction, without the inbox."""
+        async with self.sessions.begin() as session:
+            await apply_events(session, *events)
 
     async def events(self, *, without: str = "user.created") -> list[tuple[str, dict[str, Any]]]:
         """Return types and data of the recorded events, in order."""
@@ -100,6 +107,12 @@ class UsersService:
         assert account.used_cents == sum(r.amount_cents - r.refunded_cents for r in reservations if r.status == "used")
         assert account.taken_cents <= account.limit_cents
         return account.reserved_cents, account.used_cents
+
+
+async def apply_events(session: AsyncSession, *events: CreditEvent) -> None:
+    """Pass events to the handler, each in a trace of its own."""
+    contexts = (received(event, sequence=1).context for event in events)
+    await change_credit(session, [(event, context) for event, context in zip(events, contexts, strict=True) if context])
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:

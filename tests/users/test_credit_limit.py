@@ -3,14 +3,13 @@
 import asyncio
 from uuid import UUID, uuid4
 
-from services.users.credit_commands import reserve_credit
 from tests.harness.problems import problem
+from tests.users.orders import Order
 from tests.users.service import UsersService
 
 
 async def reserve(service: UsersService, user_id: UUID, amount_cents: int) -> None:
-    async with service.sessions.begin() as session:
-        await reserve_credit(session, order_id=uuid4(), user_id=user_id, amount_cents=amount_cents, currency="GBP")
+    await service.apply(Order(user_id, total_cents=amount_cents).created())
 
 
 async def test_a_new_limit_applies_at_once(service: UsersService) -> None:

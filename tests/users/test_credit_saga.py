@@ -1,58 +1,20 @@
 """The effects of an order's events on the user's credit."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from services.users import credit_commands
+from services.users.credit import ReservedMeanwhile, lock_credit, write_credit
 from services.users.models import CreditReservation
 from shared.events.contract import Event
-from shared.events.orders import OrderCancelled, OrderCreated, OrderRefunded, OrderRejected, OrderShipped
 from shared.ids import new_id
 from shared.messaging.consumer.batch import HandlerFailed
-from tests.users.service import UsersService
-
-
-class Order:
-    """Builds the events of one order."""
-
-    def __init__(self, user_id: UUID, *, total_cents: int = 600, currency: str = "GBP") -> None:
-        self.id = new_id()
-        self.facts: dict[str, Any] = {
-            "order_id": self.id,
-            "number": "O-1",
-            "user_id": user_id,
-            "total_cents": total_cents,
-            "currency": currency,
-        }
-
-    def created(self) -> Event:
-        return OrderCreated(**self.facts, deadline=datetime.now(UTC))
-
-    def cancelled(self) -> Event:
-        return OrderCancelled(**self.facts, reason="customer")
-
-    def rejected(self) -> Event:
-        return OrderRejected(**self.facts, reason="out_of_stock")
-
-    def shipped(self) -> Event:
-        return OrderShipped(**self.facts)
-
-    def refunded(self, amount_cents: int, *, refunded_cents: int) -> Event:
-        return OrderRefunded(**self.facts, amount_cents=amount_cents, refunded_cents=refunded_cents)
-
-    def reply(self, **changes: Any) -> dict[str, Any]:
-        """Return the data of the event that replies to the order."""
-        return {
-            "user_id": str(self.facts["user_id"]),
-            "order_id": str(self.id),
-            "amount_cents": self.facts["total_cents"],
-            "currency": self.facts["currency"],
-        } | changes
+from tests.harness.databases import until_waiting
+from tests.users.orders import Order
+from tests.users.service import UsersService, apply_events
 
 
 async def apply_all(service: UsersService, *events: Event) -> None:
@@ -208,9 +170,8 @@ async def test_a_refund_that_arrives_after_a_later_one_changes_nothing(service: 
 @pytest.mark.parametrize("event", ["cancelled", "shipped"])
 async def test_an_event_that_names_another_user_changes_no_credit(service: UsersService, event: str) -> None:
     owner, other = await service.create_account(), await service.create_account(email="other@orderly.example")
-    order, foreign = Order(owner.id), Order(other.id)
-    foreign.facts["order_id"] = order.id
-    await apply_all(service, order.created(), getattr(foreign, event)())
+    order = Order(owner.id)
+    await apply_all(service, order.created(), getattr(order.of(other.id), event)())
 
     assert (await service.credit(owner.id), await service.credit(other.id)) == ((600, 0), (0, 0))
 
@@ -286,15 +247,39 @@ async def test_sums_are_right_after_many_simultaneous_orders(service: UsersServi
 
 async def test_simultaneous_reservations_of_one_order_reserve_once(service: UsersService) -> None:
     account = await service.create_account()
-    order_id = new_id()
+    order = Order(account.id)
 
-    async def reserve() -> None:
-        async with service.sessions.begin() as session:
-            await credit_commands.reserve_credit(
-                session, order_id=order_id, user_id=account.id, amount_cents=100, currency="GBP"
-            )
+    await asyncio.gather(*(service.change_credit(order.created()) for _ in range(8)))
 
-    await asyncio.gather(*(reserve() for _ in range(8)))
-
-    assert await service.credit(account.id) == (100, 0)
+    assert await service.credit(account.id) == (600, 0)
     assert len(await service.events()) == 1
+
+
+async def test_one_of_two_transactions_that_refuse_the_same_order_is_repeated(service: UsersService) -> None:
+    """An unknown user has no account to lock, so both transactions find no reservation of the order."""
+    order = Order(uuid4())
+
+    async with service.sessions.begin() as session:
+        await apply_events(session, order.created())
+        second = asyncio.create_task(service.change_credit(order.created()))
+        await until_waiting(service.sessions, transactions=1)
+
+    with pytest.raises(ReservedMeanwhile):
+        await second
+    await service.change_credit(order.created())
+    assert await service.events() == [("user.credit_refused", order.reply(reason="user_unknown"))]
+
+
+async def test_a_change_of_another_users_order_meanwhile_is_kept(service: UsersService) -> None:
+    """An event that names the wrong user reads the order's reservation without locking the owner's account."""
+    owner, other = await service.create_account(), await service.create_account(email="other@orderly.example")
+    order = Order(owner.id)
+    await service.apply(order.created())
+
+    async with service.sessions.begin() as session:
+        credit = await lock_credit(session, user_ids=[other.id], order_ids=[order.id])
+        await service.apply(order.shipped(), sequence=2)
+        await write_credit(session, credit)
+
+    assert await status_of(service, order) == ("used", 600)
+    assert await service.credit(owner.id) == (0, 600)

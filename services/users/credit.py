@@ -1,0 +1,158 @@
+"""Credit as a batch of events changes it: locked and read by two statements, changed in memory, written by one."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.users.models import CreditAccount, CreditReservation, UserAccount
+from shared.transient_errors import TransientError
+
+_UNIQUE_VIOLATION = "23505"
+_ACCOUNT_COLUMNS = (
+    CreditAccount.user_id,
+    CreditAccount.limit_cents,
+    CreditAccount.reserved_cents,
+    CreditAccount.used_cents,
+    CreditAccount.currency,
+)
+_RESERVATION_COLUMNS = (
+    CreditReservation.order_id,
+    CreditReservation.user_id,
+    CreditReservation.amount_cents,
+    CreditReservation.refunded_cents,
+    CreditReservation.currency,
+    CreditReservation.status,
+    CreditReservation.reason,
+)
+
+# An insert with ON CONFLICT DO NOTHING would hide that another transaction has reserved credit for the same order:
+# its unique violation undoes the account's change too.
+_WRITE = sa.text("""
+    WITH inserted AS (
+        INSERT INTO credit_reservation (
+            order_id, user_id, amount_cents, refunded_cents, currency, status, reason, created_at, updated_at
+        )
+        SELECT n.*, :now, :now
+        FROM unnest(
+            CAST(:added_order_ids AS uuid[]), CAST(:added_user_ids AS uuid[]), CAST(:added_amounts AS bigint[]),
+            CAST(:added_refunds AS bigint[]), CAST(:added_currencies AS text[]), CAST(:added_statuses AS text[]),
+            CAST(:added_reasons AS text[])
+        ) AS n
+    ), updated AS (
+        UPDATE credit_reservation r SET status = k.status, refunded_cents = k.refunded_cents, updated_at = :now
+        FROM unnest(
+            CAST(:known_order_ids AS uuid[]), CAST(:known_statuses AS text[]), CAST(:known_refunds AS bigint[])
+        ) AS k (order_id, status, refunded_cents)
+        WHERE r.order_id = k.order_id AND (r.status, r.refunded_cents) <> (k.status, k.refunded_cents)
+    )
+    UPDATE credit_account a SET reserved_cents = c.reserved_cents, used_cents = c.used_cents
+    FROM unnest(
+        CAST(:account_user_ids AS uuid[]), CAST(:account_reserved AS bigint[]), CAST(:account_used AS bigint[])
+    ) AS c (user_id, reserved_cents, used_cents)
+    WHERE a.user_id = c.user_id AND (a.reserved_cents, a.used_cents) <> (c.reserved_cents, c.used_cents)
+""")
+
+
+class ReservedMeanwhile(TransientError):
+    """Another transaction has inserted a reservation of one of these orders since they were read."""
+
+
+@dataclass(frozen=True)
+class Credit:
+    """The locked accounts of some users and the reservations of some orders.
+
+    Their objects are outside of the session, which would write each of them with a statement of its own.
+    """
+
+    accounts: dict[UUID, CreditAccount]
+    """The accounts by user id. Unknown users have none."""
+    active_user_ids: frozenset[UUID]
+    """The users whose accounts are active."""
+    reservations: dict[UUID, CreditReservation]
+    """The reservations by order id, even those of other users. New orders have none."""
+    added: list[CreditReservation] = field(default_factory=list)
+    """The reservations that are not in the database yet."""
+
+    def of_order(self, order_id: UUID, *, user_id: UUID) -> tuple[CreditAccount | None, CreditReservation | None]:
+        """Return the user's account, and the order's reservation if it belongs to this user."""
+        reservation = self.reservations.get(order_id)
+        is_theirs = reservation is not None and reservation.user_id == user_id
+        return self.accounts.get(user_id), reservation if is_theirs else None
+
+    def add(self, reservation: CreditReservation) -> None:
+        """Add the reservation of an order that has none."""
+        self.reservations[reservation.order_id] = reservation
+        self.added.append(reservation)
+
+
+async def lock_credit(session: AsyncSession, *, user_ids: Collection[UUID], order_ids: Collection[UUID]) -> Credit:
+    """Lock the users' accounts, ordered by user id, and read the orders' reservations.
+
+    The users' status is not locked: it may change while this waits for an account.
+    """
+    accounts = await session.execute(
+        sa.select(*_ACCOUNT_COLUMNS, (UserAccount.status == "active").label("is_active"))
+        .join(UserAccount, UserAccount.id == CreditAccount.user_id)
+        .where(CreditAccount.user_id == sa.any_(sa.cast(sorted(user_ids), ARRAY(sa.Uuid))))
+        .order_by(CreditAccount.user_id)
+        .with_for_update(of=CreditAccount)
+    )
+    locked = [dict(row) for row in accounts.mappings()]
+    active_user_ids = frozenset(row["user_id"] for row in locked if row.pop("is_active"))
+    # A statement of its own: the first one's snapshot is older than its locks, and lacks what was committed since.
+    reservations = await session.execute(
+        sa.select(*_RESERVATION_COLUMNS).where(
+            CreditReservation.order_id == sa.any_(sa.cast(list(order_ids), ARRAY(sa.Uuid)))
+        )
+    )
+    return Credit(
+        accounts={row["user_id"]: CreditAccount(**row) for row in locked},
+        active_user_ids=active_user_ids,
+        reservations={row["order_id"]: CreditReservation(**row) for row in reservations.mappings()},
+    )
+
+
+async def write_credit(session: AsyncSession, credit: Credit) -> None:
+    """Insert the added reservations; update the accounts and the other reservations that changed.
+
+    Raises: ReservedMeanwhile.
+    """
+    added = sorted(credit.added, key=lambda reservation: reservation.order_id)
+    added_order_ids = {each.order_id for each in added}
+    # Another transaction may be changing the reservation of a user whose account is not locked here.
+    known = [
+        each
+        for each in credit.reservations.values()
+        if each.user_id in credit.accounts and each.order_id not in added_order_ids
+    ]
+    accounts = list(credit.accounts.values())
+    try:
+        await session.execute(
+            _WRITE,
+            {
+                "now": datetime.now(UTC),
+                "added_order_ids": [each.order_id for each in added],
+                "added_user_ids": [each.user_id for each in added],
+                "added_amounts": [each.amount_cents for each in added],
+                "added_refunds": [each.refunded_cents for each in added],
+                "added_currencies": [each.currency for each in added],
+                "added_statuses": [each.status for each in added],
+                "added_reasons": [each.reason for each in added],
+                "known_order_ids": [each.order_id for each in known],
+                "known_statuses": [each.status for each in known],
+                "known_refunds": [each.refunded_cents for each in known],
+                "account_user_ids": [each.user_id for each in accounts],
+                "account_reserved": [each.reserved_cents for each in accounts],
+                "account_used": [each.used_cents for each in accounts],
+            },
+        )
+    except exc.IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+            raise
+        raise ReservedMeanwhile from error
