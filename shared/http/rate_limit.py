@@ -4,16 +4,14 @@ Requests are counted in Valkey, over a sliding window. Responses carry the IETF 
 """
 
 import hashlib
-import time
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from math import ceil
+from typing import NamedTuple
 
 from fastapi import Request
-from limits import RateLimitItem, parse
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
 from shared.cache import Cache, Outage
@@ -29,6 +27,36 @@ KeyOf = Callable[[Request], Awaitable[str]]
 RATE_LIMITED_PREFIX = "/v1/"
 """Routes under it have the default limit. Others have none: a 429 to a health probe would restart the process."""
 
+_LIMIT = re.compile(r"(?P<requests>[1-9]\d*) *(?:/|per) *(?P<count>[1-9]\d*)? *(?P<unit>second|minute|hour|day)s?")
+_UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
+
+# A sliding window counter. A window begins with a first request; the count of the previous window has the weight of the
+# part of it that the last `window` milliseconds still cover. Rejected requests are not counted. Returns whether this
+# request is allowed, how many more are, and the milliseconds until the count goes down. The clock is Valkey's, so that
+# all processes count alike. One script with one key: the `limits` package needs two round trips for the same answer.
+_HIT = """
+local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local clock = redis.call('time')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local stored = redis.call('hmget', KEYS[1], 'began', 'current', 'previous')
+local began, current, previous = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0, tonumber(stored[3]) or 0
+if now >= began + 2 * window then
+    began, current, previous = now, 0, 0
+elseif now >= began + window then
+    began, current, previous = began + window, 0, current
+end
+local left = began + window - now
+local used = math.floor(previous * left / window) + current
+local allowed = used < limit
+if allowed then
+    used = used + 1
+    redis.call('hset', KEYS[1], 'began', began, 'current', current + 1, 'previous', previous)
+    redis.call('pexpire', KEYS[1], left + window)
+end
+local reset = previous > 0 and left % (window / previous) or left
+return {allowed and 1 or 0, math.max(limit - used, 0), math.ceil(reset)}
+"""
+
 
 class RateLimited(TooManyRequests):
     """Too many requests in a short time."""
@@ -36,32 +64,43 @@ class RateLimited(TooManyRequests):
     code = "rate_limited"
 
 
+class Limit(NamedTuple):
+    """The number of requests that are allowed in a window of time."""
+
+    requests: int
+    window_seconds: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Limit":
+        """Parse "10/minute" or "5 per 10 second". Raises: ValueError."""
+        match = _LIMIT.fullmatch(text.strip().lower())
+        if match is None:
+            raise ValueError(f"{text!r} is no rate limit such as 10/minute")
+        return cls(int(match["requests"]), int(match["count"] or 1) * _UNIT_SECONDS[match["unit"]])
+
+
 class RateLimiter:
     """Counts requests; `app.state.rate_limiter`. While Valkey is unavailable, every request is allowed."""
 
     def __init__(self, cache: Cache) -> None:
-        storage = RedisStorage(
-            "async+redis://",
-            implementation="redispy",
-            key_prefix=f"{cache.prefix}rate",
-            connection_pool=cache.client.connection_pool,  # type: ignore[arg-type]  # documented, but not in the signature
-        )
-        self._windows = SlidingWindowCounterRateLimiter(storage)
+        self._prefix = f"{cache.prefix}rate:"
+        self._hit = cache.client.register_script(_HIT)
         self._outage = Outage("rate_limits_unavailable")
 
-    async def hit(self, limit: RateLimitItem, name: str, key: str) -> tuple[bool, int, float] | None:
+    async def hit(self, limit: Limit, name: str, key: str) -> tuple[bool, int, float] | None:
         """Count a request; return (allowed, remaining, seconds until the window resets), or None without Valkey."""
         if self._outage.ongoing:
             return None
         # The key is hashed because it may be personal: an e-mail or IP address.
         digest = hashlib.sha256(key.encode()).hexdigest()[:32]
         try:
-            allowed = await self._windows.hit(limit, name, digest)
-            window = await self._windows.get_window_stats(limit, name, digest)
+            allowed, remaining, reset_milliseconds = await self._hit(
+                keys=[f"{self._prefix}{name}:{digest}"], args=[limit.requests, limit.window_seconds * 1000]
+            )
         except (RedisError, OSError) as error:
             self._outage.report(error)
             return None
-        return allowed, window.remaining, max(0.0, window.reset_time - time.time())
+        return bool(allowed), remaining, reset_milliseconds / 1000
 
 
 async def address(request: Request) -> str:
@@ -84,7 +123,7 @@ class RateLimit:
 
     def __init__(self, name: str, limit: str, *, key: KeyOf = caller_or_address) -> None:
         self._name = name
-        self._limit = parse(limit)
+        self._limit = Limit.parse(limit)
         self._key = key
 
     async def __call__(self, request: Request) -> None:
@@ -94,7 +133,7 @@ class RateLimit:
         if window is None:
             return
         allowed, remaining, reset_seconds = window
-        policy = f'"{self._name}";q={self._limit.amount};w={self._limit.get_expiry()}'
+        policy = f'"{self._name}";q={self._limit.requests};w={self._limit.window_seconds}'
         add_response_header(request, "RateLimit-Policy", policy)
         add_response_header(
             request, "RateLimit", f'"{self._name}";r={remaining if allowed else 0};t={ceil(reset_seconds)}'

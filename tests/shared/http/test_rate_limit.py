@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from structlog.testing import capture_logs
 
 from shared.cache import Cache, open_cache
 from shared.http.problems import install_problems
-from shared.http.rate_limit import RateLimit, RateLimiter, address
+from shared.http.rate_limit import Limit, RateLimit, RateLimiter, address
 from shared.http.request_context import RequestContextMiddleware
 from tests.harness.asgi import client_of
 from tests.shared.http.token_issuer import TokenIssuer
@@ -79,6 +80,61 @@ async def test_requests_are_allowed_again_after_retry_after(client: httpx2.Async
     async with asyncio.timeout(int(rejected.headers["retry-after"]) + 2):
         while (await client.get("/quick")).status_code == 429:  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.05)
+
+
+async def test_requests_of_the_window_before_count_in_proportion(cache: Cache) -> None:
+    limiter, limit = RateLimiter(cache), Limit(requests=4, window_seconds=3600)
+    await limiter.hit(limit, "default", "ann")
+    [name] = [name async for name in cache.client.scan_iter(f"{cache.prefix}*")]
+    # 40 % of the present window is over, so 60 % of the 4 requests still count.
+    now_milliseconds = int(time.time() * 1000)
+    await cache.client.hset(name, mapping={"began": now_milliseconds - int(1.4 * 3_600_000), "current": 4})
+
+    outcomes = [await limiter.hit(limit, "default", "ann") for _ in range(3)]
+
+    assert [outcome and outcome[:2] for outcome in outcomes] == [(True, 1), (True, 0), (False, 0)]
+    # Every 15 minutes one of the 4 requests stops counting: the next one does 6 minutes from now.
+    assert [outcome and round(outcome[2], -1) for outcome in outcomes] == [360, 360, 360]
+
+
+async def test_requests_two_windows_ago_do_not_count(cache: Cache) -> None:
+    limiter, limit = RateLimiter(cache), Limit(requests=1, window_seconds=3600)
+    await limiter.hit(limit, "default", "ann")
+    [name] = [name async for name in cache.client.scan_iter(f"{cache.prefix}*")]
+    await cache.client.hset(name, "began", str(int(time.time() * 1000) - 2 * 3_600_000))
+
+    assert await limiter.hit(limit, "default", "ann") == (True, 0, 3600)
+
+
+async def test_counts_are_kept_for_two_windows(cache: Cache) -> None:
+    await RateLimiter(cache).hit(Limit(requests=9, window_seconds=60), "default", "ann")
+    [name] = [name async for name in cache.client.scan_iter(f"{cache.prefix}*")]
+    assert 110_000 < await cache.client.pttl(name) <= 120_000
+
+
+async def test_a_restarted_valkey_gets_the_script_again(cache: Cache) -> None:
+    limiter, limit = RateLimiter(cache), Limit(requests=9, window_seconds=60)
+    remaining = []
+    for _ in range(2):
+        await cache.client.script_flush()
+        outcome = await limiter.hit(limit, "default", "ann")
+        assert outcome is not None
+        remaining.append(outcome[1])
+    assert remaining == [8, 7]
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("600/minute", (600, 60)), ("5 per 10 second", (5, 10)), ("1/2 hours", (1, 7_200)), ("9/DAY", (9, 86_400))],
+)
+def test_a_limit_is_parsed(text: str, limit: tuple[int, int]) -> None:
+    assert Limit.parse(text) == limit
+
+
+@pytest.mark.parametrize("text", ["", "10", "0/minute", "10/0 minute", "-1/minute", "10/fortnight", "1/minute;2/hour"])
+def test_an_invalid_limit_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="no rate limit"):
+        Limit.parse(text)
 
 
 async def test_each_caller_has_a_separate_limit(client: httpx2.AsyncClient, issuer: TokenIssuer) -> None:
