@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 _TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<rest>-.*)?"
@@ -72,8 +72,9 @@ def continued_trace(traceparent: str | None, *, tracestate: str | None = None) -
     parent = parse_traceparent(traceparent, tracestate=tracestate) if traceparent else None
     context = parent.child() if parent else new_trace()
     token = _current.set(context)
+    log_tokens = bind_contextvars(trace_id=context.trace_id)
     try:
-        with bound_contextvars(trace_id=context.trace_id):
-            yield context
+        yield context
     finally:
+        reset_contextvars(**log_tokens)
         _current.reset(token)

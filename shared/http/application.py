@@ -38,7 +38,7 @@ def create_application(
     limit = RateLimit("default", settings.rate_limit)
 
     async def default_rate_limit(request: Request) -> None:
-        if request.url.path.startswith(RATE_LIMITED_PREFIX):
+        if request.scope["path"].startswith(RATE_LIMITED_PREFIX):
             await limit(request)
 
     app = FastAPI(
