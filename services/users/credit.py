@@ -11,17 +11,24 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models import CreditAccount, CreditReservation, UserAccount
+from shared.statements import is_unique_violation
 from shared.transient_errors import TransientError
 
-_UNIQUE_VIOLATION = "23505"
-_ACCOUNT_COLUMNS = (
-    CreditAccount.user_id,
-    CreditAccount.limit_cents,
-    CreditAccount.reserved_cents,
-    CreditAccount.used_cents,
-    CreditAccount.currency,
+_LOCK_ACCOUNTS = (
+    sa.select(
+        CreditAccount.user_id,
+        CreditAccount.limit_cents,
+        CreditAccount.reserved_cents,
+        CreditAccount.used_cents,
+        CreditAccount.currency,
+        (UserAccount.status == "active").label("is_active"),
+    )
+    .join(UserAccount, UserAccount.id == CreditAccount.user_id)
+    .where(CreditAccount.user_id == sa.any_(sa.bindparam("user_ids", type_=ARRAY(sa.Uuid))))
+    .order_by(CreditAccount.user_id)
+    .with_for_update(of=CreditAccount)
 )
-_RESERVATION_COLUMNS = (
+_RESERVATIONS = sa.select(
     CreditReservation.order_id,
     CreditReservation.user_id,
     CreditReservation.amount_cents,
@@ -29,7 +36,7 @@ _RESERVATION_COLUMNS = (
     CreditReservation.currency,
     CreditReservation.status,
     CreditReservation.reason,
-)
+).where(CreditReservation.order_id == sa.any_(sa.bindparam("order_ids", type_=ARRAY(sa.Uuid))))
 
 # An insert with ON CONFLICT DO NOTHING would hide that another transaction has reserved credit for the same order:
 # its unique violation undoes the account's change too.
@@ -96,21 +103,11 @@ async def lock_credit(session: AsyncSession, *, user_ids: Collection[UUID], orde
 
     The users' status is not locked: it may change while this waits for an account.
     """
-    accounts = await session.execute(
-        sa.select(*_ACCOUNT_COLUMNS, (UserAccount.status == "active").label("is_active"))
-        .join(UserAccount, UserAccount.id == CreditAccount.user_id)
-        .where(CreditAccount.user_id == sa.any_(sa.cast(sorted(user_ids), ARRAY(sa.Uuid))))
-        .order_by(CreditAccount.user_id)
-        .with_for_update(of=CreditAccount)
-    )
+    accounts = await session.execute(_LOCK_ACCOUNTS, {"user_ids": sorted(user_ids)})
     locked = [dict(row) for row in accounts.mappings()]
     active_user_ids = frozenset(row["user_id"] for row in locked if row.pop("is_active"))
     # A statement of its own: the first one's snapshot is older than its locks, and lacks what was committed since.
-    reservations = await session.execute(
-        sa.select(*_RESERVATION_COLUMNS).where(
-            CreditReservation.order_id == sa.any_(sa.cast(list(order_ids), ARRAY(sa.Uuid)))
-        )
-    )
+    reservations = await session.execute(_RESERVATIONS, {"order_ids": list(order_ids)})
     return Credit(
         accounts={row["user_id"]: CreditAccount(**row) for row in locked},
         active_user_ids=active_user_ids,
@@ -153,6 +150,6 @@ async def write_credit(session: AsyncSession, credit: Credit) -> None:
             },
         )
     except exc.IntegrityError as error:
-        if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+        if not is_unique_violation(error):
             raise
         raise ReservedMeanwhile from error
