@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import asyncpg
@@ -19,30 +19,31 @@ from fastapi import FastAPI, Header, Response
 from shared.ids import new_id
 from tests.bench.peers.models import NewOrder
 
-LOCK = "SELECT pg_try_advisory_xact_lock($1)"
-ANSWERED_BEFORE = """
-    SELECT fingerprint, status, headers, body FROM idempotency_key WHERE caller = $1 AND route = $2 AND key_hash = $3
+LOCK = """
+    SELECT lock.is_locked, k.fingerprint, k.status, k.headers, k.body
+    FROM (SELECT pg_try_advisory_xact_lock($1) AS is_locked) AS lock
+    LEFT JOIN idempotency_key k ON k.caller = $2 AND k.route = $3 AND k.key_hash = $4
 """
-NUMBER = "SELECT nextval('order_number'), clock_timestamp()"
 PRODUCTS = """
-    SELECT sku, stock - reserved AS available, name, price_cents, currency, active
+    SELECT sku, name, price_cents, currency, active, stock - reserved AS available,
+           (SELECT nextval('order_number')) AS order_sequence, (SELECT clock_timestamp()) AS now
     FROM product WHERE sku = ANY ($1::text[]) ORDER BY sku FOR NO KEY UPDATE
 """
-RESERVE = """
-    UPDATE product SET reserved = product.reserved + change.reserved
-    FROM unnest($1::text[], $2::int[]) AS change (sku, reserved) WHERE product.sku = change.sku
-"""
 ORDER = """
-    INSERT INTO customer_order (
-        id, number, user_id, status, currency, total_cents, refunded_cents, deadline, version, created_at, updated_at
-    ) VALUES ($1, $2, $3, 'pending', $4, $5, 0, $6, 1, $7, $7)
-"""
-ITEM = """
-    INSERT INTO order_item (order_id, sku, position, name, unit_price_cents, quantity) VALUES ($1, $2, $3, $4, $5, $6)
-"""
-TIMELINE = """
-    INSERT INTO order_timeline (order_id, at, status, actor, actor_id) VALUES ($1, $2, 'pending', 'customer', $3)
-    RETURNING id
+    WITH reserved AS (
+        UPDATE product SET reserved = product.reserved + i.quantity
+        FROM unnest($1::text[], $2::int[]) AS i (sku, quantity) WHERE product.sku = i.sku
+    ), placed AS (
+        INSERT INTO customer_order (
+            id, number, user_id, status, currency, total_cents, refunded_cents,
+            deadline, version, created_at, updated_at
+        ) VALUES ($3, $4, $5, 'pending', $6, $7, 0, $8, 1, $9, $9)
+    ), items AS (
+        INSERT INTO order_item (order_id, sku, name, unit_price_cents, quantity, position)
+        SELECT $3, i.* FROM unnest($1::text[], $10::text[], $11::bigint[], $2::int[])
+        WITH ORDINALITY AS i (sku, name, unit_price_cents, quantity, position)
+    )
+    INSERT INTO order_timeline (order_id, at, status, actor, actor_id) VALUES ($3, $9, 'pending', 'customer', $5)
 """
 ANSWER = """
     INSERT INTO idempotency_key (caller, route, key_hash, fingerprint, status, headers, body)
@@ -115,20 +116,24 @@ async def _place(
 ) -> None:
     key_hash = hashlib.sha256(key.encode()).digest()
     quantities = {item.sku: item.quantity for item in body.items}
-    await connection.fetchval(LOCK, int.from_bytes(key_hash[:8], signed=True))
-    await connection.fetchrow(ANSWERED_BEFORE, user_id, ROUTE, key_hash)
-    number, now = await connection.fetchrow(NUMBER) or (0, datetime.now(UTC))
+    await connection.fetchrow(LOCK, int.from_bytes(key_hash[:8], signed=True), user_id, ROUTE, key_hash)
     products = {row["sku"]: row for row in await connection.fetch(PRODUCTS, list(quantities))}
-    total_cents = sum(products[sku]["price_cents"] * quantity for sku, quantity in quantities.items())
-    await connection.execute(RESERVE, list(quantities), list(quantities.values()))
-    deadline = now + timedelta(minutes=2)
-    await connection.execute(ORDER, order_id, f"B-{number}", user_id, "GBP", total_cents, deadline, now)
-    items = [
-        (order_id, sku, position, products[sku]["name"], products[sku]["price_cents"], quantity)
-        for position, (sku, quantity) in enumerate(quantities.items(), start=1)
-    ]
-    await connection.executemany(ITEM, items)
-    await connection.fetchval(TIMELINE, order_id, now, user_id)
+    number, now = next((row["order_sequence"], row["now"]) for row in products.values())
+    prices = [products[sku]["price_cents"] for sku in quantities]
+    await connection.execute(
+        ORDER,
+        list(quantities),
+        list(quantities.values()),
+        order_id,
+        f"B-{number}",
+        user_id,
+        "GBP",
+        sum(price * quantity for price, quantity in zip(prices, quantities.values(), strict=True)),
+        now + timedelta(minutes=2),
+        now,
+        [products[sku]["name"] for sku in quantities],
+        prices,
+    )
     answer = b'{"id": "00000000-0000-0000-0000-000000000000", "status": "pending"}' * 8
     await connection.execute(ANSWER, user_id, ROUTE, key_hash, key_hash, "{}", answer)
     event = [[0], [new_id()], ["orders"], [str(order_id)], ["order.created"], ["urn:bare"], [now], [None], [None]]

@@ -8,7 +8,7 @@ from deploy.local.state import CHECKOUT
 from tests.bench.orders_load import prepared_load
 from tests.bench.peers.compared import peers_tables
 from tests.bench.work.comparison import compared
-from tests.bench.work.growth import growth_table
+from tests.bench.work.growth import FEWER, growth_table
 from tests.bench.work.loads import at_a_rate, idle_ms_per_second, lone_latencies, saturated, warmed_up
 from tests.bench.work.lone_orders import IdleWork, OrderWork, count_work
 from tests.bench.work.measured_system import measured_system
@@ -59,8 +59,9 @@ async def show_counts(folder: Path, checkout: Path, screen: Screen, *, rows: int
     screen.table(other_table(order, idle))
     screen.table(summary_table(order, idle))
     if rows:
+        tenth, _ = await count(folder, checkout, screen, rows=rows // FEWER)
         full, _ = await count(folder, checkout, screen, rows=rows)
-        screen.table(growth_table(order, full, rows=rows))
+        screen.table(growth_table(order, tenth, full, rows=rows))
 
 
 async def show_loads(folder: Path, checkout: Path, screen: Screen) -> None:
