@@ -17,7 +17,7 @@ from tests.harness.databases import DatabaseFactory
 
 DRAWN = CHECKOUT / "docs" / "decisions" / "0004-consuming.md"
 BEFORE = ["handle", "apply"]
-"""The frames of the fetch; each of its partitions is applied in a task of its own."""
+"""The frames of the fetch; each share of it is applied in a task of its own."""
 AFTER = ["command"]
 """The frame below the handler, which writes the rows."""
 
@@ -39,7 +39,7 @@ async def test_a_message_reaches_its_rows_in_nine_frames(database_factory: Datab
     await database.close()
 
     path = [*BEFORE, *frames, "handler", *AFTER]
-    assert frames == ["_apply_partition", "_apply_batch", "_in_transaction", "apply_batch", "dispatch"]
+    assert frames == ["_apply_in_batches", "_apply_batch", "_in_transaction", "apply_batch", "dispatch"]
     assert len(path) == 9
     drawing = DRAWN.read_text().partition("```")[2].partition("```")[0]
     assert [name for name in path if name not in drawing] == []

@@ -148,8 +148,8 @@ async def test_the_number_of_statements_does_not_depend_on_the_number_of_events(
             await service.apply_batch(events)
         counts.append(len(statements))
 
-    # Lock positions, claim; lock accounts, read reservations, write; advance positions; write the outbox.
-    assert counts == [7, 7]
+    # Begin the batch; lock accounts, read reservations, write; write the outbox.
+    assert counts == [5, 5]
 
 
 async def test_each_reply_continues_the_trace_of_its_event(service: UsersService) -> None:
