@@ -23,13 +23,14 @@ class Services:
     credentials: Credentials
     kafka_bootstrap_servers: str
     idempotent_producer: bool = True
+    python: str = sys.executable
 
     def program(self, service: str) -> Program:
         """Return the program that runs a service."""
         port = self.settings.port_of(service)
         return Program(
             name=service,
-            command=[sys.executable, "-m", f"services.{service}"],
+            command=[self.python, "-m", f"services.{service}"],
             environment=self.environment(service),
             ready=lambda: http_answers(port, "/health/ready"),
             address=self.url_of(service),
@@ -42,7 +43,7 @@ class Services:
     async def migrate(self, service: str) -> None:
         """Migrate a service's database to the newest schema, and create its topics."""
         await run_to_end(
-            [sys.executable, "-m", f"services.{service}", "migrate"],
+            [self.python, "-m", f"services.{service}", "migrate"],
             log=self.settings.logs / f"{service}.migrate.log",
             environment=self.environment(service),
         )
@@ -54,13 +55,13 @@ class Services:
         """
         logs, catalogue = self.settings.logs, self.settings.folder / "catalogue.jsonl"
         if not catalogue.exists():
-            command = [sys.executable, "-m", "deploy.demo", "catalogue"]
+            command = [self.python, "-m", "deploy.demo", "catalogue"]
             await run_to_end(command, log=logs / "catalogue.log", output_to=catalogue, environment=_PATH)
         admin = ["--admin-email", ADMIN_EMAIL, "--admin-password-file", str(self.credentials.admin_password_file)]
         # On a fresh machine, compile everything here once; otherwise each of the services' processes would do it.
         compiling = [] if sys.dont_write_bytecode or _is_compiled("fastapi") else ["--import-all"]
         await run_to_end(
-            [sys.executable, "-m", "services", "set-up", *admin, "--catalogue", str(catalogue), *compiling],
+            [self.python, "-m", "services", "set-up", *admin, "--catalogue", str(catalogue), *compiling],
             log=logs / "set-up.log",
             environment={name: value for service in SERVICES for name, value in self.environment(service).items()},
         )

@@ -35,15 +35,17 @@ _INSERT = sa.text("""
     VALUES (:id, :created_at, :status, 'customer', :user_id)
 """).bindparams(*(sa.bindparam(name, type_=sa.Uuid()) for name in ("id", "user_id")))
 
+# The tables' columns, because the ORM would prepare each execution for objects.
+_ORDER, _ITEM = Order.__table__.c, OrderItem.__table__.c
 _LOCK = (
     sa.select(
-        *(Order.id, Order.number, Order.user_id, Order.status, Order.currency, Order.total_cents),
-        *(OrderItem.sku, OrderItem.name, OrderItem.quantity, OrderItem.unit_price_cents),
+        *(_ORDER.id, _ORDER.number, _ORDER.user_id, _ORDER.status, _ORDER.currency, _ORDER.total_cents),
+        *(_ITEM.sku, _ITEM.name, _ITEM.quantity, _ITEM.unit_price_cents),
     )
-    .join(OrderItem, OrderItem.order_id == Order.id)
-    .where(Order.id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
-    .order_by(Order.id, OrderItem.position)
-    .with_for_update(of=Order)
+    .join_from(Order.__table__, OrderItem.__table__)
+    .where(_ORDER.id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
+    .order_by(_ORDER.id, _ITEM.position)
+    .with_for_update(of=Order.__table__)
 )
 
 _UPDATE = sa.text("""

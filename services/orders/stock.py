@@ -21,16 +21,18 @@ from shared.commit_buffer import CommitBuffer
 from shared.errors import Conflict
 from shared.statements import array_rows
 
+# The table's columns, because the ORM would prepare each execution for objects.
+_PRODUCT = Product.__table__.c
 # FOR NO KEY UPDATE instead of FOR UPDATE, which would block inserts of other orders' items by their foreign keys.
 _LOCK = (
-    sa.select(Product.sku)
-    .where(Product.sku == sa.any_(sa.bindparam("skus", type_=ARRAY(sa.Text))))
-    .order_by(Product.sku)
+    sa.select(_PRODUCT.sku)
+    .where(_PRODUCT.sku == sa.any_(sa.bindparam("skus", type_=ARRAY(sa.Text))))
+    .order_by(_PRODUCT.sku)
     .with_for_update(key_share=True)
 )
 _LOCK_FOR_ORDER = _LOCK.add_columns(
-    *(Product.name, Product.price_cents, Product.currency, Product.active),
-    (Product.stock - Product.reserved).label("available"),
+    *(_PRODUCT.name, _PRODUCT.price_cents, _PRODUCT.currency, _PRODUCT.active),
+    (_PRODUCT.stock - _PRODUCT.reserved).label("available"),
     # Subqueries without a reference to the row: evaluated once.
     sa.select(order_number_sequence.next_value()).scalar_subquery().label("order_sequence"),
     sa.select(sa.func.clock_timestamp()).scalar_subquery().label("now"),

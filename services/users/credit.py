@@ -14,29 +14,22 @@ from services.users.models import CreditAccount, CreditReservation, UserAccount
 from shared.statements import is_unique_violation
 from shared.transient_errors import TransientError
 
+# The tables' columns, because the ORM would prepare each execution for objects.
+_ACCOUNT, _RESERVATION = CreditAccount.__table__.c, CreditReservation.__table__.c
 _LOCK_ACCOUNTS = (
     sa.select(
-        CreditAccount.user_id,
-        CreditAccount.limit_cents,
-        CreditAccount.reserved_cents,
-        CreditAccount.used_cents,
-        CreditAccount.currency,
-        (UserAccount.status == "active").label("is_active"),
+        *(_ACCOUNT.user_id, _ACCOUNT.limit_cents, _ACCOUNT.reserved_cents, _ACCOUNT.used_cents, _ACCOUNT.currency),
+        (UserAccount.__table__.c.status == "active").label("is_active"),
     )
-    .join(UserAccount, UserAccount.id == CreditAccount.user_id)
-    .where(CreditAccount.user_id == sa.any_(sa.bindparam("user_ids", type_=ARRAY(sa.Uuid))))
-    .order_by(CreditAccount.user_id)
-    .with_for_update(of=CreditAccount)
+    .join_from(CreditAccount.__table__, UserAccount.__table__)
+    .where(_ACCOUNT.user_id == sa.any_(sa.bindparam("user_ids", type_=ARRAY(sa.Uuid))))
+    .order_by(_ACCOUNT.user_id)
+    .with_for_update(of=CreditAccount.__table__)
 )
 _RESERVATIONS = sa.select(
-    CreditReservation.order_id,
-    CreditReservation.user_id,
-    CreditReservation.amount_cents,
-    CreditReservation.refunded_cents,
-    CreditReservation.currency,
-    CreditReservation.status,
-    CreditReservation.reason,
-).where(CreditReservation.order_id == sa.any_(sa.bindparam("order_ids", type_=ARRAY(sa.Uuid))))
+    *(_RESERVATION.order_id, _RESERVATION.user_id, _RESERVATION.amount_cents, _RESERVATION.refunded_cents),
+    *(_RESERVATION.currency, _RESERVATION.status, _RESERVATION.reason),
+).where(_RESERVATION.order_id == sa.any_(sa.bindparam("order_ids", type_=ARRAY(sa.Uuid))))
 
 # An insert with ON CONFLICT DO NOTHING would hide that another transaction has reserved credit for the same order:
 # its unique violation undoes the account's change too.

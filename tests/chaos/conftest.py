@@ -44,6 +44,7 @@ async def start(environment: Environment) -> AsyncIterator[Callable[..., Worker]
         operations: int | None = 0,
         failpoints: str = "",
         mutant: str | None = None,
+        workload: str = "hot-keys",
         kafka: str = environment.kafka,
     ) -> Worker:
         worker = Worker(
@@ -52,7 +53,7 @@ async def start(environment: Environment) -> AsyncIterator[Callable[..., Worker]
                 roles=frozenset(roles),
                 seed=seed,
                 environment=replace(environment, kafka=kafka),
-                workload=WORKLOADS["hot-keys"],
+                workload=WORKLOADS[workload],
                 operations=operations,
                 failpoints=failpoints,
                 mutant=mutant,

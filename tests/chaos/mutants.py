@@ -1,4 +1,4 @@
-"""Four well-known mistakes that replace the real code in a worker process: the oracle has to find each.
+"""Five mistakes that replace the real code in a worker process: the oracle has to find each.
 
 A mutant is installed in worker processes only, and only when their plan names it.
 """
@@ -16,6 +16,7 @@ from shared.messaging.failpoints import failpoint
 from shared.messaging.outbox.pages import PAGE, OutboxPages
 from shared.messaging.outbox.publisher import Acknowledged
 from shared.messaging.outbox.relay import Relay
+from shared.messaging.outbox.watermark import Watermark
 
 SKIP_LOCKED_ROWS = 5
 """The page of a relay without a lease. A small one leaves rows for the other relay."""
@@ -74,6 +75,21 @@ def skip_locked() -> None:
     Relay._work = work  # type: ignore[method-assign]
 
 
+def hasty_watermark() -> None:
+    """Let the relay's query begin behind the moved rows without waiting for transactions that may commit lower ids."""
+
+    def moved(self: Watermark, row_id: int, *, xid: int, generation: int) -> None:
+        del xid, generation
+        self._row_id = max(self._row_id, row_id)
+
+    def next_after(self: Watermark) -> int:
+        return self._row_id
+
+    Watermark.moved = moved  # type: ignore[method-assign]
+    Watermark.next_after = next_after  # type: ignore[method-assign]
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
-    mutant.__name__: mutant for mutant in (delete_before_ack, offsets_before_commit, no_inbox, skip_locked)
+    mutant.__name__: mutant
+    for mutant in (delete_before_ack, offsets_before_commit, no_inbox, skip_locked, hasty_watermark)
 }

@@ -22,11 +22,13 @@ LATE_SECONDS = 120.0
 """The additional wait after the deadline: without it, late events would look like lost ones."""
 
 
-async def observe(environment: Environment, *, within_seconds: float = 60) -> ObservedState:
+async def observe(
+    environment: Environment, *, within_seconds: float = 60, late_seconds: float = LATE_SECONDS
+) -> ObservedState:
     """Wait until nothing is under way, then collect everything; `unsent` and `lag` are those at the deadline."""
     unsent, lag = await _wait_until_settled(environment, within_seconds=within_seconds)
     if unsent or lag:
-        await _wait_until_settled(environment, within_seconds=LATE_SECONDS)
+        await _wait_until_settled(environment, within_seconds=late_seconds)
     producer = await asyncpg.connect(dsn_of(environment.producer_url))
     consumer = await asyncpg.connect(dsn_of(environment.consumer_url))
     committed: dict[str, list[UUID]] = defaultdict(list)
@@ -67,6 +69,20 @@ async def wait_for_outbox(environment: Environment, *, max_rows: int) -> None:
 
     try:
         await until(is_short, what=f"at most {max_rows} rows in the outbox", poll_seconds=POLL_SECONDS)
+    finally:
+        await producer.close()
+
+
+async def wait_for_sent(environment: Environment, *, events: int) -> None:
+    """Wait until the relay has moved at least so many events. Raises: AssertionError after a minute."""
+    producer = await asyncpg.connect(dsn_of(environment.producer_url))
+
+    async def are_moved() -> bool:
+        count: int = await producer.fetchval("SELECT count(*) FROM outbox_sent")
+        return count >= events
+
+    try:
+        await until(are_moved, what=f"{events} events are moved", poll_seconds=POLL_SECONDS)
     finally:
         await producer.close()
 

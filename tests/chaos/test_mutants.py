@@ -1,4 +1,4 @@
-"""The oracle finds each of four well-known mistakes, and names the invariant that it violates."""
+"""The oracle finds each of five mistakes, and names the invariant that it violates."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.consumer_group import remove_members
 from tests.chaos.environment import Environment
 from tests.chaos.mutants import MUTANTS, SKIP_LOCKED_ROWS
-from tests.chaos.observer import observe, wait_for_outbox
+from tests.chaos.observer import observe, wait_for_outbox, wait_for_sent
 from tests.chaos.oracle import ALL_APPLIED, ALL_SENT, APPLIED_ONCE, SENT_IN_ORDER, check, violated
 from tests.chaos.worker_pool import ROLES, Worker
 
@@ -51,5 +51,23 @@ async def test_a_suspended_relay_sends_out_of_order_without_a_lease_and_in_order
     assert SENT_IN_ORDER in violations if mutant else violations == {}
 
 
+@pytest.mark.parametrize("mutant", ["hasty_watermark", None])
+async def test_a_suspended_writer_commits_an_event_below_moved_ones_and_only_a_hasty_relay_misses_it(
+    environment: Environment, start: Callable[..., Worker], mutant: str | None
+) -> None:
+    start("relay", seed=1, mutant=mutant)
+    suspended = start("writer", seed=2, operations=1, workload="accounts", failpoints="api.before_commit=stop@1")
+    assert await suspended.is_suspended_within(60)
+    # Some of its operations wait for the accounts of the suspended one; the others commit higher ids.
+    other = start("writer", seed=3, operations=OPERATIONS, workload="accounts")
+    await wait_for_sent(environment, events=OPERATIONS // 10)
+    suspended.resume()
+    assert await suspended.finishes_within(60)
+    assert await other.finishes_within(60)
+    start("consumer", seed=4)
+    observed = await observe(environment, within_seconds=5 if mutant else 60, late_seconds=1)
+    assert (ALL_SENT in violated(check(observed))) == (mutant is not None)
+
+
 def test_every_mutant_is_tested() -> None:
-    assert {*KILLED_AT, "skip_locked"} == set(MUTANTS)
+    assert {*KILLED_AT, "skip_locked", "hasty_watermark"} == set(MUTANTS)

@@ -13,7 +13,7 @@ PAGE_ROWS = 1_000
 """Upper bound of events that the relay publishes at once."""
 MOVE_ROWS = PAGE_ROWS // 2
 """Acknowledged rows that are moved without a delay."""
-MOVE_DELAY_SECONDS = 0.1
+MOVE_DELAY_SECONDS = 0.2
 """Time for which fewer acknowledged rows wait for others, to be moved by one statement. Raised, a killed relay's
 successor publishes more events twice; lowered, each event costs the database more."""
 

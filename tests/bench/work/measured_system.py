@@ -1,6 +1,7 @@
 """A whole system with servers of its own, whose services come from this checkout or from another one."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ class MeasuredSystem:
         return {service: self.services.url_of(service) for service in SERVICES}
 
 
+def _python_of(checkout: Path) -> str:
+    """Return the interpreter of the checkout's own environment, which has the packages of its uv.lock."""
+    own = checkout / ".venv" / "bin" / "python"
+    return str(own) if own.exists() else sys.executable
+
+
 @asynccontextmanager
 async def measured_system(
     folder: Path,
@@ -97,6 +104,7 @@ async def measured_system(
             rows=rows,
             topic_prefix=topic_prefix,
             checkout=checkout,
+            python=_python_of(checkout),
             orders_roles=orders_roles,
         )
         system = await stack.enter_async_context(whole_system(services))
