@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from shared.commit_buffer import BufferedSession
-from shared.patches.sqlalchemy_ping import ping_with_begin
+from shared.patches.sqlalchemy_driver import ping_with_begin
 
 Sessions = async_sessionmaker[AsyncSession]
 

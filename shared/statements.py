@@ -4,16 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
-
-_UNIQUE_VIOLATION = "23505"
-
-
-def is_unique_violation(error: exc.IntegrityError) -> bool:
-    """Return whether a row with the same key exists already."""
-    return getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
 
 
 async def count_deleted(session: AsyncSession, statement: sa.Delete) -> int:

@@ -1,6 +1,6 @@
 """Commands: replace recipients, notify users, mark a notification as read."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -17,6 +17,7 @@ from services.notifications.deliveries import ATTEMPT_TIMEOUT, WORKER, local_wor
 from services.notifications.models import Notification
 from services.notifications.queries import NotificationNotFound
 from services.notifications.rendering import LOCALES, render_title
+from shared.driver_statements import fetch
 from shared.events.notifications import NotificationSent
 from shared.ids import new_id
 from shared.loops import call_after_commit, wake_after_commit
@@ -104,7 +105,7 @@ async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
     given = {new_id(): notice for notice in notices}
     slots, begun = _reserve_slots(session, len(given))
     mails = _new_mails(given, recipients, slots=slots)
-    stored = set(await _insert_notifications(session, given, mails, recipients))
+    stored = await _insert_notifications(session, given, mails, recipients)
     for notification_id in stored:
         _record_in_app(session, notification_id, given[notification_id])
     begun += [mail.attempt for id_, mail in mails.items() if mail.attempt is not None and id_ in stored]
@@ -141,8 +142,8 @@ async def _queue_deferred(session: AsyncSession, locales: Mapping[UUID, str]) ->
 
 async def _recipients_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, _Recipient]:
     """Return those recipients that are known."""
-    rows = await session.execute(statements.RECIPIENTS_OF, {"user_ids": list(user_ids)})
-    return {row.user_id: _Recipient(row.email, row.name, row.locale) for row in rows}
+    rows = await fetch(session, statements.RECIPIENTS_OF, {"user_ids": list(user_ids)})
+    return {row["user_id"]: _Recipient(row["email"], row["name"], row["locale"]) for row in rows}
 
 
 def _reserve_slots(session: AsyncSession, wanted: int) -> tuple[int, list[Attempt]]:
@@ -195,11 +196,12 @@ async def _insert_notifications(
     given: Mapping[UUID, Notice],
     mails: Mapping[UUID, _NewMail],
     recipients: Mapping[UUID, _Recipient],
-) -> Iterable[UUID]:
+) -> set[UUID]:
     """Insert notifications with their deliveries; return the ids of those that were not stored before."""
     unknown = _Recipient("", "", LOCALES[0])
     notices = list(given.values())
-    return await session.scalars(
+    stored = await fetch(
+        session,
         statements.INSERT_NOTIFICATIONS,
         {
             "ids": list(given),
@@ -219,6 +221,7 @@ async def _insert_notifications(
             "attempt_timeout": ATTEMPT_TIMEOUT,
         },
     )
+    return {row["id"] for row in stored}
 
 
 def _traceparent_of(cause: EventContext) -> str | None:

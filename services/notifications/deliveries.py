@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, Protocol, cast
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.channels import Attempt, Receipt, SendFailed
+from shared.driver_statements import DriverStatement, fetch
 from shared.events.notifications import NotificationFailed, NotificationSent
 from shared.loops import local_loop
 from shared.messaging.outbox.outbox import record
@@ -28,7 +27,7 @@ IS_DUE = "SELECT EXISTS (SELECT FROM delivery WHERE next_attempt_at <= now() AND
 
 # Workers skip each other's rows. An attempt counts from here on, whatever happens to the process that makes it. A
 # delivery that is due after its last attempt was interrupted: whether that sent the message is unknown.
-_CLAIM = sa.text("""
+_CLAIM = DriverStatement("""
     WITH due AS (
         SELECT id, attempts < :max_attempts AS is_left FROM delivery
         WHERE next_attempt_at <= now() AND channel = ANY(CAST(:channels AS text[]))
@@ -44,11 +43,11 @@ _CLAIM = sa.text("""
     RETURNING due.is_left, d.id AS delivery_id, d.channel, d.attempts AS number, d.traceparent,
               n.id AS notification_id, n.user_id, n.event_id, n.event_type, n.category, n.data,
               r.email, r.name, r.locale
-""").columns(data=JSONB)
+""")
 
 # A failure counts if the attempt is still the delivery's last one. A success also counts after that, as long as the
 # delivery is open: the message has arrived, and need not be sent again.
-_RECORD = sa.text("""
+_RECORD = DriverStatement("""
     UPDATE delivery d SET
         status = o.status,
         sent_at = CASE WHEN o.status = 'sent' THEN now() END,
@@ -136,7 +135,7 @@ async def claim(session: AsyncSession, *, channels: Collection[str], limit: int,
         "attempt_timeout": ATTEMPT_TIMEOUT,
     }
     claimed = Claim([], [])
-    for row in (await session.execute(_CLAIM, parameters)).mappings():
+    for row in await fetch(session, _CLAIM, parameters):
         columns = dict(row)
         (claimed.attempts if columns.pop("is_left") else claimed.interrupted).append(Attempt(**columns))
     for attempt in claimed.interrupted:
@@ -150,7 +149,8 @@ async def record_outcomes(session: AsyncSession, outcomes: Sequence[Outcome]) ->
     Return those that were recorded. The others are outdated: another attempt has begun or ended meanwhile.
     """
     receipts = [outcome.receipt for outcome in outcomes]
-    positions = await session.scalars(
+    rows = await fetch(
+        session,
         _RECORD,
         {
             "positions": list(range(len(outcomes))),
@@ -163,7 +163,7 @@ async def record_outcomes(session: AsyncSession, outcomes: Sequence[Outcome]) ->
             "provider_message_ids": [receipt and receipt.provider_message_id for receipt in receipts],
         },
     )
-    recorded = [outcomes[position] for position in sorted(positions)]
+    recorded = [outcomes[position] for position in sorted(row["position"] for row in rows)]
     for outcome in recorded:
         if outcome.status != "retrying":
             _record_end(session, outcome.attempt, error=outcome.error)

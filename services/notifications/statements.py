@@ -3,7 +3,9 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-RECIPIENTS_OF = sa.text("""
+from shared.driver_statements import DriverStatement
+
+RECIPIENTS_OF = DriverStatement("""
     SELECT user_id, email, name, locale FROM recipient WHERE user_id = ANY(CAST(:user_ids AS uuid[]))
 """)
 
@@ -23,7 +25,7 @@ REPLACE_RECIPIENTS = sa.text("""
 """)
 
 # A notification is stored once per user and event, with a delivery for each channel. Returns those that were stored.
-INSERT_NOTIFICATIONS = sa.text("""
+INSERT_NOTIFICATIONS = DriverStatement("""
     WITH given AS (
         SELECT * FROM unnest(
             CAST(:ids AS uuid[]), CAST(:user_ids AS uuid[]), CAST(:event_ids AS uuid[]), CAST(:event_types AS text[]),
@@ -43,7 +45,10 @@ INSERT_NOTIFICATIONS = sa.text("""
     ), email AS (
         INSERT INTO delivery (id, notification_id, channel, status, attempts, next_attempt_at, traceparent)
         SELECT email_id, id, 'email', email_status, CAST(email_status = 'sending' AS int),
-               CASE email_status WHEN 'queued' THEN now() WHEN 'sending' THEN now() + :attempt_timeout END, traceparent
+               CASE email_status
+                   WHEN 'queued' THEN now() WHEN 'sending' THEN now() + CAST(:attempt_timeout AS interval)
+               END,
+               traceparent
         FROM given JOIN stored USING (id)
     )
     SELECT id FROM stored

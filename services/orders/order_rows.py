@@ -4,14 +4,13 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 from uuid import UUID
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders.models import Order, OrderItem, OrderStatus
+from shared.driver_statements import DriverStatement, fetch
 
 # PostgreSQL checks the foreign keys at the end of the statement, when the order exists.
-_INSERT = sa.text("""
+_INSERT = DriverStatement("""
     WITH reserved AS (
         UPDATE product SET reserved = product.reserved + i.quantity
         FROM unnest(CAST(:skus AS text[]), CAST(:quantities AS integer[])) AS i (sku, quantity)
@@ -33,22 +32,18 @@ _INSERT = sa.text("""
     )
     INSERT INTO order_timeline (order_id, at, status, actor, actor_id)
     VALUES (:id, :created_at, :status, 'customer', :user_id)
-""").bindparams(*(sa.bindparam(name, type_=sa.Uuid()) for name in ("id", "user_id")))
+""")
 
-# The tables' columns, because the ORM would prepare each execution for objects.
-_ORDER, _ITEM = Order.__table__.c, OrderItem.__table__.c
-_LOCK = (
-    sa.select(
-        *(_ORDER.id, _ORDER.number, _ORDER.user_id, _ORDER.status, _ORDER.currency, _ORDER.total_cents),
-        *(_ITEM.sku, _ITEM.name, _ITEM.quantity, _ITEM.unit_price_cents),
-    )
-    .join_from(Order.__table__, OrderItem.__table__)
-    .where(_ORDER.id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
-    .order_by(_ORDER.id, _ITEM.position)
-    .with_for_update(of=Order.__table__)
-)
+_LOCK = DriverStatement("""
+    SELECT o.id, o.number, o.user_id, o.status, o.currency, o.total_cents,
+           i.sku, i.name, i.quantity, i.unit_price_cents
+    FROM customer_order o JOIN order_item i ON i.order_id = o.id
+    WHERE o.id = ANY(CAST(:ids AS uuid[]))
+    ORDER BY o.id, i.position
+    FOR UPDATE OF o
+""")
 
-_UPDATE = sa.text("""
+_UPDATE = DriverStatement("""
     WITH decided AS (
         SELECT * FROM unnest(
             CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:times AS timestamptz[]), CAST(:reasons AS text[])
@@ -74,7 +69,8 @@ async def insert_order(session: AsyncSession, order: Order) -> None:
 
     The caller has locked its products.
     """
-    await session.execute(
+    await fetch(
+        session,
         _INSERT,
         {
             "id": order.id,
@@ -99,25 +95,25 @@ async def lock_pending_orders(session: AsyncSession, order_ids: Collection[UUID]
 
     The objects do not belong to the session: write their changes with `update_orders`.
     """
-    rows = await session.execute(_LOCK, {"ids": list(order_ids)})
+    rows = await fetch(session, _LOCK, {"ids": list(order_ids)})
     orders: dict[UUID, Order] = {}
-    for order_id, number, user_id, status, currency, total_cents, *item in rows:
-        if status is not OrderStatus.PENDING:
+    for row in rows:
+        if row["status"] != OrderStatus.PENDING:
             continue
-        if order_id not in orders:
-            orders[order_id] = Order(
-                id=order_id,
-                number=number,
-                user_id=user_id,
-                status=status,
-                currency=currency,
-                total_cents=total_cents,
+        if row["id"] not in orders:
+            orders[row["id"]] = Order(
+                id=row["id"],
+                number=row["number"],
+                user_id=row["user_id"],
+                status=OrderStatus.PENDING,
+                currency=row["currency"],
+                total_cents=row["total_cents"],
                 items=[],
             )
-        sku, name, quantity, unit_price_cents = item
-        orders[order_id].items.append(
-            OrderItem(sku=sku, name=name, quantity=quantity, unit_price_cents=unit_price_cents)
+        item = OrderItem(
+            sku=row["sku"], name=row["name"], quantity=row["quantity"], unit_price_cents=row["unit_price_cents"]
         )
+        orders[row["id"]].items.append(item)
     return orders
 
 
@@ -125,7 +121,8 @@ async def update_orders(session: AsyncSession, decisions: Iterable[Decision]) ->
     """Write the new status of locked orders, and add it to their timelines."""
     decided = list(decisions)
     if decided:
-        await session.execute(
+        await fetch(
+            session,
             _UPDATE,
             {
                 "ids": [order.id for order, _ in decided],

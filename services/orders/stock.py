@@ -12,31 +12,25 @@ from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from services.orders.models import Order, Product, order_number_sequence
+from services.orders.models import Order, Product
 from shared.commit_buffer import CommitBuffer
+from shared.driver_statements import DriverStatement, fetch, fetch_in
 from shared.errors import Conflict
 from shared.statements import array_rows
 
-# The table's columns, because the ORM would prepare each execution for objects.
-_PRODUCT = Product.__table__.c
 # FOR NO KEY UPDATE instead of FOR UPDATE, which would block inserts of other orders' items by their foreign keys.
-_LOCK = (
-    sa.select(_PRODUCT.sku)
-    .where(_PRODUCT.sku == sa.any_(sa.bindparam("skus", type_=ARRAY(sa.Text))))
-    .order_by(_PRODUCT.sku)
-    .with_for_update(key_share=True)
-)
-_LOCK_FOR_ORDER = _LOCK.add_columns(
-    *(_PRODUCT.name, _PRODUCT.price_cents, _PRODUCT.currency, _PRODUCT.active),
-    (_PRODUCT.stock - _PRODUCT.reserved).label("available"),
-    # Subqueries without a reference to the row: evaluated once.
-    sa.select(order_number_sequence.next_value()).scalar_subquery().label("order_sequence"),
-    sa.select(sa.func.clock_timestamp()).scalar_subquery().label("now"),
-)
+_LOCK = DriverStatement("""
+    SELECT sku FROM product WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR NO KEY UPDATE
+""")
+# The subqueries do not refer to the row, so they are evaluated once.
+_LOCK_FOR_ORDER = DriverStatement("""
+    SELECT sku, name, price_cents, currency, active, stock - reserved AS available,
+           (SELECT nextval('order_number')) AS order_sequence, (SELECT clock_timestamp()) AS now
+    FROM product WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR NO KEY UPDATE
+""")
 
 
 class ProductUnavailable(Conflict):
@@ -85,20 +79,20 @@ async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) ->
 
     Raises: ProductUnavailable, OutOfStock.
     """
-    rows = (await session.execute(_LOCK_FOR_ORDER, {"skus": list(quantities)})).all()
-    found = {row.sku: row for row in rows}
-    unavailable = [sku for sku in quantities if sku not in found or not found[sku].active]
+    rows = await fetch(session, _LOCK_FOR_ORDER, {"skus": list(quantities)})
+    found = {row["sku"]: row for row in rows}
+    unavailable = [sku for sku in quantities if sku not in found or not found[sku]["active"]]
     if unavailable:
         raise ProductUnavailable(extra={"skus": unavailable})
     short = [
-        {"sku": sku, "wanted": wanted, "available": found[sku].available}
+        {"sku": sku, "wanted": wanted, "available": found[sku]["available"]}
         for sku, wanted in quantities.items()
-        if wanted > found[sku].available
+        if wanted > found[sku]["available"]
     ]
     if short:
         raise OutOfStock(extra={"items": short})
-    by_sku = {sku: LockedProduct(sku, row.name, row.price_cents, row.currency) for sku, row in found.items()}
-    return LockedProducts(by_sku, rows[0].order_sequence, rows[0].now)
+    by_sku = {sku: LockedProduct(sku, row["name"], row["price_cents"], row["currency"]) for sku, row in found.items()}
+    return LockedProducts(by_sku, rows[0]["order_sequence"], rows[0]["now"])
 
 
 def release_stock_at_commit(session: AsyncSession, order: Order) -> None:
@@ -117,7 +111,7 @@ def _apply(session: Session, changes: list[_StockChange]) -> None:
         released[change.sku] += change.released
         taken[change.sku] += change.taken
     skus = sorted(released)
-    session.execute(_LOCK, {"skus": skus}).all()
+    fetch_in(session, _LOCK, {"skus": skus})
     rows = array_rows(
         "change",
         sku=(skus, sa.Text),

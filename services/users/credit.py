@@ -5,35 +5,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
-import sqlalchemy as sa
-from sqlalchemy import exc
-from sqlalchemy.dialects.postgresql import ARRAY
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models import CreditAccount, CreditReservation, UserAccount
-from shared.statements import is_unique_violation
+from services.users.models import CreditAccount, CreditReservation
+from shared.driver_statements import DriverStatement, fetch
 from shared.transient_errors import TransientError
 
-# The tables' columns, because the ORM would prepare each execution for objects.
-_ACCOUNT, _RESERVATION = CreditAccount.__table__.c, CreditReservation.__table__.c
-_LOCK_ACCOUNTS = (
-    sa.select(
-        *(_ACCOUNT.user_id, _ACCOUNT.limit_cents, _ACCOUNT.reserved_cents, _ACCOUNT.used_cents, _ACCOUNT.currency),
-        (UserAccount.__table__.c.status == "active").label("is_active"),
-    )
-    .join_from(CreditAccount.__table__, UserAccount.__table__)
-    .where(_ACCOUNT.user_id == sa.any_(sa.bindparam("user_ids", type_=ARRAY(sa.Uuid))))
-    .order_by(_ACCOUNT.user_id)
-    .with_for_update(of=CreditAccount.__table__)
-)
-_RESERVATIONS = sa.select(
-    *(_RESERVATION.order_id, _RESERVATION.user_id, _RESERVATION.amount_cents, _RESERVATION.refunded_cents),
-    *(_RESERVATION.currency, _RESERVATION.status, _RESERVATION.reason),
-).where(_RESERVATION.order_id == sa.any_(sa.bindparam("order_ids", type_=ARRAY(sa.Uuid))))
+_LOCK_ACCOUNTS = DriverStatement("""
+    SELECT a.user_id, a.limit_cents, a.reserved_cents, a.used_cents, a.currency, u.status = 'active' AS is_active
+    FROM credit_account a JOIN user_account u ON u.id = a.user_id
+    WHERE a.user_id = ANY(CAST(:user_ids AS uuid[]))
+    ORDER BY a.user_id
+    FOR UPDATE OF a
+""")
+_RESERVATIONS = DriverStatement("""
+    SELECT order_id, user_id, amount_cents, refunded_cents, currency, status, reason
+    FROM credit_reservation WHERE order_id = ANY(CAST(:order_ids AS uuid[]))
+""")
 
 # An insert with ON CONFLICT DO NOTHING would hide that another transaction has reserved credit for the same order:
 # its unique violation undoes the account's change too.
-_WRITE = sa.text("""
+_WRITE = DriverStatement("""
     WITH inserted AS (
         INSERT INTO credit_reservation (
             order_id, user_id, amount_cents, refunded_cents, currency, status, reason, created_at, updated_at
@@ -96,15 +89,14 @@ async def lock_credit(session: AsyncSession, *, user_ids: Collection[UUID], orde
 
     The users' status is not locked: it may change while this waits for an account.
     """
-    accounts = await session.execute(_LOCK_ACCOUNTS, {"user_ids": sorted(user_ids)})
-    locked = [dict(row) for row in accounts.mappings()]
+    locked = [dict(row) for row in await fetch(session, _LOCK_ACCOUNTS, {"user_ids": sorted(user_ids)})]
     active_user_ids = frozenset(row["user_id"] for row in locked if row.pop("is_active"))
     # A statement of its own: the first one's snapshot is older than its locks, and lacks what was committed since.
-    reservations = await session.execute(_RESERVATIONS, {"order_ids": list(order_ids)})
+    reservations = await fetch(session, _RESERVATIONS, {"order_ids": list(order_ids)})
     return Credit(
         accounts={row["user_id"]: CreditAccount(**row) for row in locked},
         active_user_ids=active_user_ids,
-        reservations={row["order_id"]: CreditReservation(**row) for row in reservations.mappings()},
+        reservations={row["order_id"]: CreditReservation(**dict(row)) for row in reservations},
     )
 
 
@@ -123,7 +115,8 @@ async def write_credit(session: AsyncSession, credit: Credit) -> None:
     ]
     accounts = list(credit.accounts.values())
     try:
-        await session.execute(
+        await fetch(
+            session,
             _WRITE,
             {
                 "now": datetime.now(UTC),
@@ -142,7 +135,5 @@ async def write_credit(session: AsyncSession, credit: Credit) -> None:
                 "account_used": [each.used_cents for each in accounts],
             },
         )
-    except exc.IntegrityError as error:
-        if not is_unique_violation(error):
-            raise
+    except asyncpg.UniqueViolationError as error:
         raise ReservedMeanwhile from error

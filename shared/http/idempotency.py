@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
+import asyncpg
 import orjson
 from fastapi import Header, Request
 from pydantic import BaseModel, SecretBytes, SecretStr
@@ -26,22 +27,19 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
-    bindparam,
     delete,
     func,
-    insert,
     literal_column,
     select,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import Response
 
+from shared.driver_statements import DriverStatement, fetch
 from shared.errors import Conflict, Problem
 from shared.http.responses import REPLAYED_HEADER
-from shared.statements import count_deleted, is_unique_violation
+from shared.statements import count_deleted
 
 # Neither the key nor the body is stored in plain text: the fingerprint is keyed with the key, of which there is only a
 # hash.
@@ -112,18 +110,17 @@ _KEY_HEADER = Header(
 IdempotencyKey = Annotated[str | None, _KEY_HEADER]
 """A parameter that takes the optional Idempotency-Key header; pass it on to `run_idempotently`."""
 
-_SAVE = insert(_TABLE)
+_SAVE = DriverStatement("""
+    INSERT INTO idempotency_key (caller, route, key_hash, fingerprint, status, headers, body)
+    VALUES (:caller, :route, :key_hash, :fingerprint, :status, CAST(:headers AS jsonb), :body)
+""")
 # One statement: its snapshot is older than its lock. If another request has saved its response in between, the primary
 # key rejects ours.
-_LOCK = (
-    text("""
-        SELECT lock.is_locked, k.fingerprint, k.status, k.headers, k.body
-        FROM (SELECT pg_try_advisory_xact_lock(:lock_id) AS is_locked) AS lock
-        LEFT JOIN idempotency_key k ON k.caller = :caller AND k.route = :route AND k.key_hash = :key_hash
-    """)
-    .bindparams(bindparam("caller", type_=Uuid()))
-    .columns(headers=JSONB())
-)
+_LOCK = DriverStatement("""
+    SELECT lock.is_locked, k.fingerprint, k.status, k.headers, k.body
+    FROM (SELECT pg_try_advisory_xact_lock(:lock_id) AS is_locked) AS lock
+    LEFT JOIN idempotency_key k ON k.caller = :caller AND k.route = :route AND k.key_hash = :key_hash
+""")
 
 Action = Callable[[AsyncSession], Awaitable[Response]]
 """Makes the changes in the session and returns the response to save. It must not commit."""
@@ -200,33 +197,32 @@ async def _lock(session: AsyncSession, use: _KeyUse) -> Response | None:
     Raises: IdempotencyKeyInUse, IdempotencyKeyReused.
     """
     parameters = {"lock_id": use.lock_id, "caller": use.caller, "route": use.route, "key_hash": use.key_hash}
-    row = (await session.execute(_LOCK, parameters)).one()
-    if not row.is_locked:
+    (row,) = await fetch(session, _LOCK, parameters)
+    if not row["is_locked"]:
         raise IdempotencyKeyInUse
-    if row.fingerprint is None:
+    if row["fingerprint"] is None:
         return None
-    if not hmac.compare_digest(row.fingerprint, use.fingerprint):
+    if not hmac.compare_digest(row["fingerprint"], use.fingerprint):
         raise IdempotencyKeyReused
-    return Response(row.body, row.status, headers={**row.headers, REPLAYED_HEADER: "true"})
+    return Response(row["body"], row["status"], headers={**row["headers"], REPLAYED_HEADER: "true"})
 
 
 async def _save_response(session: AsyncSession, use: _KeyUse, response: Response) -> None:
     """Save the response. Raises: IdempotencyKeyInUse if another request did so between our snapshot and our lock."""
+    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
     row = {
         "caller": use.caller,
         "route": use.route,
         "key_hash": use.key_hash,
         "fingerprint": use.fingerprint,
         "status": response.status_code,
-        "headers": {name: value for name, value in response.headers.items() if name != "content-length"},
+        "headers": orjson.dumps(headers).decode(),
         "body": bytes(response.body),
     }
     await session.flush()
     try:
-        await session.execute(_SAVE, row)
-    except IntegrityError as error:
-        if not is_unique_violation(error):
-            raise
+        await fetch(session, _SAVE, row)
+    except asyncpg.UniqueViolationError as error:
         raise IdempotencyKeyInUse from error
 
 

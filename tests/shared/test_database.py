@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from shared.database import Database, open_database
-from shared.patches.sqlalchemy_ping import BEGIN_TIMEOUT_SECONDS
+from shared.patches.sqlalchemy_driver import BEGIN_TIMEOUT_SECONDS
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.database_outages import cut_connections
 from tests.harness.rows import Rows

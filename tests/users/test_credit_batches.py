@@ -3,20 +3,19 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event as sqlalchemy_event
 
 from services.users.models import CreditAccount, CreditReservation
 from services.users.subscribers import CreditEvent, change_credit
 from shared.messaging.envelope import Received
 from shared.telemetry import new_trace
 from tests.harness.builders import received
+from tests.harness.executed_statements import executed_statements
 from tests.users.orders import Order
 from tests.users.service import UsersService
 
@@ -144,7 +143,7 @@ async def test_the_number_of_statements_does_not_depend_on_the_number_of_events(
     counts = []
     for orders in (1, 200):
         events = [received(Order(accounts[n % 10].id, total_cents=10).created(), sequence=1) for n in range(orders)]
-        with counted_statements(service) as statements:
+        with executed_statements(service.sessions.kw["bind"]) as statements:
             await service.apply_batch(events)
         counts.append(len(statements))
 
@@ -170,19 +169,3 @@ async def test_each_reply_continues_the_trace_of_its_event(service: UsersService
         rows = (await session.execute(sa.text(query))).all()
     assert [row.traceparent.split("-")[1] for row in rows] == [trace.trace_id for trace in traces]
     assert {row.tracestate for row in rows} == {"a=b"}
-
-
-@contextmanager
-def counted_statements(service: UsersService) -> Iterator[list[str]]:
-    """Collect the statements that the service executes."""
-    engine = service.sessions.kw["bind"].sync_engine
-    statements: list[str] = []
-
-    def collect(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        statements.append(statement)
-
-    sqlalchemy_event.listen(engine, "before_cursor_execute", collect)
-    try:
-        yield statements
-    finally:
-        sqlalchemy_event.remove(engine, "before_cursor_execute", collect)

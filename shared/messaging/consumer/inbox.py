@@ -6,13 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+import asyncpg
 import sqlalchemy as sa
-from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.driver_statements import DriverStatement, fetch
 from shared.messaging.envelope import EventContext
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
-from shared.statements import is_unique_violation
 from shared.transient_errors import TransientError
 
 # Nearly all are new, so return the duplicates. An insert with ON CONFLICT DO NOTHING takes twice as long.
@@ -27,12 +27,12 @@ _CLAIMED = """
         WHERE event_id NOT IN (SELECT event_id FROM known) AND {condition}
     )
 """
-_CLAIM = sa.text(f"WITH {_CLAIMED.format(condition='true')} SELECT event_id FROM known")  # noqa: S608 - constants
+_CLAIM = DriverStatement(f"WITH {_CLAIMED.format(condition='true')} SELECT event_id FROM known")  # noqa: S608 - constants
 
 # One statement: lock the positions ordered by key and move them, then claim. Counting the moved positions makes
 # PostgreSQL lock all of them first: another member that has lost the partition may still be applying the same events.
 # The claim's snapshot is older than the locks, so it may miss that member's claims; then the insert fails.
-_BEGIN = sa.text(f"""
+_BEGIN = DriverStatement(f"""
     WITH moved AS (
         INSERT INTO inbox_sequence (consumer, topic, key, sequence)
         SELECT :consumer, :topic, key, sequence
@@ -102,7 +102,8 @@ async def begin_batch(
     day, event_ids = by_day.popitem() if by_day else (datetime.now(UTC).date(), {})
     keys = list(sequences)
     with _claiming():
-        rows = await session.execute(
+        rows = await fetch(
+            session,
             _BEGIN,
             {
                 "consumer": consumer,
@@ -149,7 +150,8 @@ async def add_dead_letters(session: AsyncSession, *, consumer: str, topic: str, 
 
 async def _claim(session: AsyncSession, *, consumer: str, day: date, event_ids: list[UUID]) -> set[UUID]:
     with _claiming():
-        return set(await session.scalars(_CLAIM, {"consumer": consumer, "day": day, "event_ids": event_ids}))
+        rows = await fetch(session, _CLAIM, {"consumer": consumer, "day": day, "event_ids": event_ids})
+    return {row["event_id"] for row in rows}
 
 
 @contextmanager
@@ -157,7 +159,5 @@ def _claiming() -> Iterator[None]:
     """Raise ClaimedMeanwhile instead of the violation of the inbox's primary key."""
     try:
         yield
-    except exc.IntegrityError as error:
-        if not is_unique_violation(error):
-            raise
+    except asyncpg.UniqueViolationError as error:
         raise ClaimedMeanwhile from error

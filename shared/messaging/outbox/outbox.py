@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from shared.commit_buffer import CommitBuffer
+from shared.driver_statements import DriverStatement, fetch_in
 from shared.events.contract import Event
 from shared.ids import new_id
 from shared.messaging.failpoints import failpoint
@@ -24,12 +23,12 @@ from shared.telemetry import current_traceparent, current_tracestate
 SHARDS = 1
 """Number of relay leaders per database. Rows store their shard, so change it only while the outbox is empty."""
 
-_INSERT = sa.text("""
+_INSERT = DriverStatement("""
     WITH recorded AS (
         SELECT * FROM unnest(
             CAST(:shards AS smallint[]), CAST(:event_ids AS uuid[]), CAST(:topics AS text[]), CAST(:keys AS text[]),
             CAST(:types AS text[]), CAST(:dataschemas AS text[]), CAST(:times AS timestamptz[]),
-            CAST(:traceparents AS text[]), CAST(:tracestates AS text[]), :payloads
+            CAST(:traceparents AS text[]), CAST(:tracestates AS text[]), CAST(:payloads AS bytea[])
         ) WITH ORDINALITY
         AS r (shard, event_id, topic, key, type, dataschema, occurred_at, traceparent, tracestate, payload, position)
     ), stream AS (
@@ -46,7 +45,7 @@ _INSERT = sa.text("""
            r.type, :source, r.dataschema, r.occurred_at, r.traceparent, r.tracestate, r.payload
     FROM recorded r JOIN stream s USING (topic, key)
     ORDER BY r.position
-""").bindparams(sa.bindparam("payloads", type_=ARRAY(BYTEA)))
+""")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,8 @@ def dataschema_of(event_type: str) -> str:
 def _write(session: Session, recorded: list[RecordedEvent]) -> None:
     """Write a transaction's events to the outbox, after everything else that the transaction writes."""
     session.flush()
-    session.execute(
+    fetch_in(
+        session,
         _INSERT,
         {
             "source": f"urn:orderly:{session.info['service']}",

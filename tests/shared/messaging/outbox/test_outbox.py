@@ -3,6 +3,7 @@
 import asyncio
 from uuid import UUID
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -11,6 +12,7 @@ from shared.database import Database, open_database
 from shared.ids import new_id
 from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace
+from tests.harness.executed_statements import executed_statements
 from tests.harness.rows import Rows
 from tests.shared.effects import credit_reserved
 
@@ -121,23 +123,18 @@ async def test_ids_follow_the_sequence_of_each_key_under_concurrency(database: D
 
 async def test_an_event_that_is_too_large_fails_its_transaction(database: Database) -> None:
     event = credit_reserved().model_copy(update={"currency": "x" * 600_000})
-    with pytest.raises(sa.exc.IntegrityError, match="ck_outbox_payload_size"):
+    with pytest.raises(asyncpg.CheckViolationError, match="ck_outbox_payload_size"):
         async with database.sessions.begin() as session:
             record(session, event)
     assert await Rows(database.sessions).count("event_stream") == 0
 
 
 async def test_the_outbox_is_written_after_the_aggregates(database: Database) -> None:
-    statements: list[str] = []
-
-    @sa.event.listens_for(database.engine.sync_engine, "before_cursor_execute")
-    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        statements.append(" ".join(statement.split()[:3]))
-
-    async with database.sessions.begin() as session:
-        record(session, credit_reserved())
-        session.add(Effect(event_id=new_id(), key="key", sequence=1))
-    assert statements == ["INSERT INTO effect", "WITH recorded AS"]
+    with executed_statements(database.engine) as statements:
+        async with database.sessions.begin() as session:
+            record(session, credit_reserved())
+            session.add(Effect(event_id=new_id(), key="key", sequence=1))
+    assert [" ".join(statement.split()[:3]) for statement in statements] == ["INSERT INTO effect", "WITH recorded AS"]
 
 
 async def test_only_a_commit_that_recorded_events_calls_back(database: Database, database_url: str) -> None:

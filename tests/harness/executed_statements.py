@@ -1,0 +1,48 @@
+"""The statements that an engine's connections execute, those on the driver's connection included."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from asyncpg.connection import LoggedQuery
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+_CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+_INTROSPECTION = ("SELECT current_setting('jit')", "SELECT set_config('jit'", "WITH RECURSIVE typeinfo_tree")
+"""asyncpg's own statements on a connection that meets a type for the first time."""
+
+
+@contextmanager
+def executed_statements(engine: AsyncEngine) -> Iterator[list[str]]:
+    """Collect the statements of connections that leave the pool in this block, without transaction control."""
+    statements: list[str] = []
+
+    def collect(text: str) -> None:
+        statement = " ".join(text.split())
+        if not statement.startswith((*_CONTROL, *_INTROSPECTION)):
+            statements.append(statement)
+
+    def collect_from_driver(query: LoggedQuery) -> None:
+        collect(query.query)
+
+    def collect_from_engine(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        # The engine prepares its statements, and the driver's logger does not see prepared ones.
+        collect(statement)
+
+    def check_out(connection: Any, *_: object) -> None:
+        connection.driver_connection.add_query_logger(collect_from_driver)
+
+    def check_in(connection: Any, *_: object) -> None:
+        connection.driver_connection.remove_query_logger(collect_from_driver)
+
+    pool = engine.sync_engine.pool
+    event.listen(pool, "checkout", check_out)
+    event.listen(pool, "checkin", check_in)
+    event.listen(engine.sync_engine, "before_cursor_execute", collect_from_engine)
+    try:
+        yield statements
+    finally:
+        event.remove(pool, "checkout", check_out)
+        event.remove(pool, "checkin", check_in)
+        event.remove(engine.sync_engine, "before_cursor_execute", collect_from_engine)
