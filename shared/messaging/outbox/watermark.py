@@ -33,6 +33,8 @@ class Watermark:
         self.generation = 0
         self._row_id = 0
         self._candidate: _Candidate | None = None
+        self._latest: _Candidate | None = None
+        """The last move since the candidate's; it is the next candidate."""
         self._full_scan_at = time.monotonic() + FULL_SCAN_INTERVAL_SECONDS
 
     def next_after(self) -> int:
@@ -47,9 +49,11 @@ class Watermark:
         if generation != self.generation:
             self.generation = generation
             self._row_id = 0
-            self._candidate = None
-        if self._candidate is None and row_id > self._row_id:
-            self._candidate = _Candidate(row_id, xid)
+            self._candidate = self._latest = None
+        highest_id = max(row_id, self._latest.row_id) if self._latest else row_id
+        self._latest = _Candidate(highest_id, xid)
+        if self._candidate is None:
+            self._next_candidate()
 
     def observe(self, *, oldest_xid: int) -> None:
         """Note the oldest transaction that was in progress at some time after the last move."""
@@ -61,4 +65,8 @@ class Watermark:
         candidate = self._candidate
         if candidate is not None and candidate.is_settled and (first_id is None or first_id > candidate.row_id):
             self._row_id = candidate.row_id
-            self._candidate = None
+            self._next_candidate()
+
+    def _next_candidate(self) -> None:
+        is_higher = self._latest is not None and self._latest.row_id > self._row_id
+        self._candidate, self._latest = self._latest if is_higher else None, None

@@ -102,6 +102,21 @@ def test_the_watermark_rises_once_older_transactions_have_ended_and_a_query_foun
     assert watermark.next_after() == 10
 
 
+def test_the_last_of_many_moves_becomes_the_watermark_without_another_one() -> None:
+    watermark = moved_up_to(10, xid=100)
+    for row_id, xid in ((30, 101), (20, 102)):
+        watermark.moved(row_id, xid=xid, generation=0)
+    watermark.observe(oldest_xid=101)
+    watermark.fetched(None)
+    assert watermark.next_after() == 10
+    watermark.observe(oldest_xid=102)
+    watermark.fetched(None)
+    assert watermark.next_after() == 10
+    watermark.observe(oldest_xid=103)
+    watermark.fetched(None)
+    assert watermark.next_after() == 30
+
+
 def test_a_resend_lets_the_query_begin_at_zero() -> None:
     watermark = moved_up_to(10, xid=100)
     watermark.observe(oldest_xid=101)
