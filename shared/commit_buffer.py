@@ -48,6 +48,7 @@ class CommitBuffer(Generic[T]):
         event.listen(BufferedSession, "after_commit", self._after_commit)
         event.listen(BufferedSession, "after_transaction_create", self._after_transaction_create)
         event.listen(BufferedSession, "after_soft_rollback", self._after_soft_rollback)
+        event.listen(BufferedSession, "after_transaction_end", self._after_transaction_end)
 
     def add(self, session: AsyncSession, *items: T) -> None:
         """Collect items for the session's transaction. Begins the transaction if there is none."""
@@ -87,7 +88,15 @@ class CommitBuffer(Generic[T]):
             dropped = collected.items[first:]
             del collected.items[first:]
         else:
-            collected = session.info.pop(self, _Collected())
-            dropped = [*collected.items, *collected.released]
+            dropped = self._pop_all(session)
         if dropped and self._dropped is not None:
             self._dropped(dropped)
+
+    def _after_transaction_end(self, session: Session, transaction: SessionTransaction) -> None:
+        # If the rollback itself fails, on a dead connection, SQLAlchemy calls only this.
+        if transaction.parent is None and (dropped := self._pop_all(session)) and self._dropped is not None:
+            self._dropped(dropped)
+
+    def _pop_all(self, session: Session) -> list[T]:
+        collected: _Collected[T] = session.info.pop(self, _Collected())
+        return [*collected.items, *collected.released]

@@ -16,6 +16,7 @@ from pgqueuer.ports.driver import NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
+from shared.patches.sqlalchemy_driver import begun_connection
 from shared.statements import count_deleted
 from shared.telemetry import continued_trace, current_traceparent
 
@@ -156,10 +157,7 @@ class _Driver(AsyncpgPoolDriver):
 
 async def enqueue(session: AsyncSession, name: str, payload: bytes, *, delay: timedelta = timedelta(0)) -> None:
     """Run the task `name` after `delay` if, and only if, the session's transaction commits."""
-    # The driver begins the transaction with the first statement. Without it the job would be committed at once.
-    await session.execute(sa.text("SELECT 1"))
-    connection = await (await session.connection()).get_raw_connection()
-    raw: asyncpg.Connection[asyncpg.Record] = connection.driver_connection  # type: ignore[assignment]  # not typed by SQLAlchemy
+    raw = await session.run_sync(lambda sync_session: begun_connection(sync_session.connection()))
     trace = current_traceparent()
     await Queries(AsyncpgDriver(raw)).enqueue(
         name,

@@ -11,7 +11,7 @@ from shared.database import Sessions
 
 _LOOPS = "loops"
 _NOTIFY = "notify_loop"
-_COMMITTED = "work_for_loops"
+_COMMITTED = "work_after_commit"
 
 
 class Loop(Protocol):
@@ -41,9 +41,9 @@ class OpenLoop(Protocol):
     def __call__(self, *, dsn: str, sessions: Sessions) -> Loop: ...
 
 
-class _Call(NamedTuple):
-    function: Callable[[], None]
-    otherwise: Callable[[], None]
+class _Callback(NamedTuple):
+    committed: Callable[[], None]
+    rolled_back: Callable[[], None]
 
 
 def local_loop(session: AsyncSession, name: str) -> Loop | None:
@@ -57,19 +57,21 @@ def wake_after_commit(session: AsyncSession, loop: str) -> None:
     _work.add(session, loop)
 
 
-def call_after_commit(session: AsyncSession, function: Callable[[], None], *, otherwise: Callable[[], None]) -> None:
+def call_after_commit(session: AsyncSession, function: Callable[[], None], *, on_rollback: Callable[[], None]) -> None:
     """Call a function once the session's transaction has committed, or another one once it was rolled back."""
-    _work.add(session, _Call(function, otherwise))
+    _work.add(session, _Callback(function, on_rollback))
 
 
 def connect_loops(sessions: Sessions, loops: Sequence[Loop], *, notify: Callable[[str], None]) -> None:
     """Let transactions of these sessions wake the loops of this process, and with `notify` those of others."""
     by_name = {loop.name: loop for loop in loops}
+    if not all(name.isidentifier() for name in by_name):
+        raise ValueError("a loop's name is also the name of a channel, without quotes")
     sessions.configure(info={**sessions.kw["info"], _LOOPS: by_name, _NOTIFY: notify})
 
 
-def _note(session: Session, work: list[str | _Call]) -> None:
-    session.info[_COMMITTED] = dict.fromkeys(work)
+def _remember(session: Session, work: list[str | _Callback]) -> None:
+    session.info[_COMMITTED] = work
 
 
 def _wake(session: Session, name: str) -> None:
@@ -80,18 +82,19 @@ def _wake(session: Session, name: str) -> None:
         notify(name)
 
 
-def _do(session: Session) -> None:
-    for work in session.info.pop(_COMMITTED):
-        if isinstance(work, str):
-            _wake(session, work)
-        else:
-            work.function()
+def _run_committed(session: Session) -> None:
+    work: list[str | _Callback] = session.info.pop(_COMMITTED)
+    for name in dict.fromkeys(one for one in work if isinstance(one, str)):
+        _wake(session, name)
+    for callback in work:
+        if isinstance(callback, _Callback):
+            callback.committed()
 
 
-def _undo(work: list[str | _Call]) -> None:
-    for one in work:
-        if not isinstance(one, str):
-            one.otherwise()
+def _run_rolled_back(work: list[str | _Callback]) -> None:
+    for callback in work:
+        if isinstance(callback, _Callback):
+            callback.rolled_back()
 
 
-_work = CommitBuffer(_note, committed=_do, dropped=_undo)
+_work = CommitBuffer(_remember, committed=_run_committed, dropped=_run_rolled_back)

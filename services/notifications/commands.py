@@ -158,7 +158,7 @@ def _reserve_slots(session: AsyncSession, wanted: int) -> tuple[int, list[Attemp
         call_after_commit(
             session,
             partial(worker.begin, begun, reserved_slots=slots),
-            otherwise=partial(worker.release_slots, slots),
+            on_rollback=partial(worker.release_slots, slots),
         )
     return slots, begun
 

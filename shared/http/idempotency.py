@@ -158,20 +158,31 @@ async def run_idempotently(
 
     Raises: IdempotencyKeyInUse, IdempotencyKeyReused.
     """
-    async with sessions.begin() as session:
-        if key is None:
+    if key is None:
+        async with sessions.begin() as session:
             return await action(session)
-        use = _KeyUse(
-            caller=caller_id or _ANONYMOUS,
-            route=f"{request.method} {request.url.path}",
-            key_hash=hashlib.sha256(key.encode()).digest(),
-            fingerprint=_fingerprint(body, key=key),
-        )
-        saved = await _lock(session, use)
-        if saved is not None:
-            return saved
-        response = await action(session)
-        await _save_response(session, use, response)
+    use = _KeyUse(
+        caller=caller_id or _ANONYMOUS,
+        route=f"{request.method} {request.url.path}",
+        key_hash=hashlib.sha256(key.encode()).digest(),
+        fingerprint=_fingerprint(body, key=key),
+    )
+    try:
+        async with sessions.begin() as session:
+            saved = await _lock(session, use)
+            if saved is not None:
+                return saved
+            response = await action(session)
+            await _save_response(session, use, response)
+    except (IdempotencyKeyInUse, IdempotencyKeyReused):
+        raise
+    except Problem:
+        # The first request may have committed between our snapshot and our lock, and its effect caused the problem.
+        async with sessions.begin() as session:
+            saved = await _lock(session, use)
+        if saved is None:
+            raise
+        return saved
     return response
 
 

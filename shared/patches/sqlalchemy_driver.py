@@ -17,16 +17,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
 BEGIN_TIMEOUT_SECONDS = 5.0
-"""A server that vanished without a word does not answer. After this time a new connection is opened."""
+"""Time to wait for BEGIN; then the pool opens a new connection."""
 
 
 def ping_with_begin(engine: AsyncEngine) -> None:
     """Let an engine with `pool_pre_ping` ping by beginning the transaction."""
 
+    async def start(dbapi_connection: DBAPIConnection) -> None:
+        async with asyncio.timeout(BEGIN_TIMEOUT_SECONDS):
+            await dbapi_connection._start_transaction()  # noqa: SLF001
+
     def begin(dbapi_connection: DBAPIConnection) -> bool:
-        start = dbapi_connection._start_transaction()  # noqa: SLF001
         try:
-            await_only(asyncio.wait_for(start, BEGIN_TIMEOUT_SECONDS))
+            await_only(start(dbapi_connection))
         except TimeoutError:
             return False
         return True

@@ -34,7 +34,7 @@ class CuttingProxy:
         self._refuses_until = max(self._refuses_until, time.monotonic() + seconds)
 
     def stall(self) -> None:
-        """Forward nothing more on the present connections, and keep them open, as a network does that lost its peer."""
+        """Forward nothing more on the present connections and keep them open, as if their peer had vanished."""
         self._stalled.set()
         self._stalled = asyncio.Event()
 

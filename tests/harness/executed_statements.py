@@ -34,7 +34,8 @@ def executed_statements(engine: AsyncEngine) -> Iterator[list[str]]:
         connection.driver_connection.add_query_logger(collect_from_driver)
 
     def check_in(connection: Any, *_: object) -> None:
-        connection.driver_connection.remove_query_logger(collect_from_driver)
+        if connection is not None:
+            connection.driver_connection.remove_query_logger(collect_from_driver)
 
     pool = engine.sync_engine.pool
     event.listen(pool, "checkout", check_out)

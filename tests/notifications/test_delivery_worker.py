@@ -19,6 +19,7 @@ from shared.database import Sessions, dsn_of
 from shared.ids import new_id
 from shared.loops import connect_loops
 from shared.messaging.outbox.wake_up import Notifier
+from shared.transient_errors import is_transient
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.running import running
 from tests.harness.waiting import until
@@ -243,21 +244,39 @@ async def test_an_attempt_that_was_interrupted_is_made_again(
 
 async def test_an_idle_worker_opens_no_transaction(sessions: Sessions, worker_of: WorkerOf, send: Send) -> None:
     worker = worker_of(send)
-    statements: list[str] = []
-    engine = sessions.kw["bind"].sync_engine
+    checkouts: list[object] = []
+    pool = sessions.kw["bind"].sync_engine.pool
     async with running(worker):
         await users(sessions, 1)
         await wait_for_statuses(sessions, "sent")
-        sa.event.listen(engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+        sa.event.listen(pool, "checkout", lambda *arguments: checkouts.append(arguments[0]))
         await asyncio.sleep(2 * delivery_worker.POLL_INTERVAL_SECONDS)
         assert worker.idle_seconds < 2 * delivery_worker.POLL_INTERVAL_SECONDS
-    assert statements == []
+    assert checkouts == []
+
+
+async def test_a_connection_that_dies_under_a_transaction_keeps_no_slot(
+    sessions: Sessions, worker_of: WorkerOf, postgres_admin_url: str, database_url: str
+) -> None:
+    worker, user_id = worker_of(HeldSends().send), new_id()
+    await apply(sessions, user_created(user_id))
+    connect_loops(sessions, [worker], notify=lambda _: None)
+    with pytest.raises(Exception) as failed:  # noqa: PT011 - the driver's or SQLAlchemy's
+        async with sessions.begin() as session:
+            await notify_all(session, [notice_of(order_confirmed(user_id))])
+            assert worker._reserved_slots == 1
+            await cut_connections(postgres_admin_url, database_url)
+            await notify_all(session, [notice_of(order_confirmed(user_id))])
+    assert is_transient(failed.value)
+    assert worker._reserved_slots == 0
 
 
 async def _applies(sessions: Sessions) -> bool:
     try:
         await users(sessions, 1)
-    except sa.exc.DBAPIError:
+    except Exception as error:
+        if not is_transient(error):
+            raise
         return False
     return True
 

@@ -11,7 +11,13 @@ from shared.commit_buffer import BufferedSession, CommitBuffer
 from shared.database import Database, open_database
 from tests.harness.databases import DatabaseFactory
 
-EVENTS = ("before_commit", "after_commit", "after_transaction_create", "after_soft_rollback")
+EVENTS = (
+    "before_commit",
+    "after_commit",
+    "after_transaction_create",
+    "after_soft_rollback",
+    "after_transaction_end",
+)
 
 
 @pytest.fixture
@@ -119,3 +125,48 @@ async def test_an_error_in_the_release_rolls_the_transaction_back(database: Data
     finally:
         remove_listeners(buffer)
     assert released == []
+
+
+@pytest.fixture
+def dropping() -> Iterator[tuple[CommitBuffer[int], list[list[int]]]]:
+    """A buffer that notes what it drops."""
+    dropped: list[list[int]] = []
+    buffer = CommitBuffer[int](lambda _session, _items: None, dropped=dropped.append)
+    yield buffer, dropped
+    remove_listeners(buffer)
+
+
+async def test_a_rolled_back_savepoint_drops_its_own_items(
+    database: Database, dropping: tuple[CommitBuffer[int], list[list[int]]]
+) -> None:
+    buffer, dropped = dropping
+    async with database.sessions.begin() as session:
+        buffer.add(session, 1)
+        async with session.begin_nested() as savepoint:
+            buffer.add(session, 2)
+            await savepoint.rollback()
+    assert dropped == [[2]]
+
+
+async def test_a_rolled_back_transaction_drops_its_items_once(
+    database: Database, dropping: tuple[CommitBuffer[int], list[list[int]]]
+) -> None:
+    buffer, dropped = dropping
+    async with database.sessions() as session:
+        buffer.add(session, 1, 2)
+        await session.execute(sa.text("SELECT 1"))
+        await session.rollback()
+    assert dropped == [[1, 2]]
+
+
+async def test_a_commit_that_fails_drops_what_was_released(
+    database: Database, dropping: tuple[CommitBuffer[int], list[list[int]]]
+) -> None:
+    buffer, dropped = dropping
+    async with database.sessions.begin() as session:
+        await session.execute(sa.text("CREATE TABLE once (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)"))
+    with pytest.raises(sa.exc.DBAPIError):
+        async with database.sessions.begin() as session:
+            buffer.add(session, 1)
+            await session.execute(sa.text("INSERT INTO once VALUES (1), (1)"))
+    assert dropped == [[1]]

@@ -50,7 +50,7 @@ class ConsumerGroups:
         self._max_heartbeat_age_seconds = max_heartbeat_age_seconds
 
     async def run(self) -> None:
-        """Join the groups, retrying until it works. The members' tasks consume from then on, and one watches them."""
+        """Join the groups, retrying until it works. The members' tasks consume then; `_watch` restarts dead ones."""
         while self._members and not self._running:
             try:
                 await self._broker.start()
@@ -67,6 +67,8 @@ class ConsumerGroups:
         """Let the current fetches finish, and leave the groups, within a time-out."""
         if self._watching is not None:
             self._watching.cancel()
+            # It may be restarting a member.
+            await asyncio.wait({self._watching})
         await asyncio.gather(*(member.stop() for member in self._members))
         await self._stop_broker()
 

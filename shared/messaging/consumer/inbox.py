@@ -16,7 +16,7 @@ from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from shared.transient_errors import TransientError
 
 # Nearly all are new, so return the duplicates. An insert with ON CONFLICT DO NOTHING takes twice as long.
-# The array goes through a subquery: knowing the array's length, the planner would read the whole partition.
+# The array goes through a subquery: knowing the array's length, the planner would read the whole daily partition.
 _CLAIMED = """
     known AS (
         SELECT event_id FROM inbox

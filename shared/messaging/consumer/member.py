@@ -22,12 +22,15 @@ aiokafka_records.install()
 logger = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
-"""Upper bound of one poll. It returns as soon as there are records."""
+"""Time that a poll waits for records. It returns as soon as there are some."""
 HOLD_SECONDS = 1.0
 """Time for which events of ignored types wait for others, to be applied in one transaction with them."""
 MAX_HELD_EVENTS = 500
+"""More events of ignored types are applied at once: a killed process gets held ones again."""
 FAILED_FETCH_DELAY_SECONDS = 5.0
+"""Delay before the next poll after an unexpected error."""
 STOP_TIMEOUT_SECONDS = 10.0
+"""Time for the current fetch to end; then it is cancelled."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -52,11 +55,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._held: list[Record] = []
         self._held_since = 0.0
         self._handling = asyncio.Lock()
+        self._is_ending = False
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def idle_seconds(self) -> float:
-        """Time since its last sign of life: a poll, or the end of a transaction."""
+        """Time since its last heartbeat: a poll, or the end of a transaction."""
         consumer = self._subscriber.consumer
         if consumer is None:
             return self.worker.idle_seconds
@@ -71,7 +75,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return aiokafka_liveness.coordination_has_ended(consumer)
 
     def is_stuck(self, *, max_heartbeat_age_seconds: float) -> bool:
-        """Return whether its loop has died or has shown no sign of life for too long."""
+        """Return whether its loop has died or its last heartbeat is too old."""
         if self.has_died:
             return True
         return self.idle_seconds > max_heartbeat_age_seconds and not self.worker.is_backing_off
@@ -81,6 +85,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         consumer = self._subscriber.consumer
         if consumer is None:
             raise RuntimeError("the consumer is not started")
+        self._is_ending = False
         self._tasks = [
             asyncio.create_task(self._poll(consumer)),
             asyncio.create_task(self._offsets.run(consumer)),
@@ -98,6 +103,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         try:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
                 await self._end_tasks()
+                self._offsets.clear()
                 await self._subscriber.stop()
         except Exception as error:  # noqa: BLE001 - the old consumer is abandoned either way
             logger.warning("consumer_not_stopped", consumer=self.worker.name, error=repr(error))
@@ -108,11 +114,13 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             logger.warning("consumer_not_started", consumer=self.worker.name, error=repr(error))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Commit what was applied, before another member gets the partitions; it gets the held records."""
-        if self._subscriber.consumer is not None:
-            await self._offsets.commit(self._subscriber.consumer)
-        self._offsets.drop(revoked)
-        self._held = [one for one in self._held if TopicPartition(one.topic, one.partition) not in revoked]
+        """Commit the applied offsets and drop held records; Kafka delivers those to the next owner."""
+        try:
+            if self._subscriber.consumer is not None:
+                await self._offsets.commit(self._subscriber.consumer)
+        finally:
+            self._offsets.drop(revoked)
+            self._held = [one for one in self._held if TopicPartition(one.topic, one.partition) not in revoked]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Do nothing."""
@@ -145,7 +153,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._offsets.add(records)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
+        while not self._is_ending:
             try:
                 fetched = await consumer.getmany(
                     timeout_ms=int(self._poll_seconds() * 1000), max_records=self.worker.fetch_events
@@ -175,18 +183,23 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _end_tasks(self) -> None:
         """Cancel the loops; wait for the current fetch first, but not for longer than the time-out."""
+        self._is_ending = True
         try:
-            async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
-                await self._handling.acquire()
+            async with asyncio.timeout(STOP_TIMEOUT_SECONDS), self._handling:
+                self._cancel_tasks()
         except TimeoutError:
             logger.warning("fetch_cancelled", consumer=self.worker.name)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._cancel_tasks()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_SECONDS)
+            if late:
+                logger.error("consumer_not_ended", consumer=self.worker.name)
         self._tasks = []
         self._held = []
-        if self._handling.locked():
-            self._handling.release()
+
+    def _cancel_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
 
 def _seek_back(consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from shared.messaging.envelope import Record
 from shared.messaging.failpoints import failpoint
@@ -34,9 +34,13 @@ class AppliedOffsets:
         self._has_some.set()
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
-        """Drop partitions that another member has now."""
+        """Drop revoked partitions."""
         for partition in partitions:
             self._next.pop(partition, None)
+
+    def clear(self) -> None:
+        """Drop all partitions, because the consumer has ended."""
+        self._next = {}
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
         """Commit once an interval, as long as there is something to commit. Runs until it is cancelled."""
@@ -48,24 +52,27 @@ class AppliedOffsets:
     async def commit(self, consumer: AIOKafkaConsumer) -> None:
         """Commit now. Does not raise: if Kafka delivers the records again, the inbox knows them."""
         async with self._committing:
-            offsets = dict(self._next)
+            # A fetch may end after a rebalance: what another member has now is delivered to that one again.
+            assigned = consumer.assignment()
+            offsets = {partition: next_ for partition, next_ in self._next.items() if partition in assigned}
             self._has_some.clear()
-            if not offsets:
-                return
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
-                    await consumer.commit(offsets)
+                    if offsets:
+                        await consumer.commit(offsets)
             except (CommitFailedError, IllegalStateError) as error:
-                # Another member has the partitions now.
+                # The group has rebalanced. What is still ours is delivered again.
                 self._warn(error)
-            except (KafkaError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - a closed socket raises a RuntimeError; the next interval tries again
                 self._warn(error)
                 self._has_some.set()
                 return
             else:
                 failpoint("consumer.acked")
             self._next = {
-                partition: next_ for partition, next_ in self._next.items() if offsets.get(partition) != next_
+                partition: next_
+                for partition, next_ in self._next.items()
+                if partition in assigned and offsets.get(partition) != next_
             }
 
     def _warn(self, error: Exception) -> None:

@@ -14,8 +14,8 @@ PAGE_ROWS = 1_000
 MOVE_ROWS = PAGE_ROWS // 2
 """Acknowledged rows that are moved without a delay."""
 MOVE_DELAY_SECONDS = 0.2
-"""Time for which fewer acknowledged rows wait for others, to be moved by one statement. Raised, a killed relay's
-successor publishes more events twice; lowered, each event costs the database more."""
+"""Delay before fewer than MOVE_ROWS acknowledged rows are moved, so that one statement moves more. Raised, a killed
+relay's successor publishes more events twice; lowered, each event costs the database more."""
 
 PAGE = """
     SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
@@ -112,6 +112,7 @@ class OutboxPages:
             [one.partition for one in moved],
             [one.offset for one in moved],
         )
+        # The query has no FROM, so it always returns a row.
         if outcome is None or not outcome["is_leading"]:
             raise LeaseLost
         self._lease.renewed()

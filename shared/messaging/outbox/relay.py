@@ -141,6 +141,8 @@ class Relay:
         while not self._stop.is_set():
             self._heartbeat_at = time.monotonic()
             if not await self._lease.hold(connection):
+                # Another relay may publish and move what this one has acknowledged, and an operator may resend it.
+                pages = OutboxPages(connection, shard=self._shard, lease=self._lease)
                 await self._wait(self._poll_interval_seconds, until=self._stop)
                 continue
             if pages.move_at is not None and pages.move_at <= time.monotonic():

@@ -56,7 +56,7 @@ class Watermark:
             self._next_candidate()
 
     def observe(self, *, oldest_xid: int) -> None:
-        """Note the oldest transaction that was in progress at some time after the last move."""
+        """Note the oldest transaction that was in progress at some time. An old value never exceeds the mover's id."""
         if self._candidate is not None and oldest_xid > self._candidate.xid:
             self._candidate.is_settled = True
 

@@ -34,10 +34,13 @@ class FetchingConsumer(SimpleNamespace):
     """A stand-in for a consumer that has fetched. `calls` shows what a member did with the offsets."""
 
     def __init__(self, *, commit_raises: Exception | None = None) -> None:
-        super().__init__(calls=[], commit_raises=commit_raises)
+        super().__init__(calls=[], commit_raises=commit_raises, assigned=range(6))
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.calls.append(("seek", partition.partition, offset))
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("users", partition) for partition in self.assigned}
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
         self.calls.append(("commit", *sorted((partition.partition, offset) for partition, offset in offsets.items())))
@@ -169,6 +172,27 @@ async def test_a_member_that_loses_a_partition_commits_what_it_applied_and_leave
     await member.stop()
     assert consumer.calls == [*COMMITTED, ("commit", (3, 6))]
     assert await Rows(database.sessions).count("inbox_sequence") == 4
+
+
+async def test_a_fetch_that_ends_after_a_rebalance_commits_the_partitions_that_are_still_ours(
+    database: Database,
+) -> None:
+    consumer = FetchingConsumer()
+    member = member_of(database, consumer)
+    await member.handle(consumer, list(map(record_of, FETCH)))
+    consumer.assigned = [1]
+    await member.stop()
+    assert consumer.calls == [("commit", (1, 11))]
+
+
+async def test_a_failed_fetch_is_sought_back_to_its_held_records() -> None:
+    consumer = FetchingConsumer()
+    async with opened(UNREACHABLE_DATABASE) as database:
+        member = member_of(database, consumer, max_retry_seconds=0.0)
+        await member.handle(consumer, [record_of(received(credit_refused(new_id()), sequence=1, offset=9))])
+        await member.handle(consumer, [record_of(received(credit_reserved(), sequence=1, offset=10))])
+        await member.stop()
+    assert consumer.calls == [("seek", 0, 9)]
 
 
 async def test_the_next_process_applies_what_a_stopped_one_could_not(

@@ -145,8 +145,11 @@ async def test_a_leader_whose_lease_was_taken_moves_nothing(
         assert await other.hold(connection)
         await record_events(database, users=1, transactions=1)
         relay.wake()
-        await asyncio.sleep(1)
-        assert not relay.is_leader
+
+        async def has_lost() -> bool:
+            return not relay.is_leader
+
+        await until(has_lost, what="the relay notices the loss of its lease")
     assert await Rows(database.sessions).count("outbox") == 1
     await connection.close()
 
