@@ -26,8 +26,8 @@ from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace, parse_traceparent
 
 LOCKS = 1_024
-"""Locks that users share, and so an upper bound of those that one transaction takes: PostgreSQL's table of locks holds
-some thousands. A lower value makes more transactions wait for one another."""
+"""Number of advisory locks; a user takes the one with the number `id % LOCKS`. Also the most that one transaction can
+take: PostgreSQL's table of locks holds some thousands. With fewer, more transactions wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,12 @@ async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
         await session.execute(statements.LOCK_SHARED, {"locks": _locks_of(unknown)})
         recipients |= await _recipients_of(session, unknown)
     given = {new_id(): notice for notice in notices}
-    slots, begun = _reserve_slots(session, len(given))
+    slots, begun = _reserve_slots(session, sum(notice.user_id in recipients for notice in notices))
     mails = _new_mails(given, recipients, slots=slots)
     stored = await _insert_notifications(session, given, mails, recipients)
-    for notification_id in stored:
-        _record_in_app(session, notification_id, given[notification_id])
+    for notification_id, notice in given.items():
+        if notification_id in stored:
+            _record_in_app(session, notification_id, notice)
     begun += [mail.attempt for id_, mail in mails.items() if mail.attempt is not None and id_ in stored]
     if any(mail.status == "queued" for mail in mails.values()):
         wake_after_commit(session, WORKER)

@@ -36,7 +36,7 @@ _CLAIM = DriverStatement("""
     UPDATE delivery d SET
         status = CASE WHEN due.is_left THEN 'sending' ELSE 'failed' END,
         attempts = d.attempts + CAST(due.is_left AS int),
-        next_attempt_at = CASE WHEN due.is_left THEN now() + CAST(:attempt_timeout AS interval) END,
+        next_attempt_at = CASE WHEN due.is_left THEN clock_timestamp() + CAST(:attempt_timeout AS interval) END,
         last_error = CASE WHEN due.is_left THEN d.last_error ELSE 'interrupted' END
     FROM due, notification n, recipient r
     WHERE d.id = due.id AND n.id = d.notification_id AND r.user_id = n.user_id
@@ -78,7 +78,7 @@ class LocalWorker(Protocol):
         """Release reserved slots."""
 
     def begin(self, attempts: Sequence[Attempt], *, reserved_slots: int) -> None:
-        """Make attempts that are stored as begun, instead of the reservation."""
+        """Begin attempts that are stored as `sending`, and release the slots that were reserved for them."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of an attempt, and what it makes of the delivery."""
+    """The result of an attempt, and the delivery's new status."""
 
     attempt: Attempt
     result: Receipt | SendFailed

@@ -71,7 +71,7 @@ class DeliveryWorker:
 
     def reserve_slots(self, wanted: int) -> int:
         """Reserve slots for the attempts of a transaction that has not committed; return how many."""
-        slots = min(wanted, self._free_slots())
+        slots = max(0, min(wanted, self._free_slots()))
         self._reserved_slots += slots
         return slots
 
@@ -85,6 +85,8 @@ class DeliveryWorker:
         self._reserved_slots -= reserved_slots
         if self._stopped_at is not None:
             return
+        if len(attempts) < reserved_slots and self._may_be_due:
+            self._changed.set()
         if attempts:
             failpoint("job.taken")
         for attempt in attempts:
@@ -132,27 +134,33 @@ class DeliveryWorker:
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         # Wake-ups were missed before the connection listened.
         self.wake()
+        poll_at = time.monotonic() + POLL_INTERVAL_SECONDS
         while not self._has_ended():
-            if not await self._is_changed_within(POLL_INTERVAL_SECONDS) and self._free_slots():
-                # Cheaper than a transaction that finds nothing.
-                self._may_be_due |= bool(await connection.fetchval(IS_DUE, list(self._channels)))
+            await self._wait_for_change(seconds=poll_at - time.monotonic())
             self._changed.clear()
-            if self._finished or (self._may_be_due and self._free_slots()):
+            if poll_at <= time.monotonic():
+                poll_at = time.monotonic() + POLL_INTERVAL_SECONDS
+                # By the clock, because finished attempts are changes too. Cheaper than a claim that finds nothing.
+                if self._free_slots() > 0:
+                    self._may_be_due |= bool(await connection.fetchval(IS_DUE, list(self._channels)))
+            if self._finished or (self._may_be_due and self._free_slots() > 0):
                 await self._record_and_claim()
             self._heartbeat_at = time.monotonic()
             self._retry_delay_seconds = INITIAL_RETRY_DELAY_SECONDS
 
     async def _record_and_claim(self) -> None:
         """Record the finished attempts and begin new ones in one transaction. Errors of it lose no outcome."""
-        finished, limit = list(self._finished), self._free_slots() if self._may_be_due else 0
-        # Wake-ups from here on concern deliveries that the claim below may not see.
-        self._may_be_due = False
-        recorded, claimed = list[Outcome](), Claim([], [])
-        async with self._sessions.begin() as session:
-            if finished:
-                recorded = await record_outcomes(session, finished)
-            if limit:
-                claimed = await claim(session, channels=self._channels, limit=limit, max_attempts=self._max_attempts)
+        finished = list(self._finished)
+        # Reserved, because new mails of this process take slots while the transaction runs.
+        slots = self.reserve_slots(MAX_CONCURRENT_SENDS) if self._may_be_due else 0
+        if slots:
+            # Wake-ups from here on concern deliveries that the claim below may not see.
+            self._may_be_due = False
+        try:
+            recorded, claimed = await self._in_transaction(finished, limit=slots)
+        except BaseException:
+            self.release_slots(slots)
+            raise
         del self._finished[: len(finished)]
         if recorded:
             failpoint("job.marked")
@@ -160,12 +168,22 @@ class DeliveryWorker:
             _report(outcome)
         for attempt in claimed.interrupted:
             _report_failure(attempt, reason="interrupted")
-        self.begin(claimed.attempts)
-        if limit and len(claimed.attempts) + len(claimed.interrupted) == limit:
+        self.begin(claimed.attempts, reserved_slots=slots)
+        if slots and len(claimed.attempts) + len(claimed.interrupted) == slots:
             # More may be due. They wait for a free slot.
             self._may_be_due = True
-            if self._free_slots():
+            if self._free_slots() > 0:
                 self._changed.set()
+
+    async def _in_transaction(self, finished: Sequence[Outcome], *, limit: int) -> tuple[list[Outcome], Claim]:
+        """Record outcomes and claim up to `limit` deliveries; return what was recorded and claimed."""
+        recorded, claimed = list[Outcome](), Claim([], [])
+        async with self._sessions.begin() as session:
+            if finished:
+                recorded = await record_outcomes(session, finished)
+            if limit:
+                claimed = await claim(session, channels=self._channels, limit=limit, max_attempts=self._max_attempts)
+        return recorded, claimed
 
     def _free_slots(self) -> int:
         """Return how many attempts may begin. A begun attempt never waits: its time-out has begun."""
@@ -208,13 +226,12 @@ class DeliveryWorker:
         if late := await asyncio.gather(*self._sending, return_exceptions=True):
             logger.warning("delivery_attempts_cancelled", attempts=len(late))
 
-    async def _is_changed_within(self, seconds: float) -> bool:
+    async def _wait_for_change(self, *, seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, seconds)):
                 await self._changed.wait()
         except TimeoutError:
-            return False
-        return True
+            return
 
 
 def _report(outcome: Outcome) -> None:

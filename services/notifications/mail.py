@@ -34,7 +34,7 @@ def mail_channel(smtp: Smtp, *, mail_from: str, public_url: str) -> Send:
 
 
 def message_of(attempt: Attempt, *, message_id: str, sender: Address, recipient: Address, public_url: str) -> bytes:
-    """Return the message as it is sent: lines end with CRLF, and only a non-ASCII address makes it other than ASCII."""
+    """Return the message as it is sent: lines end with CRLF, and ASCII unless an address is not."""
     rendered = render_mail(
         attempt.event_type, locale=attempt.locale, name=attempt.name, public_url=public_url, data=attempt.data
     )

@@ -46,7 +46,7 @@ INSERT_NOTIFICATIONS = DriverStatement("""
         INSERT INTO delivery (id, notification_id, channel, status, attempts, next_attempt_at, traceparent)
         SELECT email_id, id, 'email', email_status, CAST(email_status = 'sending' AS int),
                CASE email_status
-                   WHEN 'queued' THEN now() WHEN 'sending' THEN now() + CAST(:attempt_timeout AS interval)
+                   WHEN 'queued' THEN now() WHEN 'sending' THEN clock_timestamp() + CAST(:attempt_timeout AS interval)
                END,
                traceparent
         FROM given JOIN stored USING (id)

@@ -19,7 +19,7 @@ from services.orders.models import (
     require_version,
 )
 from services.orders.order_number import order_number
-from services.orders.order_rows import Decision, insert_order, lock_pending_orders, update_orders
+from services.orders.order_rows import Decision, insert_order, lock_orders, update_orders
 from services.orders.queries import OrderNotFound
 from services.orders.schemas import MAX_TOTAL_CENTS
 from services.orders.stock import lock_products, release_stock_at_commit, take_stock_at_commit
@@ -114,14 +114,15 @@ async def place_order(
 
 async def decide_orders(session: AsyncSession, replies: Sequence[CreditReply]) -> None:
     """Confirm or reject pending orders after the replies about their credit. Late or repeated ones change nothing."""
-    orders = await lock_pending_orders(session, {reply.order_id for reply in replies})
+    orders = await lock_orders(session, {reply.order_id for reply in replies})
     decisions: list[Decision] = []
     for reply in replies:
-        order = orders.pop(reply.order_id, None)
+        order = orders.get(reply.order_id)
         with continued_trace(reply.traceparent, tracestate=reply.tracestate):
-            if order is None:
+            if order is None or order.status is not OrderStatus.PENDING:
                 # It was decided or cancelled before, and order.cancelled releases the credit; or it is unknown here.
-                logger.info("credit_reply_ignored", order_id=str(reply.order_id))
+                status = order.status if order else None
+                logger.info("credit_reply_ignored", order_id=str(reply.order_id), status=status)
             elif reply.refused_because is None:
                 decisions.append(_confirm(session, order))
             else:

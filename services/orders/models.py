@@ -78,6 +78,7 @@ class Base(DeclarativeBase):
     }
 
 
+# Registers the sequence for `alembic check`; `stock.py` takes its values.
 order_number_sequence = sa.Sequence("order_number", metadata=Base.metadata)
 
 

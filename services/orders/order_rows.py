@@ -90,22 +90,20 @@ async def insert_order(session: AsyncSession, order: Order) -> None:
     )
 
 
-async def lock_pending_orders(session: AsyncSession, order_ids: Collection[UUID]) -> dict[UUID, Order]:
-    """Lock orders, sorted by id, and return those that are pending, with their items.
+async def lock_orders(session: AsyncSession, order_ids: Collection[UUID]) -> dict[UUID, Order]:
+    """Lock orders, sorted by id, and return them with their items.
 
     The objects do not belong to the session: write their changes with `update_orders`.
     """
     rows = await fetch(session, _LOCK, {"ids": list(order_ids)})
     orders: dict[UUID, Order] = {}
     for row in rows:
-        if row["status"] != OrderStatus.PENDING:
-            continue
         if row["id"] not in orders:
             orders[row["id"]] = Order(
                 id=row["id"],
                 number=row["number"],
                 user_id=row["user_id"],
-                status=OrderStatus.PENDING,
+                status=OrderStatus(row["status"]),
                 currency=row["currency"],
                 total_cents=row["total_cents"],
                 items=[],

@@ -65,7 +65,7 @@ class LockedProduct:
 
 
 class LockedProducts(NamedTuple):
-    """The products of an order by SKU, and what the order takes from the database at the same time."""
+    """The products of an order by SKU, with its sequence number and the time, read in the same statement."""
 
     by_sku: dict[str, LockedProduct]
     order_sequence: int

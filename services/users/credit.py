@@ -136,4 +136,6 @@ async def write_credit(session: AsyncSession, credit: Credit) -> None:
             },
         )
     except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "pk_credit_reservation":
+            raise
         raise ReservedMeanwhile from error

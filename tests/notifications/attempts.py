@@ -21,12 +21,12 @@ async def state_of(sessions: Sessions) -> tuple[str, int, str | None]:
     return delivery.status, delivery.attempts, delivery.last_error
 
 
-async def seconds_until_due(sessions: Sessions) -> int | None:
-    """Return the time until the next attempt, rounded to seconds."""
+async def seconds_until_due(sessions: Sessions) -> float | None:
+    """Return the time until the next attempt; it is shorter on a slow machine, and negative once it has passed."""
     async with sessions() as session:
         due_in = sa.type_coerce(Delivery.next_attempt_at - sa.func.clock_timestamp(), sa.Interval)
         delay = await session.scalar(sa.select(due_in).where(Delivery.channel == "email"))
-    return None if delay is None else round(delay.total_seconds())
+    return None if delay is None else delay.total_seconds()
 
 
 async def mail_events(sessions: Sessions) -> list[tuple[str, Any]]:

@@ -150,6 +150,56 @@ async def test_the_worker_of_the_process_begins_with_new_mails_without_a_claim(
     assert sorted(await mail_statuses(sessions)) == ["queued"] * 2 + ["sent"] * MAX_CONCURRENT_SENDS
 
 
+async def test_a_claim_and_a_new_mail_do_not_take_the_same_slot(sessions: Sessions, worker_of: WorkerOf) -> None:
+    held, user_id = HeldSends(), new_id()
+    await apply(sessions, user_created(user_id))
+    await users(sessions, MAX_CONCURRENT_SENDS)
+    worker = worker_of(held.send)
+    connect_loops(sessions, [worker], notify=lambda _: None)
+
+    await asyncio.gather(worker._record_and_claim(), apply(sessions, order_confirmed(user_id)))
+
+    await held.until_begun(MAX_CONCURRENT_SENDS)
+    assert (len(held.begun), worker._free_slots(), worker._reserved_slots) == (MAX_CONCURRENT_SENDS, 0, 0)
+    assert (await mail_statuses(sessions)).count("queued") == 2
+    held.may_end.set()
+    worker.stop()
+    await worker.run()
+
+
+async def test_a_retry_is_made_in_time_although_new_mails_keep_coming(sessions: Sessions, worker_of: WorkerOf) -> None:
+    held, user_id = HeldSends(), new_id()
+    held.may_end.set()
+    await apply(sessions, user_created(user_id))
+    async with sessions.begin() as session:
+        changes = {"status": "retrying", "attempts": 1, "next_attempt_at": sa.func.now() + timedelta(seconds=1)}
+        await session.execute(sa.update(Delivery).where(Delivery.channel == "email").values(changes))
+    worker = worker_of(held.send)
+    connect_loops(sessions, [worker], notify=lambda _: None)
+    async with running(worker), asyncio.timeout(60):
+        while not any(attempt.number == 2 for attempt in held.begun):
+            await apply(sessions, order_confirmed(user_id))
+            await asyncio.sleep(0.05)
+
+
+async def test_a_rolled_back_savepoint_begins_no_mail(sessions: Sessions, worker_of: WorkerOf) -> None:
+    held, user_id = HeldSends(), new_id()
+    await apply(sessions, user_created(user_id))
+    worker = worker_of(held.send)
+    connect_loops(sessions, [worker], notify=lambda _: None)
+    kept = notice_of(order_confirmed(user_id))
+    async with sessions.begin() as session:
+        await notify_all(session, [kept])
+        async with session.begin_nested() as savepoint:
+            await notify_all(session, [notice_of(order_confirmed(user_id))])
+            await savepoint.rollback()
+    await held.until_begun(1)
+    assert ([attempt.event_id for attempt in held.begun], worker._reserved_slots) == ([kept.cause.event_id], 0)
+    held.may_end.set()
+    worker.stop()
+    await worker.run()
+
+
 async def test_a_rolled_back_transaction_begins_no_mail(sessions: Sessions, worker_of: WorkerOf) -> None:
     held, user_id = HeldSends(), new_id()
     await apply(sessions, user_created(user_id))

@@ -14,6 +14,7 @@ from shared.database import dsn_of
 from shared.events.contract import Event
 from shared.events.users import CreditReserved
 from shared.jobs import JobRunner
+from shared.telemetry import new_trace
 from tests.orders.service import CUSTOMER, OrdersService, credit_refused, credit_reserved
 
 
@@ -69,6 +70,27 @@ async def test_a_repeated_reply_changes_nothing(service: OrdersService) -> None:
 async def test_a_reply_for_an_unknown_order_is_ignored(service: OrdersService) -> None:
     await service.apply(CreditReserved(user_id=CUSTOMER, order_id=uuid4(), amount_cents=1, currency="GBP"))
     assert await service.events("orders") == []
+
+
+async def test_each_decision_continues_the_trace_of_its_reply(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    confirmed, rejected = await service.place_order(("A", 1)), await service.place_order(("A", 1))
+    traces = [new_trace() for _ in range(2)]
+    async with service.sessions.begin() as session:
+        await commands.decide_orders(
+            session,
+            [
+                CreditReply(UUID(order["id"]), reason, traceparent=trace.traceparent, tracestate="a=b")
+                for order, reason, trace in zip((confirmed, rejected), (None, "limit_exceeded"), traces, strict=True)
+            ],
+        )
+    query = sa.text("SELECT type, traceparent, tracestate FROM outbox WHERE type <> 'order.created' ORDER BY id")
+    async with service.sessions() as session:
+        rows = (await session.execute(query)).all()
+    assert [(row.type, row.traceparent.split("-")[1], row.tracestate) for row in rows] == [
+        ("order.confirmed", traces[0].trace_id, "a=b"),
+        ("order.rejected", traces[1].trace_id, "a=b"),
+    ]
 
 
 async def test_one_batch_rejects_many_orders(service: OrdersService) -> None:
