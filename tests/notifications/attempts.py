@@ -1,4 +1,4 @@
-"""One attempt of the deliveries that are due, and what a test asks about deliveries."""
+"""Attempts of deliveries: made once, or held until a test lets them end; and queries about deliveries."""
 
 import asyncio
 from datetime import timedelta
@@ -6,9 +6,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.notifications.channels import Attempt, Receipt
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
 from shared.database import Sessions
+from shared.ids import new_id
+from tests.harness.waiting import until
+from tests.notifications.events import apply, user_created
 
 
 async def delivery_of(sessions: Sessions) -> Delivery:
@@ -53,3 +57,31 @@ async def attempt_once(worker: DeliveryWorker) -> None:
     await asyncio.gather(*worker._sending)
     worker._may_be_due = False
     await worker._record_and_claim()
+
+
+class HeldSends:
+    """Attempts that end once the test sets `may_end`."""
+
+    def __init__(self) -> None:
+        self.begun: list[Attempt] = []
+        self.may_end = asyncio.Event()
+
+    async def send(self, attempt: Attempt) -> Receipt:
+        self.begun.append(attempt)
+        await self.may_end.wait()
+        return Receipt(provider="held", provider_message_id=str(attempt.number))
+
+    async def until_begun(self, count: int) -> None:
+        async def have_begun() -> bool:
+            return len(self.begun) >= count
+
+        await until(have_begun, what=f"{count} attempts have begun")
+
+
+async def mail_statuses(sessions: Sessions) -> list[str]:
+    async with sessions() as session:
+        return list(await session.scalars(sa.select(Delivery.status).where(Delivery.channel == "email")))
+
+
+async def users(sessions: Sessions, count: int) -> None:
+    await apply(sessions, *(user_created(new_id(), email=f"user-{number}@example.org") for number in range(count)))

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from services.notifications import delivery_worker
-from services.notifications.channels import MAX_CONCURRENT_SENDS, Attempt, Receipt, Send
-from services.notifications.commands import notify_all
+from services.notifications.channels import MAX_CONCURRENT_SENDS, Send
 from services.notifications.deliveries import WORKER
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
@@ -23,34 +22,11 @@ from shared.transient_errors import is_transient
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.running import running
 from tests.harness.waiting import until
-from tests.notifications.events import apply, notice_of, order_confirmed, user_created
+from tests.notifications.attempts import HeldSends, mail_statuses, users
+from tests.notifications.events import apply, order_confirmed, user_created
 from tests.notifications.smtp_server import SmtpServer
 
 WorkerOf = Callable[..., DeliveryWorker]
-
-
-class HeldSends:
-    """Attempts that end once the test sets `may_end`."""
-
-    def __init__(self) -> None:
-        self.begun: list[Attempt] = []
-        self.may_end = asyncio.Event()
-
-    async def send(self, attempt: Attempt) -> Receipt:
-        self.begun.append(attempt)
-        await self.may_end.wait()
-        return Receipt(provider="held", provider_message_id=str(attempt.number))
-
-    async def until_begun(self, count: int) -> None:
-        async def have_begun() -> bool:
-            return len(self.begun) >= count
-
-        await until(have_begun, what=f"{count} attempts have begun")
-
-
-async def mail_statuses(sessions: Sessions) -> list[str]:
-    async with sessions() as session:
-        return list(await session.scalars(sa.select(Delivery.status).where(Delivery.channel == "email")))
 
 
 async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:
@@ -58,10 +34,6 @@ async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:
         return await mail_statuses(sessions) == list(wanted)
 
     await until(are_reached, seconds=30, what=f"the statuses {wanted}")
-
-
-async def users(sessions: Sessions, count: int) -> None:
-    await apply(sessions, *(user_created(new_id(), email=f"user-{number}@example.org") for number in range(count)))
 
 
 async def test_every_event_leads_to_one_mail(
@@ -127,96 +99,6 @@ async def test_a_commit_wakes_the_worker_of_its_process_and_notifies_those_of_ot
         await users(sessions, 1)
         await wait_for_statuses(sessions, "sent", "sent")
     assert own.name == other.name == WORKER
-
-
-async def test_the_worker_of_the_process_begins_with_new_mails_without_a_claim(
-    sessions: Sessions, worker_of: WorkerOf
-) -> None:
-    held, user_id = HeldSends(), new_id()
-    await apply(sessions, user_created(user_id))
-    # It does not run, so it claims nothing.
-    worker = worker_of(held.send)
-    connect_loops(sessions, [worker], notify=lambda _: None)
-
-    orders = [order_confirmed(user_id, number=f"O-{number}") for number in range(MAX_CONCURRENT_SENDS + 1)]
-    await asyncio.gather(*(apply(sessions, order) for order in orders))
-
-    await held.until_begun(MAX_CONCURRENT_SENDS)
-    assert sorted(await mail_statuses(sessions)) == ["queued"] * 2 + ["sending"] * MAX_CONCURRENT_SENDS
-    assert {(attempt.email, attempt.number) for attempt in held.begun} == {("ann@example.org", 1)}
-    held.may_end.set()
-    worker.stop()
-    await worker.run()
-    assert sorted(await mail_statuses(sessions)) == ["queued"] * 2 + ["sent"] * MAX_CONCURRENT_SENDS
-
-
-async def test_a_claim_and_a_new_mail_do_not_take_the_same_slot(sessions: Sessions, worker_of: WorkerOf) -> None:
-    held, user_id = HeldSends(), new_id()
-    await apply(sessions, user_created(user_id))
-    await users(sessions, MAX_CONCURRENT_SENDS)
-    worker = worker_of(held.send)
-    connect_loops(sessions, [worker], notify=lambda _: None)
-
-    await asyncio.gather(worker._record_and_claim(), apply(sessions, order_confirmed(user_id)))
-
-    await held.until_begun(MAX_CONCURRENT_SENDS)
-    assert (len(held.begun), worker._free_slots(), worker._reserved_slots) == (MAX_CONCURRENT_SENDS, 0, 0)
-    assert (await mail_statuses(sessions)).count("queued") == 2
-    held.may_end.set()
-    worker.stop()
-    await worker.run()
-
-
-async def test_a_retry_is_made_in_time_although_new_mails_keep_coming(sessions: Sessions, worker_of: WorkerOf) -> None:
-    held, user_id = HeldSends(), new_id()
-    held.may_end.set()
-    await apply(sessions, user_created(user_id))
-    async with sessions.begin() as session:
-        changes = {"status": "retrying", "attempts": 1, "next_attempt_at": sa.func.now() + timedelta(seconds=1)}
-        await session.execute(sa.update(Delivery).where(Delivery.channel == "email").values(changes))
-    worker = worker_of(held.send)
-    connect_loops(sessions, [worker], notify=lambda _: None)
-    async with running(worker), asyncio.timeout(60):
-        while not any(attempt.number == 2 for attempt in held.begun):
-            await apply(sessions, order_confirmed(user_id))
-            await asyncio.sleep(0.05)
-
-
-async def test_a_rolled_back_savepoint_begins_no_mail(sessions: Sessions, worker_of: WorkerOf) -> None:
-    held, user_id = HeldSends(), new_id()
-    await apply(sessions, user_created(user_id))
-    worker = worker_of(held.send)
-    connect_loops(sessions, [worker], notify=lambda _: None)
-    kept = notice_of(order_confirmed(user_id))
-    async with sessions.begin() as session:
-        await notify_all(session, [kept])
-        async with session.begin_nested() as savepoint:
-            await notify_all(session, [notice_of(order_confirmed(user_id))])
-            await savepoint.rollback()
-    await held.until_begun(1)
-    assert ([attempt.event_id for attempt in held.begun], worker._reserved_slots) == ([kept.cause.event_id], 0)
-    held.may_end.set()
-    worker.stop()
-    await worker.run()
-
-
-async def test_a_rolled_back_transaction_begins_no_mail(sessions: Sessions, worker_of: WorkerOf) -> None:
-    held, user_id = HeldSends(), new_id()
-    await apply(sessions, user_created(user_id))
-    worker = worker_of(held.send)
-    connect_loops(sessions, [worker], notify=lambda _: None)
-    with pytest.raises(RuntimeError):
-        async with sessions.begin() as session:
-            await notify_all(session, [notice_of(order_confirmed(user_id))] * MAX_CONCURRENT_SENDS)
-            raise RuntimeError
-    await apply(sessions, order_confirmed(user_id))
-    await held.until_begun(1)
-    worker.stop()
-    await apply(sessions, order_confirmed(user_id))
-    assert sorted(await mail_statuses(sessions)) == ["queued", "queued", "sending"]
-    assert len(held.begun) == 1
-    held.may_end.set()
-    await worker.run()
 
 
 async def test_a_stopping_worker_records_its_current_attempts_and_begins_no_more(
@@ -303,22 +185,6 @@ async def test_an_idle_worker_opens_no_transaction(sessions: Sessions, worker_of
         await asyncio.sleep(2 * delivery_worker.POLL_INTERVAL_SECONDS)
         assert worker.idle_seconds < 2 * delivery_worker.POLL_INTERVAL_SECONDS
     assert checkouts == []
-
-
-async def test_a_connection_that_dies_under_a_transaction_keeps_no_slot(
-    sessions: Sessions, worker_of: WorkerOf, postgres_admin_url: str, database_url: str
-) -> None:
-    worker, user_id = worker_of(HeldSends().send), new_id()
-    await apply(sessions, user_created(user_id))
-    connect_loops(sessions, [worker], notify=lambda _: None)
-    with pytest.raises(Exception) as failed:  # noqa: PT011 - the driver's or SQLAlchemy's
-        async with sessions.begin() as session:
-            await notify_all(session, [notice_of(order_confirmed(user_id))])
-            assert worker._reserved_slots == 1
-            await cut_connections(postgres_admin_url, database_url)
-            await notify_all(session, [notice_of(order_confirmed(user_id))])
-    assert is_transient(failed.value)
-    assert worker._reserved_slots == 0
 
 
 async def _applies(sessions: Sessions) -> bool:
