@@ -5,7 +5,7 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
@@ -44,7 +44,21 @@ def app() -> FastAPI:
 
 
 def _install(service: FastAPI, source: AsyncSQLAlchemyDatasource) -> None:
-    """Register the steps, the workflow and the route."""
+    """Register the workflow and the route."""
+    order = _workflow(source)
+
+    @service.post("/v1/orders", status_code=201)
+    async def place_order(
+        body: models.NewOrder, authorization: Annotated[str, Header()], response: Response
+    ) -> dict[str, str]:
+        order_id = str(uuid.uuid4())
+        await order(order_id, authorization.removeprefix("Bearer "), body.model_dump())
+        response.headers["Location"] = f"/v1/orders/{order_id}"
+        return {"id": order_id, "status": "confirmed"}
+
+
+def _workflow(source: AsyncSQLAlchemyDatasource) -> Callable[[str, str, dict[str, object]], Awaitable[None]]:
+    """Register the steps and the workflow of an order, and return the workflow."""
 
     @source.transaction(isolation_level=ISOLATION)
     async def place(order_id: str, user_id: str, body: dict[str, object]) -> int:
@@ -94,11 +108,4 @@ def _install(service: FastAPI, source: AsyncSQLAlchemyDatasource) -> None:
         await send(order_id, user_id)
         await mark(delivery_id)
 
-    @service.post("/v1/orders", status_code=201)
-    async def place_order(
-        body: models.NewOrder, authorization: Annotated[str, Header()], response: Response
-    ) -> dict[str, str]:
-        order_id = str(uuid.uuid4())
-        await order(order_id, authorization.removeprefix("Bearer "), body.model_dump())
-        response.headers["Location"] = f"/v1/orders/{order_id}"
-        return {"id": order_id, "status": "confirmed"}
+    return order

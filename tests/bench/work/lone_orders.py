@@ -38,10 +38,9 @@ _IS_MAILED = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
-    """The counts between two readings of all counters."""
+class Counts:
+    """The counts of everything but statements and transactions."""
 
-    transactions: list[Transaction]
     commits: Counter[str]
     wal_bytes: Counter[str]
     blocks: Counter[str]
@@ -52,7 +51,14 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrderWork:
+class Window(Counts):
+    """The counts between two readings of all counters."""
+
+    transactions: list[Transaction]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderWork(Counts):
     """The cost of a lone order: each count is the smallest of several orders."""
 
     statements: dict[str, Counter[str]]
@@ -60,13 +66,6 @@ class OrderWork:
     polls: dict[str, Counter[str]]
     """Statements of transactions that an idle system executes as well, by service."""
     transactions: Counter[str]
-    commits: Counter[str]
-    wal_bytes: Counter[str]
-    blocks: Counter[str]
-    records: Counter[str]
-    kafka_requests: Counter[str]
-    http: Counter[str]
-    valkey: Counter[str]
 
 
 @dataclass(frozen=True, kw_only=True)
