@@ -56,10 +56,12 @@ class AppliedOffsets:
             assigned = consumer.assignment()
             offsets = {partition: next_ for partition, next_ in self._next.items() if partition in assigned}
             self._has_some.clear()
+            if not offsets:
+                self._next = {}
+                return
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
-                    if offsets:
-                        await consumer.commit(offsets)
+                    await consumer.commit(offsets)
             except (CommitFailedError, IllegalStateError) as error:
                 # The group has rebalanced. What is still ours is delivered again.
                 self._warn(error)
