@@ -23,8 +23,8 @@ async def change_credit(session: AsyncSession, events: Sequence[tuple[CreditEven
     """Apply events of orders in their order, each in its trace, with three statements for any number of events.
 
     One handler takes all types, so that a batch locks its accounts once, ordered by user id: every partition holds
-    events of all users, and two processes that lock them as the events come would deadlock. After a failure the events
-    come one by one: a deadlock is possible then, and retried.
+    events of all users, and two processes that lock them as the events come would deadlock. After a failure a batch
+    comes in parts: a deadlock is possible then, and retried.
     """
     credit = await lock_credit(
         session, user_ids={event.user_id for event, _ in events}, order_ids={event.order_id for event, _ in events}

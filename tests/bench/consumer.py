@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import asyncpg
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import dsn_of
@@ -19,7 +18,7 @@ from tests.bench.events import TOPIC, messages
 from tests.bench.fixtures import Benchmark, Fixtures
 from tests.bench.measurement import Measurement
 from tests.bench.relay_baselines import send_bare
-from tests.bench.replica import UPSERT_MANY, UPSERT_ONE, columns_of, consuming, create_replica
+from tests.bench.replica import BULK_UPSERT, UPSERT_ONE, columns_of, consuming, create_replica
 
 POLL_SECONDS = 0.02
 TIMEOUT_SECONDS = 120.0
@@ -30,8 +29,6 @@ SHARES = {BATCHES: 1, BARE: 1, SINGLE_EVENTS: 2, FASTSTREAM: 5}
 
 Consumer = Callable[..., AbstractAsyncContextManager[None]]
 """`consumer(database_url, kafka=..., topic_prefix=..., group=...)`: consumes while it is entered."""
-
-_UPSERT_MANY = sa.text(UPSERT_MANY.format(":user_ids", ":emails", ":names", ":events"))
 
 
 @asynccontextmanager
@@ -86,7 +83,7 @@ def handler_of_batches() -> Subscription:
 
     @users.on_batch(UserUpdated)
     async def upsert(session: AsyncSession, events: Sequence[tuple[UserUpdated, EventContext]]) -> None:
-        await session.execute(_UPSERT_MANY, columns_of([event for event, _ in events]))
+        await session.execute(BULK_UPSERT, columns_of([event for event, _ in events]))
 
     return users
 

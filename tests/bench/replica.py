@@ -27,6 +27,8 @@ UPSERT_MANY = """
         email = excluded.email, name = excluded.name, events = replica.events + excluded.events
 """
 """A format string: SQLAlchemy and asyncpg mark parameters differently."""
+BULK_UPSERT = sa.text(UPSERT_MANY.format(":user_ids", ":emails", ":names", ":events"))
+"""The bulk upsert of a handler, with the parameters of `columns_of`."""
 
 
 async def create_replica(database_url: str) -> None:

@@ -36,8 +36,9 @@ async def apply_batch(
 ) -> BatchResult:
     """Apply events in order, each at most once; the caller commits. All events of a key are of one partition.
 
-    An event at a place in `savepoints` runs inside a savepoint, which costs two round trips: if it fails, it becomes a
-    dead letter, and later events of its key queue behind it.
+    Events at places in `savepoints` run inside savepoints, which cost two round trips each. A handler that fails there
+    gets the halves of its events, then their halves. The event that fails alone becomes a dead letter, and later events
+    of its key queue behind it.
 
     Raises: HandlerFailed if a handler fails outside a savepoint; transient errors.
     """
@@ -57,9 +58,11 @@ async def apply_batch(
         if isinstance(step, Run):
             try:
                 async with session.begin_nested() if step.in_savepoint else nullcontext():
-                    await dispatch(session, handling=step.handling, events=step.events)
+                    await dispatch(session, handling=step.handling, events=step.decoded)
             except Exception as error:  # noqa: BLE001 - raised again unless the savepoint has undone it
                 dead_letter = _dead_letter_after(error, step, consumer=consumer)
+                if dead_letter is None:
+                    progress.failed(step)
             else:
                 progress.applied(step)
         if dead_letter is not None:
@@ -97,12 +100,17 @@ def _last_sequences(events: Sequence[Received]) -> dict[str, int]:
     return last
 
 
-def _dead_letter_after(error: Exception, run: Run, *, consumer: str) -> NewDeadLetter:
-    """Return the dead letter for a failed event. Raises: a transient `error`, HandlerFailed outside of a savepoint."""
+def _dead_letter_after(error: Exception, run: Run, *, consumer: str) -> NewDeadLetter | None:
+    """Return the dead letter for the only event of a run that failed in its savepoint; None if it has several.
+
+    Raises: a transient `error`, HandlerFailed outside of a savepoint.
+    """
     if is_transient(error):
         raise error
     if not run.in_savepoint:
         raise HandlerFailed({event.place for event in run.received}) from error
+    if len(run.items) > 1:
+        return None
     (event,) = run.received
     if not isinstance(error, NotApplicable):
         logger.error(

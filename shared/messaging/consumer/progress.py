@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
@@ -50,13 +50,31 @@ class BatchResult:
 
 @dataclass
 class Run:
-    """Neighbouring events that one handler takes in one call, in their order."""
+    """Neighbouring events that one handler takes in one call, in their order, as received and decoded."""
 
     handling: Handling
-    events: list[DecodedEvent] = field(default_factory=list)
-    received: list[Received] = field(default_factory=list)
     in_savepoint: bool = False
-    """Whether its only event runs inside a savepoint, so that a failure does not undo the other events."""
+    """Whether the call runs inside a savepoint, so that a failure does not undo the other events."""
+    items: list[tuple[Received, DecodedEvent]] = field(default_factory=list)
+
+    @property
+    def received(self) -> list[Received]:
+        """The events as received."""
+        return [received for received, _ in self.items]
+
+    @property
+    def decoded(self) -> list[DecodedEvent]:
+        """The events as the handler gets them."""
+        return [decoded for _, decoded in self.items]
+
+    def takes(self, handling: Handling, *, in_savepoint: bool) -> bool:
+        """Return whether the call can take one more event, of this handling."""
+        return handling.takes_batch and self.handling is handling and self.in_savepoint == in_savepoint
+
+    def halves(self) -> "tuple[Run, Run]":
+        """Return two runs with half of the events each."""
+        middle = len(self.items) // 2
+        return replace(self, items=self.items[:middle]), replace(self, items=self.items[middle:])
 
 
 class BatchProgress:
@@ -82,11 +100,15 @@ class BatchProgress:
         self._sequences = {key: position.sequence for key, position in positions.items()}
         self.dead_letters: Counter[str] = Counter()
         """The number of new dead letters of each key."""
+        self._first_dead_letters: dict[str, int] = {}
+        """The offset of each key's first new dead letter."""
+        self._failed: Run | None = None
 
     def steps(self, events: Sequence[Received], *, savepoints: Collection[Place]) -> Iterator[Run | NewDeadLetter]:
         """Yield what to do, in order. Report each step's outcome before taking the next one.
 
-        Events at the places in `savepoints` become runs of their own.
+        Events at the places in `savepoints` are in runs inside savepoints. If such a run fails, its halves follow, and
+        theirs, until a run of one event fails.
         """
         run: Run | None = None
         for event in events:
@@ -103,28 +125,49 @@ class BatchProgress:
                 continue
             self._advance(event)
             in_savepoint = event.place in savepoints
-            if run is not None and (run.handling is not decision or in_savepoint):
-                yield run
+            if run is not None and not run.takes(decision, in_savepoint=in_savepoint):
+                yield from self._steps_of(run)
                 run = None
-            if in_savepoint or not decision.takes_batch:
-                yield Run(decision, [decoded], [event], in_savepoint=in_savepoint)
-                continue
-            run = run or Run(decision)
-            run.events.append(decoded)
-            run.received.append(event)
+            run = run or Run(decision, in_savepoint=in_savepoint)
+            run.items.append((event, decoded))
         if run is not None:
-            yield run
+            yield from self._steps_of(run)
 
     def applied(self, run: Run) -> None:
         """Note that a run's handler has applied its events."""
-        self.result.applied.extend(context for _, context in run.events)
+        self.result.applied.extend(context for _, context in run.decoded)
+
+    def failed(self, run: Run) -> None:
+        """Note that a run of several events failed inside its savepoint."""
+        self._failed = run
 
     def dead_lettered(self, dead_letter: NewDeadLetter, *, is_new: bool) -> None:
         """Note that an event was stored as a dead letter; `is_new` says whether for the first time."""
         self._advance(dead_letter.received)
         if is_new:
             self.dead_letters[dead_letter.received.key] += 1
+            self._first_dead_letters.setdefault(dead_letter.received.key, dead_letter.received.offset)
             self.result.dead_letters.append(dead_letter)
+
+    def _steps_of(self, run: Run) -> Iterator[Run | NewDeadLetter]:
+        """Yield a run; if it fails inside its savepoint, yield its halves, each without what the other has blocked."""
+        pending = [run]
+        while pending:
+            part = pending.pop()
+            blocked = [received for received in part.received if self._is_blocked(received)]
+            if blocked:
+                yield from (NewDeadLetter(received, DeadLetterReason.BLOCKED) for received in blocked)
+                part = replace(part, items=[item for item in part.items if item[0] not in blocked])
+            if not part.items:
+                continue
+            yield part
+            if part is self._failed:
+                pending += reversed(part.halves())
+
+    def _is_blocked(self, event: Received) -> bool:
+        """Return whether the event was decided to be applied, but an earlier one of its key has failed since."""
+        first = self._first_dead_letters.get(event.key)
+        return first is not None and first < event.offset
 
     def _decide(self, event: Received) -> Handling | NewDeadLetter | None:
         """Return what handles the event, or why it becomes a dead letter; None if there is nothing to do."""

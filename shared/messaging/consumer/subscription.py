@@ -53,8 +53,8 @@ class Subscription:
         """Register a handler that takes neighbouring events of these types in one call, in their order.
 
         A key may occur more than once. The handler runs outside of the events' traces, so a handler that records
-        events continues the trace of each with `continued_trace`. After a failure the handler gets each event of the
-        batch alone. Raises: as `on`.
+        events continues the trace of each with `continued_trace`. After a failure the handler gets the halves of the
+        batch, and so on, until the failing event is alone. Raises: as `on`.
         """
 
         def register(handler: BatchHandler) -> BatchHandler:

@@ -35,7 +35,7 @@ BATCH_SECONDS = 1.0
 INITIAL_EVENTS = 100
 """Size of a process's first fetch and of its first batch, while its pace is unknown."""
 MAX_SAVEPOINT_ROUNDS = 4
-"""Tries of a batch before every event gets a savepoint: the first has none, the others one for each failed event."""
+"""Tries of a batch before every call gets a savepoint: the first has none, the others one for each failed call."""
 BACKING_OFF_SECONDS = 30.0
 """Time after a transient error for which a worker counts as backing off: longer than one try with its time-outs."""
 
@@ -161,7 +161,7 @@ class ConsumerWorker:
                         await self._apply_batch(decode_records(batch))
 
     async def _apply_batch(self, events: Sequence[Received]) -> None:
-        """Apply a batch as a whole; put failing events into savepoints; if even the commit fails, go one by one."""
+        """Apply a batch as a whole; put failing calls into savepoints; if even the commit fails, go one by one."""
         savepoints: set[Place] = set()
         try:
             for _ in range(MAX_SAVEPOINT_ROUNDS):

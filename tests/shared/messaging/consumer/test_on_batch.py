@@ -110,6 +110,60 @@ async def test_only_the_failing_events_of_a_call_become_dead_letters(database: D
     assert await rows.dead_letters() == [(str(rejected), 1, "rule_violated"), (str(failing), 1, "retrying")]
 
 
+async def test_a_failing_event_is_found_by_halving_its_call(database: Database) -> None:
+    """One poison event among many costs a few calls, not one for each event."""
+    keys = [new_id() for _ in range(64)]
+    events = [
+        received(credit_reserved(key, cents=FAILING_CENTS if number == 21 else 100), sequence=1)
+        for number, key in enumerate(keys)
+    ]
+    calls: Calls = []
+    await applied(database, calls, *events, savepoints=True)
+    sizes = [len(call) for call in calls]
+    # Each failing call and both halves of it, in order: 64, 32 (0-31), 16 (0-15), 16 (16-31), 8 (16-23), ...
+    assert sizes == [64, 32, 16, 16, 8, 4, 4, 2, 1, 1, 2, 8, 32]
+    rows = Rows(database.sessions)
+    assert await rows.effects() == sorted((str(key), 1) for number, key in enumerate(keys) if number != 21)
+    assert await rows.dead_letters() == [(str(keys[21]), 1, "retrying")]
+
+
+async def test_later_events_of_a_call_are_blocked_by_the_one_that_fails(database: Database) -> None:
+    """Even those of another handler, which were next to be applied."""
+    failing, good = new_id(), new_id()
+    calls: Calls = []
+    await applied(
+        database,
+        calls,
+        received(credit_reserved(failing), sequence=1),
+        received(credit_reserved(failing, cents=FAILING_CENTS), sequence=2),
+        received(credit_reserved(good), sequence=1),
+        received(credit_reserved(failing), sequence=3),
+        received(credit_refused(failing), sequence=4),
+        received(credit_refused(good), sequence=2),
+        savepoints=True,
+    )
+    rows = Rows(database.sessions)
+    assert await rows.effects() == [(str(failing), 1), (str(good), 1)]
+    assert await rows.dead_letters() == [
+        (str(failing), 2, "retrying"),
+        (str(failing), 3, "blocked"),
+        (str(failing), 4, "blocked"),
+    ]
+    assert calls[-1] == [(str(good), 2)]
+
+
+async def test_an_event_is_applied_though_a_later_one_of_its_key_is_invalid(database: Database) -> None:
+    """The later one becomes a dead letter first, because it ends no call."""
+    key, other = new_id(), new_id()
+    valid, invalid = received(credit_reserved(key), sequence=1), received(credit_reserved(key), sequence=2)
+    await applied(
+        database, [], valid, invalid._replace(value=b"{}"), received(credit_reserved(other), sequence=1)
+    )
+    rows = Rows(database.sessions)
+    assert await rows.effects() == sorted([(str(key), 1), (str(other), 1)])
+    assert await rows.dead_letters() == [(str(key), 2, "invalid")]
+
+
 def test_a_type_has_one_handler_and_belongs_to_its_topic() -> None:
     users = batching([])
     with pytest.raises(ValueError, match="has a handler already"):
