@@ -5,12 +5,14 @@ rolls back. Such a statement does not see changes that are not flushed.
 """
 
 import re
+import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 
 from shared.patches.sqlalchemy_driver import begun_connection
@@ -27,22 +29,72 @@ class DriverStatement:
         numbers = {name: f"${number}" for number, name in enumerate(self.names, start=1)}
         self.sql = _PARAMETER.sub(lambda match: numbers[match[1]], sql)
 
+    def arguments(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the parameters' values in the order of their numbers."""
+        return [parameters[name] for name in self.names]
+
+
+class _Begun(NamedTuple):
+    """A transaction or savepoint, and its connection as SQLAlchemy and as the driver know it."""
+
+    # Weak: the session holds this, and its transaction holds the session.
+    transaction: "weakref.ref[SessionTransaction]"
+    connection: sa.Connection
+    driver: "asyncpg.Connection[asyncpg.Record]"
+
 
 async def fetch(
     session: AsyncSession, statement: DriverStatement, parameters: Mapping[str, Any]
 ) -> list[asyncpg.Record]:
     """Execute a statement and return its rows. Raises: errors of asyncpg."""
-    return await session.run_sync(fetch_in, statement, parameters)
+    # Only the first statement of a transaction or savepoint needs one of SQLAlchemy's greenlets.
+    begun = _begun_before(session.sync_session)
+    if begun is None:
+        begun = await session.run_sync(_begin)
+    try:
+        return await begun.driver.fetch(statement.sql, *statement.arguments(parameters))
+    except BaseException as error:
+        if _has_to_close(begun.driver, error):
+            await session.run_sync(_invalidate, begun, error)
+        raise
 
 
 def fetch_in(session: Session, statement: DriverStatement, parameters: Mapping[str, Any]) -> list[asyncpg.Record]:
     """Execute a statement in code that SQLAlchemy calls, such as an event's listener. Raises: errors of asyncpg."""
-    connection = session.connection()
-    raw = begun_connection(connection)
+    begun = _begun_before(session) or _begin(session)
     try:
-        return await_only(raw.fetch(statement.sql, *(parameters[name] for name in statement.names)))
+        return await_only(begun.driver.fetch(statement.sql, *statement.arguments(parameters)))
     except BaseException as error:
-        # SQLAlchemy does not see the driver's errors, and would send a ROLLBACK on a dead connection.
-        if raw.is_closed() or not isinstance(error, asyncpg.PostgresError) or isinstance(error, _SERVER_ENDS):
-            connection.invalidate(error)
+        if _has_to_close(begun.driver, error):
+            _invalidate(session, begun, error)
         raise
+
+
+def _begun_before(session: Session) -> _Begun | None:
+    """Return what an earlier statement of the same transaction or savepoint found; None if there was none."""
+    begun: _Begun | None = session.info.get(_Begun)
+    transaction = _innermost(session)
+    return begun if begun and transaction and begun.transaction() is transaction else None
+
+
+def _begin(session: Session) -> _Begun:
+    """Begin the transaction, and the savepoint if there is one: SQLAlchemy does so at the first use."""
+    transaction = _innermost(session) or session.begin()
+    connection = session.connection()
+    begun = _Begun(weakref.ref(transaction), connection, begun_connection(connection))
+    session.info[_Begun] = begun
+    return begun
+
+
+def _innermost(session: Session) -> SessionTransaction | None:
+    return session.get_nested_transaction() or session.get_transaction()
+
+
+def _has_to_close(driver: "asyncpg.Connection[asyncpg.Record]", error: BaseException) -> bool:
+    """Return whether the connection is dead or in an unknown state. SQLAlchemy would send a ROLLBACK on it."""
+    return driver.is_closed() or not isinstance(error, asyncpg.PostgresError) or isinstance(error, _SERVER_ENDS)
+
+
+def _invalidate(_session: Session, begun: _Begun, error: BaseException) -> None:
+    # SQLAlchemy does not see the driver's errors.
+    begun.connection.invalidate(error)

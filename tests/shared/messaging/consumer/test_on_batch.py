@@ -156,9 +156,7 @@ async def test_an_event_is_applied_though_a_later_one_of_its_key_is_invalid(data
     """The later one becomes a dead letter first, because it ends no call."""
     key, other = new_id(), new_id()
     valid, invalid = received(credit_reserved(key), sequence=1), received(credit_reserved(key), sequence=2)
-    await applied(
-        database, [], valid, invalid._replace(value=b"{}"), received(credit_reserved(other), sequence=1)
-    )
+    await applied(database, [], valid, invalid._replace(value=b"{}"), received(credit_reserved(other), sequence=1))
     rows = Rows(database.sessions)
     assert await rows.effects() == sorted([(str(key), 1), (str(other), 1)])
     assert await rows.dead_letters() == [(str(key), 2, "invalid")]

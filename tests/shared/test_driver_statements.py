@@ -1,0 +1,77 @@
+"""Statements on the driver's connection belong to the session's transaction, and never to an earlier one."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import Database, open_database
+from shared.driver_statements import DriverStatement, fetch
+from shared.transient_errors import is_transient
+from tests.harness.databases import DatabaseFactory
+
+BACKEND = DriverStatement("SELECT pg_backend_pid() AS pid")
+INSERT = DriverStatement("INSERT INTO number (value) VALUES (:value)")
+TERMINATE = sa.text("SELECT pg_terminate_backend(:pid)")
+
+
+@pytest.fixture
+async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]:
+    opened = open_database(await database_factory(), service="test", pool_size=2)
+    async with opened.sessions.begin() as session:
+        await session.execute(sa.text("CREATE TABLE number (value integer PRIMARY KEY)"))
+    yield opened
+    await opened.close()
+
+
+async def backend_of(session: AsyncSession) -> int:
+    """Return the process id of the session's back end, as the driver sees it."""
+    (row,) = await fetch(session, BACKEND, {})
+    pid: int = row["pid"]
+    return pid
+
+
+async def numbers(database: Database) -> list[int]:
+    """Return the committed numbers."""
+    async with database.sessions() as session:
+        return list(await session.scalars(sa.text("SELECT value FROM number ORDER BY value")))
+
+
+async def test_statements_are_committed_and_rolled_back_with_the_session(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await fetch(session, INSERT, {"value": 1})
+        async with session.begin_nested() as savepoint:
+            await fetch(session, INSERT, {"value": 2})
+            await savepoint.rollback()
+        with pytest.raises(asyncpg.UniqueViolationError):
+            async with session.begin_nested():
+                await fetch(session, INSERT, {"value": 1})
+        await fetch(session, INSERT, {"value": 3})
+    assert await numbers(database) == [1, 3]
+
+
+async def test_a_session_uses_the_connection_of_its_current_transaction(database: Database) -> None:
+    async with database.sessions() as session, database.sessions() as other:
+        first = await backend_of(session)
+        assert await session.scalar(sa.text("SELECT pg_backend_pid()")) == first
+        await session.commit()
+        # The pool returns the connection that was used last.
+        assert await backend_of(other) == first
+        assert await backend_of(session) != first
+
+
+async def test_a_dead_connection_is_replaced(database: Database) -> None:
+    async with database.sessions() as session:
+        dead = await backend_of(session)
+        async with database.sessions() as other:
+            await other.execute(TERMINATE, {"pid": dead})
+        with pytest.raises(Exception) as lost:  # noqa: PT011 - any error of a lost connection
+            await backend_of(session)
+        assert is_transient(lost.value)
+        await session.rollback()
+        assert await backend_of(session) != dead
+        await fetch(session, INSERT, {"value": 7})
+        await session.commit()
+    assert await numbers(database) == [7]
