@@ -143,7 +143,7 @@ def _open_parts(
         topic_prefix=settings.kafka_topic_prefix,
         idempotent=settings.kafka_idempotent_producer,
     )
-    relay = Relay(dsn=dsn, publisher=publisher)
+    relay = Relay(dsn=dsn, publisher=publisher, linger_seconds=settings.relay_linger_ms / 1000)
     notifier = Notifier(dsn=dsn)
     database = open_database(
         settings.database_url,

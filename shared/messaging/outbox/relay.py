@@ -71,11 +71,14 @@ class Relay:
         shard: int = 0,
         lease: Lease | None = None,
         poll_interval_seconds: float = POLL_INTERVAL_SECONDS,
+        linger_seconds: float = 0.0,
     ) -> None:
+        """Publish events `linger_seconds` after the wake-up, together with those that are committed meanwhile."""
         self._dsn = dsn
         self._publisher = publisher
         self._shard = shard
         self._poll_interval_seconds = poll_interval_seconds
+        self._linger_seconds = linger_seconds
         self._lease = lease or Lease(shard=shard, owner=str(uuid.uuid4()))
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -91,7 +94,7 @@ class Relay:
             self._wake.set()
 
     def stop(self) -> None:
-        """End `run` after the current page."""
+        """End `run` after one more page, of what was committed last."""
         self._stop.set()
         self._wake.set()
 
@@ -137,8 +140,10 @@ class Relay:
     async def _work(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         pages = OutboxPages(connection, shard=self._shard, lease=self._lease)
         await connection.add_listener(CHANNEL, lambda *_: self.wake())
-        poll_at = 0.0
-        while not self._stop.is_set():
+        poll_at, stopping = 0.0, False
+        while not stopping:
+            # After `stop` once more, for what was committed last.
+            stopping = self._stop.is_set()
             self._heartbeat_at = time.monotonic()
             if not await self._lease.hold(connection):
                 # Another relay may publish and move what this one has acknowledged, and an operator may resend it.
@@ -147,11 +152,14 @@ class Relay:
                 continue
             if pages.move_at is not None and pages.move_at <= time.monotonic():
                 await self._move(pages)
-            if self._wake.is_set() or poll_at <= time.monotonic():
+            if self._wake.is_set():
                 self._wake.clear()
+                poll_at = min(poll_at, time.monotonic() + (0.0 if stopping else self._linger_seconds))
+            if poll_at <= time.monotonic():
                 poll_at = time.monotonic() + await self._publish_page(pages)
             next_at = poll_at if pages.move_at is None else min(poll_at, pages.move_at)
-            await self._wait(next_at - time.monotonic(), until=self._wake)
+            if not stopping:
+                await self._wait(next_at - time.monotonic(), until=self._wake)
         await self._move(pages)
         await self._lease.release(connection)
 
