@@ -13,7 +13,7 @@ PAGE_ROWS = 1_000
 """Upper bound of events that the relay publishes at once."""
 MOVE_ROWS = PAGE_ROWS // 2
 """Acknowledged rows that are moved without a delay."""
-MOVE_DELAY_SECONDS = 0.2
+MOVE_DELAY_SECONDS = 0.5
 """Delay before fewer than MOVE_ROWS acknowledged rows are moved, so that one statement moves more. Raised, a killed
 relay's successor publishes more events twice; lowered, each event costs the database more."""
 
