@@ -48,6 +48,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             batch=True,
             ack_policy=AckPolicy.MANUAL,
             auto_offset_reset="earliest",
+            fetch_min_bytes=worker.subscription.fetch_min_bytes,
             isolation_level="read_committed",
             listener=self,
         )
