@@ -107,8 +107,8 @@ class BatchProgress:
     def steps(self, events: Sequence[Received], *, savepoints: Collection[Place]) -> Iterator[Run | NewDeadLetter]:
         """Yield what to do, in order. Report each step's outcome before taking the next one.
 
-        Events at the places in `savepoints` are in runs inside savepoints. If such a run fails, its halves follow, and
-        theirs, until a run of one event fails.
+        Events at the places in `savepoints` are in runs inside savepoints, which are halves of a run that has failed
+        before. If one of them fails, its halves follow, and theirs, until a run of one event fails.
         """
         run: Run | None = None
         for event in events:
@@ -150,8 +150,11 @@ class BatchProgress:
             self.result.dead_letters.append(dead_letter)
 
     def _steps_of(self, run: Run) -> Iterator[Run | NewDeadLetter]:
-        """Yield a run; if it fails inside its savepoint, yield its halves, each without what the other has blocked."""
-        pending = [run]
+        """Yield a run, or its halves if it is in a savepoint, because it has failed before; and theirs, if they fail.
+
+        Events that an earlier part has blocked become dead letters.
+        """
+        pending = list(reversed(run.halves())) if run.in_savepoint else [run]
         while pending:
             part = pending.pop()
             blocked = [received for received in part.received if self._is_blocked(received)]

@@ -120,8 +120,8 @@ async def test_a_failing_event_is_found_by_halving_its_call(database: Database) 
     calls: Calls = []
     await applied(database, calls, *events, savepoints=True)
     sizes = [len(call) for call in calls]
-    # Each failing call and both halves of it, in order: 64, 32 (0-31), 16 (0-15), 16 (16-31), 8 (16-23), ...
-    assert sizes == [64, 32, 16, 16, 8, 4, 4, 2, 1, 1, 2, 8, 32]
+    # Each failing call and both halves of it, in order: 32 (0-31), 16 (0-15), 16 (16-31), 8 (16-23), ...
+    assert sizes == [32, 16, 16, 8, 4, 4, 2, 1, 1, 2, 8, 32]
     rows = Rows(database.sessions)
     assert await rows.effects() == sorted((str(key), 1) for number, key in enumerate(keys) if number != 21)
     assert await rows.dead_letters() == [(str(keys[21]), 1, "retrying")]
