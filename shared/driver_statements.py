@@ -74,7 +74,10 @@ def _begun_before(session: Session) -> _Begun | None:
     """Return what an earlier statement of the same transaction or savepoint found; None if there was none."""
     begun: _Begun | None = session.info.get(_Begun)
     transaction = _innermost(session)
-    return begun if begun and transaction and begun.transaction() is transaction else None
+    if begun is None or transaction is None or begun.transaction() is not transaction:
+        return None
+    # After a failed flush the transaction is rolled back already, which SQLAlchemy raises in `_begin`.
+    return begun if transaction.is_active else None
 
 
 def _begin(session: Session) -> _Begun:

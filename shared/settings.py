@@ -43,8 +43,9 @@ class ServiceSettings(StorageSettings):
     valkey_url: Annotated[str, Field(repr=False)]
     kafka_idempotent_producer: bool = True
     """False only for a broker without idempotent producers: it may store a retried batch twice."""
-    relay_linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 0
-    """Time in ms that the relay waits after a commit for more events, to publish them together."""
+    relay_linger_ms: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """Time in ms that the relay waits after a commit for more events, to publish them together. Its next poll, after
+    1,000 ms at most, ends the wait."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)]
     trusted_proxies: str = "127.0.0.1"

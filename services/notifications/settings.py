@@ -34,7 +34,7 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="NOTIFICATIONS_")
 
-    relay_linger_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
+    relay_linger_ms: Annotated[int, Field(ge=0, le=1_000)] = 100
     """As for every service, but with a default that saves work: no step of an order waits for these events."""
     jwks_url: str
     """URL of the public keys that verify access tokens."""

@@ -22,7 +22,8 @@ from shared.messaging.envelope import EventContext
 MAX_LINES_SHOWN = 20
 """Lines of an order that a notification stores and shows; the others are only counted."""
 
-# Most events of users are of credit, which is ignored here, and no order waits for the others: fetch them together.
+# Most events of this topic are about credit, which is ignored here, and no order waits for the others: fetch them
+# together.
 users = Subscription("users", batches_at_once=3, fetch_min_bytes=16 * 1024)
 orders = Subscription("orders", batches_at_once=3)
 SUBSCRIPTIONS = (users, orders)

@@ -6,11 +6,24 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from shared.database import Database, open_database
 from shared.driver_statements import DriverStatement, fetch
 from shared.transient_errors import is_transient
 from tests.harness.databases import DatabaseFactory
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Number(Base):
+    """A row of the test's table."""
+
+    __tablename__ = "number"
+    value: Mapped[int] = mapped_column(primary_key=True)
+
 
 BACKEND = DriverStatement("SELECT pg_backend_pid() AS pid")
 INSERT = DriverStatement("INSERT INTO number (value) VALUES (:value)")
@@ -75,3 +88,14 @@ async def test_a_dead_connection_is_replaced(database: Database) -> None:
         await fetch(session, INSERT, {"value": 7})
         await session.commit()
     assert await numbers(database) == [7]
+
+
+async def test_after_a_failed_flush_no_statement_is_executed_outside_of_the_transaction(database: Database) -> None:
+    async with database.sessions() as session:
+        await fetch(session, INSERT, {"value": 1})
+        session.add_all([Number(value=2), Number(value=1)])
+        with pytest.raises(sa.exc.IntegrityError):
+            await session.flush()
+        with pytest.raises(sa.exc.PendingRollbackError):
+            await fetch(session, INSERT, {"value": 3})
+    assert await numbers(database) == []

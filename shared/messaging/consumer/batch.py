@@ -36,9 +36,9 @@ async def apply_batch(
 ) -> BatchResult:
     """Apply events in order, each at most once; the caller commits. All events of a key are of one partition.
 
-    Events at places in `savepoints`, which have failed together before, run inside savepoints, which cost two round
-    trips each: the handler gets the halves of its events, and their halves if it fails again. The event that fails
-    alone becomes a dead letter, and later events of its key queue behind it.
+    Events at places in `savepoints` run inside savepoints, which cost two round trips each: the handler gets the halves
+    of its events, and the halves of a half that fails. The event that fails alone becomes a dead letter, and later
+    events of its key queue behind it.
 
     Raises: HandlerFailed if a handler fails outside a savepoint; transient errors.
     """

@@ -56,6 +56,8 @@ class Run:
     in_savepoint: bool = False
     """Whether the call runs inside a savepoint, so that a failure does not undo the other events."""
     items: list[tuple[Received, DecodedEvent]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    """The keys of its events, and of those that were in it before it was halved."""
 
     @property
     def received(self) -> list[Received]:
@@ -67,9 +69,16 @@ class Run:
         """The events as the handler gets them."""
         return [decoded for _, decoded in self.items]
 
-    def takes(self, handling: Handling, *, in_savepoint: bool) -> bool:
-        """Return whether the call can take one more event, of this handling."""
-        return handling.takes_batch and self.handling is handling and self.in_savepoint == in_savepoint
+    def add(self, event: Received, decoded: DecodedEvent) -> None:
+        """Add the next event."""
+        self.items.append((event, decoded))
+        self.keys.add(event.key)
+
+    def without(self, keys: Collection[str]) -> "Run":
+        """Return a run without the events of these keys."""
+        if self.keys.isdisjoint(keys):
+            return self
+        return replace(self, items=[(event, decoded) for event, decoded in self.items if event.key not in keys])
 
     def halves(self) -> "tuple[Run, Run]":
         """Return two runs with half of the events each."""
@@ -100,15 +109,13 @@ class BatchProgress:
         self._sequences = {key: position.sequence for key, position in positions.items()}
         self.dead_letters: Counter[str] = Counter()
         """The number of new dead letters of each key."""
-        self._first_dead_letters: dict[str, int] = {}
-        """The offset of each key's first new dead letter."""
         self._failed: Run | None = None
 
     def steps(self, events: Sequence[Received], *, savepoints: Collection[Place]) -> Iterator[Run | NewDeadLetter]:
         """Yield what to do, in order. Report each step's outcome before taking the next one.
 
-        Events at the places in `savepoints` are in runs inside savepoints, which are halves of a run that has failed
-        before. If one of them fails, its halves follow, and theirs, until a run of one event fails.
+        Events at the places in `savepoints` are in runs inside savepoints. These usually failed before, so they come as
+        halves; if one of them fails, its halves follow, and theirs, until a run of one event fails.
         """
         run: Run | None = None
         for event in events:
@@ -116,20 +123,22 @@ class BatchProgress:
             if decision is None:
                 continue
             if isinstance(decision, NewDeadLetter):
+                # Earlier events of its key come first: if one of them fails, it is the key's first dead letter.
+                if run is not None and event.key in run.keys:
+                    yield from self._steps_of(run)
+                    run = None
                 yield decision
                 continue
-            try:
-                decoded = decode(event, decision)
-            except NotApplicable as error:
-                yield NewDeadLetter(event, error.reason, error.error)
-                continue
-            self._advance(event)
+            handling, decoded = decision
             in_savepoint = event.place in savepoints
-            if run is not None and not run.takes(decision, in_savepoint=in_savepoint):
+            if run is not None and (run.handling is not handling or run.in_savepoint != in_savepoint):
                 yield from self._steps_of(run)
                 run = None
-            run = run or Run(decision, in_savepoint=in_savepoint)
-            run.items.append((event, decoded))
+            run = run or Run(handling, in_savepoint=in_savepoint)
+            run.add(event, decoded)
+            if not handling.takes_batch:
+                yield from self._steps_of(run)
+                run = None
         if run is not None:
             yield from self._steps_of(run)
 
@@ -146,34 +155,30 @@ class BatchProgress:
         self._advance(dead_letter.received)
         if is_new:
             self.dead_letters[dead_letter.received.key] += 1
-            self._first_dead_letters.setdefault(dead_letter.received.key, dead_letter.received.offset)
             self.result.dead_letters.append(dead_letter)
 
     def _steps_of(self, run: Run) -> Iterator[Run | NewDeadLetter]:
-        """Yield a run, or its halves if it is in a savepoint, because it has failed before; and theirs, if they fail.
+        """Yield a run, or in savepoints its halves, and the halves of a half that fails.
 
         Events that an earlier part has blocked become dead letters.
         """
         pending = list(reversed(run.halves())) if run.in_savepoint else [run]
         while pending:
             part = pending.pop()
-            blocked = [received for received in part.received if self._is_blocked(received)]
-            if blocked:
-                yield from (NewDeadLetter(received, DeadLetterReason.BLOCKED) for received in blocked)
-                part = replace(part, items=[item for item in part.items if item[0] not in blocked])
+            yield from (
+                NewDeadLetter(event, DeadLetterReason.BLOCKED)
+                for event in part.received
+                if event.key in self.dead_letters
+            )
+            part = part.without(self.dead_letters)
             if not part.items:
                 continue
             yield part
             if part is self._failed:
                 pending += reversed(part.halves())
 
-    def _is_blocked(self, event: Received) -> bool:
-        """Return whether the event was decided to be applied, but an earlier one of its key has failed since."""
-        first = self._first_dead_letters.get(event.key)
-        return first is not None and first < event.offset
-
-    def _decide(self, event: Received) -> Handling | NewDeadLetter | None:
-        """Return what handles the event, or why it becomes a dead letter; None if there is nothing to do."""
+    def _decide(self, event: Received) -> tuple[Handling, DecodedEvent] | NewDeadLetter | None:
+        """Return what handles the decoded event, or why it becomes a dead letter; None if there is nothing to do."""
         context = event.context
         if context is None:
             return NewDeadLetter(event, DeadLetterReason.UNDECODABLE, event.error)
@@ -189,7 +194,14 @@ class BatchProgress:
         if is_duplicate:
             self.result.duplicates += 1
             return None
-        return self._dead_letter_for(event, context, last=last) or handling
+        if dead_letter := self._dead_letter_for(event, context, last=last):
+            return dead_letter
+        try:
+            decoded = decode(event, handling)
+        except NotApplicable as error:
+            return NewDeadLetter(event, error.reason, error.error)
+        self._advance(event)
+        return handling, decoded
 
     def _dead_letter_for(self, event: Received, context: EventContext, *, last: int) -> NewDeadLetter | None:
         """Return the dead letter of an event that cannot be applied now; `last` is the sequence seen before it."""

@@ -34,8 +34,8 @@ class Subscription:
     def __init__(self, topic: str, *, batches_at_once: int = 1, fetch_min_bytes: int = 1) -> None:
         """Apply up to `batches_at_once` batches of different partitions side by side.
 
-        More than one is safe only if their transactions cannot deadlock. With a higher `fetch_min_bytes`, Kafka holds
-        fewer events back for at most half a second: less work if nobody waits for them.
+        More than one is safe only if their transactions cannot deadlock. Kafka answers a fetch once `fetch_min_bytes`
+        are there, or after half a second: a higher value means fewer fetches, and a delay for events that come alone.
         """
         self.topic = topic
         self.batches_at_once = batches_at_once
@@ -55,8 +55,8 @@ class Subscription:
         """Register a handler that takes neighbouring events of these types in one call, in their order.
 
         A key may occur more than once. The handler runs outside of the events' traces, so a handler that records
-        events continues the trace of each with `continued_trace`. After a failure the handler gets the halves of the
-        batch, and so on, until the failing event is alone. Raises: as `on`.
+        events continues the trace of each with `continued_trace`. After a failure its call is
+        repeated in smaller parts, each in a savepoint, until the failing event is alone. Raises: as `on`.
         """
 
         def register(handler: BatchHandler) -> BatchHandler:

@@ -94,7 +94,7 @@ class Relay:
             self._wake.set()
 
     def stop(self) -> None:
-        """End `run` after one more page, of what was committed last."""
+        """End `run` after one more page, so that the last commits do not wait for the next relay."""
         self._stop.set()
         self._wake.set()
 
@@ -142,7 +142,6 @@ class Relay:
         await connection.add_listener(CHANNEL, lambda *_: self.wake())
         poll_at, stopping = 0.0, False
         while not stopping:
-            # After `stop` once more, for what was committed last.
             stopping = self._stop.is_set()
             self._heartbeat_at = time.monotonic()
             if not await self._lease.hold(connection):
@@ -152,13 +151,16 @@ class Relay:
                 continue
             if pages.move_at is not None and pages.move_at <= time.monotonic():
                 await self._move(pages)
-            if self._wake.is_set():
+            if stopping:
+                poll_at = 0.0
+            elif self._wake.is_set():
                 self._wake.clear()
-                poll_at = min(poll_at, time.monotonic() + (0.0 if stopping else self._linger_seconds))
+                poll_at = min(poll_at, time.monotonic() + self._linger_seconds)
             if poll_at <= time.monotonic():
                 poll_at = time.monotonic() + await self._publish_page(pages)
             next_at = poll_at if pages.move_at is None else min(poll_at, pages.move_at)
-            if not stopping:
+            # `stop` may have come during a statement, and its wake-up may be gone.
+            if not self._stop.is_set():
                 await self._wait(next_at - time.monotonic(), until=self._wake)
         await self._move(pages)
         await self._lease.release(connection)

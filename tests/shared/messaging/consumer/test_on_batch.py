@@ -152,8 +152,7 @@ async def test_later_events_of_a_call_are_blocked_by_the_one_that_fails(database
     assert calls[-1] == [(str(good), 2)]
 
 
-async def test_an_event_is_applied_though_a_later_one_of_its_key_is_invalid(database: Database) -> None:
-    """The later one becomes a dead letter first, because it ends no call."""
+async def test_an_event_is_applied_before_a_later_one_of_its_key_becomes_a_dead_letter(database: Database) -> None:
     key, other = new_id(), new_id()
     valid, invalid = received(credit_reserved(key), sequence=1), received(credit_reserved(key), sequence=2)
     await applied(database, [], valid, invalid._replace(value=b"{}"), received(credit_reserved(other), sequence=1))
