@@ -13,15 +13,18 @@ from shared.driver_statements import DriverStatement, fetch
 from shared.transient_errors import TransientError
 
 _LOCK_ACCOUNTS = DriverStatement("""
-    SELECT a.user_id, a.limit_cents, a.reserved_cents, a.used_cents, a.currency, u.status = 'active' AS is_active
-    FROM credit_account a JOIN user_account u ON u.id = a.user_id
-    WHERE a.user_id = ANY(CAST(:user_ids AS uuid[]))
-    ORDER BY a.user_id
-    FOR UPDATE OF a
+    SELECT user_id, limit_cents, reserved_cents, used_cents, currency
+    FROM credit_account WHERE user_id = ANY(CAST(:user_ids AS uuid[]))
+    ORDER BY user_id
+    FOR UPDATE
 """)
-_RESERVATIONS = DriverStatement("""
+# A row without an order is an active user.
+_RESERVATIONS_AND_ACTIVE_USERS = DriverStatement("""
     SELECT order_id, user_id, amount_cents, refunded_cents, currency, status, reason
     FROM credit_reservation WHERE order_id = ANY(CAST(:order_ids AS uuid[]))
+    UNION ALL
+    SELECT NULL, id, NULL, NULL, NULL, NULL, NULL
+    FROM user_account WHERE id = ANY(CAST(:user_ids AS uuid[])) AND status = 'active'
 """)
 
 # An insert with ON CONFLICT DO NOTHING would hide that another transaction has reserved credit for the same order:
@@ -85,18 +88,19 @@ class Credit:
 
 
 async def lock_credit(session: AsyncSession, *, user_ids: Collection[UUID], order_ids: Collection[UUID]) -> Credit:
-    """Lock the users' accounts, ordered by user id, and read the orders' reservations.
+    """Lock the users' accounts, ordered by user id, then read the orders' reservations and who is active.
 
-    The users' status is not locked: it may change while this waits for an account.
+    The users' status is not locked: it may change before this transaction commits.
     """
-    locked = [dict(row) for row in await fetch(session, _LOCK_ACCOUNTS, {"user_ids": sorted(user_ids)})]
-    active_user_ids = frozenset(row["user_id"] for row in locked if row.pop("is_active"))
+    locked = await fetch(session, _LOCK_ACCOUNTS, {"user_ids": sorted(user_ids)})
     # A statement of its own: the first one's snapshot is older than its locks, and lacks what was committed since.
-    reservations = await fetch(session, _RESERVATIONS, {"order_ids": list(order_ids)})
+    rows = await fetch(
+        session, _RESERVATIONS_AND_ACTIVE_USERS, {"order_ids": list(order_ids), "user_ids": list(user_ids)}
+    )
     return Credit(
-        accounts={row["user_id"]: CreditAccount(**row) for row in locked},
-        active_user_ids=active_user_ids,
-        reservations={row["order_id"]: CreditReservation(**dict(row)) for row in reservations},
+        accounts={row["user_id"]: CreditAccount(**dict(row)) for row in locked},
+        active_user_ids=frozenset(row["user_id"] for row in rows if row["order_id"] is None),
+        reservations={row["order_id"]: CreditReservation(**dict(row)) for row in rows if row["order_id"] is not None},
     )
 
 

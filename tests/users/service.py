@@ -20,6 +20,7 @@ from shared.messaging.consumer.batch import apply_batch
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.envelope import Received
 from tests.harness.builders import received
+from tests.users.orders import Order
 
 PASSWORD = "correct horse battery"
 ADA = {"email": "Ada@orderly.example", "name": "Ada Lovelace", "password": PASSWORD}
@@ -78,6 +79,11 @@ class UsersService:
         """Apply one event as the consumer does."""
         return await self.apply_batch([received(event, sequence=sequence, event_id=event_id)])
 
+    async def apply_all(self, *events: Event) -> None:
+        """Apply the events of one order one by one."""
+        for sequence, event in enumerate(events, start=1):
+            await self.apply(event, sequence=sequence)
+
     async def apply_batch(self, events: Sequence[Received]) -> BatchResult:
         """Apply events in one transaction, as the consumer does."""
         async with self.sessions.begin() as session:
@@ -107,6 +113,12 @@ class UsersService:
         assert account.used_cents == sum(r.amount_cents - r.refunded_cents for r in reservations if r.status == "used")
         assert account.taken_cents <= account.limit_cents
         return account.reserved_cents, account.used_cents
+
+    async def reservation(self, order: Order) -> tuple[str, int]:
+        """Return the status and the amount of an order's reservation."""
+        async with self.sessions() as session:
+            reservation = await session.get_one(CreditReservation, order.id)
+        return reservation.status, reservation.amount_cents
 
 
 async def apply_events(session: AsyncSession, *events: CreditEvent) -> None:
