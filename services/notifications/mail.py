@@ -15,8 +15,10 @@ from services.notifications.rendering import one_line, render_mail
 from services.notifications.settings import address_of
 from services.notifications.smtp import Smtp
 
-MAX_PLAIN_LENGTH = 70
-"""Characters of a header's text that fit into one line. A longer text is encoded, in words that fit."""
+MAX_LINE_LENGTH = 76
+"""Characters of a header's line; an encoded word must not make it longer. Source: RFC 2047, 2."""
+MAX_WORD_LENGTH = MAX_LINE_LENGTH - len("Subject: ")
+"""Characters of an encoded word, and of a text that needs none. They fit into the first line of their headers."""
 
 
 def mail_channel(smtp: Smtp, *, mail_from: str, public_url: str) -> Send:
@@ -43,7 +45,7 @@ def message_of(attempt: Attempt, *, message_id: str, sender: Address, recipient:
     headers = {
         "From": _mailbox(sender),
         "To": _mailbox(recipient),
-        "Subject": _encoded(rendered.subject),
+        "Subject": rendered.subject if _is_plain(rendered.subject) else _encoded(rendered.subject),
         "Date": format_datetime(datetime.now(UTC)),
         # Every attempt has the same id, which identifies a mail that was sent twice.
         "Message-ID": message_id,
@@ -53,7 +55,7 @@ def message_of(attempt: Attempt, *, message_id: str, sender: Address, recipient:
         "MIME-Version": "1.0",
         "Content-Type": f'multipart/alternative; boundary="{boundary}"',
     }
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = "".join(_folded(name, value) for name, value in headers.items())
     return b"".join(
         [
             head.encode(),
@@ -74,16 +76,35 @@ def _recipient(attempt: Attempt) -> Address:
 
 def _mailbox(address: Address) -> str:
     """Return the address with its name, which is quoted or encoded so that it adds nothing to the header."""
-    name = address.display_name
-    encoded = _encoded(name)
-    return str(address) if encoded == name else f"{encoded} <{address.addr_spec}>"
+    name, addr_spec = address.display_name, address.addr_spec
+    if not name:
+        return addr_spec
+    quoted = str(address).removesuffix(f" <{addr_spec}>")
+    return f"{quoted if _is_plain(quoted) else _encoded(name)} <{addr_spec}>"
+
+
+def _is_plain(text: str) -> bool:
+    """Return whether a header can have this text as it is."""
+    return text.isascii() and len(text) <= MAX_WORD_LENGTH and "=?" not in text
 
 
 def _encoded(text: str) -> str:
-    """Return text for a header: as it is if it is short and ASCII, else in encoded words. Source: RFC 2047."""
-    if text.isascii() and len(text) <= MAX_PLAIN_LENGTH and "=?" not in text:
-        return text
-    return Header(text, "utf-8", maxlinelen=MAX_PLAIN_LENGTH).encode(linesep="\r\n")
+    """Return text as encoded words with spaces between them. Source: RFC 2047."""
+    return Header(text, "utf-8", maxlinelen=MAX_WORD_LENGTH).encode(linesep="")
+
+
+def _folded(name: str, value: str) -> str:
+    """Return a header, folded at spaces.
+
+    A word that is longer than a line, such as an address, does not share its line with other words.
+    """
+    first, *words = value.split(" ")
+    lines = [f"{name}: {first}"]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) > MAX_LINE_LENGTH:
+            lines.append("")
+        lines[-1] += f" {word}"
+    return "\r\n".join(lines) + "\r\n"
 
 
 def _part(subtype: str, text: str, *, boundary: str) -> bytes:

@@ -1,8 +1,10 @@
 """Mails: text, HTML and headers, languages, and input that tries to inject something."""
 
 import dataclasses
-from email import message_from_bytes, policy
+from email import message_from_bytes, message_from_string, policy
+from email.header import decode_header, make_header
 from email.headerregistry import Address
+from email.utils import parseaddr
 from typing import Any
 
 import pytest
@@ -194,19 +196,24 @@ async def test_an_invalid_address_fails_finally(send: Send, smtp_server: SmtpSer
     assert smtp_server.mails == []
 
 
-@pytest.mark.parametrize("name", ["Ann", "Zoë " * 200, "A" * 2000, "=?utf-8?q?Eve?= <eve@example.org>"])
-def test_lines_are_short_and_end_with_crlf(name: str) -> None:
-    data = {**DATA, "lines": [{**DATA["lines"][0], "name": "Tea\r\n.\n" + "very long " * 500}]}
-    message = message_of(
-        attempt(name=name, data=data),
+def message_to(sent: Attempt, *, sender: str = "Orderly <no-reply@orderly.example>") -> bytes:
+    username, _, domain = sent.email.rpartition("@")
+    return message_of(
+        sent,
         message_id="<1@orderly.example>",
-        sender=address_of("Orderly <no-reply@orderly.example>"),
-        recipient=Address(display_name=one_line(name), username="ann", domain="example.org"),
+        sender=address_of(sender),
+        recipient=Address(display_name=one_line(sent.name), username=username, domain=domain),
         public_url="http://shop.example",
     )
 
+
+@pytest.mark.parametrize("name", ["Ann", "Zoë " * 200, "A" * 2000, "=?utf-8?q?Eve?= <eve@example.org>"])
+def test_lines_are_short_and_end_with_crlf(name: str) -> None:
+    data = {**DATA, "lines": [{**DATA["lines"][0], "name": "Tea\r\n.\n" + "very long " * 500}]}
+    message = message_to(attempt(name=name, data=data))
+
     lines = message.split(b"\r\n")
-    assert max(len(line) for line in lines) <= 100
+    assert max(len(line) for line in lines) <= 76
     assert not any(end in line for line in lines for end in (b"\r", b"\n"))
     assert message.isascii()
     parsed = message_from_bytes(message, policy=policy.default)
@@ -214,6 +221,54 @@ def test_lines_are_short_and_end_with_crlf(name: str) -> None:
     text, html = parsed.iter_parts()
     assert "very long very long" in text.get_content()
     assert "very long very long" in html.get_content()
+
+
+def name_in(mailbox: str) -> str:
+    """Return the decoded name; the parser of `policy.default` keeps the spaces between encoded words of a name."""
+    return str(make_header(decode_header(parseaddr(mailbox)[0])))
+
+
+NAMES = [
+    "",
+    "Ann",
+    "Ann " * 20 + "Lee",
+    "Zoë",
+    "Zoë Müller-Lüdenscheidt " * 5 + "x",
+    "漢字😀" * 40,
+    '"' * 66,
+    "\\," * 50,
+]
+EMAILS = [
+    "ann@example.org",
+    f"{'a' * 64}@example.org",
+    f"{'a' * 64}@{'b' * 60}.{'c' * 60}.example.org",
+    "zoë@exämple.org",
+]
+NUMBERS = ["1", "1" * 200, "Ä" * 20, "Ä" * 37, "é 漢字😀" * 100]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=len)
+@pytest.mark.parametrize("email", EMAILS, ids=len)
+@pytest.mark.parametrize("name", NAMES, ids=len)
+def test_a_line_with_an_encoded_word_is_at_most_as_long_as_rfc_2047_allows(name: str, email: str, number: str) -> None:
+    """The first line of a header exceeded it by the header's name, and the last line of a mailbox by its address."""
+    sent = attempt(name=name, email=email, locale="de", data={**DATA, "number": number})
+
+    message = message_to(sent, sender=f"{'Grüße ' * 20}x <no-reply@orderly.example>").decode()
+
+    head = message.partition("\r\n\r\n")[0].split("\r\n")
+    assert [line for line in head if len(line) > 76 and ("=?" in line or email not in line)] == []
+    assert [word for line in head for word in line.split(" ") if "=?" in word and len(word) > 75] == []
+    assert all(line.strip() for line in head)
+    parsed = message_from_string(message, policy=policy.default)
+    assert parsed["Subject"] == f"Bestellung {number} ist bestätigt"
+    assert [one.addr_spec for one in parsed["To"].addresses + parsed["From"].addresses] == [
+        email,
+        "no-reply@orderly.example",
+    ]
+    assert parsed["Content-Type"].params["boundary"] == f"=_{sent.delivery_id.hex}"
+    raw = message_from_string(message)
+    assert (name_in(raw["To"]), name_in(raw["From"])) == (name, "Grüße " * 20 + "x")
 
 
 async def test_text_that_looks_like_an_encoded_word_stays_as_it_is(send: Send, smtp_server: SmtpServer) -> None:
