@@ -72,8 +72,9 @@ async def test_a_retry_is_made_in_time_although_new_mails_keep_coming(sessions: 
     connect_loops(sessions, [worker], notify=lambda _: None)
     async with running(worker), asyncio.timeout(60):
         while not any(attempt.number == 2 for attempt in held.begun):
+            begun = len(held.begun)
             await apply(sessions, order_confirmed(user_id))
-            await asyncio.sleep(0.05)
+            await held.until_begun(begun + 1)
 
 
 async def test_a_rolled_back_savepoint_begins_no_mail(sessions: Sessions, worker_of: WorkerOf) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from services.notifications.channels import MAX_CONCURRENT_SENDS, SendFailed
 from services.notifications.smtp import Smtp
+from tests.harness.waiting import until
 from tests.notifications.smtp_server import SmtpServer
 
 MESSAGE = b"Subject: test\r\n\r\nHello\r\n.dot\r\n"
@@ -27,20 +28,23 @@ async def test_a_connection_is_reused_also_after_an_error_reply(smtp: Smtp, smtp
     assert [mail.get_content().splitlines() for mail in smtp_server.mails] == [["Hello", ".dot"]] * 2
 
 
+@pytest.mark.parametrize("is_noticed", [False, True])
 async def test_a_mail_on_a_connection_that_the_server_has_closed_is_sent_on_a_new_one(
-    smtp: Smtp, smtp_server: SmtpServer
+    smtp: Smtp, smtp_server: SmtpServer, is_noticed: bool
 ) -> None:
     await send_to(smtp)
+    [connection] = smtp._idle
+
+    async def is_closed() -> bool:
+        return not connection.is_connected
+
     smtp_server.close_connections()
-    # The client may, or may not, have noticed it.
-    await send_to(smtp)
-    await asyncio.sleep(0.05)
-    smtp_server.close_connections()
-    await asyncio.sleep(0.05)
+    if is_noticed:
+        await until(is_closed, what="the client has noticed it")
+    assert await is_closed() == is_noticed
     await send_to(smtp)
 
-    assert smtp_server.connections == 3
-    assert len(smtp_server.mails) == 3
+    assert (smtp_server.connections, len(smtp_server.mails)) == (2, 2)
 
 
 @pytest.mark.parametrize("reply", ["421 Idle for too long", None])
