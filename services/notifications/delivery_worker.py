@@ -88,7 +88,7 @@ class DeliveryWorker:
         if len(attempts) < reserved_slots and self._may_be_due:
             self._changed.set()
         if attempts:
-            failpoint("job.taken")
+            failpoint("delivery.begun")
         for attempt in attempts:
             task = asyncio.create_task(self._make(attempt))
             self._sending.add(task)
@@ -163,7 +163,7 @@ class DeliveryWorker:
             raise
         del self._finished[: len(finished)]
         if recorded:
-            failpoint("job.marked")
+            failpoint("delivery.recorded")
         for outcome in recorded:
             _report(outcome)
         for attempt in claimed.interrupted:
@@ -193,7 +193,7 @@ class DeliveryWorker:
         with _logging(attempt):
             result = await self._send(attempt)
         if isinstance(result, Receipt):
-            failpoint("job.sent")
+            failpoint("delivery.sent")
         self._finished.append(outcome_of(attempt, result, max_attempts=self._max_attempts))
 
     async def _send(self, attempt: Attempt) -> Receipt | SendFailed:

@@ -1,7 +1,7 @@
 """Failpoints: named places in the code at which a test can kill, stop, delay or fail the process.
 
-Set them like `ORDERLY_FAILPOINTS="relay.acked=kill@3;consumer.db_committed=kill%0.01;job.sent=sleep:2"`. The action
-runs at the n-th pass (`@n`), with a probability at each pass (`%p`), or at every pass. Without the variable, a
+Set them like `ORDERLY_FAILPOINTS="relay.acked=kill@3;consumer.db_committed=kill%0.01;delivery.sent=sleep:2"`. The
+action runs at the n-th pass (`@n`), with a probability at each pass (`%p`), or at every pass. Without the variable, a
 failpoint costs one look-up.
 """
 
@@ -25,9 +25,9 @@ NAMES = (
     "consumer.handled",
     "consumer.db_committed",
     "consumer.acked",
-    "job.taken",
-    "job.sent",
-    "job.marked",
+    "delivery.begun",
+    "delivery.sent",
+    "delivery.recorded",
 )
 """All failpoints: they surround each step that a guarantee depends on."""
 

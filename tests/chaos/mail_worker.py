@@ -1,4 +1,4 @@
-"""A worker process with the delivery worker of the notifications service: it claims deliveries and sends mails."""
+"""A worker process of the notifications service: it sends mails, and may consume the events that cause them."""
 
 import asyncio
 import signal
@@ -8,17 +8,25 @@ from pathlib import Path
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
 from services.notifications.smtp import Smtp
-from shared.database import dsn_of, open_database
+from services.notifications.subscribers import users
+from shared.database import Sessions, dsn_of, open_database
+from shared.loops import connect_loops
+from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.worker import ConsumerWorker
 from tests.chaos.forked_process import set_up_process
+
+CONSUMER = "notifications.users"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MailPlan:
-    """The database and the mail server of a mail worker."""
+    """The servers of a mail worker. Without Kafka it claims deliveries only, and consumes nothing."""
 
     database_url: str
     smtp_url: str
     folder: Path
+    kafka: str | None = None
+    topic_prefix: str = ""
     failpoints: str = ""
 
 
@@ -35,7 +43,20 @@ async def _send(plan: MailPlan) -> None:
     worker = DeliveryWorker(
         {"email": channel}, dsn=dsn_of(plan.database_url), sessions=database.sessions, max_attempts=8
     )
+    # As in the service: a mail for which the worker has a free slot begins within the commit that stores it.
+    connect_loops(database.sessions, [worker], notify=lambda _: None)
+    consumers = _consumers(plan, database.sessions)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
-    await worker.run()
+    await asyncio.gather(consumers.run(), worker.run())
+    await consumers.stop()
     await smtp.close()
     await database.close()
+
+
+def _consumers(plan: MailPlan, sessions: Sessions) -> ConsumerGroups:
+    return ConsumerGroups(
+        [ConsumerWorker(name=CONSUMER, subscription=users, sessions=sessions)] if plan.kafka else [],
+        bootstrap_servers=plan.kafka or "",
+        client_id="mail-worker",
+        topic_prefix=plan.topic_prefix,
+    )

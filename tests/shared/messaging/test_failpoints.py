@@ -21,10 +21,10 @@ failpoint("relay.acked")
 
 
 def test_a_specification_names_places_actions_and_passes() -> None:
-    assert parse("relay.acked=kill@3; consumer.db_committed=kill%0.01;job.sent=sleep:2;relay.moved=raise;") == {
+    assert parse("relay.acked=kill@3; consumer.db_committed=kill%0.01;delivery.sent=sleep:2;relay.moved=raise;") == {
         "relay.acked": Failpoint("kill", nth=3),
         "consumer.db_committed": Failpoint("kill", chance=0.01),
-        "job.sent": Failpoint("sleep", seconds=2),
+        "delivery.sent": Failpoint("sleep", seconds=2),
         "relay.moved": Failpoint("raise"),
     }
     assert parse("") == {}
