@@ -1,4 +1,4 @@
-"""The counting of an order's work: statements, transactions, and the comparison with the budget."""
+"""Counts of an order's work: statements are grouped by transaction and text, and compared with the budget."""
 
 from collections import Counter
 from dataclasses import replace

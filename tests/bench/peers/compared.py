@@ -1,4 +1,4 @@
-"""Orderly beside its peers: orders a CPU second of whole systems, and requests a CPU second of the API process."""
+"""Orderly compared with its peers: orders of whole systems, and requests of the API process, by their CPU time."""
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -29,10 +29,10 @@ SECONDS = 12.0
 WARM_UP_SECONDS = 4.0
 ORDERLY = "Orderly"
 GOALS = {"DBOS": "more than 1", "tutorial": "at least 1", "bare POST": "at least 0.4"}
-"""Goals for Orderly's orders or requests a CPU second, as a multiple of the peer's."""
+"""Goals for Orderly's orders or requests per second of CPU time, as a multiple of the peer's."""
 
 Measure = Callable[[float], Awaitable[float]]
-"""Loads a system for so many seconds; returns the CPU time of an order or a request in ms."""
+"""Loads a system for the given seconds; returns the CPU time of an order or a request in ms."""
 
 
 async def peers_tables(folder: Path, *, rounds: int, screen: Screen) -> list[Table]:
@@ -63,7 +63,8 @@ async def _in_turns(measures: Mapping[str, Measure], *, rounds: int, screen: Scr
 
 
 def _table(title: str, found: Mapping[str, list[float]]) -> Table:
-    table = Table(title, "CPU ms each", "a CPU second", "Orderly's share", "goal", box=None, header_style="bold")
+    columns = (title, "CPU time, ms", "per second of CPU time", "Orderly's share", "goal")
+    table = Table(*columns, box=None, header_style="bold")
     for name, values in found.items():
         share = median(peer / own for peer, own in zip(values, found[ORDERLY], strict=True))
         compared = ("", "") if name == ORDERLY else (f"{share:.2f}", GOALS[name])

@@ -1,4 +1,4 @@
-"""Orders a CPU second of each peer, with servers of its own."""
+"""The peers as running systems, each with servers of its own: their load, and the CPU time that it takes."""
 
 import asyncio
 import random

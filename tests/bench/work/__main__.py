@@ -54,7 +54,7 @@ def compare(
 
 @cli.command()
 def peers(*, rounds: Annotated[int, typer.Option(min=1)] = 3) -> None:
-    """Load Orderly and its peers in turns; show the orders of each a CPU second."""
+    """Load Orderly and its peers in turns; show how many orders each handles per second of CPU time."""
 
     async def show(folder: Path, screen: Screen) -> None:
         for table in await peers_tables(folder, rounds=rounds, screen=screen):

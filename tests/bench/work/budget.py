@@ -106,7 +106,7 @@ def exceeded(budget: Budget, found: Budget) -> list[str]:
         bounds = {
             "commits that write": (found.commits, budget.commits),
             "statements of polls": (found.poll_statements, budget.poll_statements),
-            "idle statements a second": (found.idle_statements_per_second, budget.idle_statements_per_second),
+            "idle statements per second": (found.idle_statements_per_second, budget.idle_statements_per_second),
         }
         for what, (number_of, bound_of) in bounds.items():
             if number_of[service] > bound_of[service]:

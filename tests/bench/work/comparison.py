@@ -65,9 +65,9 @@ async def _round(system: MeasuredSystem, load: Load, *, seed: str) -> Round:
 
 def _shares_table(this: Sequence[Round], other: Sequence[Round]) -> Table:
     columns: dict[str, Callable[[str, Round], float]] = {
-        "saturated, ms an order": lambda process, one: cost_of(one.saturated.ms_per_order, process),
-        "20 orders/s, ms an order": lambda process, one: cost_of(one.at_a_rate.ms_per_order, process),
-        "idle, ms a second": lambda process, one: cost_of(one.idle, process),
+        "saturated, ms per order": lambda process, one: cost_of(one.saturated.ms_per_order, process),
+        "20 orders/s, ms per order": lambda process, one: cost_of(one.at_a_rate.ms_per_order, process),
+        "idle, ms per second": lambda process, one: cost_of(one.idle, process),
     }
     table = Table("CPU: this, other = share", box=None, header_style="bold", pad_edge=False)
     for column in columns:

@@ -1,6 +1,7 @@
-"""The counts of a lone order with empty and with full tables: none may differ, and the blocks hardly.
+"""The counts of a lone order on empty and on full tables: they must be equal, and the blocks almost.
 
-The blocks are compared with those of tables a tenth as full. In empty tables the indexes have a level or two less.
+The blocks are compared with those on tables that have a tenth of the rows: the indexes of empty tables have a level or
+two less.
 """
 
 from collections import Counter
@@ -14,13 +15,14 @@ from tests.bench.work.statement_log import label_of
 from tests.bench.work.tables import blocks_by_service
 
 MAX_BLOCKS_CHANGE = 0.1
+"""Share by which a service's blocks may increase from a tenth of the rows to all of them."""
 SHOWN_STATEMENTS = 8
 FEWER = 10
-"""The blocks with full tables are compared with those of tables with this many times fewer rows."""
+"""Divisor of the rows: the blocks on full tables are compared with those on tables that have so much fewer."""
 
 
 def growth_table(empty: OrderWork, tenth: OrderWork, full: OrderWork, *, rows: int) -> Table:
-    """Show each count that differs, the blocks of each service, and the statements that read most blocks more."""
+    """Show the counts that differ, the blocks of each service, and the statements whose blocks increase most."""
     columns = ("a lone order", "empty tables", f"{rows // FEWER:,} rows", f"{rows:,} rows", "change", "met")
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for name, before, after in _differences(empty, full):

@@ -60,7 +60,7 @@ async def warmed_up(system: MeasuredSystem, load: Load) -> LoadWork:
 
 
 async def idle_ms_per_second(system: MeasuredSystem, *, seconds: float) -> dict[str, float]:
-    """Return the CPU time of each process in ms a second while no order is placed."""
+    """Return the CPU time of each process in ms per second while no order is placed."""
     before = processor_ms(system.pids)
     await asyncio.sleep(seconds)
     return {name: ms / seconds for name, ms in difference(processor_ms(system.pids), before).items()}

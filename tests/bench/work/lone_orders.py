@@ -24,7 +24,7 @@ ITEMS = 2
 WARM_UP_ORDERS = 3
 """The first orders fill caches: connections, prepared statements, products."""
 TAIL_SECONDS = 1.0
-"""Wait after the mail for what follows on it, such as offsets and the job's log. Longer: only more polls."""
+"""Wait after the mail for the work that follows it: offsets are committed, and events moved. Raised, it adds polls."""
 SETTLE_TIMEOUT_SECONDS = 60.0
 
 _IS_CONFIRMED = "SELECT EXISTS (SELECT FROM order_timeline WHERE status = 'confirmed' AND order_id = $1::uuid)"
@@ -130,7 +130,7 @@ async def count_work(
         counters = Counters(system, records, http)
         for _ in range(WARM_UP_ORDERS):
             await place_and_settle(system, load)
-        # Long enough after the last order that its polls have slowed down.
+        # Keep the last work of these orders out of the idle window.
         await asyncio.sleep(2 * TAIL_SECONDS)
         await counters.start()
         await asyncio.sleep(idle_seconds)

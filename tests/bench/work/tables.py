@@ -30,9 +30,9 @@ def summary_table(order: OrderWork, idle: IdleWork) -> Table:
     add("blocks hit or read", blocks_by_service(order))
     add("requests to Kafka", _by_prefix(order.kafka_requests, "orderly-"))
     add("HTTP requests", _by_prefix(order.http, ""))
-    add("idle: statements a second", {name: one.total() / idle.seconds for name, one in idle.statements.items()})
-    add("idle: commits that write, a second", _per_second(idle.commits, idle.seconds))
-    add("idle: requests to Kafka a second", _per_second(_by_prefix(idle.kafka_requests, "orderly-"), idle.seconds))
+    add("idle: statements per second", {name: one.total() / idle.seconds for name, one in idle.statements.items()})
+    add("idle: commits that write, per second", _per_second(idle.commits, idle.seconds))
+    add("idle: requests to Kafka per second", _per_second(_by_prefix(idle.kafka_requests, "orderly-"), idle.seconds))
     return table
 
 
@@ -45,7 +45,7 @@ def other_table(order: OrderWork, idle: IdleWork) -> Table:
         for name, number in counted.most_common():
             table.add_row(f"{what}: {name}", str(number))
     for name, number in idle.valkey.most_common():
-        table.add_row(f"idle Valkey: {name}, a second", f"{number / idle.seconds:.2f}")
+        table.add_row(f"idle Valkey: {name}, per second", f"{number / idle.seconds:.2f}")
     return table
 
 
@@ -61,7 +61,7 @@ def statements_table(statements: Mapping[str, Counter[str]], *, title: str) -> T
 
 def loads_table(loads: Mapping[str, LoadWork], idle: Mapping[str, float]) -> Table:
     """Show the CPU time per order and process, and that of an idle second."""
-    table = _table("CPU time", *(f"{name}, ms an order" for name in loads), "idle, ms a second")
+    table = _table("CPU time", *(f"{name}, ms per order" for name in loads), "idle, ms per second")
     for process in (*PROCESSES, "all", CLIENT):
         values = [cost_of(load.ms_per_order, process) for load in loads.values()] + [cost_of(idle, process)]
         table.add_row(process, *(f"{value:.2f}" for value in values))
