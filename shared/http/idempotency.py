@@ -163,7 +163,7 @@ async def run_idempotently(
             return await action(session)
     use = _KeyUse(
         caller=caller_id or _ANONYMOUS,
-        route=f"{request.method} {request.url.path}",
+        route=f"{request.method} {request.scope['path']}",
         key_hash=hashlib.sha256(key.encode()).digest(),
         fingerprint=_fingerprint(body, key=key),
     )

@@ -12,7 +12,7 @@ _BEGIN = re.compile(r"(?:BEGIN|START TRANSACTION)\b", re.IGNORECASE)
 _END = re.compile(r"(?:COMMIT|END|ABORT|ROLLBACK(?! TO))\b", re.IGNORECASE)
 _RESET = re.compile(r"SELECT pg_advisory_unlock_all\(\)|RESET ALL|DISCARD ALL")
 """Statements that asyncpg's pool executes when a connection returns to it."""
-
+_RENEWAL = "UPDATE relay_lease SET expires_at"
 
 Shape: TypeAlias = tuple[str, tuple[str, ...]]
 
@@ -81,6 +81,11 @@ def counts_of(transactions: Iterable[Transaction], *, idle_shapes: Collection[Sh
             own[one.service].update(one.texts)
             number[one.service] += 1
     return StatementCounts(own, polls, number)
+
+
+def lease_renewals(transactions: Iterable[Transaction]) -> Counter[str]:
+    """Count the renewals of relays' leases by service: they write, but at their own pace, as on an idle system."""
+    return Counter(one.service for one in transactions if one.texts[0].startswith(_RENEWAL))
 
 
 def least(counters: Sequence[Counter[str]]) -> Counter[str]:
