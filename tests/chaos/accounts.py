@@ -78,14 +78,16 @@ class Workload:
     """A writer's delay between two operations; a shorter one makes more events."""
     handler_seconds: float = 0.0
     """The time that the handler takes for each event."""
+    takes_batches: bool = False
+    """Whether the consumer's handler takes many events in one call, as those of the services do."""
 
 
 WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload(name="accounts"),
-        Workload(name="hot-keys", accounts=6, hot_share=0.8),
-        Workload(name="poison", accounts=2_000, poison_share=0.006, garbage_share=0.01),
+        Workload(name="hot-keys", accounts=6, hot_share=0.8, takes_batches=True),
+        Workload(name="poison", accounts=2_000, poison_share=0.006, garbage_share=0.01, takes_batches=True),
         # 40 to 80 events arrive a second. One consumer applies 50 at most, and the other one is often down.
         Workload(name="slow-consumer", handler_seconds=0.02, interval_seconds=0.1),
     )
@@ -111,24 +113,26 @@ def subscription_of(workload: Workload) -> Subscription:
     """Return the consumer's handlers: they keep each account's balance, and add a row for every applied event."""
     users = Subscription(TOPIC)
 
-    @users.on(CreditReserved)
-    async def add(session: AsyncSession, event: CreditReserved, context: EventContext) -> None:
-        await _apply(session, context, cents=event.amount_cents, seconds=workload.handler_seconds)
-        if event.amount_cents == RULE_VIOLATING_CENTS:
-            raise AmountRejected
-        if event.amount_cents == HANDLER_BUG_CENTS:
-            raise ZeroDivisionError("the handler has a bug")
+    async def apply_one(session: AsyncSession, event: CreditReserved | CreditReleased, context: EventContext) -> None:
+        await asyncio.sleep(workload.handler_seconds)
+        await _apply(session, event, context)
 
-    @users.on(CreditReleased)
-    async def subtract(session: AsyncSession, event: CreditReleased, context: EventContext) -> None:
-        await _apply(session, context, cents=-event.amount_cents, seconds=workload.handler_seconds)
+    async def apply_all(
+        session: AsyncSession, events: Sequence[tuple[CreditReserved | CreditReleased, EventContext]]
+    ) -> None:
+        for event, context in events:
+            await apply_one(session, event, context)
 
+    if workload.takes_batches:
+        users.on_batch(CreditReserved, CreditReleased)(apply_all)
+    else:
+        users.on(CreditReserved)(apply_one)
+        users.on(CreditReleased)(apply_one)
     return users
 
 
-async def _apply(session: AsyncSession, context: EventContext, *, cents: int, seconds: float) -> None:
-    if seconds:
-        await asyncio.sleep(seconds)
+async def _apply(session: AsyncSession, event: CreditReserved | CreditReleased, context: EventContext) -> None:
+    cents = event.amount_cents if isinstance(event, CreditReserved) else -event.amount_cents
     cents_after = (await session.execute(_BALANCE, {"account": context.key, "cents": cents})).scalar_one()
     await session.execute(
         _EFFECT,
@@ -139,3 +143,7 @@ async def _apply(session: AsyncSession, context: EventContext, *, cents: int, se
             "cents_after": cents_after,
         },
     )
+    if cents == RULE_VIOLATING_CENTS:
+        raise AmountRejected
+    if cents == HANDLER_BUG_CENTS:
+        raise ZeroDivisionError("the handler has a bug")
