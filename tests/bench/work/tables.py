@@ -23,7 +23,7 @@ def summary_table(order: OrderWork, idle: IdleWork) -> Table:
         table.add_row(name, *(f"{value:,.4g}" for value in [*numbers, sum(numbers)]))
 
     add("statements of the order's own transactions", {name: one.total() for name, one in order.statements.items()})
-    add("statements of polls, until 1 s after the mail", {name: one.total() for name, one in order.polls.items()})
+    add("statements of polls, until 2 s after the mail", {name: one.total() for name, one in order.polls.items()})
     add("transactions of its own", order.transactions)
     add("commits that write", order.commits)
     add("bytes of WAL", order.wal_bytes)
