@@ -35,7 +35,7 @@ class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="NOTIFICATIONS_")
 
     relay_linger_ms: Annotated[int, Field(ge=0, le=1_000)] = 100
-    """As for every service, but with a default that saves work: no step of an order waits for these events."""
+    """Same setting as in the other services. This default saves work: no step of an order waits for these events."""
     jwks_url: str
     """URL of the public keys that verify access tokens."""
     smtp_url: Annotated[str, AfterValidator(_smtp_url), Field(repr=False)]

@@ -1,4 +1,4 @@
-"""Whatever fails in a batch: each key's events are applied in order up to its first dead letter, and none after it."""
+"""Each key's events are applied in order up to its first dead letter, and none after it, whichever of them fail."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ KEYS = [UUID(int=number) for number in range(3)]
 
 
 class Kind(Enum):
-    """What is wrong with an event, if anything."""
+    """An event that is applied, one whose handler fails, or one whose data are invalid."""
 
     GOOD = "good"
     FAILING = "failing"
