@@ -17,6 +17,10 @@ class Role(StrEnum):
     JOBS = "jobs"
 
 
+RelayLingerMs = Annotated[int, Field(ge=0, le=1_000)]
+"""The relay polls every 1,000 ms, so it never lingers for longer."""
+
+
 def _split(value: object) -> object:
     return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -43,9 +47,8 @@ class ServiceSettings(StorageSettings):
     valkey_url: Annotated[str, Field(repr=False)]
     kafka_idempotent_producer: bool = True
     """False only for a broker without idempotent producers: it may store a retried batch twice."""
-    relay_linger_ms: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """Time in ms that the relay waits after a commit for more events, to publish them together. Its next poll, after
-    1,000 ms at most, ends the wait."""
+    relay_linger_ms: RelayLingerMs = 0
+    """Time that the relay waits after a commit for more events, to publish them together."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)]
     trusted_proxies: str = "127.0.0.1"

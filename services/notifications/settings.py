@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import RelayLingerMs, ServiceSettings
 
 
 def _smtp_url(value: str) -> str:
@@ -34,8 +34,8 @@ class Settings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="NOTIFICATIONS_")
 
-    relay_linger_ms: Annotated[int, Field(ge=0, le=1_000)] = 100
-    """Same setting as in the other services. This default saves work: no step of an order waits for these events."""
+    relay_linger_ms: RelayLingerMs = 100
+    """Saves work: no step of an order waits for these events."""
     jwks_url: str
     """URL of the public keys that verify access tokens."""
     smtp_url: Annotated[str, AfterValidator(_smtp_url), Field(repr=False)]
