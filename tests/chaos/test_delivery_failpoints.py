@@ -44,10 +44,8 @@ async def database(database_factory: DatabaseFactory) -> AsyncIterator[Database]
 
 @pytest.fixture
 async def smtp_server() -> AsyncIterator[SmtpServer]:
-    server = SmtpServer()
-    await server.open()
-    yield server
-    await server.close()
+    async with SmtpServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -45,10 +45,8 @@ def sessions(database: Database) -> Sessions:
 
 @pytest.fixture
 async def smtp_server() -> AsyncIterator[SmtpServer]:
-    server = SmtpServer()
-    await server.open()
-    yield server
-    await server.close()
+    async with SmtpServer() as server:
+        yield server
 
 
 @pytest.fixture

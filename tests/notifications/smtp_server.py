@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from email import message_from_string, policy
 from email.message import EmailMessage
+from typing import Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -30,6 +31,15 @@ class SmtpServer:
     @property
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        """Open it for a block."""
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        """Close it."""
+        await self.close()
 
     async def open(self) -> None:
         """Listen; after a restart, on the same port as before."""
