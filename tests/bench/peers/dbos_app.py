@@ -59,11 +59,12 @@ def _install(service: FastAPI, source: AsyncSQLAlchemyDatasource) -> None:
 
 def _workflow(source: AsyncSQLAlchemyDatasource) -> Callable[[str, str, dict[str, object]], Awaitable[None]]:
     """Register the steps and the workflow of an order, and return the workflow."""
+    session = source.sql_session
 
     @source.transaction(isolation_level=ISOLATION)
     async def place(order_id: str, user_id: str, body: dict[str, object]) -> int:
         order = await models.place_order(
-            source.sql_session(),
+            session(),
             order_id=uuid.UUID(order_id),
             user_id=uuid.UUID(user_id),
             body=models.NewOrder.model_validate(body),
@@ -73,23 +74,16 @@ def _workflow(source: AsyncSQLAlchemyDatasource) -> Callable[[str, str, dict[str
     @source.transaction(isolation_level=ISOLATION)
     async def reserve(order_id: str, user_id: str, amount_cents: int) -> None:
         await models.reserve_credit(
-            source.sql_session(),
-            order_id=uuid.UUID(order_id),
-            user_id=uuid.UUID(user_id),
-            amount_cents=amount_cents,
+            session(), order_id=uuid.UUID(order_id), user_id=uuid.UUID(user_id), amount_cents=amount_cents
         )
 
     @source.transaction(isolation_level=ISOLATION)
     async def confirm(order_id: str) -> None:
-        await models.confirm_order(source.sql_session(), order_id=uuid.UUID(order_id))
+        await models.confirm_order(session(), order_id=uuid.UUID(order_id))
 
     @source.transaction(isolation_level=ISOLATION)
     async def notify(order_id: str, user_id: str) -> str:
-        return str(
-            await models.add_notification(
-                source.sql_session(), order_id=uuid.UUID(order_id), user_id=uuid.UUID(user_id)
-            )
-        )
+        return str(await models.add_notification(session(), order_id=uuid.UUID(order_id), user_id=uuid.UUID(user_id)))
 
     @DBOS.step()
     async def send(order_id: str, user_id: str) -> None:
@@ -97,7 +91,7 @@ def _workflow(source: AsyncSQLAlchemyDatasource) -> Callable[[str, str, dict[str
 
     @source.transaction(isolation_level=ISOLATION)
     async def mark(delivery_id: str) -> None:
-        await models.mark_sent(source.sql_session(), delivery_id=uuid.UUID(delivery_id))
+        await models.mark_sent(session(), delivery_id=uuid.UUID(delivery_id))
 
     @DBOS.workflow()
     async def order(order_id: str, user_id: str, body: dict[str, object]) -> None:
