@@ -4,9 +4,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from shared.messaging.outbox import lease, pages
 from tests.bench.work.budget import Budget, exceeded, savings
 from tests.bench.work.statement_log import Statement, label_of, normalised
-from tests.bench.work.transactions import counts_of, least_of, transactions_of
+from tests.bench.work.transactions import counts_of, lease_renewals, least_of, transactions_of
 
 RESET = "SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL"
 BUDGET = Budget(
@@ -47,6 +48,11 @@ def test_the_smallest_count_leaves_out_what_only_some_orders_saw() -> None:
     assert found.own == {"orders": Counter({"SELECT a": 2})}
     assert found.polls == {"orders": Counter({"SELECT poll": 1})}
     assert found.transactions == {"orders": 3}
+
+
+def test_a_renewal_of_a_lease_is_told_from_a_move_that_renews_it_too() -> None:
+    executed = _executed(1, normalised(lease._RENEW), normalised(pages._MOVE))
+    assert lease_renewals(transactions_of(executed)) == Counter(orders=1)
 
 
 def test_a_statement_is_counted_whatever_its_literals_and_numbers() -> None:
