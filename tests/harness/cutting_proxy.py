@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut a connection at its worst moment, between COMMIT and its reply, or stall it."""
+"""A TCP proxy that can cut a connection between COMMIT and its reply, stall it, or part it as a network does."""
 
 import asyncio
 import time
@@ -10,15 +10,19 @@ CHUNK_BYTES = 64 * 1024
 class CuttingProxy:
     """Forwards to one server. When armed, it forwards the next chunk that contains `word`, and drops the reply."""
 
-    def __init__(self, *, target_port: int, word: bytes = b"COMMIT") -> None:
-        self.port = 0
+    def __init__(self, *, target_port: int, word: bytes = b"COMMIT", port: int = 0) -> None:
+        """Listen on `port`, or on a free one, once it is opened."""
+        self.port = port
         self.cuts = 0
-        self._target_port = target_port
+        self.target_port = target_port
         self._word = word
         self._armed = 0
         self._refuses_until = 0.0
         self._stalled = asyncio.Event()
         self._closing = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._connected.set()
+        self._healing: asyncio.TimerHandle | None = None
         self._server: asyncio.Server | None = None
 
     def arm(self, times: int = 1) -> None:
@@ -38,8 +42,20 @@ class CuttingProxy:
         self._stalled.set()
         self._stalled = asyncio.Event()
 
+    def partition(self, seconds: float) -> None:
+        """Let nothing through for `seconds`, then go on with what both sides have sent, as a network does."""
+        self.heal()
+        self._connected.clear()
+        self._healing = asyncio.get_running_loop().call_later(seconds, self._connected.set)
+
+    def heal(self) -> None:
+        """End a partition now."""
+        if self._healing is not None:
+            self._healing.cancel()
+        self._connected.set()
+
     async def open(self) -> None:
-        """Listen on a free port."""
+        """Listen."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -53,8 +69,10 @@ class CuttingProxy:
         if time.monotonic() < self._refuses_until:
             client_out.close()
             return
+        # The kernel has accepted the connection, where a partitioned network would not: the client waits either way.
+        await self._connected.wait()
         try:
-            server_in, server_out = await asyncio.open_connection("127.0.0.1", self._target_port)
+            server_in, server_out = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
             client_out.close()
             return
@@ -81,6 +99,7 @@ class CuttingProxy:
                     self._armed -= 1
                     self.cuts += 1
                     doomed.set()
+                await self._connected.wait()
                 sink.write(chunk)
                 await sink.drain()
 
@@ -89,5 +108,6 @@ class CuttingProxy:
             while chunk := await source.read(CHUNK_BYTES):
                 if doomed.is_set():
                     return
+                await self._connected.wait()
                 sink.write(chunk)
                 await sink.drain()
