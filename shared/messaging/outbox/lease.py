@@ -16,6 +16,8 @@ _ACQUIRE = """
         owner = excluded.owner, epoch = relay_lease.epoch + 1, expires_at = excluded.expires_at
     -- An owner may take its unexpired lease again: it lost its connection, and is still the only leader.
     WHERE relay_lease.expires_at < clock_timestamp() OR relay_lease.owner = excluded.owner
+    -- Nobody holds a lease for longer: the server's clock was wrong, and nobody may renew this one for a long time.
+    OR relay_lease.expires_at > clock_timestamp() + $3
     RETURNING epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid
 """
 

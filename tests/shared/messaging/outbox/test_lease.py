@@ -58,6 +58,15 @@ async def test_an_expired_lease_goes_to_another_owner_with_the_next_epoch(connec
     assert (first.is_held, second.is_held, second.epoch) == (False, True, 2)
 
 
+async def test_a_lease_that_a_wrong_clock_has_put_into_the_future_goes_to_another_owner(connection: Connection) -> None:
+    first, second = lease_of("first"), lease_of("second")
+    assert await first.hold(connection)
+    await connection.execute("UPDATE relay_lease SET expires_at = expires_at + interval '10 minutes'")
+    assert await second.hold(connection)
+    await age(connection, first, timedelta(minutes=2))
+    assert not await first.hold(connection)
+
+
 async def test_a_released_lease_is_free_at_once(connection: Connection) -> None:
     first, second = lease_of("first"), lease_of("second")
     assert await first.hold(connection)
