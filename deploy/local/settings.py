@@ -67,6 +67,11 @@ class LocalSettings(BaseSettings):
         return f"redis://127.0.0.1:{self.valkey_port}/0"
 
     @property
+    def postgres_data(self) -> Path:
+        """PostgreSQL's data folder, in a folder of its own, which may be a file system of its own."""
+        return self.folder / "postgres" / "data"
+
+    @property
     def logs(self) -> Path:
         """The folder of the log files, one per process."""
         return self.folder / "logs"

@@ -37,7 +37,7 @@ class System:
         self._screen = screen
         self._credentials = credentials
         self._postgres = Postgres(
-            folder=settings.folder / "postgres",
+            folder=settings.postgres_data,
             port=settings.postgres_port,
             password=credentials.database_passwords["postgres"],
         )

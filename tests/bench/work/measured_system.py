@@ -108,7 +108,7 @@ async def measured_system(
             orders_roles=orders_roles,
         )
         system = await stack.enter_async_context(whole_system(services))
-        statement_log = settings.folder / "postgres" / LOG_FILE
+        statement_log = settings.postgres_data / LOG_FILE
         if counted:
             await wait_for_log(statement_log)
         yield MeasuredSystem(
@@ -148,7 +148,7 @@ async def _kafka(given: str | None, folder: Path, *, log_requests: bool) -> Asyn
 
 async def _prepare_postgres(settings: LocalSettings, credentials: Credentials, *, counted: bool) -> None:
     """Make the data folder and configure the server, before the system starts it."""
-    folder = settings.folder / "postgres"
+    folder = settings.postgres_data
     password = credentials.database_passwords["postgres"]
     await Postgres(folder=folder, port=settings.postgres_port, password=password).prepare(settings.logs / "initdb.log")
     if counted:
