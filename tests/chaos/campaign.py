@@ -62,7 +62,7 @@ async def run_campaign(
     environment = await _create_environment(servers, f"{workload.name.replace('-', '_')}_{seed}")
     workers = WorkerPool(_plan(servers, environment, workload, seed=seed))
     injector = Injector(
-        Target(servers, workers, environment.producer_url),
+        Target(servers, workers, environment.producer_url, environment.consumer_url),
         {name: FAULTS[name] for name in faults if name in FAULTS},
         random.Random(seed),  # noqa: S311 - reproducible by its seed
         mean_interval_seconds,

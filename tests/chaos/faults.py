@@ -2,6 +2,7 @@
 
 import signal
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -9,7 +10,9 @@ from shared.database import dsn_of
 from shared.messaging.failpoints import NAMES
 from shared.messaging.outbox.lease import LEASE_DURATION
 from tests.chaos.broker_faults import kill_broker, suspend_broker
+from tests.chaos.column_types import MESSAGING_COLUMNS, change_type
 from tests.chaos.injector import Injector, named
+from tests.chaos.lasting_faults import fill_for_a_while, shift_for_a_while
 from tests.chaos.servers import CampaignServers
 from tests.chaos.worker_pool import WorkerPool
 from tests.harness.supervised_servers import OWNER
@@ -27,6 +30,7 @@ class Target:
     servers: CampaignServers
     workers: WorkerPool
     producer_url: str
+    consumer_url: str
 
     async def relay_leader(self) -> int | None:
         """Return the process id of the lease's owner; None if that process has died."""
@@ -103,6 +107,23 @@ async def cut_after_commit(on: On) -> None:
     on.target.servers.proxy.arm(on.rng.choice((1, 2, 4)))
 
 
+async def change_column_type(on: On) -> None:
+    """Change the type of a column in the tables of the outbox or of the inbox."""
+    database = urlsplit(on.rng.choice((on.target.producer_url, on.target.consumer_url))).path
+    server = urlsplit(on.target.servers.supervised.postgres.admin_url)
+    await change_type(server._replace(path=database).geturl(), MESSAGING_COLUMNS, on.rng)
+
+
+async def fill_disk(on: On) -> None:
+    """Fill PostgreSQL's disk for some seconds. It refuses to write, or dies because it cannot write its log."""
+    await fill_for_a_while(on, on.target.servers.disk)
+
+
+async def shift_clock(on: On) -> None:
+    """Set PostgreSQL's clock wrong by ten minutes for some seconds."""
+    shift_for_a_while(on, on.target.servers.clock)
+
+
 FAULTS = named(
     (
         kill_writer,
@@ -117,5 +138,8 @@ FAULTS = named(
         cut_after_commit,
         kill_broker,
         suspend_broker,
+        change_column_type,
+        fill_disk,
+        shift_clock,
     )
 )

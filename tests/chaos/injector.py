@@ -5,14 +5,18 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import asyncpg
 
 T = TypeVar("T")
+
+
+class FaultImpossible(Exception):
+    """The fault cannot be injected on this machine."""
 
 
 @dataclass
@@ -24,7 +28,8 @@ class Injector(Generic[T]):
     rng: random.Random
     mean_interval_seconds: float
     counts: Counter[str] = field(default_factory=Counter)
-    _suspensions: set[asyncio.Task[None]] = field(default_factory=set)
+    _lasting: set[asyncio.Task[None]] = field(default_factory=set)
+    """The faults that last, until they are undone."""
     _injecting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -33,11 +38,11 @@ class Injector(Generic[T]):
             self._injecting = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Inject no more, and wait until every suspended process was resumed."""
+        """Inject no more, and wait until every fault that lasts was undone."""
         if self._injecting is not None:
             self._injecting.cancel()
             await asyncio.gather(self._injecting, return_exceptions=True)
-        await asyncio.gather(*self._suspensions)
+        await asyncio.gather(*self._lasting)
 
     def suspend(self, pid: int, *, seconds: float) -> None:
         """Send SIGSTOP now, and SIGCONT after `seconds`."""
@@ -49,18 +54,36 @@ class Injector(Generic[T]):
                 await asyncio.sleep(seconds)
                 os.kill(pid, signal.SIGCONT)
 
-        task = asyncio.create_task(suspend_and_resume())
-        self._suspensions.add(task)
-        task.add_done_callback(self._suspensions.discard)
+        self._keep(suspend_and_resume())
+
+    def undo_later(self, undo: Callable[[], None], *, seconds: float) -> None:
+        """Undo a fault after `seconds`."""
+
+        async def wait_and_undo() -> None:
+            await asyncio.sleep(seconds)
+            undo()
+
+        self._keep(wait_and_undo())
+
+    def _keep(self, lasting: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(lasting)
+        self._lasting.add(task)
+        task.add_done_callback(self._lasting.discard)
 
     async def _run(self) -> None:
         names = list(self.faults)
-        while True:
+        while names:
             await asyncio.sleep(self.rng.expovariate(1 / self.mean_interval_seconds))
             name = self.rng.choice(names)
-            # A server that is down from an earlier fault cannot be asked who leads, nor be broken again.
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            try:
                 await self.faults[name](self)
+            except FaultImpossible:
+                names.remove(name)
+                self.counts[f"{name}, impossible here"] += 1
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                # A server that is down from an earlier fault cannot be asked who leads, nor be broken again.
+                continue
+            else:
                 self.counts[name] += 1
 
 

@@ -1,18 +1,25 @@
-"""The servers that campaigns break: supervised ones, a proxy in front of PostgreSQL, and a count of leader changes."""
+"""The servers that campaigns break: supervised ones, proxies in front of them, and a count of leader changes."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from deploy.local.credentials import SERVICES
+from deploy.local.kafka import ProxiedListener
+from deploy.local.ports import free_port
+from tests.harness.clock import Clock, clocks_can_be_shifted
 from tests.harness.cutting_proxy import CuttingProxy
-from tests.harness.supervised_servers import SupervisedServers, supervised_servers
+from tests.harness.small_disk import SmallDisk, disks_can_be_mounted, small_disk
+from tests.harness.supervised_servers import SupervisedServers, postgres_folder, supervised_servers
 
 WATCH_INTERVAL_SECONDS = 1.0
+DISK_MEBIBYTES = 3_072
+"""Size of PostgreSQL's disk. It takes memory as it is used, and all of it while it is full."""
 
 
 @dataclass
@@ -49,7 +56,13 @@ class CampaignServers:
 
     supervised: SupervisedServers
     proxy: CuttingProxy
+    kafka_proxies: Mapping[str, Sequence[CuttingProxy]]
+    """The proxies of the brokers, by the service that uses them. The whole system opens them."""
     leaders: LeaderWatch
+    disk: SmallDisk | None
+    """PostgreSQL's disk; None if this process may not mount one."""
+    clock: Clock | None
+    """PostgreSQL's clock; None if it cannot be shifted on this machine."""
 
     def proxied(self, database_url: str) -> str:
         """Return the URL of the same database by way of the proxy."""
@@ -59,13 +72,38 @@ class CampaignServers:
 @asynccontextmanager
 async def campaign_servers(folder: Path, *, brokers: int) -> AsyncIterator[CampaignServers]:
     """Start the servers and the proxy; stop them at the end."""
-    async with supervised_servers(folder, brokers=brokers) as supervised:
+    kafka_proxies = {
+        service: [CuttingProxy(target_port=free_port(), port=free_port()) for _ in range(brokers)]
+        for service in SERVICES
+    }
+    listeners = [
+        {
+            service.upper(): ProxiedListener(proxies[broker].target_port, proxies[broker].port)
+            for service, proxies in kafka_proxies.items()
+        }
+        for broker in range(brokers)
+    ]
+    async with AsyncExitStack() as stack:
+        disk = _disk(stack, postgres_folder(folder).parent)
+        clock = Clock(folder / "postgres.clock") if clocks_can_be_shifted() else None
+        supervised = await stack.enter_async_context(
+            supervised_servers(
+                folder,
+                brokers=brokers,
+                kafka_listeners=listeners,
+                postgres_environment=clock.environment() if clock else {},
+            )
+        )
         proxy = CuttingProxy(target_port=supervised.postgres.port)
-        leaders = LeaderWatch(supervised.kafka)
         await proxy.open()
+        stack.push_async_callback(proxy.close)
+        leaders = LeaderWatch(supervised.kafka)
         watching = asyncio.create_task(leaders.run())
-        try:
-            yield CampaignServers(supervised, proxy, leaders)
-        finally:
-            watching.cancel()
-            await proxy.close()
+        stack.callback(watching.cancel)
+        yield CampaignServers(supervised, proxy, kafka_proxies, leaders, disk, clock)
+
+
+def _disk(stack: AsyncExitStack, folder: Path) -> SmallDisk | None:
+    if not disks_can_be_mounted():
+        return None
+    return stack.enter_context(small_disk(folder, mebibytes=DISK_MEBIBYTES))

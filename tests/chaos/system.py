@@ -1,53 +1,70 @@
-"""The whole system as the target of faults: its services reach PostgreSQL and the mail server through proxies."""
+"""The whole system as the target of faults: proxies stand between its services and all of their servers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import asyncpg
 
 from deploy.demo.system import RunningSystem
-from deploy.local.credentials import ensure_credentials
+from deploy.local.credentials import SERVICES, Credentials, ensure_credentials
 from deploy.local.screen import Screen
 from deploy.local.services import Services
+from deploy.local.settings import LocalSettings
 from shared.database import dsn_of
+from tests.chaos.proxies import Proxies, open_proxies
 from tests.chaos.servers import CampaignServers
-from tests.harness.cutting_proxy import CuttingProxy
+from tests.harness.clock import Clock, clocks_can_be_shifted
+from tests.harness.small_disk import SmallDisk, disks_can_be_mounted, small_disk
 from tests.harness.supervised_servers import SupervisedProcesses
 from tests.harness.whole_system import settings_on_free_ports, whole_system
 
-END_OF_MAIL = b"\r\n.\r\n"
+DISK_MEBIBYTES = 2_048
+_OPEN_DELIVERIES = "SELECT count(*) FROM delivery WHERE next_attempt_at IS NOT NULL"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProxiedServices(Services):
-    """The three services with the proxies' ports in their environment."""
+class ServicesUnderTest(Services):
+    """The three services with the proxies' ports in their environment, and with clocks that can be shifted."""
 
-    database_proxy: CuttingProxy
-    mail_proxy: CuttingProxy
+    proxies: Proxies
+    clocks: Mapping[str, Clock]
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return the usual environment with two ports replaced."""
-        changed = super().environment(service)
-        for name, server_port, proxy_port in (
-            (f"{service.upper()}_DATABASE_URL", self.settings.postgres_port, self.database_proxy.port),
-            ("NOTIFICATIONS_SMTP_URL", self.settings.smtp_port, self.mail_proxy.port),
-        ):
-            if name in changed:
-                changed[name] = changed[name].replace(f":{server_port}", f":{proxy_port}")
-        return changed
+        """Return the environment of a service."""
+        usual = super().environment(service)
+        clock = self.clocks[service].environment() if service in self.clocks else {}
+        return self.proxies.environment(service, usual, settings=self.settings) | clock
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SystemUnderTest:
     """The running system, its processes and proxies, and the cluster that it uses."""
 
     servers: CampaignServers
+    settings: LocalSettings
+    credentials: Credentials
     running: RunningSystem
     processes: SupervisedProcesses
     screen: Screen
-    database_proxy: CuttingProxy
-    mail_proxy: CuttingProxy
+    proxies: Proxies
+    clocks: Mapping[str, Clock]
+    """The clocks of the services; empty if they cannot be shifted on this machine."""
+    disk: SmallDisk | None
+    """PostgreSQL's disk; None if this process may not mount one."""
+
+    def admin_url(self, service: str) -> str:
+        """Return the URL of a service's database for the superuser, in the form that asyncpg takes."""
+        password = self.credentials.database_passwords["postgres"]
+        return f"postgresql://postgres:{password}@127.0.0.1:{self.settings.postgres_port}/{service}"
+
+    def end_faults(self) -> None:
+        """End the faults that last: partitions, wrong clocks, and a full disk."""
+        self.proxies.heal()
+        for clock in self.clocks.values():
+            clock.shift(0)
+        if self.disk is not None:
+            self.disk.free()
 
     async def wait_until_ready(self) -> None:
         """Wait until everything that a fault took down is up again. Raises: TimeoutError."""
@@ -56,12 +73,18 @@ class SystemUnderTest:
 
     async def count(self, query: str) -> int:
         """Return the sum of a query's result over the three databases."""
-        total = 0
-        for url in self.running.databases.values():
-            connection = await asyncpg.connect(dsn_of(url))
-            total += await connection.fetchval(query) or 0
+        return sum([await self._fetch(service, query) for service in SERVICES])
+
+    async def count_open_deliveries(self) -> int:
+        """Return how many mails will be tried again."""
+        return await self._fetch("notifications", _OPEN_DELIVERIES)
+
+    async def _fetch(self, service: str, query: str) -> int:
+        connection = await asyncpg.connect(dsn_of(self.running.databases[service]))
+        try:
+            return await connection.fetchval(query) or 0
+        finally:
             await connection.close()
-        return total
 
 
 @asynccontextmanager
@@ -69,24 +92,28 @@ async def system_under_test(servers: CampaignServers) -> AsyncIterator[SystemUnd
     """Start the system on the campaigns' Kafka; stop it at the end."""
     folder = servers.supervised.folder / "system"
     settings = settings_on_free_ports(folder, kafka=servers.supervised.kafka)
-    database_proxy = CuttingProxy(target_port=settings.postgres_port)
-    mail_proxy = CuttingProxy(target_port=settings.smtp_port, word=END_OF_MAIL)
     async with AsyncExitStack() as stack:
-        for proxy in (database_proxy, mail_proxy):
-            await proxy.open()
-            stack.push_async_callback(proxy.close)
-        services = ProxiedServices(
+        proxies = await open_proxies(stack, settings, kafka=servers.kafka_proxies)
+        disk = None
+        if disks_can_be_mounted():
+            disk = stack.enter_context(small_disk(folder / "postgres", mebibytes=DISK_MEBIBYTES))
+        folder.mkdir(exist_ok=True)
+        services = ServicesUnderTest(
             settings=settings,
             credentials=ensure_credentials(folder / "secrets"),
             kafka_bootstrap_servers=servers.supervised.kafka,
-            database_proxy=database_proxy,
-            mail_proxy=mail_proxy,
+            proxies=proxies,
+            clocks={name: Clock(folder / f"{name}.clock") for name in SERVICES} if clocks_can_be_shifted() else {},
         )
         system = await stack.enter_async_context(whole_system(services))
-        # The checks must not be cut: they connect to the server itself.
-        databases = {
-            name: url.replace(f":{database_proxy.port}/", f":{settings.postgres_port}/")
-            for name, url in system.running.databases.items()
-        }
-        running = replace(system.running, databases=databases)
-        yield SystemUnderTest(servers, running, system.processes, system.screen, database_proxy, mail_proxy)
+        yield SystemUnderTest(
+            servers=servers,
+            settings=settings,
+            credentials=services.credentials,
+            running=system.running,
+            processes=system.processes,
+            screen=system.screen,
+            proxies=proxies,
+            clocks=services.clocks,
+            disk=disk,
+        )

@@ -19,6 +19,8 @@ from deploy.local.credentials import SERVICES
 from tests.chaos.campaign import CampaignResult
 from tests.chaos.injector import Fault, Injector
 from tests.chaos.system import SystemUnderTest
+from tests.chaos.system_faults import GREYLISTING
+from tests.harness.waiting import until
 
 INVOICES_PER_SECOND = 3
 CONCURRENCY = 8
@@ -31,6 +33,10 @@ RETRY_DELAY_SECONDS = 0.5
 REQUEST_TIMEOUT_SECONDS = 30.0
 SETTLE_TIMEOUT_SECONDS = 120.0
 """A mail that was under way when its process died is retried after 30 s, and its events follow."""
+
+MAIL_POLL_SECONDS = 1.0
+MAX_MAIL_RETRY_DELAY_SECONDS = 300.0
+"""The longest delay between two tries of a mail in this system."""
 
 _EVENTS = "SELECT sum(sequence)::bigint FROM event_stream"
 _APPLIED = "SELECT count(*) FROM inbox"
@@ -57,6 +63,8 @@ class RunUnderFaults(DemoRun):
     """A run of the demo with faults while its orders are placed."""
 
     injector: Injector[SystemUnderTest] = field(kw_only=True)
+    mail_timeout_seconds: float = field(default=0, kw_only=True)
+    """Time for the mails to be sent before the system is judged; 0 without a wait of its own."""
 
     async def place_orders(
         self,
@@ -70,9 +78,15 @@ class RunUnderFaults(DemoRun):
         self.injector.start()
         await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
         await self.injector.stop()
-        system.database_proxy.disarm()
-        system.mail_proxy.disarm()
+        system.end_faults()
         await system.wait_until_ready()
+        if self.mail_timeout_seconds:
+            await until(
+                lambda: _has_no_open_delivery(system),
+                seconds=self.mail_timeout_seconds,
+                poll_seconds=MAIL_POLL_SECONDS,
+                what="every mail has been sent or given up",
+            )
 
 
 async def run_system_campaign(
@@ -83,6 +97,7 @@ async def run_system_campaign(
     seconds: float,
     faults: Mapping[str, Fault[SystemUnderTest]],
     mean_interval_seconds: float,
+    greylisting_seconds: float,
 ) -> CampaignResult:
     """Place orders under faults, wait until the system has settled, and check every invariant of the demo."""
     injector = Injector(
@@ -93,7 +108,17 @@ async def run_system_campaign(
     )
     events_before, applied_before = await system.count(_EVENTS), await system.count(_APPLIED)
     before = _effects(system)
-    results = await _run_demo(system, injector, invoices=int(seconds * INVOICES_PER_SECOND))
+    mail_timeout_seconds = 0.0
+    if workload == GREYLISTING:
+        system.proxies.greylisting.greylist(greylisting_seconds)
+        mail_timeout_seconds = 2 * greylisting_seconds + MAX_MAIL_RETRY_DELAY_SECONDS
+    results = await _run_demo(
+        system,
+        injector,
+        invoices=int(seconds * INVOICES_PER_SECOND),
+        mail_timeout_seconds=mail_timeout_seconds,
+    )
+    system.proxies.greylisting.greylist(0)
     effects = _effects(system)
     effects.subtract(before)
     effects["services restarted"] = sum(results.restarts[service] for service in SERVICES)
@@ -114,14 +139,21 @@ async def run_system_campaign(
 def _effects(system: SystemUnderTest) -> Counter[str]:
     return Counter(
         {
-            "commits cut": system.database_proxy.cuts,
+            "commits cut": system.proxies.cuts("postgres"),
             "leaders changed": system.servers.leaders.changes,
-            "mails cut": system.mail_proxy.cuts,
+            "mails cut": system.proxies.mail.cuts,
+            "mails greylisted": system.proxies.greylisting.turned_away,
         }
     )
 
 
-async def _run_demo(system: SystemUnderTest, injector: Injector[SystemUnderTest], *, invoices: int) -> Results:
+async def _has_no_open_delivery(system: SystemUnderTest) -> bool:
+    return not await system.count_open_deliveries()
+
+
+async def _run_demo(
+    system: SystemUnderTest, injector: Injector[SystemUnderTest], *, invoices: int, mail_timeout_seconds: float
+) -> Results:
     """Run the demo with consecutive invoices of its data; the seed chooses the first one."""
     options = Options(
         invoices=invoices,
@@ -136,7 +168,15 @@ async def _run_demo(system: SystemUnderTest, injector: Injector[SystemUnderTest]
     restarts_before = system.running.restarts()
     async with httpx2.AsyncClient(base_url=system.running.gateway_url, timeout=REQUEST_TIMEOUT_SECONDS) as http:
         paced = PacedClient(http)
-        run = RunUnderFaults(options, system.running, system.screen, paced, restarts_before, injector=injector)
+        run = RunUnderFaults(
+            options,
+            system.running,
+            system.screen,
+            paced,
+            restarts_before,
+            injector=injector,
+            mail_timeout_seconds=mail_timeout_seconds,
+        )
         return await run.carry_out(
             all_invoices[first : first + invoices],
             stock_codes={product["sku"] for product in products_of(lines)},

@@ -7,17 +7,26 @@ import asyncpg
 from deploy.local.credentials import SERVICES
 from shared.database import dsn_of
 from tests.chaos.broker_faults import kill_broker, suspend_broker
+from tests.chaos.column_types import MESSAGING_COLUMNS, SERVICE_COLUMNS, change_type
 from tests.chaos.injector import Injector, named
+from tests.chaos.lasting_faults import fill_for_a_while, shift_for_a_while
 from tests.chaos.system import SystemUnderTest
 
 LONGER_THAN_LEASE_AND_SESSION_SECONDS = 12.0
 MAIL_UNAVAILABLE_SECONDS = 8.0
+PARTITION_SECONDS = (2.0, 20.0)
+"""Less, and more, than any time-out of a client."""
 
 On = Injector[SystemUnderTest]
 
 
 async def kill_service(on: On) -> None:
     on.target.processes.send_signal(on.rng.choice(SERVICES), signal.SIGKILL)
+
+
+async def kill_notifications(on: On) -> None:
+    """Kill the service that sends mails."""
+    on.target.processes.send_signal("notifications", signal.SIGKILL)
 
 
 async def suspend_service(on: On) -> None:
@@ -50,13 +59,14 @@ async def terminate_backends(on: On) -> None:
 
 
 async def cut_after_commit(on: On) -> None:
-    """Cut the next connections between COMMIT and its reply."""
-    on.target.database_proxy.arm(on.rng.choice((1, 2, 4)))
+    """Cut a service's next connections between COMMIT and its reply."""
+    (proxy,) = on.target.proxies.by_server["postgres"][on.rng.choice(SERVICES)]
+    proxy.arm(on.rng.choice((1, 2, 4)))
 
 
 async def cut_after_mail(on: On) -> None:
     """Cut the next connections after the mail server has accepted a mail, and before its reply."""
-    on.target.mail_proxy.arm(on.rng.choice((1, 2)))
+    on.target.proxies.mail.arm(on.rng.choice((1, 2)))
 
 
 async def suspend_mail_server(on: On) -> None:
@@ -64,7 +74,31 @@ async def suspend_mail_server(on: On) -> None:
 
 
 async def refuse_mail_connections(on: On) -> None:
-    on.target.mail_proxy.refuse(MAIL_UNAVAILABLE_SECONDS)
+    on.target.proxies.mail.refuse(MAIL_UNAVAILABLE_SECONDS)
+
+
+async def partition_network(on: On) -> None:
+    """Let nothing through between a service and one of its servers, for some seconds."""
+    by_service = on.target.proxies.by_server[on.rng.choice(list(on.target.proxies.by_server))]
+    seconds = on.rng.uniform(*PARTITION_SECONDS)
+    for proxy in by_service[on.rng.choice(list(by_service))]:
+        proxy.partition(seconds)
+
+
+async def change_column_type(on: On) -> None:
+    """Change the type of a column in a service's tables, its messaging tables included."""
+    service = on.rng.choice(SERVICES)
+    await change_type(on.target.admin_url(service), [*SERVICE_COLUMNS[service], *MESSAGING_COLUMNS], on.rng)
+
+
+async def fill_disk(on: On) -> None:
+    """Fill PostgreSQL's disk for some seconds."""
+    await fill_for_a_while(on, on.target.disk)
+
+
+async def shift_clock(on: On) -> None:
+    """Set a service's clock wrong by ten minutes for some seconds."""
+    shift_for_a_while(on, on.target.clocks.get(on.rng.choice(SERVICES)))
 
 
 MAIL_FAULTS = named((cut_after_mail, suspend_mail_server, refuse_mail_connections))
@@ -79,7 +113,16 @@ ORDERS_FAULTS = named(
         cut_after_commit,
         kill_broker,
         suspend_broker,
+        partition_network,
+        change_column_type,
+        fill_disk,
+        shift_clock,
     )
 )
-SYSTEM_WORKLOADS = {"orders": ORDERS_FAULTS, "failing-mail": named((kill_service,)) | MAIL_FAULTS}
-"""The faults of each workload. Both place orders."""
+GREYLISTING = "greylisting"
+SYSTEM_WORKLOADS = {
+    "orders": ORDERS_FAULTS,
+    "failing-mail": named((kill_service,)) | MAIL_FAULTS,
+    GREYLISTING: named((kill_notifications,)),
+}
+"""The faults of each workload. All of them place orders."""

@@ -3,14 +3,14 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
 
-from deploy.local.kafka import KafkaNode, new_cluster_id
+from deploy.local.kafka import KafkaNode, ProxiedListener, new_cluster_id
 from deploy.local.kafka_jars import ensure_jars
 from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres, create_owned_database
@@ -81,15 +81,28 @@ class SupervisedServers:
         return database_url(self.postgres.admin_url, name=name, role=OWNER)
 
 
+def postgres_folder(folder: Path) -> Path:
+    """Return PostgreSQL's data folder. It is made in a folder of its own, which may be a file system of its own."""
+    return folder / "postgres" / "data"
+
+
 @asynccontextmanager
-async def supervised_servers(folder: Path, *, brokers: int, durable: bool = False) -> AsyncIterator[SupervisedServers]:
+async def supervised_servers(
+    folder: Path,
+    *,
+    brokers: int,
+    durable: bool = False,
+    kafka_listeners: Sequence[Mapping[str, ProxiedListener]] = (),
+    postgres_environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[SupervisedServers]:
     """Start the servers and create the template database; stop everything at the end.
 
     `durable`: run PostgreSQL with fsync, as in production. Without it, commits survive a killed process only.
+    `kafka_listeners`: more listeners of each broker.
     """
     logs = folder / "logs"
     logs.mkdir(parents=True)
-    postgres = Postgres(folder=folder / "postgres", port=free_port(), password=PASSWORD, durable=durable)
+    postgres = Postgres(folder=postgres_folder(folder), port=free_port(), password=PASSWORD, durable=durable)
     supervisor = Supervisor(
         logs=logs,
         report=lambda _text: None,
@@ -97,23 +110,26 @@ async def supervised_servers(folder: Path, *, brokers: int, durable: bool = Fals
         on_change=lambda: None,
         backoff=Backoff(initial_seconds=0.5, max_seconds=2, reset_after_seconds=5),
     )
-    servers = SupervisedServers(folder, postgres, _kafka_nodes(folder, brokers), SupervisedProcesses(supervisor))
+    nodes = _kafka_nodes(folder, kafka_listeners or [{}] * brokers)
+    servers = SupervisedServers(folder, postgres, nodes, SupervisedProcesses(supervisor))
     async with AsyncExitStack() as stack:
         stack.push_async_callback(supervisor.stop, [])
         await ensure_jars(logs / "kafka.log")
         await postgres.prepare(logs / "postgres.log")
         for node in servers.nodes:
             await node.prepare(logs / f"kafka-{node.node_id}.log")
-        await asyncio.gather(
-            supervisor.start(postgres.program()), *(supervisor.start(node.program()) for node in servers.nodes)
-        )
+        programs = [
+            replace(postgres.program(), environment=postgres_environment or {}),
+            *(node.program() for node in servers.nodes),
+        ]
+        await asyncio.gather(*(supervisor.start(program) for program in programs))
         # Which service's tables stand beside the messaging tables does not matter.
         await create_template(postgres.admin_url, name=TEMPLATE, owner=OWNER, service="users", log=logs / "migrate.log")
         yield servers
 
 
-def _kafka_nodes(folder: Path, brokers: int) -> list[KafkaNode]:
-    controllers = {number: free_port() for number in range(1, brokers + 1)}
+def _kafka_nodes(folder: Path, listeners: Sequence[Mapping[str, ProxiedListener]]) -> list[KafkaNode]:
+    controllers = {number: free_port() for number in range(1, len(listeners) + 1)}
     cluster_id = new_cluster_id()
     return [
         KafkaNode(
@@ -122,6 +138,7 @@ def _kafka_nodes(folder: Path, brokers: int) -> list[KafkaNode]:
             controller_ports=controllers,
             node_id=number,
             cluster_id=cluster_id,
+            proxied_listeners=listeners[number - 1],
         )
         for number in controllers
     ]
