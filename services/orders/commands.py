@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
@@ -139,23 +138,10 @@ async def cancel_order(
     return order
 
 
-async def cancel_overdue_orders(session: AsyncSession, *, limit: int) -> list[Order]:
-    """Cancel at most `limit` orders that are pending past their deadline, and return them.
-
-    Orders that another transaction has locked are skipped.
-    """
-    overdue = await session.scalars(
-        sa.select(Order)
-        .where(Order.status == OrderStatus.PENDING, Order.deadline < _database_time())
-        .order_by(Order.deadline)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .options(selectinload(Order.items))
-    )
-    orders = list(overdue)
+def cancel_overdue(session: AsyncSession, orders: Sequence[Order]) -> None:
+    """Cancel orders that `lock_overdue_orders` has returned."""
     for order in orders:
         _cancel(session, order, reason="deadline")
-    return orders
 
 
 async def ship_order(
@@ -285,8 +271,3 @@ def _lines(order: Order) -> tuple[OrderLine, ...]:
         OrderLine(sku=item.sku, name=item.name, quantity=item.quantity, unit_price_cents=item.unit_price_cents)
         for item in order.items
     )
-
-
-def _database_time() -> sa.Function[Any]:
-    """Return the time of the clock that decides on deadlines. Not `now()`, the time at which the transaction began."""
-    return sa.func.clock_timestamp()

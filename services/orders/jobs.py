@@ -1,16 +1,25 @@
 """Jobs of the orders service: cancelling overdue orders; and what it republishes."""
 
+from collections.abc import Sequence
+from uuid import UUID
+
 import sqlalchemy as sa
 import structlog
+from prometheus_client import Counter
 from sqlalchemy.orm import selectinload
 
-from services.orders import catalogue_commands, commands
+from services.orders import catalogue_commands, commands, overdue_orders
 from services.orders.models import Order, Product
 from shared.database import Sessions
 from shared.jobs import Jobs
 from shared.messaging.outbox.republish import Republishable
+from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
+
+CANCELLATION_FAILURES = Counter(
+    "orders_cancellation_failures_total", "Overdue orders that could not be cancelled, because of their data"
+)
 
 BATCH_SIZE = 100
 """Orders cancelled per transaction. More would hold their locks for longer."""
@@ -33,10 +42,50 @@ REPUBLISHED = (
 @jobs.every("* * * * * */5")
 async def cancel_overdue_orders(sessions: Sessions) -> None:
     """Cancel every order that is pending past its deadline, one transaction per batch."""
-    cancelled_count = BATCH_SIZE
-    while cancelled_count == BATCH_SIZE:
+    while await _cancel_batch(sessions) == BATCH_SIZE:
+        pass
+
+
+@jobs.every("43 * * * *")
+async def purge_settled_overdue_orders(sessions: Sessions) -> None:
+    """Delete the records of orders that could not be cancelled once they are settled."""
+    async with sessions.begin() as session:
+        await overdue_orders.purge_settled(session)
+
+
+async def _cancel_batch(sessions: Sessions, *, only: Sequence[UUID] | None = None) -> int:
+    """Cancel a batch of overdue orders, or those of these ids; return how many were found.
+
+    If the batch fails, its halves are tried, until the orders that cannot be cancelled are alone: those are postponed.
+    Raises: transient errors.
+    """
+    found: list[UUID] = []
+    try:
         async with sessions.begin() as session:
-            cancelled = await commands.cancel_overdue_orders(session, limit=BATCH_SIZE)
-        for order in cancelled:
-            logger.info("order_cancelled", order_id=str(order.id), reason="deadline")
-        cancelled_count = len(cancelled)
+            orders = await overdue_orders.lock_overdue_orders(session, limit=BATCH_SIZE, only=only)
+            found = [order.id for order in orders]
+            commands.cancel_overdue(session, orders)
+    except Exception as error:
+        if is_transient(error) or not found:
+            raise
+        if len(found) == 1:
+            await _postpone(sessions, found[0], error)
+        else:
+            middle = len(found) // 2
+            await _cancel_batch(sessions, only=found[:middle])
+            await _cancel_batch(sessions, only=found[middle:])
+    else:
+        for order_id in found:
+            logger.info("order_cancelled", order_id=str(order_id), reason="deadline")
+    return len(found)
+
+
+async def _postpone(sessions: Sessions, order_id: UUID, error: Exception) -> None:
+    cause = getattr(error, "orig", None) or error
+    # Not the message: PostgreSQL's contains the row.
+    constraint = getattr(cause.__cause__ or cause, "constraint_name", None)
+    name = f"{type(cause).__name__}: {constraint}" if constraint else type(cause).__name__
+    async with sessions.begin() as session:
+        await overdue_orders.postpone(session, order_id, error=name)
+    CANCELLATION_FAILURES.inc()
+    logger.error("order_cancellation_failed", order_id=str(order_id), error=name)

