@@ -94,6 +94,9 @@ class Services:
                 "SMTP_URL": self.settings.smtp_url,
                 "MAIL_FROM": "Orderly <no-reply@orderly.example>",
                 "PUBLIC_URL": self.settings.gateway_url,
+                # Whoever stops the mail catcher here does not want to wait for minutes.
+                "DELIVERY_INITIAL_RETRY_SECONDS": "1",
+                "DELIVERY_MAX_RETRY_SECONDS": "60",
             },
         }[service]
         return {**_PATH, **{f"{service.upper()}_{name}": value for name, value in {**common, **own}.items()}}

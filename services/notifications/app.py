@@ -1,5 +1,6 @@
 """The composition root of the notifications service."""
 
+from datetime import timedelta
 from functools import partial
 
 from fastapi import FastAPI
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 from services.notifications.channels import Channels
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
+from services.notifications.retries import RetryPolicy
 from services.notifications.routes import router
 from services.notifications.settings import Settings, address_of
 from services.notifications.smtp import Smtp
@@ -27,8 +29,16 @@ def create_app(settings: Settings) -> FastAPI:
         routers=[router],
         subscriptions=SUBSCRIPTIONS,
         jobs=Jobs(),
-        loops=[partial(DeliveryWorker, channels, max_attempts=settings.delivery_attempts)],
+        loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
         token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
         checks={"smtp": smtp.ping},
         closing=[smtp.close],
+    )
+
+
+def _retry_policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(
+        initial_delay=timedelta(seconds=settings.delivery_initial_retry_seconds),
+        max_delay=timedelta(seconds=settings.delivery_max_retry_seconds),
+        period=timedelta(hours=settings.delivery_retry_hours),
     )

@@ -10,6 +10,9 @@ from services.notifications.models import Channel
 
 MAX_CONCURRENT_SENDS = 8
 """Deliveries that a process sends at once, and connections to the mail server that it keeps: none waits for another."""
+MAX_CONCURRENT_RETRIES = MAX_CONCURRENT_SENDS // 2
+"""Retries among them. The others are kept for first attempts, so that a heap of retries or a server that hangs for some
+recipients does not hold up new mails, and a server that returns is not flooded."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,10 @@ class Attempt:
     delivery_id: UUID
     channel: Channel
     number: int
+    tries: int
+    """Attempts up to this one since the delivery was due first, or was resent."""
+    deadline: float
+    """Time of the monotonic clock at which the attempt is cancelled: its lease ends shortly after."""
     traceparent: str | None
     notification_id: UUID
     user_id: UUID

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications import statements
 from services.notifications.channels import Attempt
-from services.notifications.deliveries import ATTEMPT_TIMEOUT, WORKER, local_worker
+from services.notifications.deliveries import LEASE, WORKER, attempt_deadline, local_worker
 from services.notifications.models import Notification
 from services.notifications.queries import NotificationNotFound
 from services.notifications.rendering import LOCALES, render_title
@@ -169,6 +169,8 @@ def _new_mails(
 ) -> dict[UUID, _NewMail]:
     """Return the mail of each notification: the worker of this process begins with as many as it has slots for."""
     mails: dict[UUID, _NewMail] = {}
+    # Taken before the statement that stores the attempts: their leases begin there, however long the commit takes.
+    deadline = attempt_deadline()
     for notification_id, notice in given.items():
         mail_id, recipient, traceparent = new_id(), recipients.get(notice.user_id), _traceparent_of(notice.cause)
         if recipient is None or not slots:
@@ -179,6 +181,8 @@ def _new_mails(
             delivery_id=mail_id,
             channel="email",
             number=1,
+            tries=1,
+            deadline=deadline,
             traceparent=traceparent,
             notification_id=notification_id,
             user_id=notice.user_id,
@@ -219,7 +223,7 @@ async def _insert_notifications(
             "email_ids": [mails[id_].id for id_ in given],
             "email_statuses": [mails[id_].status for id_ in given],
             "traceparents": [mails[id_].traceparent for id_ in given],
-            "attempt_timeout": ATTEMPT_TIMEOUT,
+            "lease": LEASE,
         },
     )
     return {row["id"] for row in stored}

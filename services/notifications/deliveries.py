@@ -1,13 +1,15 @@
 """The queue of deliveries: due ones are claimed, each for one attempt, and the outcomes of attempts are recorded."""
 
+import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal, Protocol, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.channels import Attempt, Receipt, SendFailed
+from services.notifications.retries import MAX_DOUBLINGS, RetryPolicy
 from shared.driver_statements import DriverStatement, fetch
 from shared.events.notifications import NotificationFailed, NotificationSent
 from shared.loops import local_loop
@@ -16,42 +18,70 @@ from shared.telemetry import continued_trace
 
 WORKER = "deliveries"
 """Name of the loop that sends deliveries. Wake it in a transaction that makes deliveries due."""
-ATTEMPT_TIMEOUT = timedelta(seconds=30)
-"""Time after which an attempt without an outcome counts as interrupted, and the delivery is due again."""
-INITIAL_RETRY_DELAY = timedelta(seconds=1)
-"""Delay before the first retry; doubles each time."""
-MAX_RETRY_DELAY = timedelta(minutes=5)
+LEASE = timedelta(seconds=30)
+"""Time for which an attempt holds its delivery, by the database's clock. Then, without an outcome, it counts as
+interrupted, and the delivery is due again. Retries hold it for longer: see `_CLAIM`."""
+LEASE_MARGIN = timedelta(seconds=3)
+"""Part of the lease that an attempt leaves unused: its cancellation takes a moment, and the clocks of the process and
+the database may run at different speeds."""
 
-IS_DUE = "SELECT EXISTS (SELECT FROM delivery WHERE next_attempt_at <= now() AND channel = ANY($1::text[]))"
+IS_DUE = """
+    SELECT EXISTS (SELECT FROM delivery WHERE status = 'queued' AND next_attempt_at <= now() AND channel = ANY($1))
+    OR EXISTS (
+        SELECT FROM delivery
+        WHERE status IN ('sending', 'retrying') AND next_attempt_at <= now() AND channel = ANY($1)
+    )
+"""
 """Whether `claim` would find something, for asyncpg. The parameter has the channels."""
 
 # Workers skip each other's rows. An attempt counts from here on, whatever happens to the process that makes it. A
-# delivery that is due after its last attempt was interrupted: whether that sent the message is unknown.
+# delivery that is due while it is `sending` was interrupted: whether that sent the message is unknown.
+# A retry's lease is at least as long as the delay before it was, although the attempt itself ends after LEASE: a mail
+# that kills its process does so ever more rarely.
 _CLAIM = DriverStatement("""
-    WITH due AS (
-        SELECT id, attempts < :max_attempts AS is_left FROM delivery
-        WHERE next_attempt_at <= now() AND channel = ANY(CAST(:channels AS text[]))
+    WITH due_again AS (
+        SELECT id, status = 'sending' AND first_due_at <= now() - CAST(:retry_period AS interval) AS is_over
+        FROM delivery
+        WHERE status IN ('sending', 'retrying') AND next_attempt_at <= now()
+        AND channel = ANY(CAST(:channels AS text[]))
+        ORDER BY next_attempt_at LIMIT :max_retries FOR UPDATE SKIP LOCKED
+    ), due_first AS (
+        SELECT id, false AS is_over FROM delivery
+        WHERE status = 'queued' AND next_attempt_at <= now() AND channel = ANY(CAST(:channels AS text[]))
         ORDER BY next_attempt_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT * FROM due_again UNION ALL SELECT * FROM due_first LIMIT :limit
     )
     UPDATE delivery d SET
-        status = CASE WHEN due.is_left THEN 'sending' ELSE 'failed' END,
-        attempts = d.attempts + CAST(due.is_left AS int),
-        next_attempt_at = CASE WHEN due.is_left THEN clock_timestamp() + CAST(:attempt_timeout AS interval) END,
-        last_error = CASE WHEN due.is_left THEN d.last_error ELSE 'interrupted' END
+        status = CASE WHEN due.is_over THEN 'failed' ELSE 'sending' END,
+        attempts = d.attempts + CAST(NOT due.is_over AS int),
+        next_attempt_at = CASE WHEN NOT due.is_over THEN clock_timestamp() + greatest(
+            CAST(:lease AS interval),
+            CASE WHEN d.attempts > d.earlier_attempts THEN least(
+                CAST(:initial_delay AS interval) * 2 ^ least(d.attempts - d.earlier_attempts - 1, :max_doublings),
+                CAST(:max_delay AS interval)
+            ) END
+        ) END,
+        last_error = CASE WHEN d.status = 'sending' THEN 'interrupted' ELSE d.last_error END
     FROM due, notification n, recipient r
     WHERE d.id = due.id AND n.id = d.notification_id AND r.user_id = n.user_id
-    RETURNING due.is_left, d.id AS delivery_id, d.channel, d.attempts AS number, d.traceparent,
-              n.id AS notification_id, n.user_id, n.event_id, n.event_type, n.category, n.data,
-              r.email, r.name, r.locale
+    RETURNING due.is_over, d.id AS delivery_id, d.channel, d.attempts AS number,
+              d.attempts - d.earlier_attempts AS tries, d.traceparent, n.id AS notification_id, n.user_id, n.event_id,
+              n.event_type, n.category, n.data, r.email, r.name, r.locale
 """)
 
-# A failure counts if the attempt is still the delivery's last one. A success also counts after that, as long as the
-# delivery is open: the message has arrived, and need not be sent again.
+# A failure counts if the attempt is still the delivery's last one. A success also counts after that, unless another
+# attempt has succeeded too: the message has arrived, and need not be sent again.
 _RECORD = DriverStatement("""
     UPDATE delivery d SET
-        status = o.status,
+        status = CASE
+            WHEN o.status = 'retrying' AND d.first_due_at <= now() - CAST(:retry_period AS interval) THEN 'failed'
+            ELSE o.status
+        END,
         sent_at = CASE WHEN o.status = 'sent' THEN now() END,
-        next_attempt_at = now() + o.retry_delay,
+        next_attempt_at = CASE
+            WHEN d.first_due_at > now() - CAST(:retry_period AS interval) THEN now() + o.retry_delay
+        END,
         last_error = o.error,
         provider = o.provider,
         provider_message_id = o.provider_message_id
@@ -62,9 +92,9 @@ _RECORD = DriverStatement("""
     ) AS o (position, delivery_id, number, status, retry_delay, error, provider, provider_message_id)
     WHERE d.id = o.delivery_id AND (
         (d.status = 'sending' AND d.attempts = o.number)
-        OR (o.status = 'sent' AND d.status IN ('sending', 'retrying'))
+        OR (o.status = 'sent' AND d.status IN ('sending', 'retrying', 'failed'))
     )
-    RETURNING o.position
+    RETURNING o.position, d.status
 """)
 
 
@@ -88,7 +118,7 @@ class Claim:
     attempts: list[Attempt]
     """Attempts to make now."""
     interrupted: list[Attempt]
-    """Last attempts that have no outcome: their deliveries have failed."""
+    """Attempts that have no outcome, and whose deliveries were tried for long enough: these have failed."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +141,22 @@ class Outcome:
         return self.result.code if isinstance(self.result, SendFailed) else None
 
 
-def outcome_of(attempt: Attempt, result: Receipt | SendFailed, *, max_attempts: int) -> Outcome:
-    """Return the outcome of an attempt: its delivery was sent, has failed, or gets a retry."""
+def attempt_deadline() -> float:
+    """Return the deadline of an attempt that is stored from now on. Call it before the statement that stores it.
+
+    A process that is suspended past the deadline cancels the attempt as it resumes. If it was just about to send, the
+    message may be sent twice, with one id.
+    """
+    return time.monotonic() + (LEASE - LEASE_MARGIN).total_seconds()
+
+
+def outcome_of(attempt: Attempt, result: Receipt | SendFailed, *, retry_policy: RetryPolicy) -> Outcome:
+    """Return the outcome of an attempt: its delivery was sent, has failed, or gets a retry if there is time left."""
     if isinstance(result, Receipt):
         return Outcome(attempt, result, "sent")
-    if result.is_final or attempt.number >= max_attempts:
+    if result.is_final:
         return Outcome(attempt, result, "failed")
-    delay = min(INITIAL_RETRY_DELAY * 2 ** (attempt.number - 1), MAX_RETRY_DELAY)
-    return Outcome(attempt, result, "retrying", delay)
+    return Outcome(attempt, result, "retrying", retry_policy.jittered_delay_after(attempt.tries))
 
 
 def local_worker(session: AsyncSession) -> LocalWorker | None:
@@ -126,27 +164,41 @@ def local_worker(session: AsyncSession) -> LocalWorker | None:
     return cast("LocalWorker | None", local_loop(session, WORKER))
 
 
-async def claim(session: AsyncSession, *, channels: Collection[str], limit: int, max_attempts: int) -> Claim:
-    """Begin an attempt of up to `limit` due deliveries. Make the attempts once the transaction has committed."""
+async def claim(
+    session: AsyncSession, *, channels: Collection[str], limit: int, max_retries: int, retry_policy: RetryPolicy
+) -> Claim:
+    """Begin an attempt of up to `limit` due deliveries, up to `max_retries` of them not for the first time.
+
+    Make the attempts once the transaction has committed.
+    """
     parameters = {
         "channels": list(channels),
         "limit": limit,
-        "max_attempts": max_attempts,
-        "attempt_timeout": ATTEMPT_TIMEOUT,
+        "max_retries": max_retries,
+        "lease": LEASE,
+        "initial_delay": retry_policy.initial_delay,
+        "max_delay": retry_policy.max_delay,
+        "max_doublings": MAX_DOUBLINGS,
+        "retry_period": retry_policy.period,
     }
-    claimed = Claim([], [])
+    deadline, claimed = attempt_deadline(), Claim([], [])
     for row in await fetch(session, _CLAIM, parameters):
         columns = dict(row)
-        (claimed.attempts if columns.pop("is_left") else claimed.interrupted).append(Attempt(**columns))
+        (claimed.interrupted if columns.pop("is_over") else claimed.attempts).append(
+            Attempt(**columns, deadline=deadline)
+        )
     for attempt in claimed.interrupted:
         _record_end(session, attempt, error="interrupted")
     return claimed
 
 
-async def record_outcomes(session: AsyncSession, outcomes: Sequence[Outcome]) -> list[Outcome]:
+async def record_outcomes(
+    session: AsyncSession, outcomes: Sequence[Outcome], *, retry_policy: RetryPolicy
+) -> list[Outcome]:
     """Record outcomes, with the events of deliveries that have ended. Repeatable.
 
-    Return those that were recorded. The others are outdated: another attempt has begun or ended meanwhile.
+    Return those that were recorded, with the status that was: a retry has become a failure if the delivery was tried
+    for long enough. The others are outdated: another attempt has begun or ended meanwhile.
     """
     receipts = [outcome.receipt for outcome in outcomes]
     rows = await fetch(
@@ -161,9 +213,15 @@ async def record_outcomes(session: AsyncSession, outcomes: Sequence[Outcome]) ->
             "errors": [outcome.error for outcome in outcomes],
             "providers": [receipt and receipt.provider for receipt in receipts],
             "provider_message_ids": [receipt and receipt.provider_message_id for receipt in receipts],
+            "retry_period": retry_policy.period,
         },
     )
-    recorded = [outcomes[position] for position in sorted(row["position"] for row in rows)]
+    status_by_position = {row["position"]: row["status"] for row in rows}
+    recorded = [
+        replace(outcome, status=status_by_position[position])
+        for position, outcome in enumerate(outcomes)
+        if position in status_by_position
+    ]
     for outcome in recorded:
         if outcome.status != "retrying":
             _record_end(session, outcome.attempt, error=outcome.error)

@@ -6,15 +6,19 @@ message is sent. After a crash between sending and recording the message is sent
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import asyncpg
 import structlog
-from prometheus_client import Counter
-from structlog.contextvars import bound_contextvars
 
-from services.notifications.channels import MAX_CONCURRENT_SENDS, Attempt, Channels, Receipt, SendFailed
+from services.notifications.channels import (
+    MAX_CONCURRENT_RETRIES,
+    MAX_CONCURRENT_SENDS,
+    Attempt,
+    Channels,
+    Receipt,
+    SendFailed,
+)
 from services.notifications.deliveries import (
     IS_DUE,
     WORKER,
@@ -24,14 +28,13 @@ from services.notifications.deliveries import (
     outcome_of,
     record_outcomes,
 )
+from services.notifications.delivery_log import logging_of, report, report_failure
+from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
 from shared.messaging.failpoints import failpoint
-from shared.telemetry import continued_trace
 from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
-
-ATTEMPTS = Counter("notifications_attempts_total", "Attempts of deliveries by outcome", ["channel", "outcome"])
 
 POLL_INTERVAL_SECONDS = 1.0
 """Upper bound of a due delivery's wait if its wake-up was lost, and of a retry's delay beyond its time."""
@@ -50,14 +53,14 @@ class DeliveryWorker:
 
     name = WORKER
 
-    def __init__(self, channels: Channels, *, dsn: str, sessions: Sessions, max_attempts: int) -> None:
+    def __init__(self, channels: Channels, *, dsn: str, sessions: Sessions, retry_policy: RetryPolicy) -> None:
         self._channels = channels
         self._dsn = dsn
         self._sessions = sessions
-        self._max_attempts = max_attempts
+        self._retry_policy = retry_policy
         self._changed = asyncio.Event()
-        self._may_be_due = True
-        self._sending: set[asyncio.Task[None]] = set()
+        self._may_be_due = False
+        self._sending: dict[asyncio.Task[None], Attempt] = {}
         self._reserved_slots = 0
         self._finished: list[Outcome] = []
         self._stopped_at: float | None = None
@@ -70,15 +73,17 @@ class DeliveryWorker:
         return time.monotonic() - self._heartbeat_at
 
     def reserve_slots(self, wanted: int) -> int:
-        """Reserve slots for the attempts of a transaction that has not committed; return how many."""
-        slots = max(0, min(wanted, self._free_slots()))
-        self._reserved_slots += slots
-        return slots
+        """Reserve slots for the new deliveries of a transaction that has not committed; return how many.
+
+        There are none while other deliveries may be due: new ones queue behind them.
+        """
+        return 0 if self._may_be_due else self._reserve_slots(wanted)
 
     def release_slots(self, slots: int) -> None:
         """Release reserved slots, and claim due deliveries that may be waiting for them."""
         self._reserved_slots -= slots
-        self.wake()
+        if self._may_be_due:
+            self._changed.set()
 
     def begin(self, attempts: Sequence[Attempt], *, reserved_slots: int = 0) -> None:
         """Make attempts that are stored as begun. A stopped worker leaves them to others, after their time-out."""
@@ -91,7 +96,7 @@ class DeliveryWorker:
             failpoint("delivery.begun")
         for attempt in attempts:
             task = asyncio.create_task(self._make(attempt))
-            self._sending.add(task)
+            self._sending[task] = attempt
             task.add_done_callback(self._ended)
 
     def wake(self) -> None:
@@ -152,62 +157,95 @@ class DeliveryWorker:
         """Record the finished attempts and begin new ones in one transaction. Errors of it lose no outcome."""
         finished = list(self._finished)
         # Reserved, because new mails of this process take slots while the transaction runs.
-        slots = self.reserve_slots(MAX_CONCURRENT_SENDS) if self._may_be_due else 0
+        slots = self._reserve_slots(MAX_CONCURRENT_SENDS) if self._may_be_due else 0
+        max_retries = min(slots, self._free_slots_for_retries())
         if slots:
             # Wake-ups from here on concern deliveries that the claim below may not see.
             self._may_be_due = False
         try:
-            recorded, claimed = await self._in_transaction(finished, limit=slots)
+            recorded, claimed = await self._in_transaction(finished, limit=slots, max_retries=max_retries)
         except BaseException:
+            self._may_be_due |= slots > 0
             self.release_slots(slots)
             raise
         del self._finished[: len(finished)]
         if recorded:
             failpoint("delivery.recorded")
         for outcome in recorded:
-            _report(outcome)
+            report(outcome)
         for attempt in claimed.interrupted:
-            _report_failure(attempt, reason="interrupted")
+            report_failure(attempt, reason="interrupted")
         self.begin(claimed.attempts, reserved_slots=slots)
-        if slots and len(claimed.attempts) + len(claimed.interrupted) == slots:
-            # More may be due. They wait for a free slot.
-            self._may_be_due = True
-            if self._free_slots() > 0:
-                self._changed.set()
+        if slots:
+            self._look_for_more(claimed, slots=slots, max_retries=max_retries)
 
-    async def _in_transaction(self, finished: Sequence[Outcome], *, limit: int) -> tuple[list[Outcome], Claim]:
+    def _look_for_more(self, claimed: Claim, *, slots: int, max_retries: int) -> None:
+        """Claim more deliveries, now or when a slot is free, if this claim has found as many as it looked for."""
+        is_full = len(claimed.attempts) + len(claimed.interrupted) == slots
+        retries = sum(attempt.number > 1 for attempt in claimed.attempts) + len(claimed.interrupted)
+        self._may_be_due |= is_full or retries >= max_retries
+        # An attempt that ends is a change. One that was interrupted has ended already.
+        if (is_full and self._free_slots() > 0) or claimed.interrupted:
+            self._changed.set()
+
+    async def _in_transaction(
+        self, finished: Sequence[Outcome], *, limit: int, max_retries: int
+    ) -> tuple[list[Outcome], Claim]:
         """Record outcomes and claim up to `limit` deliveries; return what was recorded and claimed."""
         recorded, claimed = list[Outcome](), Claim([], [])
         async with self._sessions.begin() as session:
             if finished:
-                recorded = await record_outcomes(session, finished)
+                recorded = await record_outcomes(session, finished, retry_policy=self._retry_policy)
             if limit:
-                claimed = await claim(session, channels=self._channels, limit=limit, max_attempts=self._max_attempts)
+                claimed = await claim(
+                    session,
+                    channels=self._channels,
+                    limit=limit,
+                    max_retries=max_retries,
+                    retry_policy=self._retry_policy,
+                )
         return recorded, claimed
+
+    def _reserve_slots(self, wanted: int) -> int:
+        slots = max(0, min(wanted, self._free_slots()))
+        self._reserved_slots += slots
+        return slots
 
     def _free_slots(self) -> int:
         """Return how many attempts may begin. A begun attempt never waits: its time-out has begun."""
         return MAX_CONCURRENT_SENDS - len(self._sending) - self._reserved_slots if self._stopped_at is None else 0
 
+    def _free_slots_for_retries(self) -> int:
+        retries = sum(attempt.number > 1 for attempt in self._sending.values())
+        return max(0, MAX_CONCURRENT_RETRIES - retries)
+
     async def _make(self, attempt: Attempt) -> None:
-        with _logging(attempt):
+        with logging_of(attempt):
             result = await self._send(attempt)
         if isinstance(result, Receipt):
             failpoint("delivery.sent")
-        self._finished.append(outcome_of(attempt, result, max_attempts=self._max_attempts))
+        self._finished.append(outcome_of(attempt, result, retry_policy=self._retry_policy))
 
     async def _send(self, attempt: Attempt) -> Receipt | SendFailed:
+        """Send a message within the time of the attempt's lease. Later another process may send it too."""
+        seconds = attempt.deadline - time.monotonic()
+        if seconds <= 0:
+            # The commit that began it took too long, or the process was suspended.
+            return SendFailed("timed_out")
         try:
-            return await self._channels[attempt.channel](attempt)
+            async with asyncio.timeout(seconds):
+                return await self._channels[attempt.channel](attempt)
         except SendFailed as error:
             return error
+        except TimeoutError:
+            return SendFailed("timed_out")
         except Exception:
             # A bug of ours, such as a template that lacks a value. It counts as an attempt, so that retries end.
             logger.exception("delivery_attempt_crashed")
             return SendFailed("internal_error")
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        del self._sending[task]
         if self._sending:
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self._changed.set)
         else:
@@ -232,34 +270,3 @@ class DeliveryWorker:
                 await self._changed.wait()
         except TimeoutError:
             return
-
-
-def _report(outcome: Outcome) -> None:
-    """Log and count an outcome, after its commit."""
-    attempt = outcome.attempt
-    if outcome.status == "failed":
-        _report_failure(attempt, reason=outcome.error)
-        return
-    ATTEMPTS.labels(attempt.channel, "sent" if outcome.status == "sent" else "retried").inc()
-    with _logging(attempt):
-        if outcome.status == "sent":
-            logger.info("delivery_sent", attempt=attempt.number)
-        else:
-            logger.warning("delivery_attempt_failed", attempt=attempt.number, reason=outcome.error)
-
-
-def _report_failure(attempt: Attempt, *, reason: str | None) -> None:
-    """Log and count a delivery that has failed, after its commit."""
-    ATTEMPTS.labels(attempt.channel, "failed").inc()
-    with _logging(attempt):
-        logger.error("delivery_failed", reason=reason)
-
-
-@contextmanager
-def _logging(attempt: Attempt) -> Iterator[None]:
-    """Continue the attempt's trace in a block. Its logs name the delivery."""
-    with (
-        continued_trace(attempt.traceparent),
-        bound_contextvars(delivery_id=str(attempt.delivery_id), channel=attempt.channel),
-    ):
-        yield

@@ -75,7 +75,12 @@ class Delivery(Base):
         sa.CheckConstraint(
             f"({one_of('status', OPEN_STATUSES)}) = (next_attempt_at IS NOT NULL)", name="next_attempt_at"
         ),
-        sa.Index("ix_delivery_due", "next_attempt_at", postgresql_where=sa.text("next_attempt_at IS NOT NULL")),
+        sa.CheckConstraint("next_attempt_at IS NULL OR first_due_at IS NOT NULL", name="first_due_at"),
+        # First attempts and retries are claimed apart, so that neither waits behind a heap of the other.
+        sa.Index("ix_delivery_due_first", "next_attempt_at", postgresql_where=sa.text("status = 'queued'")),
+        sa.Index(
+            "ix_delivery_due_again", "next_attempt_at", postgresql_where=sa.text("status IN ('sending', 'retrying')")
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -83,6 +88,10 @@ class Delivery(Base):
     channel: Mapped[Channel] = mapped_column(sa.Text)
     status: Mapped[DeliveryStatus] = mapped_column(sa.Text)
     attempts: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))
+    earlier_attempts: Mapped[int] = mapped_column(default=0, server_default=sa.text("0"))
+    """Attempts before the last resend."""
+    first_due_at: Mapped[datetime | None]
+    """Time at which the first attempt was due, or the delivery was resent: the time for its retries begins here."""
     next_attempt_at: Mapped[datetime | None]
     """Time of the next attempt. While sending: when this attempt counts as interrupted."""
     traceparent: Mapped[str | None]

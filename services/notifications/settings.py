@@ -44,5 +44,10 @@ class Settings(ServiceSettings):
     """Sender of all mails, as "Name <address>"."""
     public_url: str
     """URL of the system that mails link to."""
-    delivery_attempts: Annotated[int, Field(ge=1, le=50)] = 8
-    """Attempts before a delivery has failed. The delay between them is 1 s at first, and doubles to 5 min."""
+    delivery_retry_hours: Annotated[float, Field(gt=0, le=240)] = 24
+    """Hours for which a delivery is tried. An attempt that fails later is the last one."""
+    delivery_initial_retry_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 60
+    """Delay before the first retry; doubles each time. Lower it for tests only."""
+    delivery_max_retry_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 3_600
+    """Upper bound of the delay, to which up to a half is added at random. It is how long mails wait at most after an
+    outage of the mail server has ended."""

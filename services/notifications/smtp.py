@@ -9,10 +9,8 @@ from aiosmtplib import errors
 from services.notifications.channels import MAX_CONCURRENT_SENDS, SendFailed
 
 COMMAND_TIMEOUT_SECONDS = 10.0
-"""Time for the server's reply to one SMTP command."""
-SEND_TIMEOUT_SECONDS = 25.0
-"""Time for sending a message, with the wait for a connection. Keep it below `deliveries.ATTEMPT_TIMEOUT`: otherwise
-another process may send the message too."""
+"""Time for the server's reply to one SMTP command, except the end of a message: it bounds how long a server that hangs
+holds a slot."""
 _SERVICE_UNAVAILABLE = 421
 """The server's reply, at any command, before it closes the connection. Source: RFC 5321, 4.2.3."""
 
@@ -30,9 +28,9 @@ class Smtp:
         self._idle: list[aiosmtplib.SMTP] = []
 
     async def send(self, message: bytes, *, sender: str, recipient: str) -> None:
-        """Send one message, whose lines end with CRLF. Raises: SendFailed."""
+        """Send one message, whose lines end with CRLF. The caller bounds the time. Raises: SendFailed."""
         try:
-            async with asyncio.timeout(SEND_TIMEOUT_SECONDS), self._free:
+            async with self._free:
                 await self._send(message, sender=sender, recipient=recipient)
         except errors.SMTPRecipientRefused as refused:
             raise SendFailed("recipient_refused", is_final=_is_final(refused.code)) from refused
@@ -71,7 +69,9 @@ class Smtp:
         connection = await self._begin(sender, size=len(message), is_ascii=is_ascii)
         try:
             await connection.rcpt(recipient, encoding="ascii" if is_ascii else "utf-8")
-            await connection.data(message)
+            # No time-out but the caller's: many servers scan a message before they reply. Giving up too early, each
+            # retry would send a message that has arrived. Source: RFC 5321, 4.5.3.2.6.
+            await connection.data(message, timeout=None)
         except errors.SMTPResponseException:
             # The server replied, so the connection can be reused. RSET ends the refused message.
             await self._reset(connection)

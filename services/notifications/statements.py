@@ -43,10 +43,13 @@ INSERT_NOTIFICATIONS = DriverStatement("""
         INSERT INTO delivery (id, notification_id, channel, status, sent_at)
         SELECT in_app_id, id, 'in_app', 'sent', now() FROM given JOIN stored USING (id)
     ), email AS (
-        INSERT INTO delivery (id, notification_id, channel, status, attempts, next_attempt_at, traceparent)
+        INSERT INTO delivery (
+            id, notification_id, channel, status, attempts, first_due_at, next_attempt_at, traceparent
+        )
         SELECT email_id, id, 'email', email_status, CAST(email_status = 'sending' AS int),
+               CASE WHEN email_status <> 'deferred' THEN now() END,
                CASE email_status
-                   WHEN 'queued' THEN now() WHEN 'sending' THEN clock_timestamp() + CAST(:attempt_timeout AS interval)
+                   WHEN 'queued' THEN now() WHEN 'sending' THEN clock_timestamp() + CAST(:lease AS interval)
                END,
                traceparent
         FROM given JOIN stored USING (id)
@@ -67,6 +70,6 @@ QUEUE_DEFERRED = sa.text("""
     ), titled AS (
         UPDATE notification n SET title = g.title FROM given g WHERE n.id = g.notification_id
     )
-    UPDATE delivery d SET status = 'queued', next_attempt_at = now()
+    UPDATE delivery d SET status = 'queued', first_due_at = now(), next_attempt_at = now()
     FROM given g WHERE d.notification_id = g.notification_id AND d.status = 'deferred'
 """)

@@ -31,7 +31,7 @@ class NotificationSent(NotificationEvent):
 
 
 class NotificationFailed(NotificationEvent):
-    """The notification could not be delivered: all attempts failed, or the provider rejected it permanently."""
+    """The notification was given up: retries failed for a day, or the provider rejected it. A resend may follow."""
 
     type: ClassVar[str] = "notification.failed"
 

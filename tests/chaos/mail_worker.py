@@ -3,10 +3,12 @@
 import asyncio
 import signal
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
+from services.notifications.retries import RetryPolicy
 from services.notifications.smtp import Smtp
 from services.notifications.subscribers import users
 from shared.database import Sessions, dsn_of, open_database
@@ -41,7 +43,10 @@ async def _send(plan: MailPlan) -> None:
     smtp = Smtp(plan.smtp_url, local_hostname="orderly.example")
     channel = mail_channel(smtp, mail_from="Orderly <no-reply@orderly.example>", public_url="http://127.0.0.1")
     worker = DeliveryWorker(
-        {"email": channel}, dsn=dsn_of(plan.database_url), sessions=database.sessions, max_attempts=8
+        {"email": channel},
+        dsn=dsn_of(plan.database_url),
+        sessions=database.sessions,
+        retry_policy=RetryPolicy(initial_delay=timedelta(seconds=1)),
     )
     # As in the service: a mail for which the worker has a free slot begins within the commit that stores it.
     connect_loops(database.sessions, [worker], notify=lambda _: None)

@@ -20,6 +20,9 @@ from tests.harness.supervised_servers import SupervisedProcesses
 from tests.harness.whole_system import settings_on_free_ports, whole_system
 
 DISK_MEBIBYTES = 2_048
+MAX_MAIL_RETRY_SECONDS = 15
+"""Upper bound of the delay before a mail's retry, without its jitter: campaigns end before the usual delays do."""
+
 _OPEN_DELIVERIES = "SELECT count(*) FROM delivery WHERE next_attempt_at IS NOT NULL"
 
 
@@ -31,8 +34,13 @@ class ServicesUnderTest(Services):
     clocks: Mapping[str, Clock]
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return the environment of a service."""
+        """Return the environment of a service, with short delays before a mail's retries."""
         usual = super().environment(service)
+        if service == "notifications":
+            usual |= {
+                "NOTIFICATIONS_DELIVERY_INITIAL_RETRY_SECONDS": "1",
+                "NOTIFICATIONS_DELIVERY_MAX_RETRY_SECONDS": str(MAX_MAIL_RETRY_SECONDS),
+            }
         clock = self.clocks[service].environment() if service in self.clocks else {}
         return self.proxies.environment(service, usual, settings=self.settings) | clock
 

@@ -5,10 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.channels import Attempt, Receipt
+from services.notifications.deliveries import Claim, claim
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
+from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
 from shared.ids import new_id
 from tests.harness.waiting import until
@@ -41,13 +44,19 @@ async def mail_events(sessions: Sessions) -> list[tuple[str, Any]]:
         return [(type_, data) for type_, data in rows if data["channel"] == "email"]
 
 
-async def make_due(sessions: Sessions) -> None:
+async def make_due(sessions: Sessions, *, first_due_before: timedelta = timedelta(seconds=1)) -> None:
+    """Let every open delivery be due, as if its first attempt had been due a while ago."""
     async with sessions.begin() as session:
         await session.execute(
             sa.update(Delivery)
             .where(Delivery.next_attempt_at.is_not(None))
-            .values(next_attempt_at=sa.func.now() - timedelta(seconds=1))
+            .values(next_attempt_at=sa.func.now() - timedelta(seconds=1), first_due_at=sa.func.now() - first_due_before)
         )
+
+
+async def claim_one(session: AsyncSession) -> Claim:
+    """Begin an attempt of one delivery that is due, for the first time or again."""
+    return await claim(session, channels=["email"], limit=1, max_retries=1, retry_policy=RetryPolicy())
 
 
 async def attempt_once(worker: DeliveryWorker) -> None:

@@ -1,6 +1,7 @@
 """Fixtures: the notifications service on real servers, without its background loops, and an SMTP server."""
 
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from uuid import UUID
 
 import httpx2
@@ -11,6 +12,7 @@ from services.notifications.app import create_app
 from services.notifications.channels import Channels, Send
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
+from services.notifications.retries import RetryPolicy
 from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
 from shared.database import Database, Sessions, dsn_of, open_database
@@ -24,6 +26,7 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 MAIL_FROM = "Orderly <no-reply@orderly.example>"
 PUBLIC_URL = "http://127.0.0.1:8080"
+QUICK_RETRIES = RetryPolicy(initial_delay=timedelta(seconds=1))
 
 
 @pytest.fixture
@@ -63,11 +66,11 @@ def send(smtp: Smtp) -> Send:
 
 @pytest.fixture
 def worker_of(database_url: str, sessions: Sessions) -> Callable[..., DeliveryWorker]:
-    """`worker_of(send, max_attempts=8)`: a worker that sends mails with `send`. It does not run yet."""
+    """`worker_of(send, retry_policy=QUICK_RETRIES)`: a worker that sends mails with `send`. It does not run yet."""
 
-    def open_(send: Send, *, max_attempts: int = 8) -> DeliveryWorker:
+    def open_(send: Send, *, retry_policy: RetryPolicy = QUICK_RETRIES) -> DeliveryWorker:
         channels: Channels = {"email": send}
-        return DeliveryWorker(channels, dsn=dsn_of(database_url), sessions=sessions, max_attempts=max_attempts)
+        return DeliveryWorker(channels, dsn=dsn_of(database_url), sessions=sessions, retry_policy=retry_policy)
 
     return open_
 

@@ -14,7 +14,8 @@ OK = "250 OK"
 class SmtpServer:
     """Accepts mail on a free port. Each scripted reply is used once; without any the reply is OK.
 
-    If a reply is None, the server closes the connection instead; a mail has been accepted then.
+    If a reply is None, the server closes the connection instead; a mail has been accepted then. At addresses of
+    `hangs_for` it never replies, and those of `replies_for` always get the same reply.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,8 @@ class SmtpServer:
         self.mails: list[EmailMessage] = []
         self.connections = 0
         self.accepts_utf8 = True
+        self.hangs_for: set[str] = set()
+        self.replies_for: dict[str, str] = {}
         self.replies: dict[str, deque[str | None]] = {"MAIL": deque(), "RCPT": deque(), "DATA": deque()}
         self.replying = asyncio.Event()
         self.replying.set()
@@ -71,7 +74,9 @@ class SmtpServer:
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        reply = self._reply_to("RCPT")
+        if address in self.hangs_for:
+            await asyncio.Event().wait()
+        reply = self.replies_for.get(address) or self._reply_to("RCPT")
         if reply == OK:
             envelope.rcpt_tos.append(address)
         return reply

@@ -49,6 +49,7 @@ async def test_a_claim_and_a_new_mail_do_not_take_the_same_slot(sessions: Sessio
     await apply(sessions, user_created(user_id))
     await users(sessions, MAX_CONCURRENT_SENDS)
     worker = worker_of(held.send)
+    worker.wake()
     connect_loops(sessions, [worker], notify=lambda _: None)
 
     await asyncio.gather(worker._record_and_claim(), apply(sessions, order_confirmed(user_id)))

@@ -6,10 +6,11 @@ from uuid import UUID
 import pytest
 
 from services.notifications.channels import Attempt, Receipt, Send
-from services.notifications.deliveries import ATTEMPT_TIMEOUT, claim
+from services.notifications.deliveries import LEASE
 from services.notifications.delivery_worker import DeliveryWorker
+from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
-from tests.notifications.attempts import attempt_once, mail_events, make_due, seconds_until_due, state_of
+from tests.notifications.attempts import attempt_once, claim_one, mail_events, make_due, seconds_until_due, state_of
 from tests.notifications.smtp_server import SmtpServer
 
 WorkerOf = Callable[..., DeliveryWorker]
@@ -19,14 +20,14 @@ async def test_a_mail_sent_before_a_crash_is_sent_again_with_the_same_id(
     sessions: Sessions, worker: DeliveryWorker, send: Send, smtp_server: SmtpServer
 ) -> None:
     async with sessions.begin() as session:
-        claimed = await claim(session, channels=["email"], limit=1, max_attempts=8)
+        claimed = await claim_one(session)
     await send(claimed.attempts[0])  # the process crashes here
 
     await attempt_once(worker)
     assert await state_of(sessions) == ("sending", 1, None)
     due_in = await seconds_until_due(sessions)
     assert due_in is not None
-    assert due_in <= ATTEMPT_TIMEOUT.total_seconds()
+    assert due_in <= LEASE.total_seconds()
     await make_due(sessions)
     await attempt_once(worker)
 
@@ -36,14 +37,14 @@ async def test_a_mail_sent_before_a_crash_is_sent_again_with_the_same_id(
     assert len(await mail_events(sessions)) == 1
 
 
-async def test_a_delivery_fails_after_a_crash_in_the_last_attempt(
+async def test_a_delivery_fails_after_a_crash_in_an_attempt_that_was_late_enough_to_be_the_last(
     sessions: Sessions, delivery_id: UUID, worker_of: WorkerOf, send: Send, smtp_server: SmtpServer
 ) -> None:
     async with sessions.begin() as session:
-        claimed = await claim(session, channels=["email"], limit=1, max_attempts=1)
-    await make_due(sessions)
+        claimed = await claim_one(session)
+    await make_due(sessions, first_due_before=RetryPolicy().period)
 
-    await attempt_once(worker_of(send, max_attempts=1))
+    await attempt_once(worker_of(send))
 
     assert [each.delivery_id for each in claimed.attempts] == [delivery_id]
     assert await state_of(sessions) == ("failed", 1, "interrupted")

@@ -1,6 +1,7 @@
 """Mails: text, HTML and headers, languages, and input that tries to inject something."""
 
 import dataclasses
+import time
 from email import message_from_bytes, message_from_string, policy
 from email.header import decode_header, make_header
 from email.headerregistry import Address
@@ -35,6 +36,8 @@ def attempt(**changes: Any) -> Attempt:
         delivery_id=new_id(),
         channel="email",
         number=1,
+        tries=1,
+        deadline=time.monotonic() + 60,
         traceparent=None,
         notification_id=new_id(),
         user_id=new_id(),

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.notifications.commands import LOCKS, notify_all
-from services.notifications.deliveries import WORKER, claim
+from services.notifications.deliveries import WORKER
 from services.notifications.models import Delivery, Notification, Recipient
 from services.notifications.statements import LOCK
 from services.notifications.subscribers import notify_of_orders
@@ -28,6 +28,7 @@ from shared.loops import connect_loops
 from tests.harness.builders import received
 from tests.harness.databases import count_waiting, until_waiting
 from tests.harness.waiting import until
+from tests.notifications.attempts import claim_one
 from tests.notifications.events import apply, notice_of, order_confirmed, user_created
 
 ORDER: dict[str, Any] = {"number": "O-7", "total_cents": 4990, "currency": "GBP"}
@@ -275,4 +276,4 @@ def user_with_lock(lock: int) -> UUID:
 async def is_due(sessions: Sessions) -> bool:
     """Return whether a worker would find a mail to send."""
     async with sessions() as session:
-        return (await claim(session, channels=["email"], limit=1, max_attempts=1)).attempts != []
+        return (await claim_one(session)).attempts != []

@@ -50,6 +50,8 @@ def _create_delivery() -> None:
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("earlier_attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("first_due_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
@@ -74,10 +76,15 @@ def _create_delivery() -> None:
             "(status IN ('queued', 'sending', 'retrying')) = (next_attempt_at IS NOT NULL)",
             name=op.f("ck_delivery_next_attempt_at"),
         ),
+        sa.CheckConstraint(
+            "next_attempt_at IS NULL OR first_due_at IS NOT NULL", name=op.f("ck_delivery_first_due_at")
+        ),
     )
-    op.create_index(
-        "ix_delivery_due", "delivery", ["next_attempt_at"], postgresql_where=sa.text("next_attempt_at IS NOT NULL")
-    )
+    for name, condition in (
+        ("ix_delivery_due_first", "status = 'queued'"),
+        ("ix_delivery_due_again", "status IN ('sending', 'retrying')"),
+    ):
+        op.create_index(name, "delivery", ["next_attempt_at"], postgresql_where=sa.text(condition))
 
 
 def downgrade() -> None:
