@@ -1,9 +1,18 @@
 """`python -m services.notifications`: serve, or run a command."""
 
+from services.notifications.deliveries_cli import deliveries_cli
 from services.notifications.settings import Settings
 from shared.cli import service_cli
+from shared.operations.tool import Tool
+from shared.settings import StorageSettings, load
 
-cli = service_cli("services.notifications", settings_class=Settings)
+PACKAGE = "services.notifications"
+
+cli = service_cli(PACKAGE, settings_class=Settings)
+cli.add_typer(
+    deliveries_cli(Tool(PACKAGE, lambda: load(StorageSettings, prefix=Settings.model_config["env_prefix"]))),
+    name="deliveries",
+)
 
 if __name__ == "__main__":
     cli()

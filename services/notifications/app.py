@@ -5,6 +5,7 @@ from functools import partial
 
 from fastapi import FastAPI
 
+from services.notifications import delivery_routes
 from services.notifications.channels import Channels
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.mail import mail_channel
@@ -26,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="notifications",
         description="Notifications of account and order events, by e-mail and in the app.",
         settings=settings,
-        routers=[router],
+        routers=[delivery_routes.router, router],
         subscriptions=SUBSCRIPTIONS,
         jobs=Jobs(),
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import JsonValue
 
-from services.notifications.models import Channel
+from services.notifications.statuses import Channel
 
 MAX_CONCURRENT_SENDS = 8
 """Deliveries that a process sends at once, and connections to the mail server that it keeps: none waits for another."""

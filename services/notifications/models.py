@@ -1,7 +1,7 @@
 """Tables of the notifications service."""
 
 from datetime import datetime
-from typing import Literal, get_args
+from typing import get_args
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -9,11 +9,10 @@ from pydantic import JsonValue
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from services.notifications.statuses import Channel, DeliveryStatus
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
 
-Channel = Literal["email", "in_app"]
-DeliveryStatus = Literal["queued", "sending", "sent", "retrying", "deferred", "failed"]
 OPEN_STATUSES: tuple[DeliveryStatus, ...] = ("queued", "sending", "retrying")
 """Statuses of a delivery that has a next attempt."""
 
@@ -81,6 +80,8 @@ class Delivery(Base):
         sa.Index(
             "ix_delivery_due_again", "next_attempt_at", postgresql_where=sa.text("status IN ('sending', 'retrying')")
         ),
+        sa.Index("ix_delivery_failed", "id", postgresql_where=sa.text("status = 'failed'")),
+        sa.Index("ix_delivery_deferred", "id", postgresql_where=sa.text("status = 'deferred'")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -103,3 +104,19 @@ class Delivery(Base):
     sent_at: Mapped[datetime | None]
 
     notification: Mapped[Notification] = relationship(back_populates="deliveries", lazy="raise")
+
+
+class DeliveryAction(Base):
+    """An operator's action on a delivery."""
+
+    __tablename__ = "delivery_action"
+    __table_args__ = (sa.Index("ix_delivery_action_delivery_id", "delivery_id", "id"),)
+
+    id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(always=True), primary_key=True)
+    delivery_id: Mapped[UUID] = mapped_column(sa.ForeignKey("delivery.id", ondelete="CASCADE"))
+    actor: Mapped[str]
+    action: Mapped[str]
+    note: Mapped[str]
+    status_before: Mapped[str]
+    error_before: Mapped[str | None]
+    acted_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())

@@ -1,7 +1,7 @@
 """Output of the operators' commands: tables for people, one JSON document for programs, a progress bar."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -80,17 +80,17 @@ def print_dead_letters(dead_letters: Sequence[DeadLetter]) -> None:
         )
         for each in dead_letters
     ]
-    _print_table(("id", "consumer", "key", "type", "sequence", "reason", "since", "error"), rows)
+    print_table(("id", "consumer", "key", "type", "sequence", "reason", "since", "error"), rows)
 
 
 def print_detail(detail: DeadLetterDetail) -> None:
     """Print everything about one dead letter."""
     facts = {name: _text(value) for name, value in asdict(detail.dead_letter).items()}
-    _print_table(("", "value"), [*facts.items(), *detail.headers.items()])
+    print_table(("", "value"), [*facts.items(), *detail.headers.items()])
     print_line(detail.payload.decode("utf-8", "backslashreplace"))
     if detail.actions:
         names = ("acted_at", "actor", "action", "outcome", "detail")
-        _print_table(names, [[_text(action[name]) for name in names] for action in detail.actions])
+        print_table(names, [[_text(action[name]) for name in names] for action in detail.actions])
 
 
 def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
@@ -100,7 +100,7 @@ def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
             [*_key_cells(o), str(o.blocked_key.first.id), o.blocked_key.first.type or "?", o.blocked_key.first.reason]
             for o in outcomes
         ]
-        _print_table((*_KEY_HEADINGS, "first", "its type", "its reason"), rows)
+        print_table((*_KEY_HEADINGS, "first", "its type", "its reason"), rows)
         return
     rows = [
         [
@@ -111,7 +111,7 @@ def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
         ]
         for o in outcomes
     ]
-    _print_table((*_KEY_HEADINGS, "applied", "stopped by", "error"), rows)
+    print_table((*_KEY_HEADINGS, "applied", "stopped by", "error"), rows)
 
 
 def _key_cells(outcome: KeyOutcome) -> list[str]:
@@ -122,14 +122,14 @@ def _key_cells(outcome: KeyOutcome) -> list[str]:
 def print_status(status: OutboxStatus) -> None:
     """Print the state of the outbox, and a line for the leader of each shard."""
     oldest = f"{status.oldest_age.total_seconds():.1f} s" if status.oldest_age is not None else "-"
-    _print_table(
+    print_table(
         ("waiting", "oldest", "sent and kept (estimate)"), [[str(status.waiting), oldest, str(status.sent_kept)]]
     )
     rows = [
         [str(lease.shard), lease.owner if lease.is_held else "none", str(lease.epoch), _time_text(lease.expires_at)]
         for lease in status.leases
     ]
-    _print_table(("shard", "leader", "epoch", "lease expires at"), rows)
+    print_table(("shard", "leader", "epoch", "lease expires at"), rows)
 
 
 def describe_operation(operation: Operation) -> str:
@@ -137,12 +137,13 @@ def describe_operation(operation: Operation) -> str:
     return f"{operation.kind} {operation.id}: {operation.status}, {operation.done} of {operation.total} sent"
 
 
-def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print a table of texts, times and other values."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(_printable(_text(cell))) for cell in row))
     _console().print(table)
 
 

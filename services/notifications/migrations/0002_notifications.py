@@ -40,6 +40,7 @@ def upgrade() -> None:
         "ix_notification_unread", "notification", ["user_id", "id"], postgresql_where=sa.text("read_at IS NULL")
     )
     _create_delivery()
+    _create_delivery_action()
 
 
 def _create_delivery() -> None:
@@ -80,14 +81,36 @@ def _create_delivery() -> None:
             "next_attempt_at IS NULL OR first_due_at IS NOT NULL", name=op.f("ck_delivery_first_due_at")
         ),
     )
-    for name, condition in (
-        ("ix_delivery_due_first", "status = 'queued'"),
-        ("ix_delivery_due_again", "status IN ('sending', 'retrying')"),
+    for name, column, condition in (
+        ("ix_delivery_due_first", "next_attempt_at", "status = 'queued'"),
+        ("ix_delivery_due_again", "next_attempt_at", "status IN ('sending', 'retrying')"),
+        ("ix_delivery_failed", "id", "status = 'failed'"),
+        ("ix_delivery_deferred", "id", "status = 'deferred'"),
     ):
-        op.create_index(name, "delivery", ["next_attempt_at"], postgresql_where=sa.text(condition))
+        op.create_index(name, "delivery", [column], postgresql_where=sa.text(condition))
+
+
+def _create_delivery_action() -> None:
+    op.create_table(
+        "delivery_action",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("delivery_id", sa.Uuid(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("status_before", sa.Text(), nullable=False),
+        sa.Column("error_before", sa.Text(), nullable=True),
+        sa.Column("acted_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_delivery_action"),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["delivery.id"], name="fk_delivery_action_delivery_id", ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_delivery_action_delivery_id", "delivery_action", ["delivery_id", "id"])
 
 
 def downgrade() -> None:
+    op.drop_table("delivery_action")
     op.drop_table("delivery")
     op.drop_table("notification")
     op.drop_table("recipient")
