@@ -215,7 +215,7 @@ DAMAGES = (
     Damage(
         "a mail that is not sent yet",
         "notifications",
-        f"""UPDATE delivery SET status = 'queued', sent_at = NULL, next_attempt_at = now()
+        f"""UPDATE delivery SET status = 'queued', sent_at = NULL, first_due_at = now(), next_attempt_at = now()
             WHERE channel = 'email' AND notification_id = {_ONE_NOTIFICATION}""",
         {"Each notification was sent once per channel": "(order.rejected): email queued, in_app sent"},
     ),

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from services.notifications import smtp as smtp_module
 from services.notifications.channels import MAX_CONCURRENT_SENDS, SendFailed
 from services.notifications.smtp import Smtp
 from tests.harness.waiting import until
@@ -73,6 +74,18 @@ async def test_a_mail_is_not_repeated_after_its_data(smtp: Smtp, smtp_server: Sm
     assert (smtp_server.connections, len(smtp_server.mails)) == (1, 2)
     await send_to(smtp)
     assert (smtp_server.connections, len(smtp_server.mails)) == (2, 3)
+
+
+async def test_a_server_that_scans_a_message_for_long_is_awaited(
+    smtp: Smtp, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp_module, "COMMAND_TIMEOUT_SECONDS", 1.0)
+    smtp_server.replying.clear()
+    asyncio.get_running_loop().call_later(1.5, smtp_server.replying.set)
+
+    await send_to(smtp)
+
+    assert len(smtp_server.mails) == 1
 
 
 async def test_many_mails_share_a_few_connections(smtp: Smtp, smtp_server: SmtpServer) -> None:
