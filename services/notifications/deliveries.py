@@ -38,24 +38,26 @@ IS_DUE = """
 # delivery that is due while it is `sending` was interrupted: whether that sent the message is unknown.
 # A retry's lease is at least as long as the delay before it was, although the attempt itself ends after LEASE: a mail
 # that kills its process does so ever more rarely.
+# A recipient that has gone, by hand, defers the delivery until it is known again: else this would find it each time.
 _CLAIM = DriverStatement("""
     WITH due_again AS (
-        SELECT id, status = 'sending' AND first_due_at <= now() - CAST(:retry_period AS interval) AS is_over
+        SELECT id, notification_id,
+               status = 'sending' AND first_due_at <= now() - CAST(:retry_period AS interval) AS is_over
         FROM delivery
         WHERE status IN ('sending', 'retrying') AND next_attempt_at <= now()
         AND channel = ANY(CAST(:channels AS text[]))
         ORDER BY next_attempt_at LIMIT :max_retries FOR UPDATE SKIP LOCKED
     ), due_first AS (
-        SELECT id, false AS is_over FROM delivery
+        SELECT id, notification_id, false AS is_over FROM delivery
         WHERE status = 'queued' AND next_attempt_at <= now() AND channel = ANY(CAST(:channels AS text[]))
         ORDER BY next_attempt_at LIMIT :limit FOR UPDATE SKIP LOCKED
     ), due AS (
         SELECT * FROM due_again UNION ALL SELECT * FROM due_first LIMIT :limit
     )
     UPDATE delivery d SET
-        status = CASE WHEN due.is_over THEN 'failed' ELSE 'sending' END,
-        attempts = d.attempts + CAST(NOT due.is_over AS int),
-        next_attempt_at = CASE WHEN NOT due.is_over THEN clock_timestamp() + greatest(
+        status = CASE WHEN r.user_id IS NULL THEN 'deferred' WHEN due.is_over THEN 'failed' ELSE 'sending' END,
+        attempts = d.attempts + CAST(r.user_id IS NOT NULL AND NOT due.is_over AS int),
+        next_attempt_at = CASE WHEN r.user_id IS NOT NULL AND NOT due.is_over THEN clock_timestamp() + greatest(
             CAST(:lease AS interval),
             CASE WHEN d.attempts > d.earlier_attempts THEN least(
                 CAST(:initial_delay AS interval) * 2 ^ least(d.attempts - d.earlier_attempts - 1, :max_doublings),
@@ -63,8 +65,8 @@ _CLAIM = DriverStatement("""
             ) END
         ) END,
         last_error = CASE WHEN d.status = 'sending' THEN 'interrupted' ELSE d.last_error END
-    FROM due, notification n, recipient r
-    WHERE d.id = due.id AND n.id = d.notification_id AND r.user_id = n.user_id
+    FROM due JOIN notification n ON n.id = due.notification_id LEFT JOIN recipient r ON r.user_id = n.user_id
+    WHERE d.id = due.id
     RETURNING due.is_over, d.id AS delivery_id, d.channel, d.attempts AS number,
               d.attempts - d.earlier_attempts AS tries, d.traceparent, n.id AS notification_id, n.user_id, n.event_id,
               n.event_type, n.category, n.data, r.email, r.name, r.locale
@@ -119,6 +121,13 @@ class Claim:
     """Attempts to make now."""
     interrupted: list[Attempt]
     """Attempts that have no outcome, and whose deliveries were tried for long enough: these have failed."""
+    deferred: int = 0
+    """Number of deliveries whose recipients are unknown."""
+
+    @property
+    def found(self) -> int:
+        """Return how many deliveries were due."""
+        return len(self.attempts) + len(self.interrupted) + self.deferred
 
 
 @dataclass(frozen=True)
@@ -181,8 +190,12 @@ async def claim(
         "max_doublings": MAX_DOUBLINGS,
         "retry_period": retry_policy.period,
     }
-    deadline, claimed = attempt_deadline(), Claim([], [])
-    for row in await fetch(session, _CLAIM, parameters):
+    deadline = attempt_deadline()
+    rows = await fetch(session, _CLAIM, parameters)
+    claimed = Claim([], [], deferred=sum(row["email"] is None for row in rows))
+    for row in rows:
+        if row["email"] is None:
+            continue
         columns = dict(row)
         (claimed.interrupted if columns.pop("is_over") else claimed.attempts).append(
             Attempt(**columns, deadline=deadline)

@@ -181,11 +181,11 @@ class DeliveryWorker:
 
     def _look_for_more(self, claimed: Claim, *, slots: int, max_retries: int) -> None:
         """Claim more deliveries, now or when a slot is free, if this claim has found as many as it looked for."""
-        is_full = len(claimed.attempts) + len(claimed.interrupted) == slots
-        retries = sum(attempt.number > 1 for attempt in claimed.attempts) + len(claimed.interrupted)
-        self._may_be_due |= is_full or retries >= max_retries
-        # An attempt that ends is a change. One that was interrupted has ended already.
-        if (is_full and self._free_slots() > 0) or claimed.interrupted:
+        is_full = claimed.found == slots
+        first_attempts = sum(attempt.number == 1 for attempt in claimed.attempts)
+        self._may_be_due |= is_full or claimed.found - first_attempts >= max_retries
+        # An attempt that ends is a change. The other deliveries that were found begin none.
+        if (is_full and self._free_slots() > 0) or claimed.found > len(claimed.attempts):
             self._changed.set()
 
     async def _in_transaction(

@@ -6,8 +6,9 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from services.notifications.channels import MAX_CONCURRENT_RETRIES, MAX_CONCURRENT_SENDS, Send
+from services.notifications.commands import RecipientData, replace_recipients
 from services.notifications.delivery_worker import DeliveryWorker
-from services.notifications.models import Delivery
+from services.notifications.models import Delivery, Recipient
 from shared.database import Sessions
 from shared.ids import new_id
 from shared.loops import connect_loops
@@ -128,3 +129,27 @@ async def test_an_address_that_is_rejected_again_and_again_holds_up_nobody(
 
         await until(is_sent, what="the retry is sent")
     assert smtp_server.connections <= MAX_CONCURRENT_SENDS
+
+
+async def test_mails_to_recipients_that_have_gone_wait_for_them_and_hold_up_nobody(
+    sessions: Sessions, worker_of: WorkerOf, send: Send
+) -> None:
+    gone = [new_id() for _ in range(2 * MAX_CONCURRENT_SENDS)]
+    await apply(sessions, *(user_created(user_id) for user_id in gone))
+    await make_retries(sessions)
+    await users(sessions, 1)
+    async with sessions.begin() as session:
+        await session.execute(sa.delete(Recipient).where(Recipient.user_id.in_(gone)))
+
+    async def has_settled() -> bool:
+        return sorted(await mail_statuses(sessions)) == [*["deferred"] * len(gone), "sent"]
+
+    async def all_are_sent() -> bool:
+        return await sent_count(sessions) == len(gone) + 1
+
+    async with running(worker_of(send)):
+        await until(has_settled, seconds=5, what="the others wait for their recipients")
+        async with sessions.begin() as session:
+            data = RecipientData("ann@example.org", "Ann", "en", "Europe/London")
+            await replace_recipients(session, dict.fromkeys(gone, data))
+        await until(all_are_sent, what="they are sent once their recipients are known")
