@@ -12,7 +12,11 @@ SETTLE_TIMEOUT_SECONDS = 60.0
 
 _ARE_SETTLED = {
     "orders": "SELECT NOT EXISTS (SELECT FROM customer_order WHERE status = 'pending')",
-    "notifications": "SELECT NOT EXISTS (SELECT FROM delivery WHERE next_attempt_at IS NOT NULL)",
+    # Two conditions, because each has an index.
+    "notifications": """
+        SELECT NOT EXISTS (SELECT FROM delivery WHERE status = 'queued')
+        AND NOT EXISTS (SELECT FROM delivery WHERE status IN ('sending', 'retrying'))
+    """,
 }
 _NOTIFIED = "SELECT count(*) FROM inbox WHERE consumer = 'notifications.orders' AND day >= current_date"
 _CONFIRMED = "SELECT order_id, at FROM order_timeline WHERE status = 'confirmed' AND order_id = ANY($1::uuid[])"
