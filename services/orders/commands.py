@@ -20,8 +20,8 @@ from services.orders.models import (
 from services.orders.order_number import order_number
 from services.orders.order_rows import Decision, insert_order, lock_orders, update_orders
 from services.orders.queries import OrderNotFound
-from services.orders.schemas import MAX_TOTAL_CENTS
 from services.orders.stock import lock_products, release_stock_at_commit, take_stock_at_commit
+from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, Problem
 from shared.events.orders import (
     CancelReason,
@@ -80,7 +80,7 @@ async def place_order(
     if len(currencies) > 1:
         raise CurrenciesMixed(extra={"currencies": currencies})
     total_cents = sum(products[sku].price_cents * quantity for sku, quantity in quantities.items())
-    if total_cents > MAX_TOTAL_CENTS:
+    if total_cents > MAX_AMOUNT_CENTS:
         raise TotalTooLarge
     order = Order(
         id=order_id,

@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, PreconditionFailed
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
@@ -91,7 +92,7 @@ class Product(Base):
 
     __tablename__ = "product"
     __table_args__ = (
-        sa.CheckConstraint("price_cents > 0", name="price_positive"),
+        sa.CheckConstraint(f"price_cents BETWEEN 1 AND {MAX_AMOUNT_CENTS}", name="price"),
         sa.CheckConstraint("reserved >= 0 AND reserved <= stock", name="reserved_within_stock"),
         sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency_code"),
         sa.Index("ix_product_name_trigrams", "name", postgresql_using="gin", postgresql_ops={"name": "gin_trgm_ops"}),
@@ -138,7 +139,7 @@ class Order(Base):
     __table_args__ = (
         sa.UniqueConstraint("number"),
         sa.CheckConstraint(one_of("status", OrderStatus), name="status_known"),
-        sa.CheckConstraint("total_cents > 0", name="total_positive"),
+        sa.CheckConstraint(f"total_cents BETWEEN 1 AND {MAX_AMOUNT_CENTS}", name="total"),
         sa.CheckConstraint("refunded_cents >= 0 AND refunded_cents <= total_cents", name="refunded_within_total"),
         sa.Index("ix_customer_order_user_id_id", "user_id", "id"),
         sa.Index("ix_customer_order_status_id", "status", "id"),
@@ -207,7 +208,7 @@ class OrderItem(Base):
     __tablename__ = "order_item"
     __table_args__ = (
         sa.CheckConstraint("quantity > 0", name="quantity_positive"),
-        sa.CheckConstraint("unit_price_cents > 0", name="unit_price_positive"),
+        sa.CheckConstraint(f"unit_price_cents BETWEEN 1 AND {MAX_AMOUNT_CENTS}", name="unit_price"),
     )
 
     order_id: Mapped[UUID] = mapped_column(sa.ForeignKey("customer_order.id"), primary_key=True)

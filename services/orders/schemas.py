@@ -9,9 +9,9 @@ from pydantic.json_schema import SkipJsonSchema
 
 from services.orders.models import ActorKind, OrderStatus
 from services.orders.order_number import is_order_number
+from shared.amounts import MAX_AMOUNT_CENTS
 from shared.http.bodies import RequestBody, ResponseBody
 
-MAX_CENTS = 10**12
 MAX_STOCK = 10**9
 MAX_QUANTITY = 100_000
 MAX_ITEMS = 1_000
@@ -28,12 +28,9 @@ Name = Annotated[
     ),
 ]
 Description = Annotated[str, Field(max_length=5_000, pattern=r"^[^\x00]*$", examples=["Glass, 10 cm, with a wire."])]
-PriceCents = Annotated[int, Field(ge=1, le=MAX_CENTS, examples=[255])]
+PriceCents = Annotated[int, Field(ge=1, le=MAX_AMOUNT_CENTS, examples=[255])]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code.", examples=["GBP"])]
 Stock = Annotated[int, Field(ge=0, le=MAX_STOCK, examples=[120])]
-
-MAX_TOTAL_CENTS = 2**53 - 1
-"""Upper bound of an order's total: the largest integer that every JSON parser represents exactly."""
 
 
 def _checked_number(text: str) -> str:
@@ -93,7 +90,7 @@ class NewOrder(RequestBody):
 class NewRefund(RequestBody):
     """A refund of an order."""
 
-    amount_cents: Annotated[int, Field(ge=1, le=MAX_TOTAL_CENTS, examples=[255])]
+    amount_cents: Annotated[int, Field(ge=1, le=MAX_AMOUNT_CENTS, examples=[255])]
     reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$", examples=["Arrived broken."])] = None
 
 

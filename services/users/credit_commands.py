@@ -7,8 +7,9 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.credit import Credit
-from services.users.models import MAX_CENTS, CreditAccount, CreditReservation
+from services.users.models import CreditAccount, CreditReservation
 from services.users.queries import UserNotFound
+from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, Problem
 from shared.events.users import CreditRefused, CreditRefusedReason, CreditReleased, CreditReserved
 from shared.messaging.outbox.outbox import record
@@ -52,7 +53,7 @@ def reserve_credit(
 
     An order that has a reservation already, or was cancelled before, gets no second reply. Raises: AmountInvalid.
     """
-    if not 0 <= amount_cents <= MAX_CENTS:
+    if not 0 <= amount_cents <= MAX_AMOUNT_CENTS:
         raise AmountInvalid
     if order_id in credit.reservations:
         return

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.amounts import MAX_AMOUNT_CENTS
 from shared.events.users import CreditRefusedReason
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
@@ -16,9 +17,6 @@ Role = Literal["customer", "support", "admin"]
 UserStatus = Literal["active", "suspended"]
 """Only the user of an active account can sign in, refresh a session, and get credit for an order."""
 ReservationStatus = Literal["reserved", "refused", "released", "used"]
-
-MAX_CENTS = 10**15
-"""Upper bound of any amount: far above any order, and low enough that no sum of amounts overflows a bigint."""
 
 
 def _now() -> datetime:
@@ -115,7 +113,7 @@ class CreditAccount(Base):
     __table_args__ = (
         sa.CheckConstraint("reserved_cents >= 0 AND used_cents >= 0", name="not_negative"),
         sa.CheckConstraint("reserved_cents + used_cents <= limit_cents", name="within_limit"),
-        sa.CheckConstraint(f"limit_cents <= {MAX_CENTS}", name="limit_bounded"),
+        sa.CheckConstraint(f"limit_cents <= {MAX_AMOUNT_CENTS}", name="limit_bounded"),
         sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
     )
 
@@ -171,7 +169,7 @@ class CreditReservation(Base):
     __table_args__ = (
         sa.CheckConstraint(one_of("status", get_args(ReservationStatus)), name="status"),
         sa.CheckConstraint("(status = 'refused') = (reason IS NOT NULL)", name="reason"),
-        sa.CheckConstraint(f"amount_cents BETWEEN 0 AND {MAX_CENTS}", name="amount"),
+        sa.CheckConstraint(f"amount_cents BETWEEN 0 AND {MAX_AMOUNT_CENTS}", name="amount"),
         sa.CheckConstraint("refunded_cents BETWEEN 0 AND amount_cents", name="refunded"),
         sa.CheckConstraint("refunded_cents = 0 OR status = 'used'", name="refunded_when_used"),
         sa.Index("ix_credit_reservation_user_id", "user_id", "status"),

@@ -9,7 +9,8 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, EmailStr, Field, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from services.users.models import MAX_CENTS, Role, UserStatus
+from services.users.models import Role, UserStatus
+from shared.amounts import MAX_AMOUNT_CENTS
 from shared.http.bodies import RequestBody, ResponseBody
 
 _USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
@@ -98,7 +99,7 @@ class Refresh(RequestBody):
 class CreditLimit(RequestBody):
     """The upper bound of a user's reserved and used credit together."""
 
-    limit_cents: Annotated[int, Field(ge=0, le=MAX_CENTS, examples=[100_000])]
+    limit_cents: Annotated[int, Field(ge=0, le=MAX_AMOUNT_CENTS, examples=[100_000])]
 
 
 class UserView(ResponseBody):

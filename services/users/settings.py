@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from shared.amounts import MAX_AMOUNT_CENTS
 from shared.settings import ServiceSettings
 
 
@@ -22,7 +23,7 @@ class Settings(ServiceSettings):
     """Lifetime of an access token. A revoked session's token works for this long at most."""
     refresh_token_days: Annotated[int, Field(gt=0, le=365)] = 30
     """Lifetime of a refresh token and of its session; each refresh begins it anew."""
-    default_credit_limit_cents: Annotated[int, Field(ge=0, le=10**15)] = 100_000
+    default_credit_limit_cents: Annotated[int, Field(ge=0, le=MAX_AMOUNT_CENTS)] = 100_000
     credit_currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "GBP"
     password_hashing_concurrency: Annotated[int, Field(gt=0)] = 2
     """Passwords hashed at once by this process; each takes a core for 0.1 s, and 19 MiB."""

@@ -34,7 +34,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["order_id"], ["customer_order.id"], name="fk_order_item_order_id"),
         sa.ForeignKeyConstraint(["sku"], ["product.sku"], name="fk_order_item_sku"),
         sa.CheckConstraint("quantity > 0", name=op.f("ck_order_item_quantity_positive")),
-        sa.CheckConstraint("unit_price_cents > 0", name=op.f("ck_order_item_unit_price_positive")),
+        sa.CheckConstraint(
+            "unit_price_cents BETWEEN 1 AND 1000000000000000", name=op.f("ck_order_item_unit_price")
+        ),
     )
     op.create_table(
         "order_timeline",
@@ -64,7 +66,7 @@ def _create_product() -> None:
         sa.Column("active", sa.Boolean, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("sku", name="pk_product"),
-        sa.CheckConstraint("price_cents > 0", name=op.f("ck_product_price_positive")),
+        sa.CheckConstraint("price_cents BETWEEN 1 AND 1000000000000000", name=op.f("ck_product_price")),
         sa.CheckConstraint("reserved >= 0 AND reserved <= stock", name=op.f("ck_product_reserved_within_stock")),
         sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name=op.f("ck_product_currency_code")),
         # Every order updates its products' rows: free space in each page lets PostgreSQL update them without touching
@@ -100,7 +102,7 @@ def _create_order() -> None:
             "status IN ('pending', 'confirmed', 'rejected', 'cancelled', 'shipped', 'delivered', 'refunded')",
             name=op.f("ck_customer_order_status_known"),
         ),
-        sa.CheckConstraint("total_cents > 0", name=op.f("ck_customer_order_total_positive")),
+        sa.CheckConstraint("total_cents BETWEEN 1 AND 1000000000000000", name=op.f("ck_customer_order_total")),
         sa.CheckConstraint(
             "refunded_cents >= 0 AND refunded_cents <= total_cents",
             name=op.f("ck_customer_order_refunded_within_total"),
