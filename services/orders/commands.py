@@ -18,7 +18,7 @@ from services.orders.models import (
     require_version,
 )
 from services.orders.order_number import order_number
-from services.orders.order_rows import Decision, insert_order, lock_orders, update_orders
+from services.orders.order_rows import Decision, PendingLimits, insert_order, lock_orders, update_orders
 from services.orders.queries import OrderNotFound
 from services.orders.stock import lock_products, release_stock_at_commit, take_stock_at_commit
 from shared.amounts import MAX_AMOUNT_CENTS
@@ -67,15 +67,21 @@ class CreditReply(NamedTuple):
 
 
 async def place_order(
-    session: AsyncSession, *, order_id: UUID, user_id: UUID, quantities: Mapping[str, int], pending_timeout: timedelta
+    session: AsyncSession,
+    *,
+    order_id: UUID,
+    user_id: UUID,
+    quantities: Mapping[str, int],
+    pending_timeout: timedelta,
+    limits: PendingLimits,
 ) -> Order:
     """Create a pending order of these quantities by SKU, reserve its stock, and record `order.created`.
 
     The order's items and timeline are loaded.
 
-    Raises: ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge.
+    Raises: ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyPendingOrders, TooManyPendingUnits.
     """
-    products, sequence, now = await lock_products(session, quantities)
+    products, sequence, now = await lock_products(session, quantities, user_id=user_id)
     currencies = sorted({product.currency for product in products.values()})
     if len(currencies) > 1:
         raise CurrenciesMixed(extra={"currencies": currencies})
@@ -90,6 +96,7 @@ async def place_order(
         currency=currencies[0],
         total_cents=total_cents,
         refunded_cents=0,
+        units=sum(quantities.values()),
         deadline=now + pending_timeout,
         version=1,
         created_at=now,
@@ -106,7 +113,7 @@ async def place_order(
         ],
         timeline=[TimelineEntry(at=now, status=OrderStatus.PENDING, actor="customer", actor_id=user_id)],
     )
-    await insert_order(session, order)
+    await insert_order(session, order, limits=limits)
     record(session, OrderCreated(**_fields(order), deadline=order.deadline))
     return order
 

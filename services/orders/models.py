@@ -143,7 +143,14 @@ class Order(Base):
         sa.CheckConstraint("refunded_cents >= 0 AND refunded_cents <= total_cents", name="refunded_within_total"),
         sa.Index("ix_customer_order_user_id_id", "user_id", "id"),
         sa.Index("ix_customer_order_status_id", "status", "id"),
+        sa.CheckConstraint("units > 0", name="units_positive"),
         sa.Index("ix_customer_order_deadline_pending", "deadline", postgresql_where=sa.text("status = 'pending'")),
+        sa.Index(
+            "ix_customer_order_user_id_pending",
+            "user_id",
+            postgresql_include=["units"],
+            postgresql_where=sa.text("status = 'pending'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -154,6 +161,8 @@ class Order(Base):
     currency: Mapped[str]
     total_cents: Mapped[int] = mapped_column(sa.BigInteger)
     refunded_cents: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    units: Mapped[int]
+    """The sum of the items' quantities."""
     deadline: Mapped[datetime]
     version: Mapped[int] = mapped_column()
     created_at: Mapped[datetime]

@@ -1,6 +1,7 @@
 """Orders as rows: inserted, locked and updated in one statement each, without the ORM's unit of work."""
 
 from collections.abc import Collection, Iterable
+from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -8,30 +9,41 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders.models import Order, OrderItem, OrderStatus
 from shared.driver_statements import DriverStatement, fetch
+from shared.errors import TooManyRequests
 
-# PostgreSQL checks the foreign keys at the end of the statement, when the order exists.
+# PostgreSQL checks the foreign keys at the end of the statement, when the order exists. Without permission nothing is
+# written, so that orders above the limit leave no dead rows.
 _INSERT = DriverStatement("""
-    WITH reserved AS (
+    WITH pending AS MATERIALIZED (
+        SELECT p.orders, p.units, p.orders < :max_orders AND p.units + :units <= :max_units AS allowed
+        FROM (
+            SELECT count(*) AS orders, coalesce(sum(units), 0) AS units
+            FROM customer_order WHERE user_id = :user_id AND status = 'pending'
+        ) AS p
+    ), reserved AS (
         UPDATE product SET reserved = product.reserved + i.quantity
         FROM unnest(CAST(:skus AS text[]), CAST(:quantities AS integer[])) AS i (sku, quantity)
-        WHERE product.sku = i.sku
+        WHERE (SELECT allowed FROM pending) AND product.sku = i.sku
     ), placed AS (
         INSERT INTO customer_order (
-            id, number, user_id, status, currency, total_cents, refunded_cents,
+            id, number, user_id, status, currency, total_cents, refunded_cents, units,
             deadline, version, created_at, updated_at
-        ) VALUES (
-            :id, :number, :user_id, :status, :currency, :total_cents, 0,
+        ) SELECT
+            :id, :number, :user_id, :status, :currency, :total_cents, 0, :units,
             :deadline, :version, :created_at, :created_at
-        )
+        WHERE (SELECT allowed FROM pending)
     ), items AS (
         INSERT INTO order_item (order_id, sku, name, unit_price_cents, quantity, position)
         SELECT :id, i.* FROM unnest(
             CAST(:skus AS text[]), CAST(:names AS text[]), CAST(:unit_prices AS bigint[]),
             CAST(:quantities AS integer[])
         ) WITH ORDINALITY AS i (sku, name, unit_price_cents, quantity, position)
+        WHERE (SELECT allowed FROM pending)
+    ), entry AS (
+        INSERT INTO order_timeline (order_id, at, status, actor, actor_id)
+        SELECT :id, :created_at, :status, 'customer', :user_id WHERE (SELECT allowed FROM pending)
     )
-    INSERT INTO order_timeline (order_id, at, status, actor, actor_id)
-    VALUES (:id, :created_at, :status, 'customer', :user_id)
+    SELECT orders, units, allowed FROM pending
 """)
 
 _LOCK = DriverStatement("""
@@ -57,6 +69,29 @@ _UPDATE = DriverStatement("""
 """)
 
 
+RETRY_AFTER = timedelta(seconds=1)
+"""Time after which some of a customer's pending orders are usually decided."""
+
+
+class TooManyPendingOrders(TooManyRequests):
+    """You have too many pending orders; wait until one of them is decided, or cancel one."""
+
+    code = "too_many_pending_orders"
+
+
+class TooManyPendingUnits(TooManyRequests):
+    """Your pending orders and this one reserve too many units; wait until one of them is decided, or cancel one."""
+
+    code = "too_many_pending_units"
+
+
+class PendingLimits(NamedTuple):
+    """Upper bounds of what one customer's pending orders may be in number, and reserve in units."""
+
+    orders: int
+    units: int
+
+
 class Decision(NamedTuple):
     """An order that the system has moved to another status, and why."""
 
@@ -64,12 +99,13 @@ class Decision(NamedTuple):
     reason: str | None = None
 
 
-async def insert_order(session: AsyncSession, order: Order) -> None:
+async def insert_order(session: AsyncSession, order: Order, *, limits: PendingLimits) -> None:
     """Insert a new order with its items and the first entry of its timeline, and reserve its stock.
 
-    The caller has locked its products.
+    The caller has locked its customer and its products with an earlier statement: this one sees the customer's orders
+    that were committed before it began. Raises: TooManyPendingOrders, TooManyPendingUnits.
     """
-    await fetch(
+    (pending,) = await fetch(
         session,
         _INSERT,
         {
@@ -79,6 +115,9 @@ async def insert_order(session: AsyncSession, order: Order) -> None:
             "status": order.status.value,
             "currency": order.currency,
             "total_cents": order.total_cents,
+            "units": order.units,
+            "max_orders": limits.orders,
+            "max_units": limits.units,
             "deadline": order.deadline,
             "version": order.version,
             "created_at": order.created_at,
@@ -87,6 +126,13 @@ async def insert_order(session: AsyncSession, order: Order) -> None:
             "unit_prices": [item.unit_price_cents for item in order.items],
             "quantities": [item.quantity for item in order.items],
         },
+    )
+    if pending["allowed"]:
+        return
+    if pending["orders"] >= limits.orders:
+        raise TooManyPendingOrders(retry_after=RETRY_AFTER, extra={"max_pending_orders": limits.orders})
+    raise TooManyPendingUnits(
+        retry_after=RETRY_AFTER, extra={"max_pending_units": limits.units, "pending_units": int(pending["units"])}
     )
 
 

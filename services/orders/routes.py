@@ -13,6 +13,7 @@ from services.orders import commands, queries
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
 from services.orders.dependencies import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor
 from services.orders.models import Actor, Customer, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
+from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
 from services.orders.queries import OrderNotFound
 from services.orders.schemas import CustomerView, NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable
@@ -38,12 +39,29 @@ class TooManyItems(Problem):
     code = "too_many_items"
 
 
+class TooManyUnits(Problem):
+    """The order has too many units of all items together."""
+
+    status = 422
+    code = "too_many_units"
+
+
 @router.post(
     "",
     status_code=201,
     response_model=OrderView,
     summary="Place an order",
-    responses=CREATED | responses(ProductUnavailable, OutOfStock, CurrenciesMixed, TotalTooLarge, TooManyItems),
+    responses=CREATED
+    | responses(
+        ProductUnavailable,
+        OutOfStock,
+        CurrenciesMixed,
+        TotalTooLarge,
+        TooManyItems,
+        TooManyUnits,
+        TooManyPendingOrders,
+        TooManyPendingUnits,
+    ),
 )
 async def place_order(
     body: NewOrder,
@@ -64,6 +82,8 @@ async def place_order(
     quantities = Counter[str]()
     for item in body.items:
         quantities[item.sku] += item.quantity
+    if quantities.total() > settings.max_pending_units:
+        raise TooManyUnits(extra={"max_units": settings.max_pending_units})
     order_id = new_id()
 
     async def place(session: AsyncSession) -> Response:
@@ -73,6 +93,7 @@ async def place_order(
             user_id=actor.user_id,
             quantities=quantities,
             pending_timeout=settings.order_deadline,
+            limits=PendingLimits(settings.max_pending_orders, settings.max_pending_units),
         )
         return created(_order_view(order, None, actor=actor), location=f"/v1/orders/{order_id}", version=order.version)
 

@@ -8,6 +8,9 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.settings import ServiceSettings
 
+MAX_UNITS = 100_000_000
+"""Units of an order with the most items of the highest quantity."""
+
 
 class Settings(ServiceSettings):
     """Settings of one process: read once at its start, frozen."""
@@ -21,6 +24,10 @@ class Settings(ServiceSettings):
     """Seconds that an order may be pending before it is cancelled."""
     max_items_per_order: Annotated[int, Field(ge=1, le=1_000)] = 1_000
     """Items of an order, at most `schemas.MAX_ITEMS`."""
+    max_pending_orders: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Pending orders of one customer. They reserve stock before their credit is known."""
+    max_pending_units: Annotated[int, Field(ge=1, le=MAX_UNITS)] = 100_000
+    """Units that one customer's pending orders reserve together; no single order may have more."""
     product_cache_seconds: Annotated[int, Field(ge=1, le=3_600)] = 30
     """Lifetime of a cached product. Requests and imports that change it invalidate it; consumers and jobs do not."""
 

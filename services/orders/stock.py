@@ -1,8 +1,8 @@
 """Stock: reserved for open orders, released when an order ends, taken when its goods are shipped.
 
-Every transaction takes its locks in the same order, so that no two wait for each other: orders first, then products by
-SKU. A batch of events can end many orders in one transaction. So a command only collects here what it releases or
-takes; the sums are written once, sorted by SKU, as the transaction commits.
+Every transaction takes its locks in the same order, so that no two wait for each other: orders or a customer first,
+then products by SKU. A batch of events can end many orders in one transaction. So a command only collects here what it
+releases or takes; the sums are written once, sorted by SKU, as the transaction commits.
 """
 
 from collections import Counter
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,12 +26,17 @@ from shared.statements import array_rows
 _LOCK = DriverStatement("""
     SELECT sku FROM product WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR NO KEY UPDATE
 """)
-# The subqueries do not refer to the row, so they are evaluated once.
+# The subqueries do not refer to the row, so they are evaluated once, and the one in the condition before any row is
+# read: it lets one customer's orders wait for each other, so that they see each other when pending orders are counted.
 _LOCK_FOR_ORDER = DriverStatement("""
     SELECT sku, name, price_cents, currency, active, stock - reserved AS available,
            (SELECT nextval('order_number')) AS order_sequence, (SELECT clock_timestamp()) AS now
-    FROM product WHERE sku = ANY(CAST(:skus AS text[])) ORDER BY sku FOR NO KEY UPDATE
+    FROM product
+    WHERE (SELECT pg_advisory_xact_lock(:lock_space, :user_lock)) IS NOT NULL AND sku = ANY(CAST(:skus AS text[]))
+    ORDER BY sku FOR NO KEY UPDATE
 """)
+_CUSTOMER_LOCKS = 1
+"""The first key of the advisory locks of customers."""
 
 
 class ProductUnavailable(Conflict):
@@ -74,12 +80,18 @@ class LockedProducts(NamedTuple):
     """The time of the clock that decides on deadlines."""
 
 
-async def lock_products(session: AsyncSession, quantities: Mapping[str, int]) -> LockedProducts:
-    """Lock the products, ordered by SKU, and check that they are for sale in these quantities.
+async def lock_products(session: AsyncSession, quantities: Mapping[str, int], *, user_id: UUID) -> LockedProducts:
+    """Lock the customer, then the products, ordered by SKU; check that they are for sale in these quantities.
 
     Raises: ProductUnavailable, OutOfStock.
     """
-    rows = await fetch(session, _LOCK_FOR_ORDER, {"skus": list(quantities)})
+    # Customers whose ids end alike share a lock.
+    user_lock = int.from_bytes(user_id.bytes[-4:], signed=True)
+    rows = await fetch(
+        session,
+        _LOCK_FOR_ORDER,
+        {"skus": list(quantities), "lock_space": _CUSTOMER_LOCKS, "user_lock": user_lock},
+    )
     found = {row["sku"]: row for row in rows}
     unavailable = [sku for sku in quantities if sku not in found or not found[sku]["active"]]
     if unavailable:

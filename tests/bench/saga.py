@@ -25,6 +25,8 @@ SHARES_SECONDS = {0.25: 90.0, 0.75: 40.0}
 SERVICE_SETTINGS = {"RATE_LIMIT": "100000/minute"}
 ACCESS_TOKEN_MINUTES = "60"
 """Customers sign in once, before the other system is filled, which may take ten minutes."""
+MAX_PENDING_ORDERS = "10000"
+"""High, since orders are placed faster than they are decided when the capacity is measured."""
 GATEWAY_REQUESTS_PER_SECOND = 10_000
 """High, since all requests come from one address."""
 
@@ -52,6 +54,8 @@ class FilledServices(Services):
     def environment(self, service: str) -> dict[str, str]:
         """Return the usual environment with higher limits and the topics' prefix."""
         changed = SERVICE_SETTINGS | {"KAFKA_TOPIC_PREFIX": self.topic_prefix}
+        if service == "orders":
+            changed["MAX_PENDING_ORDERS"] = MAX_PENDING_ORDERS
         if service == "users":
             changed["ACCESS_TOKEN_MINUTES"] = ACCESS_TOKEN_MINUTES
         return super().environment(service) | {f"{service.upper()}_{name}": value for name, value in changed.items()}

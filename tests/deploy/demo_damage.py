@@ -26,11 +26,11 @@ UNDAMAGED = {
     "orders": f"""
         INSERT INTO product (sku, name, description, price_cents, currency, stock, reserved, active, version)
         VALUES ('A', 'Lamp', '', 100, 'GBP', 10, 3, true, 1);
-        INSERT INTO customer_order (id, number, user_id, status, currency, total_cents, refunded_cents, deadline,
-                                    version, created_at, updated_at)
-        VALUES ('{CONFIRMED}', 'O-1', '{USER}', 'confirmed', 'GBP', 300, 0, now(), 1, now(), now()),
-               ('{SHIPPED}', 'O-2', '{USER}', 'shipped', 'GBP', 400, 200, now(), 1, now(), now()),
-               ('{REJECTED}', 'O-3', '{USER}', 'rejected', 'GBP', 900, 0, now(), 1, now(), now());
+        INSERT INTO customer_order (id, number, user_id, status, currency, total_cents, refunded_cents, units,
+                                    deadline, version, created_at, updated_at)
+        VALUES ('{CONFIRMED}', 'O-1', '{USER}', 'confirmed', 'GBP', 300, 0, 3, now(), 1, now(), now()),
+               ('{SHIPPED}', 'O-2', '{USER}', 'shipped', 'GBP', 400, 200, 4, now(), 1, now(), now()),
+               ('{REJECTED}', 'O-3', '{USER}', 'rejected', 'GBP', 900, 0, 9, now(), 1, now(), now());
         INSERT INTO order_item (order_id, sku, position, name, unit_price_cents, quantity)
         VALUES ('{CONFIRMED}', 'A', 1, 'Lamp', 100, 3), ('{SHIPPED}', 'A', 1, 'Lamp', 100, 4),
                ('{REJECTED}', 'A', 1, 'Lamp', 100, 9);

@@ -63,11 +63,11 @@ ORDERS_FILLS = {
     # The numbers contain a zero, unlike real ones, so that they never collide; they are as scattered as real ones.
     "customer_order": """
         INSERT INTO customer_order (
-            id, number, user_id, status, currency, total_cents, refunded_cents, deadline, version,
+            id, number, user_id, status, currency, total_cents, refunded_cents, units, deadline, version,
             created_at, updated_at
         )
         SELECT uuidv7(at - now()), 'O-0' || upper(to_hex(n * 10661009860 % 17249876309)), user_id, status, 'GBP', 5000,
-               CASE status WHEN 'refunded' THEN 5000 ELSE 0 END, at + interval '2 minutes', 2, at, at
+               CASE status WHEN 'refunded' THEN 5000 ELSE 0 END, 2, at + interval '2 minutes', 2, at, at
         FROM (
             SELECT n, user_id, now() - interval '365 days' * (1 - n::float8 / $1) AS at,
                    (ARRAY['delivered', 'shipped', 'rejected', 'cancelled', 'refunded'])[1 + n % 5] AS status

@@ -106,7 +106,7 @@ class OrdersService:
         async with self.sessions.begin() as session:
             for statement in (
                 """INSERT INTO customer_order
-                   SELECT gen_random_uuid(), number || n, user_id, status, currency, total_cents, refunded_cents,
+                   SELECT gen_random_uuid(), number || n, user_id, status, currency, total_cents, refunded_cents, units,
                           deadline, version, created_at, updated_at
                    FROM customer_order, generate_series(1, :times) AS n WHERE id = :id""",
                 """INSERT INTO order_item

@@ -21,6 +21,16 @@ async def test_fifty_simultaneous_orders_get_the_thirty_pieces_in_stock(service:
     assert await service.inconsistent_reservations() == []
 
 
+async def test_simultaneous_orders_do_not_exceed_the_limit_of_pending_orders(service: OrdersService) -> None:
+    await service.add_product("A", stock=1000)
+    await service.add_product("B", stock=1000)
+
+    responses = await asyncio.gather(*(service.post_order(("AB"[number % 2], 1)) for number in range(40)))
+
+    assert Counter(response.status_code for response in responses) == {201: 20, 429: 20}
+    assert await service.inconsistent_reservations() == []
+
+
 async def test_orders_of_products_in_opposite_order_do_not_deadlock(service: OrdersService) -> None:
     skus = [f"P{number}" for number in range(8)]
     for sku in skus:

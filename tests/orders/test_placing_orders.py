@@ -1,10 +1,12 @@
 """POST /v1/orders: stock, events, errors and idempotency."""
 
+from uuid import uuid4
+
 import sqlalchemy as sa
 
-from tests.harness.problems import problem
-from tests.orders.service import CUSTOMER, OrdersService
 from shared.amounts import MAX_AMOUNT_CENTS
+from tests.harness.problems import problem
+from tests.orders.service import CUSTOMER, OrdersService, credit_reserved
 
 
 async def test_a_new_order_is_pending_and_reads_as_it_was_returned(service: OrdersService) -> None:
@@ -199,3 +201,35 @@ async def test_the_largest_order_fits_into_its_event(service: OrdersService) -> 
 
     assert (await service.read_order(order))["status"] == "confirmed"
     assert len((await service.events("orders"))[-1][1]["lines"]) == 1_000
+
+
+async def test_pending_orders_of_a_customer_are_limited(service: OrdersService) -> None:
+    await service.add_product("A", stock=1000)
+    first, *_ = [await service.place_order(("A", 1)) for _ in range(20)]
+
+    rejected = await service.post_order(("A", 1))
+
+    assert problem(rejected) == (429, "too_many_pending_orders")
+    assert (rejected.json()["max_pending_orders"], rejected.headers["retry-after"]) == (20, "1")
+    assert await service.stock("A") == (1000, 20)
+    assert len(await service.events("orders")) == 20
+    await service.place_order(("A", 1), user_id=uuid4())
+    await service.apply(credit_reserved(first))
+    await service.place_order(("A", 1))
+
+
+async def test_units_of_a_customers_pending_orders_are_limited(service: OrdersService) -> None:
+    await service.add_product("A", stock=1_000_000)
+    await service.add_product("B", stock=1_000_000)
+    first = await service.place_order(("A", 60_000))
+
+    too_many = await service.post_order(("A", 20_000), ("B", 20_001))
+    never = await service.post_order(("A", 50_000), ("B", 50_001))
+
+    assert problem(too_many) == (429, "too_many_pending_units")
+    assert (too_many.json()["max_pending_units"], too_many.json()["pending_units"]) == (100_000, 60_000)
+    assert (problem(never), never.json()["max_units"]) == ((422, "too_many_units"), 100_000)
+    assert await service.stock("A") == (1_000_000, 60_000)
+    await service.place_order(("A", 20_000), ("B", 20_000))
+    await service.post_action(first, "cancel", as_=service.customer())
+    await service.place_order(("A", 60_000))

@@ -34,9 +34,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["order_id"], ["customer_order.id"], name="fk_order_item_order_id"),
         sa.ForeignKeyConstraint(["sku"], ["product.sku"], name="fk_order_item_sku"),
         sa.CheckConstraint("quantity > 0", name=op.f("ck_order_item_quantity_positive")),
-        sa.CheckConstraint(
-            "unit_price_cents BETWEEN 1 AND 1000000000000000", name=op.f("ck_order_item_unit_price")
-        ),
+        sa.CheckConstraint("unit_price_cents BETWEEN 1 AND 1000000000000000", name=op.f("ck_order_item_unit_price")),
     )
     op.create_table(
         "order_timeline",
@@ -92,6 +90,7 @@ def _create_order() -> None:
         sa.Column("currency", sa.Text, nullable=False),
         sa.Column("total_cents", sa.BigInteger, nullable=False),
         sa.Column("refunded_cents", sa.BigInteger, nullable=False),
+        sa.Column("units", sa.Integer, nullable=False),
         sa.Column("deadline", sa.DateTime(timezone=True), nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -103,6 +102,7 @@ def _create_order() -> None:
             name=op.f("ck_customer_order_status_known"),
         ),
         sa.CheckConstraint("total_cents BETWEEN 1 AND 1000000000000000", name=op.f("ck_customer_order_total")),
+        sa.CheckConstraint("units > 0", name=op.f("ck_customer_order_units_positive")),
         sa.CheckConstraint(
             "refunded_cents >= 0 AND refunded_cents <= total_cents",
             name=op.f("ck_customer_order_refunded_within_total"),
@@ -125,6 +125,14 @@ def _create_order() -> None:
         "ix_customer_order_deadline_pending",
         "customer_order",
         ["deadline"],
+        postgresql_where=sa.text("status = 'pending'"),
+    )
+    # Counts a customer's pending orders, and their units, when another one is placed.
+    op.create_index(
+        "ix_customer_order_user_id_pending",
+        "customer_order",
+        ["user_id"],
+        postgresql_include=["units"],
         postgresql_where=sa.text("status = 'pending'"),
     )
 

@@ -23,6 +23,7 @@ import services.users.app
 import services.users.settings
 from services.orders.catalogue_commands import create_product
 from services.orders.commands import place_order
+from services.orders.order_rows import PendingLimits
 from services.orders.schemas import NewProduct
 from services.users.commands import Profile, create_account, update_profile
 from shared.database import Sessions
@@ -76,6 +77,7 @@ class System:
                 user_id=user_id,
                 quantities={"A": 1},
                 pending_timeout=timedelta(minutes=5),
+                limits=PendingLimits(10**6, 10**6),
             )
 
     async def traffic(self, enough: asyncio.Event) -> int:
