@@ -16,6 +16,7 @@ from pgqueuer.ports.driver import NotifyCallback
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
+from shared.error_descriptions import describe_error
 from shared.patches.sqlalchemy_driver import begun_connection
 from shared.statements import count_deleted
 from shared.telemetry import continued_trace, current_traceparent
@@ -116,7 +117,7 @@ class JobRunner:
                         shutdown_on_listener_failure=True,
                     )
             except Exception as error:  # noqa: BLE001 - nothing above handles it: log, wait, connect again
-                logger.warning("jobs_interrupted", error=repr(error))
+                logger.warning("jobs_interrupted", error=describe_error(error))
             finally:
                 self._queuer = None
             if not self._stopping.is_set():
@@ -184,6 +185,19 @@ async def purge_job_log(session: AsyncSession, *, older_than: timedelta, limit: 
     return deleted
 
 
+class JobFailed(Exception):
+    """A job's function failed. PgQueuer stores the message, and the traceback, so it describes the error only."""
+
+
+async def _without_values(running: Awaitable[None]) -> None:
+    """Run a job's function. Raises: JobFailed instead of its error, whose message may quote personal data."""
+    try:
+        await running
+    except Exception as error:  # noqa: BLE001 - every error is described
+        failure = JobFailed(describe_error(error)).with_traceback(error.__traceback__)
+        raise failure from None
+
+
 def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _TaskOptions) -> None:
     def executor(parameters: EntrypointExecutorParameters) -> DatabaseRetryEntrypointExecutor:
         return DatabaseRetryEntrypointExecutor(
@@ -196,7 +210,7 @@ def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _
     async def run(job: Job) -> None:
         traceparent = (job.headers or {}).get("traceparent")
         with continued_trace(str(traceparent) if traceparent else None):
-            await options.task(sessions, job.payload or b"")
+            await _without_values(options.task(sessions, job.payload or b""))
 
     queuer.entrypoint(name, executor_factory=executor, on_failure="hold", accepts_context=False)(run)
 
@@ -206,6 +220,6 @@ def _install_scheduled(
 ) -> None:
     async def run(_schedule: Schedule) -> None:
         with continued_trace(None):
-            await function(sessions)
+            await _without_values(function(sessions))
 
     queuer.schedule(name, expression, accepts_context=False)(run)

@@ -2,12 +2,17 @@
 
 import json
 import logging
+import re
 import sys
-from typing import Literal, TextIO
+import traceback
+from collections.abc import Iterator
+from typing import Any, Literal, TextIO
 
 import orjson
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+
+from shared.error_descriptions import describe_error, error_chain
 
 # Libraries that install their own handlers, or whose INFO messages only help to debug them.
 _LIBRARY_LEVELS = {
@@ -20,6 +25,9 @@ _LIBRARY_LEVELS = {
     "pgqueuer": logging.WARNING,
     "sqlalchemy": logging.WARNING,
 }
+
+
+_TASK = re.compile(r"<(?:Task|Future) .*>", re.DOTALL)
 
 
 class _Line(str):
@@ -72,7 +80,7 @@ def configure_logging(
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         _Formatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared_processors],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _drop_quoted_task, *shared_processors],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
@@ -87,13 +95,48 @@ def _renderers(format: Literal["json", "console"]) -> list[Processor]:  # noqa: 
         return [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
-                exception_formatter=structlog.dev.plain_traceback,
+                exception_formatter=_write_traceback_without_values,
             ),
         ]
     return [
-        structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+        structlog.processors.ExceptionRenderer(_traceback_without_values),
         structlog.processors.JSONRenderer(serializer=_json),
     ]
+
+
+def _traceback_without_values(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """Return the traceback as structlog does, but with described errors in place of their messages."""
+    stacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)(exc_info)
+    _describe(stacks, exc_info[1])
+    return stacks
+
+
+def _describe(stacks: list[dict[str, Any]], error: BaseException) -> None:
+    for stack, raised in zip(stacks, error_chain(error), strict=False):
+        stack.update(exc_value=describe_error(raised), exc_notes=[], syntax_error=None)
+        members = raised.exceptions if isinstance(raised, BaseExceptionGroup) else ()
+        for member_stacks, member in zip(stack["exceptions"], members, strict=False):
+            _describe(member_stacks, member)
+
+
+def _write_traceback_without_values(stream: TextIO, exc_info: ExcInfo) -> None:
+    """Write the traceback as Python does, the cause first, but with described errors in place of their messages."""
+    for error in reversed(list(_whole_chain(exc_info[1]))):
+        stream.write("".join(traceback.format_tb(error.__traceback__)))
+        stream.write(f"{describe_error(error)}\n")
+
+
+def _whole_chain(error: BaseException) -> Iterator[BaseException]:
+    for raised in error_chain(error):
+        yield raised
+        for member in raised.exceptions if isinstance(raised, BaseExceptionGroup) else ():
+            yield from _whole_chain(member)
+
+
+def _drop_quoted_task(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Cut the text of a task, which quotes its error, out of a library's message about it; `exception` describes it."""
+    event["event"] = _TASK.sub("<Task>", str(event["event"]))
+    return event
 
 
 def _finish(_logger: WrappedLogger, _method: str, line: str) -> _Line:

@@ -27,6 +27,11 @@ SETTINGS = {
     "jit": "off",
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] %q%u@%d ",
+    # Neither rows and keys (DETAIL) nor statements nor their parameters: they hold personal data.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

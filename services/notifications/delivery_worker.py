@@ -31,6 +31,7 @@ from services.notifications.deliveries import (
 from services.notifications.delivery_log import logging_of, report, report_failure
 from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
+from shared.error_descriptions import describe_error
 from shared.messaging.failpoints import failpoint
 from shared.transient_errors import is_transient
 
@@ -118,7 +119,7 @@ class DeliveryWorker:
                 except Exception as error:
                     if not is_transient(error):
                         raise
-                    logger.warning("delivery_worker_interrupted", error=repr(error))
+                    logger.warning("delivery_worker_interrupted", error=describe_error(error))
                     # A heartbeat too: a restart would not bring PostgreSQL back.
                     self._heartbeat_at = time.monotonic()
                     await asyncio.sleep(self._retry_delay_seconds)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from shared.error_descriptions import describe_error
 from shared.errors import Problem
 from shared.http.metrics import count_request
 from shared.http.problems import DatabaseUnavailable, InternalError, problem_response
@@ -78,7 +79,7 @@ class _Exchange:
         where = {"method": self._scope["method"], "route": _route_template(self._scope)}
         if is_database_unavailable(error):
             # An outage causes this for every request, and the code is not to blame: log one line, no traceback.
-            logger.warning("database_unavailable", **where, error=repr(error))
+            logger.warning("database_unavailable", **where, error=describe_error(error))
             return DatabaseUnavailable()
         logger.exception("request_failed", **where)
         return InternalError()

@@ -16,7 +16,6 @@ RawHeaders = Mapping[str, bytes | None]
 
 MAX_KEY_LENGTH = 250
 """Characters. A longer key is cut and gets a digest: a PostgreSQL index holds at most 2,700 bytes per entry."""
-_MAX_ERROR_LENGTH = 500
 _MAX_SEQUENCE = 2**63 - 1
 
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -108,8 +107,8 @@ def received_of(*, topic: str, partition: int, offset: int, key: str, value: byt
         context = _context(headers, topic=topic, key=key)
     except KeyError as missing:
         error = f"the header {missing.args[0]} is missing"
-    except ValueError as invalid:
-        error = str(invalid)[:_MAX_ERROR_LENGTH]
+    except _HeaderInvalid as invalid:
+        error = str(invalid)
     # Positional arguments are faster, and this runs for every event.
     return Received(topic, partition, offset, key, value, headers, context, error)
 
@@ -158,21 +157,22 @@ def _escaped(text: str) -> str:
     return text.replace("\x00", "\\x00")
 
 
+class _HeaderInvalid(Exception):
+    """A header's value can't be decoded. The message does not quote it: a producer may have put anything there."""
+
+    def __init__(self, name: str, rule: str) -> None:
+        super().__init__(f"the header {name} is not {rule}")
+
+
 def _context(headers: RawHeaders, *, topic: str, key: str) -> EventContext:
     if headers["ce_specversion"] != b"1.0":
-        raise ValueError(f"CloudEvents {_text(headers['ce_specversion'])} is not supported")
-    # A subclass of uuid.UUID that is parsed, hashed and sent to the database in C.
-    event_id = pgproto.UUID(_text(headers["ce_id"]))
-    sequence = int(_text(headers["ce_sequence"]))
-    if not 1 <= sequence <= _MAX_SEQUENCE:
-        raise ValueError(f"the sequence {sequence} is not from 1 to 2**63 - 1")
-    time = datetime.fromisoformat(_text(headers["ce_time"]))
-    if time.tzinfo is None:
-        raise ValueError(f"the time {time} has no zone")
+        raise _HeaderInvalid("ce_specversion", "1.0")
+    event_id, day = _id_and_day(headers)
+    sequence, time = _sequence(headers), _time(headers)
     traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
     return EventContext(
         event_id,
-        day_of(event_id),
+        day,
         _text(headers["ce_type"]),
         _text(headers["ce_source"]),
         time,
@@ -182,3 +182,32 @@ def _context(headers: RawHeaders, *, topic: str, key: str) -> EventContext:
         _text(traceparent) if traceparent else None,
         _text(tracestate) if tracestate else None,
     )
+
+
+def _id_and_day(headers: RawHeaders) -> tuple[UUID, date]:
+    try:
+        # A subclass of uuid.UUID that is parsed, hashed and sent to the database in C.
+        event_id = pgproto.UUID(_text(headers["ce_id"]))
+        return event_id, day_of(event_id)
+    except ValueError:
+        raise _HeaderInvalid("ce_id", "a UUIDv7") from None
+
+
+def _sequence(headers: RawHeaders) -> int:
+    try:
+        sequence = int(_text(headers["ce_sequence"]))
+    except ValueError:
+        sequence = 0
+    if not 1 <= sequence <= _MAX_SEQUENCE:
+        raise _HeaderInvalid("ce_sequence", "a number from 1 to 2**63 - 1")
+    return sequence
+
+
+def _time(headers: RawHeaders) -> datetime:
+    try:
+        time = datetime.fromisoformat(_text(headers["ce_time"]))
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise _HeaderInvalid("ce_time", "a time with a zone")
+    return time

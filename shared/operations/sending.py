@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
+from shared.error_descriptions import describe_error
 from shared.errors import Problem
 from shared.jobs import Jobs, enqueue
 from shared.messaging.outbox.republish import PAGE_ROWS, Republishable, count_aggregates, republish_page
@@ -116,7 +117,7 @@ def with_operations(jobs: Jobs, sending: Sending, *, seconds_per_job: float = SE
             operation = await sending.run(sessions, operation_id, seconds=seconds_per_job)
         except Exception as error:
             async with sessions.begin() as session:
-                await runs.note_error(session, operation_id, repr(error))
+                await runs.note_error(session, operation_id, describe_error(error))
             raise
         if operation is not None:
             async with sessions.begin() as session:

@@ -152,3 +152,29 @@ async def test_old_logs_of_jobs_are_deleted_in_batches(database: Database) -> No
         for table in ("pgqueuer_log", "pgqueuer_statistics"):
             is_young = await session.scalars(sa.text(f"SELECT now() - created < interval '7 days' FROM {table}"))  # noqa: S608
             assert is_young.all() == [True]
+
+
+async def test_the_log_of_a_failed_job_does_not_quote_its_error(database: Database) -> None:
+    jobs = Jobs()
+
+    @jobs.task("fail", attempts=1)
+    async def fail(_sessions: Sessions, payload: bytes) -> None:
+        raise ValueError(f"{payload.decode()} is unknown")
+
+    async with database.sessions.begin() as session:
+        await enqueue(session, "fail", b"ada@orderly.example")
+
+    async def tracebacks() -> list[str]:
+        async with database.sessions() as session:
+            query = "SELECT traceback::text FROM pgqueuer_log WHERE traceback IS NOT NULL"
+            return list(await session.scalars(sa.text(query)))
+
+    async def is_logged() -> bool:
+        return bool(await tracebacks())
+
+    async with running(runner_of(jobs, database)):
+        await until(is_logged, what="the failure is logged")
+
+    [stored] = await tracebacks()
+    assert "ValueError: in fail, test_jobs.py:" in stored
+    assert "ada@" not in stored

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.error_descriptions import describe_error
 from shared.errors import Problem
 from shared.messaging.consumer.subscription import Handling
 from shared.messaging.dead_letters.reason import DeadLetterReason
@@ -67,7 +68,7 @@ def classify(error: Exception) -> tuple[DeadLetterReason, str]:
     """
     if isinstance(error, NotApplicable):
         return error.reason, error.error
-    return DeadLetterReason.RETRYING, repr(error)
+    return DeadLetterReason.RETRYING, describe_error(error)
 
 
 def _summary(invalid: ValidationError) -> str:

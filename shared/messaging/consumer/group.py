@@ -9,6 +9,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 
+from shared.error_descriptions import describe_error
 from shared.health import Unhealthy
 from shared.messaging import metrics
 from shared.messaging.consumer.member import STOP_TIMEOUT_SECONDS, Member
@@ -59,7 +60,7 @@ class ConsumerGroups:
                 self._running = True
                 self._watching = asyncio.create_task(self._watch())
             except (KafkaError, OSError) as error:
-                logger.warning("consumer_groups_not_started", error=repr(error))
+                logger.warning("consumer_groups_not_started", error=describe_error(error))
                 await self._stop_broker()
                 await asyncio.sleep(START_RETRY_DELAY_SECONDS)
 
@@ -106,4 +107,4 @@ class ConsumerGroups:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
                 await self._broker.stop()
         except (KafkaError, OSError) as error:
-            logger.warning("consumer_groups_not_stopped", error=repr(error))
+            logger.warning("consumer_groups_not_stopped", error=describe_error(error))

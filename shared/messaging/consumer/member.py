@@ -11,6 +11,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
+from shared.error_descriptions import describe_error
 from shared.messaging.consumer.offsets import AppliedOffsets
 from shared.messaging.consumer.worker import ConsumerWorker, ServiceUnavailable
 from shared.messaging.envelope import Record
@@ -107,12 +108,12 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 self._offsets.clear()
                 await self._subscriber.stop()
         except Exception as error:  # noqa: BLE001 - the old consumer is abandoned either way
-            logger.warning("consumer_not_stopped", consumer=self.worker.name, error=repr(error))
+            logger.warning("consumer_not_stopped", consumer=self.worker.name, error=describe_error(error))
         try:
             await self._subscriber.start()
             self.start()
         except Exception as error:  # noqa: BLE001 - the watch tries again
-            logger.warning("consumer_not_started", consumer=self.worker.name, error=repr(error))
+            logger.warning("consumer_not_started", consumer=self.worker.name, error=describe_error(error))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Commit the applied offsets and drop held records; Kafka delivers those to the next owner."""
@@ -212,4 +213,4 @@ def _seek_back(consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:
         try:
             consumer.seek(partition, offset)
         except IllegalStateError as error:
-            logger.warning("partition_lost", partition=partition.partition, error=repr(error))
+            logger.warning("partition_lost", partition=partition.partition, error=describe_error(error))

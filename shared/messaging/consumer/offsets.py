@@ -7,6 +7,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
+from shared.error_descriptions import describe_error
 from shared.messaging.envelope import Record
 from shared.messaging.failpoints import failpoint
 
@@ -78,4 +79,4 @@ class AppliedOffsets:
             }
 
     def _warn(self, error: Exception) -> None:
-        logger.warning("offsets_not_committed", consumer=self._consumer_name, error=repr(error))
+        logger.warning("offsets_not_committed", consumer=self._consumer_name, error=describe_error(error))

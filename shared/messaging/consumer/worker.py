@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
+from shared.error_descriptions import describe_error
 from shared.messaging import metrics
 from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
 from shared.messaging.consumer.dispatch import classify
@@ -176,7 +177,7 @@ class ConsumerWorker:
         except ServiceUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, trying one by one shows whose it is
-            logger.warning("batch_failed", consumer=self.name, events=len(events), error=repr(error))
+            logger.warning("batch_failed", consumer=self.name, events=len(events), error=describe_error(error))
             for event in events:
                 await self._apply_alone(event)
 
@@ -226,7 +227,10 @@ class ConsumerWorker:
         if delay_seconds is None or self._stopping.is_set():
             raise ServiceUnavailable from error
         logger.warning(
-            "batch_retried", consumer=self.name, error=repr(error), retry_delay_seconds=round(delay_seconds, 3)
+            "batch_retried",
+            consumer=self.name,
+            error=describe_error(error),
+            retry_delay_seconds=round(delay_seconds, 3),
         )
         await self.sleep(delay_seconds)
 

@@ -11,6 +11,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from shared.error_descriptions import describe_error
 from shared.messaging import metrics
 from shared.messaging.envelope import encode_headers
 from shared.messaging.failpoints import failpoint
@@ -157,7 +158,7 @@ async def _close(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await producer.stop()
     except (KafkaError, OSError) as error:
-        logger.warning("producer_not_closed", error=repr(error))
+        logger.warning("producer_not_closed", error=describe_error(error))
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 
+from shared.error_descriptions import describe_error
 from shared.messaging import metrics
 from shared.messaging.failpoints import failpoint
 from shared.messaging.outbox.lease import Lease
@@ -128,7 +129,7 @@ class Relay:
                 finally:
                     connection.terminate()
             except (LeaseLost, *CONNECTION_ERRORS) as error:
-                logger.warning("relay_interrupted", shard=self._shard, error=repr(error))
+                logger.warning("relay_interrupted", shard=self._shard, error=describe_error(error))
                 self._lease.lose()
                 await self._wait(delay, until=self._stop)
                 delay = min(delay * 2, MAX_RETRY_DELAY_SECONDS)
@@ -181,7 +182,7 @@ class Relay:
         delays = [self._poll_interval_seconds if len(rows) < PAGE_ROWS else 0.0]
         for topic, error in failed.items():
             delays.append(self._backoffs.failed(topic))
-            logger.warning("publish_failed", topic=topic, error=repr(error), retry_delay_seconds=delays[-1])
+            logger.warning("publish_failed", topic=topic, error=describe_error(error), retry_delay_seconds=delays[-1])
         return min(delays)
 
     async def _move(self, pages: OutboxPages) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import asyncpg
 import structlog
 
+from shared.error_descriptions import describe_error
 from shared.transient_errors import CONNECTION_ERRORS
 
 logger = structlog.get_logger(__name__)
@@ -50,7 +51,7 @@ class Notifier:
                 finally:
                     connection.terminate()
             except CONNECTION_ERRORS as error:
-                logger.warning("notifier_interrupted", error=repr(error))
+                logger.warning("notifier_interrupted", error=describe_error(error))
                 await asyncio.sleep(self._reconnect_delay_seconds)
 
     async def _notify(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -132,7 +132,8 @@ async def test_a_rejected_event_keeps_its_reason_when_its_replay_fails_with_anot
     """Otherwise the drain would retry what an operator has to decide."""
     user_id = new_id()
     await store_as_dead_letter(database.sessions, event_of(user_id, 1, cents=FAILING_CENTS))
-    assert await replay(database, user_id) == (0, "ZeroDivisionError('the handler has a bug')")
+    applied, error = await replay(database, user_id)
+    assert (applied, (error or "").partition(",")[0]) == (0, "ZeroDivisionError: in fail_for")
     assert await Rows(database.sessions).dead_letters() == [(str(user_id), 1, "rule_violated")]
 
 
