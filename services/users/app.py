@@ -10,7 +10,7 @@ from services.users.jobs import REPUBLISHED, jobs
 from services.users.passwords import Passwords
 from services.users.settings import Settings
 from services.users.subscribers import SUBSCRIPTIONS
-from services.users.throttling import SignInThrottle
+from services.users.throttling import SignInLimits, SignInThrottle
 from shared.http.tokens import TokenVerifier
 from shared.service import create_service
 
@@ -39,8 +39,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.sign_in_throttle = SignInThrottle(
         app.state.cache,
-        per_account=settings.sign_in_failures_per_account,
-        per_address=settings.sign_in_failures_per_address,
-        window=timedelta(minutes=settings.sign_in_failures_minutes),
+        limits=SignInLimits(
+            per_account_and_address=settings.sign_in_failures_per_account_and_address,
+            per_account=settings.sign_in_failures_per_account,
+            per_address=settings.sign_in_failures_per_address,
+            window=timedelta(minutes=settings.sign_in_failures_minutes),
+        ),
+        shared_networks=settings.shared_client_networks,
     )
     return app

@@ -26,7 +26,7 @@ from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.rate_limit import address
+from shared.http.rate_limit import client_address
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
@@ -68,7 +68,7 @@ async def sign_in(
     There is no Idempotency-Key, because the saved response would store tokens. A repeated request starts another
     session.
     """
-    attempt = throttle.attempt(email=body.email, address=await address(request), failure=CredentialsInvalid)
+    attempt = throttle.attempt(email=body.email, address=client_address(request), failure=CredentialsInvalid)
     async with attempt:
         account, new_hash = await _authenticate(body, sessions=sessions, passwords=passwords)
         async with sessions.begin() as session:

@@ -1,14 +1,19 @@
 """Settings of the users service: the environment variables USERS_*."""
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.settings import ServiceSettings
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Settings(ServiceSettings):
@@ -27,10 +32,14 @@ class Settings(ServiceSettings):
     credit_currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "GBP"
     password_hashing_concurrency: Annotated[int, Field(gt=0)] = 2
     """Passwords hashed at once by this process; each takes a core for 0.1 s, and 19 MiB."""
-    sign_in_failures_per_account: Annotated[int, Field(gt=0)] = 10
+    sign_in_failures_per_account_and_address: Annotated[int, Field(gt=0)] = 10
+    sign_in_failures_per_account: Annotated[int, Field(gt=0)] = 100
+    """Does not block an account at addresses from which it has signed in before."""
     sign_in_failures_per_address: Annotated[int, Field(gt=0)] = 100
     sign_in_failures_minutes: Annotated[int, Field(gt=0)] = 15
     """Minutes that failures count, from the first one on."""
+    shared_client_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)] = ()
+    """Networks, separated by commas, whose addresses stand for many clients, such as a container engine's bridge."""
 
     @property
     def access_token_lifetime(self) -> timedelta:

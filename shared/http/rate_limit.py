@@ -103,9 +103,14 @@ class RateLimiter:
         return bool(allowed), remaining, reset_milliseconds / 1000
 
 
+def client_address(request: Request) -> str:
+    """Return the client's IP address, as a trusted proxy forwarded it."""
+    return request.client.host if request.client else "unknown"
+
+
 async def address(request: Request) -> str:
     """Return a key for the client's IP address."""
-    return f"address {request.client.host if request.client else 'unknown'}"
+    return f"address {client_address(request)}"
 
 
 async def caller_or_address(request: Request) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,10 @@ async def settings(signing_keys_file: Path, database_factory: DatabaseFactory, v
         kafka_bootstrap_servers="127.0.0.1:1",  # nothing connects to Kafka
         signing_keys_file=signing_keys_file,
         database_pool_size=CONNECTIONS,
-        sign_in_failures_per_account=3,
+        sign_in_failures_per_account_and_address=3,
+        sign_in_failures_per_account=5,
         sign_in_failures_per_address=6,
+        shared_client_networks=(ip_network("172.16.0.0/12"),),
     )
 
 

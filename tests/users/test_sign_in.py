@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from services.users.passwords import Passwords
 from services.users.session_routes import CredentialsInvalid
+from tests.harness.asgi import client_of
 from tests.harness.problems import problem
 from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
@@ -107,6 +108,54 @@ async def test_an_address_is_blocked_after_guesses_at_many_accounts(service: Use
     response = await service.http.post("/v1/sessions", json=WRONG)
 
     assert problem(response) == (429, "too_many_attempts")
+
+
+async def attempt(service: UsersService, password: str, *, address: str, email: str = ADA["email"]) -> str:
+    """Sign in from an address, over the address that the client of the application reports."""
+    async with client_of(service.app, address=address) as http:
+        response = await http.post("/v1/sessions", json={"email": email, "password": password})
+    return str(response.json().get("code", "signed in"))
+
+
+async def test_guesses_from_elsewhere_do_not_lock_out_an_account_at_its_usual_address(service: UsersService) -> None:
+    await service.sign_up()
+    assert await attempt(service, PASSWORD, address="192.0.2.1") == "signed in"
+
+    guesses = [await attempt(service, "wrong password", address=f"198.51.100.{n}") for n in range(7)]
+
+    assert guesses == ["credentials_invalid"] * 5 + ["too_many_attempts"] * 2
+    assert await attempt(service, PASSWORD, address="192.0.2.1") == "signed in"
+    assert await attempt(service, PASSWORD, address="203.0.113.1") == "too_many_attempts"
+
+
+async def test_guesses_at_other_accounts_do_not_lock_out_known_accounts_of_an_address(service: UsersService) -> None:
+    await service.sign_up()
+    await service.sign_up(email="eve@orderly.example")
+    assert await attempt(service, PASSWORD, address="192.0.2.1") == "signed in"
+    for number in range(6):
+        email = f"user{number}@orderly.example"
+        await attempt(service, "wrong password", address="192.0.2.1", email=email)
+
+    assert await attempt(service, PASSWORD, address="192.0.2.1") == "signed in"
+    assert await attempt(service, PASSWORD, address="192.0.2.1", email="eve@orderly.example") == "too_many_attempts"
+
+
+async def test_guesses_at_a_known_account_from_its_address_are_limited(service: UsersService) -> None:
+    await service.sign_up()
+    await attempt(service, PASSWORD, address="192.0.2.1")
+
+    codes = [await attempt(service, "wrong password", address="192.0.2.1") for _ in range(4)]
+
+    assert codes == ["credentials_invalid"] * 3 + ["too_many_attempts"]
+
+
+async def test_failures_at_an_address_of_many_clients_are_not_added_up(service: UsersService) -> None:
+    await service.sign_up()
+    for number in range(8):
+        email = f"user{number}@orderly.example"
+        assert await attempt(service, "wrong password", address="172.18.0.1", email=email) == "credentials_invalid"
+
+    assert await attempt(service, PASSWORD, address="172.18.0.1") == "signed in"
 
 
 async def test_a_blocked_address_does_not_block_accounts(service: UsersService) -> None:
