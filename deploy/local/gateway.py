@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.process import LocalError, Program
+from deploy.local.process import Program
 from deploy.local.readiness import http_answers
 
 SOURCE = Path(__file__).parents[1] / "gateway"
@@ -14,41 +14,39 @@ SOURCE = Path(__file__).parents[1] / "gateway"
 
 @dataclass(frozen=True, kw_only=True)
 class Gateway:
-    """One Traefik. `service_urls` maps each service to its URL."""
+    """One Traefik. `service_urls` maps each service to its URL, or to several that are separated by commas."""
 
-    folder: Path
     port: int
     health_port: int
     service_urls: Mapping[str, str]
     requests_per_second: int
+    trusted_proxies: str = ""
+    """Addresses or networks of proxies in front of the gateway, separated by commas."""
 
     def program(self) -> Program:
         """Return the program that runs the gateway."""
         return Program(
             name="gateway",
-            command=[Path(sysconfig.get_path("scripts"), "traefik"), f"--configfile={self._static_configuration()}"],
+            command=[Path(sysconfig.get_path("scripts"), "traefik")],
             environment={
+                **static_configuration(),
+                "TRAEFIK_ENTRYPOINTS_WEB_ADDRESS": f"127.0.0.1:{self.port}",
+                "TRAEFIK_ENTRYPOINTS_INTERNAL_ADDRESS": f"127.0.0.1:{self.health_port}",
+                "TRAEFIK_ENTRYPOINTS_WEB_FORWARDEDHEADERS_TRUSTEDIPS": self.trusted_proxies,
+                "TRAEFIK_PROVIDERS_FILE_FILENAME": str(SOURCE / "dynamic.yaml"),
                 **{f"{service.upper()}_URL": url for service, url in self.service_urls.items()},
                 "GATEWAY_REQUESTS_PER_SECOND": str(self.requests_per_second),
             },
+            # Traefik reads plugins-local/ there.
+            working_folder=SOURCE,
             ready=lambda: http_answers(self.health_port, "/ping"),
             address=f"http://127.0.0.1:{self.port}",
             notes="the API, such as /v1/products",
             echo=re.compile(r'"level":"(warn|error|fatal)"'),
         )
 
-    def _static_configuration(self) -> Path:
-        """Write the static configuration with this machine's addresses: Traefik allows no variables in it."""
-        text = (SOURCE / "traefik.yaml").read_text()
-        for there, here in {
-            'address: ":8080"': f'address: "127.0.0.1:{self.port}"',
-            'address: ":8081"': f'address: "127.0.0.1:{self.health_port}"',
-            "filename: /etc/traefik/dynamic.yaml": f"filename: {SOURCE / 'dynamic.yaml'}",
-        }.items():
-            if text.count(there) != 1:
-                raise LocalError(f"{SOURCE / 'traefik.yaml'} must contain {there!r} exactly once")
-            text = text.replace(there, here)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "traefik.yaml"
-        path.write_text(text)
-        return path
+
+def static_configuration() -> dict[str, str]:
+    """Return Traefik's static configuration: environment variables, the same for `make run`, compose and Kubernetes."""
+    lines = (SOURCE / "traefik.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

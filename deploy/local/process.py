@@ -52,6 +52,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
     """The operating system's user to run as; None for the current one."""
+    working_folder: Path | None = None
     echo: re.Pattern[str] | None = None
     """Lines of output that match are shown on the terminal; all lines go to the log."""
     ready_timeout_seconds: float = 30
@@ -147,7 +148,12 @@ class Process:
 async def start_process(program: Program, *, log: Path, echo: Echo) -> Process:
     """Start a program without waiting until it is ready."""
     child = await _spawn(
-        program.command, program.environment, user=program.user, orphan_signal=program.orphan_signal, log=log
+        program.command,
+        program.environment,
+        user=program.user,
+        orphan_signal=program.orphan_signal,
+        working_folder=program.working_folder,
+        log=log,
     )
     return Process(program, child, log=log, echo=echo)
 
@@ -200,6 +206,7 @@ async def _spawn(
     user: str | None,
     orphan_signal: signal.Signals,
     log: Path,
+    working_folder: Path | None = None,
     stdout: int | IO[bytes] = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
     _rotate(log)
@@ -212,6 +219,7 @@ async def _spawn(
         # In a session of its own: Ctrl-C reaches the supervisor only, which then stops everything in order.
         start_new_session=True,
         preexec_fn=_signal_when_orphaned(orphan_signal),
+        cwd=working_folder,
         user=user,
         group=user,
         extra_groups=None if user is None else [],

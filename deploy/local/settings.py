@@ -33,6 +33,8 @@ class LocalSettings(BaseSettings):
     kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
     gateway_requests_per_second: int = 1000
     """Limit per client address. On a laptop, all clients have the same address."""
+    gateway_trusted_proxies: str = ""
+    """Addresses or networks of proxies in front of the gateway, separated by commas."""
 
     def ports(self) -> dict[str, int]:
         """Return every port of the system by the variable that sets it, without those of an external Kafka."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,10 +61,11 @@ class System:
             postgres = group.create_task(self._start_postgres())
             valkey = group.create_task(self._start_valkey())
             set_up = group.create_task(self._set_up())
-            group.create_task(self._start_gateway())
             group.create_task(self._start_mail())
-            for service in SERVICES:
-                group.create_task(self._start_service(service, after=(postgres, kafka, valkey, set_up)))
+            after = (postgres, kafka, valkey, set_up)
+            services = [group.create_task(self._start_service(service, after=after)) for service in SERVICES]
+            # A gateway that starts earlier finds the services unhealthy, and sends them nothing for a second more.
+            group.create_task(self._start_gateway(after=services))
         self._ready = True
         self._write_state()
 
@@ -107,13 +109,14 @@ class System:
         with self._screen.step("Starting Valkey", "Valkey is ready"):
             await self.supervisor.start(valkey.program())
 
-    async def _start_gateway(self) -> None:
+    async def _start_gateway(self, *, after: Sequence[asyncio.Task[None]]) -> None:
+        await asyncio.gather(*after)
         gateway = Gateway(
-            folder=self._settings.folder / "gateway",
             port=self._settings.gateway_port,
             health_port=self._settings.gateway_health_port,
             service_urls={service: self._services.url_of(service) for service in SERVICES},
             requests_per_second=self._settings.gateway_requests_per_second,
+            trusted_proxies=self._settings.gateway_trusted_proxies,
         )
         with self._screen.step("Starting the gateway", "The gateway is ready"):
             await self.supervisor.start(gateway.program())

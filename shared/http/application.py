@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from shared.http import gateway_errors
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.documentation import openapi_router
 from shared.http.metrics import metrics_router
@@ -57,7 +56,7 @@ def create_application(
     app.state.rate_limiter = RateLimiter(app.state.cache)
     install_problems(app)
     complete_openapi(app)
-    for router in (*routers, gateway_errors.router, metrics_router, openapi_router(app)):
+    for router in (*routers, metrics_router, openapi_router(app)):
         app.include_router(router)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestContextMiddleware)  # added last, so it is the outermost and sees every response

@@ -1,0 +1,3 @@
+module orderly/problems
+
+go 1.23
