@@ -16,6 +16,9 @@ from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
 from tests.harness.waiting import until
 
+PASSWORD = "correct horse battery"
+PRICE_CENTS = 1_000
+"""The price of the product LAMP."""
 SERVICES = ("users", "orders", "notifications")
 DECISION_TIMEOUT_SECONDS = 40
 READY_TIMEOUT_SECONDS = 60
@@ -116,6 +119,21 @@ class Customer:
         """Return reserved and used credit in cents."""
         credit = await self.request("GET", "users", "/v1/users/me/credit")
         return credit["reserved_cents"], credit["used_cents"]
+
+
+async def customer_of(services: RunningServices, name: str) -> Customer:
+    """Sign up and in, and return the customer."""
+    email = f"{name}@example.com"
+    async with httpx2.AsyncClient(base_url=services.urls["users"], timeout=20) as client:
+        signed_up = await client.post("/v1/users", json={"email": email, "name": name, "password": PASSWORD})
+        signed_in = await client.post("/v1/sessions", json={"email": email, "password": PASSWORD})
+    token = signed_in.raise_for_status().json()["access_token"]
+    return Customer(
+        email=email,
+        user_id=signed_up.raise_for_status().json()["id"],
+        urls=services.urls,
+        headers={"Authorization": f"Bearer {token}"},
+    )
 
 
 def environment_of(
