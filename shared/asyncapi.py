@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from shared.events.contract import EVENT_TYPES, Event
 from shared.events.golden import golden_examples
-from shared.events.topics import CLEANUP_POLICY, TOPICS, Topic
+from shared.events.topics import CLEANUP_POLICY, TOPICS, Topic, source_of, topic_named
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import encode_headers
 from shared.messaging.outbox.outbox import dataschema_of
@@ -38,7 +38,11 @@ _HEADER_FIELDS: Json = {
         "format": "uuid",
         "description": "A UUIDv7. A redelivered event has the same id: use it to apply each event only once.",
     },
-    "ce_source": {"type": "string", "format": "uri-reference", "description": "The service that published the event."},
+    "ce_source": {
+        "type": "string",
+        "format": "uri-reference",
+        "description": "The service that published the event. Do not apply an event of another source.",
+    },
     "ce_type": {
         "type": "string",
         "description": "The type of the event. Ignore types that you do not know.",
@@ -49,7 +53,8 @@ _HEADER_FIELDS: Json = {
     "ce_sequence": {
         "type": "string",
         "pattern": "^[1-9][0-9]*$",
-        "description": "The number of the event among those with its topic and key: 1, 2, 3 and so on, without gaps.",
+        "description": "The number of the event among those with its topic and key: 1, 2, 3 and so on, without gaps. "
+        "Events of types that you ignore are numbered too.",
     },
     "content-type": {"type": "string", "const": "application/json", "description": "The format of the data."},
     "traceparent": {"type": "string", "description": "The W3C trace context, if the event is part of a trace."},
@@ -76,7 +81,7 @@ def asyncapi_document(
     topics = [topic for topic in TOPICS if topic.name in {event.topic for event in events}]
     return {
         "asyncapi": "3.0.0",
-        "id": f"urn:orderly:{service}",
+        "id": source_of(service),
         "info": {
             "title": f"Orderly {service}: events",
             "version": "1",
@@ -151,13 +156,17 @@ def _operation(action: str, topic: Topic, events: Iterable[type[Event]]) -> Json
 
 
 def _message(event: type[Event]) -> Json:
-    type_header = {"type": "object", "properties": {"ce_type": {"type": "string", "const": event.type}}}
+    fixed = {"ce_type": event.type, "ce_source": topic_named(event.topic).source}
+    fixed_headers = {
+        "type": "object",
+        "properties": {name: {"type": "string", "const": value} for name, value in fixed.items()},
+    }
     return {
         "name": event.type,
         "title": event.__name__,
         "summary": (event.__doc__ or "").strip(),
         "contentType": "application/json",
-        "headers": {"type": "object", "allOf": [{"$ref": f"#/components/schemas/{HEADERS}"}, type_header]},
+        "headers": {"type": "object", "allOf": [{"$ref": f"#/components/schemas/{HEADERS}"}, fixed_headers]},
         "payload": {"$ref": f"#/components/schemas/{event.__name__}"},
         "bindings": {"kafka": {"key": _key(event), **_BINDING}},
         "examples": [
@@ -189,7 +198,7 @@ def _example_headers(event: type[Event], data: Json) -> Json:
     headers = encode_headers(
         event_id=UUID("019ab0f2-3588-7f46-a3e0-8d1b7c5f9e24"),
         event_type=event.type,
-        source=f"urn:orderly:{event.__module__.rpartition('.')[2]}",
+        source=topic_named(event.topic).source,
         dataschema=dataschema_of(event.type),
         occurred_at=datetime(2026, 11, 23, 10, 0, 31, 123456, tzinfo=UTC),
         key=str(data[event.key_field]),

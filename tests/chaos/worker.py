@@ -107,7 +107,7 @@ def _producer_loops(plan: Plan, stack: AsyncExitStack) -> list[Coroutine[Any, An
     relay, notifier = Relay(dsn=dsn, publisher=publisher, lease=lease), Notifier(dsn=dsn)
     database = open_database(
         environment.producer_url,
-        service="accounts",
+        service="users",
         pool_size=CONCURRENT_OPERATIONS,
         on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from shared.events.contract import Event
+from shared.events.topics import topic_named
 from shared.ids import new_id
 from shared.messaging.envelope import Received, Record, encode_headers, received_of
 from shared.messaging.outbox.outbox import dataschema_of
@@ -15,13 +16,19 @@ _offsets = count()
 
 
 def received(
-    event: Event, *, sequence: int, event_id: UUID | None = None, partition: int = 0, offset: int | None = None
+    event: Event,
+    *,
+    sequence: int,
+    event_id: UUID | None = None,
+    partition: int = 0,
+    offset: int | None = None,
+    source: str | None = None,
 ) -> Received:
     """Return an event as a consumer reads it from Kafka. Each call returns another record, unless `offset` is given."""
     headers = encode_headers(
         event_id=event_id or new_id(),
         event_type=event.type,
-        source="urn:orderly:test",
+        source=source or topic_named(event.topic).source,
         dataschema=dataschema_of(event.type),
         occurred_at=datetime.now(UTC),
         key=event.key,

@@ -26,7 +26,7 @@ async def database_url(database_factory: DatabaseFactory) -> str:
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """The database as a service opens it, with the table of effects."""
-    opened = open_database(database_url, service="test", pool_size=10)
+    opened = open_database(database_url, service="users", pool_size=10)
     async with opened.sessions.begin() as session:
         await session.execute(sa.text(EFFECT_TABLE))
     yield opened

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from shared.commit_buffer import CommitBuffer
 from shared.driver_statements import DriverStatement, fetch_in
 from shared.events.contract import Event
+from shared.events.topics import source_of
 from shared.ids import new_id
 from shared.messaging.failpoints import failpoint
 from shared.telemetry import current_traceparent, current_tracestate
@@ -92,7 +93,7 @@ def _write(session: Session, recorded: list[RecordedEvent]) -> None:
         session,
         _INSERT,
         {
-            "source": f"urn:orderly:{session.info['service']}",
+            "source": source_of(session.info["service"]),
             "shards": [shard_of(r.event.topic, r.event.key) for r in recorded],
             "event_ids": [r.event_id for r in recorded],
             "topics": [r.event.topic for r in recorded],

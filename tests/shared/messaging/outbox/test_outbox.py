@@ -48,7 +48,7 @@ async def test_an_event_is_in_the_outbox_once_its_transaction_has_committed(data
             str(event.user_id),
             1,
             "user.credit_reserved",
-            "urn:orderly:test",
+            "urn:orderly:users",
             "urn:orderly:event:user.credit_reserved",
             event.model_dump_json().encode(),
             "0af7651916cd43dd8448eb211c80319c",
