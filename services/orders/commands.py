@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from services.orders.credit_reply import CreditReply
 from services.orders.models import (
     Actor,
     Order,
@@ -52,18 +53,6 @@ class TotalTooLarge(Problem):
 
     status = 422
     code = "total_too_large"
-
-
-class CreditReply(NamedTuple):
-    """The answer of the users service for one order: its credit is reserved, or refused for a reason.
-
-    The order's event continues the reply's trace.
-    """
-
-    order_id: UUID
-    refused_because: str | None
-    traceparent: str | None = None
-    tracestate: str | None = None
 
 
 async def place_order(
@@ -119,7 +108,11 @@ async def place_order(
 
 
 async def decide_orders(session: AsyncSession, replies: Sequence[CreditReply]) -> None:
-    """Confirm or reject pending orders after the replies about their credit. Late or repeated ones change nothing."""
+    """Confirm or reject pending orders after the replies about their credit. Late or repeated ones change nothing.
+
+    Raises: CreditReplyMismatched if one of them is about another user or amount: then the consumer applies the others
+    without it.
+    """
     orders = await lock_orders(session, {reply.order_id for reply in replies})
     decisions: list[Decision] = []
     for reply in replies:
@@ -129,7 +122,9 @@ async def decide_orders(session: AsyncSession, replies: Sequence[CreditReply]) -
                 # It was decided or cancelled before, and order.cancelled releases the credit; or it is unknown here.
                 status = order.status if order else None
                 logger.info("credit_reply_ignored", order_id=str(reply.order_id), status=status)
-            elif reply.refused_because is None:
+                continue
+            reply.require_match(order)
+            if reply.refused_because is None:
                 decisions.append(_confirm(session, order))
             else:
                 decisions.append(_reject(session, order, reason=reply.refused_because))

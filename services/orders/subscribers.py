@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, customer_commands
-from services.orders.commands import CreditReply
+from services.orders.credit_reply import CreditReply
 from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
@@ -31,6 +31,9 @@ async def decide_orders(
     replies = [
         CreditReply(
             event.order_id,
+            event.user_id,
+            event.amount_cents,
+            event.currency,
             event.reason if isinstance(event, CreditRefused) else None,
             traceparent=context.traceparent,
             tracestate=context.tracestate,

@@ -1,25 +1,38 @@
 """Credit replies of the users service, and the deadline if there is no reply."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 import sqlalchemy as sa
 
 from services.orders import commands
-from services.orders.commands import CreditReply
+from services.orders.credit_reply import CreditReply
 from services.orders.jobs import BATCH_SIZE, cancel_overdue_orders, jobs
 from services.orders.settings import Settings
+from services.orders.subscribers import users
 from shared.database import dsn_of
 from shared.events.contract import Event
 from shared.events.users import CreditReserved
 from shared.jobs import JobRunner
+from shared.messaging.consumer.worker import ConsumerWorker
 from shared.telemetry import new_trace
+from tests.harness.builders import received, record_of
+from tests.harness.rows import Rows
 from tests.orders.service import CUSTOMER, OrdersService, credit_refused, credit_reserved
 
 
 def credit_refused_for(order: dict[str, Any]) -> CreditReply:
-    return CreditReply(UUID(order["id"]), "limit_exceeded")
+    return reply_to(order, "limit_exceeded")
+
+
+def reply_to(order: dict[str, Any], reason: str | None = None, **trace: str) -> CreditReply:
+    """Return the reply about an order's credit, which is reserved without a reason."""
+    return CreditReply(
+        UUID(order["id"]), UUID(order["user_id"]), order["total_cents"], order["currency"], reason, **trace
+    )
 
 
 async def test_reserved_credit_confirms_the_order(service: OrdersService) -> None:
@@ -72,6 +85,29 @@ async def test_a_reply_for_an_unknown_order_is_ignored(service: OrdersService) -
     assert await service.events("orders") == []
 
 
+@pytest.mark.parametrize("reply", [credit_reserved, credit_refused])
+@pytest.mark.parametrize("difference", [{"user_id": uuid4()}, {"amount_cents": 1}, {"currency": "USD"}])
+async def test_a_reply_that_does_not_match_its_order_is_a_dead_letter_and_others_of_its_batch_are_applied(
+    service: OrdersService, reply: Callable[[dict[str, Any]], Event], difference: dict[str, Any]
+) -> None:
+    await service.add_product("A", stock=10)
+    mismatched, other = await service.place_order(("A", 4)), await service.place_order(("A", 1), user_id=uuid4())
+    events = [reply(mismatched).model_copy(update=difference), credit_reserved(other)]
+    worker = ConsumerWorker(name="orders.users", subscription=users, sessions=service.sessions)
+
+    await worker.apply([record_of(received(event, sequence=1)) for event in events])
+
+    assert (await service.read_order(mismatched))["status"] == "pending"
+    assert (await service.read_order(other))["status"] == "confirmed"
+    assert await Rows(service.sessions).of("SELECT key, reason, error FROM dead_letter") == [
+        (
+            events[0].key,
+            "rule_violated",
+            f"credit_reply_mismatched: The order is {mismatched['id']}.",
+        )
+    ]
+
+
 async def test_each_decision_continues_the_trace_of_its_reply(service: OrdersService) -> None:
     await service.add_product("A", stock=10)
     confirmed, rejected = await service.place_order(("A", 1)), await service.place_order(("A", 1))
@@ -80,7 +116,7 @@ async def test_each_decision_continues_the_trace_of_its_reply(service: OrdersSer
         await commands.decide_orders(
             session,
             [
-                CreditReply(UUID(order["id"]), reason, traceparent=trace.traceparent, tracestate="a=b")
+                reply_to(order, reason, traceparent=trace.traceparent, tracestate="a=b")
                 for order, reason, trace in zip((confirmed, rejected), (None, "limit_exceeded"), traces, strict=True)
             ],
         )
