@@ -32,12 +32,13 @@ take: PostgreSQL's table of locks holds some thousands. With fewer, more transac
 
 @dataclass(frozen=True)
 class RecipientData:
-    """Address data of a user."""
+    """Address data of a user, and the sequence of the event that has them."""
 
     email: str
     name: str
     locale: str
     time_zone: str
+    sequence: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ class _NewMail(NamedTuple):
 
 
 async def replace_recipients(session: AsyncSession, recipients: Mapping[UUID, RecipientData]) -> None:
-    """Replace or insert recipients, and queue the mails that were deferred until they are known. Repeatable."""
+    """Replace or insert recipients, and queue the mails that were deferred until they are known. Repeatable.
+
+    A recipient that a later event has written stays as it is.
+    """
     user_ids = sorted(recipients)
     known = await _recipients_of(session, user_ids)
     new = [user_id for user_id in user_ids if user_id not in known]
@@ -84,6 +88,7 @@ async def replace_recipients(session: AsyncSession, recipients: Mapping[UUID, Re
             "names": [recipients[user_id].name for user_id in user_ids],
             "locales": [recipients[user_id].locale for user_id in user_ids],
             "time_zones": [recipients[user_id].time_zone for user_id in user_ids],
+            "sequences": [recipients[user_id].sequence for user_id in user_ids],
         },
     )
     if new:

@@ -34,6 +34,8 @@ class Recipient(Base):
     name: Mapped[str]
     locale: Mapped[str]
     time_zone: Mapped[str]
+    # Of the event that wrote the row: an earlier one must not overwrite it, whenever it is applied.
+    sequence: Mapped[int] = mapped_column(sa.BigInteger)
     updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
 
 

@@ -14,14 +14,15 @@ LOCK = sa.text("SELECT pg_advisory_xact_lock(1, lock) FROM unnest(CAST(:locks AS
 LOCK_SHARED = sa.text("SELECT pg_advisory_xact_lock_shared(1, lock) FROM unnest(CAST(:locks AS int[])) AS l (lock)")
 
 REPLACE_RECIPIENTS = sa.text("""
-    INSERT INTO recipient (user_id, email, name, locale, time_zone)
+    INSERT INTO recipient (user_id, email, name, locale, time_zone, sequence)
     SELECT * FROM unnest(
         CAST(:user_ids AS uuid[]), CAST(:emails AS text[]), CAST(:names AS text[]), CAST(:locales AS text[]),
-        CAST(:time_zones AS text[])
+        CAST(:time_zones AS text[]), CAST(:sequences AS bigint[])
     )
     ON CONFLICT (user_id) DO UPDATE SET
         email = excluded.email, name = excluded.name, locale = excluded.locale, time_zone = excluded.time_zone,
-        updated_at = now()
+        sequence = excluded.sequence, updated_at = now()
+    WHERE excluded.sequence > recipient.sequence
 """)
 
 # A notification is stored once per user and event, with a delivery for each channel. Returns those that were stored.

@@ -35,7 +35,8 @@ async def replace_and_welcome(
 ) -> None:
     # A later event of the same user overwrites an earlier one.
     recipients = {
-        event.user_id: RecipientData(event.email, event.name, event.locale, event.time_zone) for event, _ in events
+        event.user_id: RecipientData(event.email, event.name, event.locale, event.time_zone, context.sequence)
+        for event, context in events
     }
     await replace_recipients(session, recipients)
     created = [(event, context) for event, context in events if isinstance(event, UserCreated)]

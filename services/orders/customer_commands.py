@@ -1,6 +1,7 @@
 """Commands of customers: the replica of users that support sees."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,19 +12,33 @@ from services.orders.models import Customer
 from shared.statements import array_rows
 
 
-async def replace_customers(session: AsyncSession, customers: Mapping[UUID, tuple[str, str]]) -> None:
-    """Replace or insert customers, given as (e-mail, name) by user id. Locks the rows ordered by id. Repeatable."""
+class CustomerData(NamedTuple):
+    """A user's data, and the sequence of the event that has them."""
+
+    email: str
+    name: str
+    sequence: int
+
+
+async def replace_customers(session: AsyncSession, customers: Mapping[UUID, CustomerData]) -> None:
+    """Replace or insert customers, given by user id, unless a later event has written them.
+
+    Locks the rows ordered by id. Repeatable.
+    """
     user_ids = sorted(customers)
     rows = array_rows(
         "given",
         user_id=(user_ids, sa.Uuid),
-        email=([customers[user_id][0] for user_id in user_ids], sa.Text),
-        name=([customers[user_id][1] for user_id in user_ids], sa.Text),
+        email=([customers[user_id].email for user_id in user_ids], sa.Text),
+        name=([customers[user_id].name for user_id in user_ids], sa.Text),
+        sequence=([customers[user_id].sequence for user_id in user_ids], sa.BigInteger),
     )
-    statement = insert(Customer).from_select(["user_id", "email", "name"], sa.select(rows))
+    statement = insert(Customer).from_select(["user_id", "email", "name", "sequence"], sa.select(rows))
+    new = statement.excluded
     await session.execute(
         statement.on_conflict_do_update(
             index_elements=[Customer.user_id],
-            set_={"email": statement.excluded.email, "name": statement.excluded.name},
+            set_={"email": new.email, "name": new.name, "sequence": new.sequence},
+            where=new.sequence > Customer.sequence,
         )
     )

@@ -130,6 +130,8 @@ class Customer(Base):
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str]
     name: Mapped[str]
+    # Of the event that wrote the row: an earlier one must not overwrite it, whenever it is applied.
+    sequence: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class Order(Base):

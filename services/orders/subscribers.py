@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, customer_commands
 from services.orders.credit_reply import CreditReply
+from services.orders.customer_commands import CustomerData
 from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
@@ -20,7 +21,7 @@ async def replace_customers(
     session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:
     # A later event of the same user overwrites an earlier one.
-    customers = {event.user_id: (event.email, event.name) for event, _ in events}
+    customers = {event.user_id: CustomerData(event.email, event.name, context.sequence) for event, context in events}
     await customer_commands.replace_customers(session, customers)
 
 

@@ -55,9 +55,9 @@ ORDERS_FILLS = {
         FROM generate_series(1, $1::bigint) AS n
     """,
     "customer": """
-        INSERT INTO customer (user_id, email, name)
+        INSERT INTO customer (user_id, email, name, sequence)
         SELECT uuidv7(interval '-365 days' * (1 - n::float8 / $1)), 'filled-' || n || '@example.com',
-               'Filled Person ' || n
+               'Filled Person ' || n, 1
         FROM generate_series(1, $1::bigint) AS n
     """,
     # The numbers contain a zero, unlike real ones, so that they never collide; they are as scattered as real ones.
@@ -92,9 +92,9 @@ ORDERS_FILLS = {
 
 NOTIFICATIONS_FILLS = {
     "recipient": """
-        INSERT INTO recipient (user_id, email, name, locale, time_zone)
+        INSERT INTO recipient (user_id, email, name, locale, time_zone, sequence)
         SELECT uuidv7(interval '-365 days' * (1 - n::float8 / $1)), 'filled-' || n || '@example.com',
-               'Filled Person ' || n, 'en', 'UTC'
+               'Filled Person ' || n, 'en', 'UTC', 1
         FROM generate_series(1, $1::bigint) AS n
     """,
     "notification": """

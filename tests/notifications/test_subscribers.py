@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from services.notifications.commands import LOCKS, notify_all
+from services.notifications.commands import LOCKS, RecipientData, notify_all, replace_recipients
 from services.notifications.deliveries import WORKER
 from services.notifications.models import Delivery, Notification, Recipient
 from services.notifications.statements import LOCK
@@ -78,6 +78,18 @@ async def test_an_updated_user_is_replaced_and_not_notified(sessions: Sessions) 
         ("ann@new.example", "Ann B", "de")
     ]
     assert await rows_of(sessions, Notification.event_type) == [("user.created",)]
+
+
+async def test_an_older_event_overwrites_no_newer_recipient(sessions: Sessions) -> None:
+    """Such an event may come by a replay, or after a position was reset."""
+    user_id = new_id()
+
+    for name, sequence in (("Ann", 1), ("Ann C", 5), ("Ann B", 3)):
+        recipient = RecipientData("ann@example.org", name, "en", "UTC", sequence)
+        async with sessions.begin() as session:
+            await replace_recipients(session, {user_id: recipient})
+
+    assert await rows_of(sessions, Recipient.name, Recipient.sequence) == [("Ann C", 5)]
 
 
 async def test_a_repeated_event_notifies_once(sessions: Sessions) -> None:

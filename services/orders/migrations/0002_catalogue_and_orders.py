@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid, nullable=False),
         sa.Column("email", sa.Text, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("user_id", name="pk_customer"),
     )
     _create_order()
