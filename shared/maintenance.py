@@ -14,6 +14,7 @@ from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import purge_dead_letters
 from shared.messaging.storage.daily_partitions import maintain_daily_partitions
 from shared.operations.dead_letters import DeadLetterOperations
+from shared.operations.positions import purge_position_actions
 from shared.operations.runs import purge_operations
 
 logger = structlog.get_logger(__name__)
@@ -27,6 +28,8 @@ DEAD_LETTERS_BATCH = 1_000
 OPERATION_RETENTION = timedelta(days=90)
 """Time since an operation's last page."""
 OPERATIONS_BATCH = 1_000
+POSITION_ACTION_RETENTION = timedelta(days=90)
+POSITION_ACTIONS_BATCH = 1_000
 
 
 def with_maintenance(jobs: Jobs, *, subscriptions: Mapping[str, Subscription]) -> Jobs:
@@ -48,6 +51,7 @@ def with_maintenance(jobs: Jobs, *, subscriptions: Mapping[str, Subscription]) -
 
     jobs.every("23 * * * *")(purge_resolved_dead_letters)
     jobs.every("33 * * * *")(purge_ended_operations)
+    jobs.every("43 * * * *")(purge_old_position_actions)
 
     # The sixth field is seconds: every five seconds.
     @jobs.every("* * * * * */5")
@@ -71,6 +75,13 @@ async def purge_ended_operations(sessions: Sessions) -> None:
     purge = partial(purge_operations, older_than=OPERATION_RETENTION, limit=OPERATIONS_BATCH)
     if purged := await purge_in_batches(sessions, purge):
         logger.info("operations_purged", operations=purged)
+
+
+async def purge_old_position_actions(sessions: Sessions) -> None:
+    """Delete the records of resets that are past their retention."""
+    purge = partial(purge_position_actions, older_than=POSITION_ACTION_RETENTION, limit=POSITION_ACTIONS_BATCH)
+    if purged := await purge_in_batches(sessions, purge):
+        logger.info("position_actions_purged", actions=purged)
 
 
 async def purge_in_batches(sessions: Sessions, purge_batch: Callable[[AsyncSession], Awaitable[int]]) -> int:

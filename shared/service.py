@@ -31,6 +31,7 @@ from shared.messaging.outbox.republish import Republishable
 from shared.messaging.outbox.wake_up import Notifier
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.dependencies import Operations
+from shared.operations.positions import PositionOperations
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.settings import Role, ServiceSettings
@@ -173,7 +174,9 @@ def _open_parts(
         jobs=JobRunner(all_jobs, dsn=dsn, sessions=database.sessions),
         loops=_open_loops(loops if Role.JOBS in settings.roles else (), database.sessions, dsn=dsn, notifier=notifier),
         operations=Operations(
-            dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer), sending=sending
+            dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer),
+            positions=PositionOperations(database.sessions, subscription_by_consumer),
+            sending=sending,
         ),
     )
 

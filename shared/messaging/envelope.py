@@ -16,7 +16,7 @@ RawHeaders = Mapping[str, bytes | None]
 
 MAX_KEY_LENGTH = 250
 """Characters. A longer key is cut and gets a digest: a PostgreSQL index holds at most 2,700 bytes per entry."""
-_MAX_SEQUENCE = 2**63 - 1
+MAX_SEQUENCE = 2**63 - 1
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _DAY_MILLISECONDS = 86_400_000
@@ -198,7 +198,7 @@ def _sequence(headers: RawHeaders) -> int:
         sequence = int(_text(headers["ce_sequence"]))
     except ValueError:
         sequence = 0
-    if not 1 <= sequence <= _MAX_SEQUENCE:
+    if not 1 <= sequence <= MAX_SEQUENCE:
         raise _HeaderInvalid("ce_sequence", "a number from 1 to 2**63 - 1")
     return sequence
 

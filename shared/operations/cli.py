@@ -1,4 +1,4 @@
-"""The operators' commands of a service's command line: dead-letters, outbox, republish."""
+"""The operators' commands of a service's command line: dead-letters, positions, outbox, republish."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio
@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from shared.operations.dead_letters_cli import dead_letters_cli
+from shared.operations.positions_cli import positions_cli
 from shared.operations.tool import Actor, AsJson, DryRun, Since, Tool, actor_of, time_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def add_operations(cli: typer.Typer, tool: Tool) -> None:
     """Add the operators' commands to a service's command line."""
     cli.add_typer(dead_letters_cli(tool), name="dead-letters")
+    cli.add_typer(positions_cli(tool), name="positions")
     cli.add_typer(_outbox_cli(tool), name="outbox")
 
     @cli.command()

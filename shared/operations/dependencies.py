@@ -9,6 +9,7 @@ from shared.http.auth import admin_only
 from shared.http.dependencies import SessionsDep
 from shared.http.tokens import Principal
 from shared.operations.dead_letters import DeadLetterOperations
+from shared.operations.positions import PositionOperations
 from shared.operations.sending import Sending
 
 MAX_RESPONSE_SECONDS = 20.0
@@ -22,6 +23,7 @@ class Operations:
     """One service's operations, held by `app.state.operations`."""
 
     dead_letters: DeadLetterOperations
+    positions: PositionOperations
     sending: Sending
 
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterDetail
 from shared.messaging.outbox.resend import OutboxStatus
 from shared.operations.dead_letters import KeyOutcome
+from shared.operations.positions import KeyPosition, PositionAction
 from shared.operations.runs import Operation
 
 WIDTH_WITHOUT_TERMINAL = 200
@@ -117,6 +118,14 @@ def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
 def _key_cells(outcome: KeyOutcome) -> list[str]:
     key = outcome.blocked_key
     return [key.consumer_key.consumer, key.consumer_key.key, str(key.count)]
+
+
+def print_position(position: KeyPosition) -> None:
+    """Print a position, and a line for each reset of it."""
+    headings = ("consumer", "key", "sequence", "dead letters")
+    _print_table(headings, [[position.consumer, position.key, str(position.sequence), str(position.dead_letters)]])
+    if position.actions:
+        _print_table(PositionAction._fields, [[_text(value) for value in action] for action in position.actions])
 
 
 def print_status(status: OutboxStatus) -> None:

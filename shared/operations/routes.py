@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from shared.operations import dead_letters_routes, sending_routes
+from shared.operations import dead_letters_routes, positions_routes, sending_routes
 
 
 def operations_router(service: str, *, republishes: bool) -> APIRouter:
@@ -14,6 +14,7 @@ def operations_router(service: str, *, republishes: bool) -> APIRouter:
 
     router = APIRouter(prefix=f"/v1/operations/{service}", tags=["operations"], generate_unique_id_function=name_of)
     router.include_router(dead_letters_routes.router)
+    router.include_router(positions_routes.router)
     router.include_router(sending_routes.outbox_router)
     if republishes:
         router.include_router(sending_routes.republication_router)

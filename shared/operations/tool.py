@@ -21,7 +21,9 @@ from shared.settings import StorageSettings
 
 if TYPE_CHECKING:
     from shared.database import Sessions
+    from shared.messaging.consumer.subscription import Subscription
     from shared.operations.dead_letters import DeadLetterOperations
+    from shared.operations.positions import PositionOperations
     from shared.operations.sending import Sending
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
@@ -79,11 +81,15 @@ class Tool:
 
     def dead_letters(self, sessions: "Sessions") -> "DeadLetterOperations":
         """Return the operations on dead letters, with the service's handlers."""
-        from shared.messaging.consumer.subscription import by_consumer
         from shared.operations.dead_letters import DeadLetterOperations
 
-        subscriptions = import_module(f"{self.package}.subscribers").SUBSCRIPTIONS
-        return DeadLetterOperations(sessions, by_consumer(self.service, subscriptions))
+        return DeadLetterOperations(sessions, self._subscriptions())
+
+    def positions(self, sessions: "Sessions") -> "PositionOperations":
+        """Return the operations on positions."""
+        from shared.operations.positions import PositionOperations
+
+        return PositionOperations(sessions, self._subscriptions())
 
     def sending(self) -> "Sending":
         """Return the resends and republications; a service may have nothing to republish."""
@@ -91,6 +97,11 @@ class Tool:
 
         jobs = f"{self.package}.jobs"
         return Sending(getattr(import_module(jobs), "REPUBLISHED", ()) if find_spec(jobs) else ())
+
+    def _subscriptions(self) -> "dict[str, Subscription]":
+        from shared.messaging.consumer.subscription import by_consumer
+
+        return by_consumer(self.service, import_module(f"{self.package}.subscribers").SUBSCRIPTIONS)
 
     async def _work(self, settings: StorageSettings, work: "Callable[[Sessions], Awaitable[bool]]") -> bool:
         from shared.database import open_database

@@ -114,7 +114,9 @@ async def test_every_get_operation_responds_as_documented_without_database_and_c
         app.state.token_verifier = issuer.verifier()
         async with client_of(app) as client:
             for path, operation in _get_operations(app.openapi()).items():
-                response = await client.get(PARAMETER.sub(_example, path), headers=issuer.header("admin"))
+                response = await client.get(
+                    PARAMETER.sub(_example, path), params=_required_query(operation), headers=issuer.header("admin")
+                )
                 expected = (503, "database_unavailable") if _documents_database_outage(operation) else (200, None)
                 if (response.status_code, response.json().get("code")) != expected:
                     wrong.append((path, response.text))
@@ -150,6 +152,15 @@ def _operation_id(route: RouteContext, *, service: str) -> str | None:
 def _get_operations(document: dict[str, Any]) -> Operations:
     paths = document["paths"].items()
     return {path: methods["get"] for path, methods in paths if "get" in methods and not path.startswith("/health")}
+
+
+def _required_query(operation: dict[str, Any]) -> dict[str, str]:
+    """Return an example of each query parameter that is required."""
+    return {
+        parameter["name"]: parameter["schema"]["examples"][0]
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query" and parameter["required"]
+    }
 
 
 def _example(parameter: re.Match[str]) -> str:

@@ -71,6 +71,12 @@ MESSAGING_FILLS = {
             SELECT now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
         ) AS past
     """,
+    # Younger than 90 days, as after a purge.
+    "position_action": """
+        INSERT INTO position_action (consumer, topic, key, actor, before, after, note, acted_at)
+        SELECT consumer, topic, key, 'filled', sequence, 0, 'filled', now() - interval '80 days' * random()
+        FROM inbox_sequence LIMIT $1
+    """,
     # Younger than a day: the purge deletes older ones.
     "idempotency_key": """
         INSERT INTO idempotency_key (caller, route, key_hash, fingerprint, status, headers, body, created_at)

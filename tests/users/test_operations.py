@@ -96,6 +96,20 @@ async def test_a_discard_applies_the_events_that_it_had_blocked(service: UsersSe
     assert (await get(service, "/dead-letters", admin)).json()["items"] == []
 
 
+async def test_a_position_is_read_and_reset(service: UsersService, admin: dict[str, str]) -> None:
+    place = {"consumer": "users.orders", "key": await blocked_key(service, events=2)}
+    shown = (await get(service, "/positions", admin, **place)).json()
+    assert shown == {**place, "topic": "orders", "sequence": 2, "dead_letters": 2, "actions": []}
+    reset = (await post(service, "/positions/resets", admin, **place, to=7, note="forged")).json()
+    caller_id = (await service.http.get("/v1/users/me", headers=admin)).json()["id"]
+    (action,) = reset["actions"]
+    assert (reset["sequence"], action["actor"], action["before"], action["after"]) == (7, caller_id, 2, 7)
+    assert problem(await get(service, "/positions", admin, consumer="users.orders", key="k")) == (
+        404,
+        "position_not_found",
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "body", "expected"),
     [
@@ -106,6 +120,8 @@ async def test_a_discard_applies_the_events_that_it_had_blocked(service: UsersSe
         ("/dead-letters/discards", {"note": "", "key": "k"}, (422, "validation_failed")),
         ("/outbox/resends", {"since": "2026-11-23T10:00:00"}, (422, "validation_failed")),
         ("/republications", {"types": ["orders"]}, (422, "not_republished")),
+        ("/positions/resets", {"consumer": "x.y", "key": "k", "note": "because"}, (404, "position_not_found")),
+        ("/positions/resets", {"consumer": "users.orders", "key": "k"}, (422, "validation_failed")),
     ],
 )
 async def test_an_ambiguous_or_invalid_request_is_rejected(

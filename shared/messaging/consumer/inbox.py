@@ -48,7 +48,8 @@ _BEGIN = DriverStatement(f"""
 """)  # noqa: S608 - as above
 
 _LOCK = sa.text("""
-    SELECT FROM inbox_sequence WHERE consumer = :consumer AND topic = :topic AND key = :key FOR UPDATE
+    SELECT sequence, dead_letters FROM inbox_sequence
+    WHERE consumer = :consumer AND topic = :topic AND key = :key FOR UPDATE
 """)
 
 _ADD_DEAD_LETTERS = sa.text("""
@@ -125,9 +126,10 @@ async def begin_batch(
     return begun
 
 
-async def lock_position(session: AsyncSession, *, consumer: str, topic: str, key: str) -> None:
-    """Lock a key's position until the transaction ends: consumption takes the same lock."""
-    await session.execute(_LOCK, {"consumer": consumer, "topic": topic, "key": key})
+async def lock_position(session: AsyncSession, *, consumer: str, topic: str, key: str) -> Position | None:
+    """Lock a key's position until the transaction ends, and return it: consumption takes the same lock."""
+    row = (await session.execute(_LOCK, {"consumer": consumer, "topic": topic, "key": key})).one_or_none()
+    return Position(*row) if row is not None else None
 
 
 async def claim(session: AsyncSession, *, consumer: str, context: EventContext) -> bool:

@@ -121,6 +121,21 @@ CREATE TABLE dead_letter_action (
 );
 CREATE INDEX ix_dead_letter_action_dead_letter_id ON dead_letter_action (dead_letter_id);
 
+CREATE TABLE position_action (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    consumer text NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    actor text NOT NULL,
+    before bigint NOT NULL,
+    after bigint NOT NULL,
+    note text NOT NULL,
+    acted_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pk_position_action PRIMARY KEY (id)
+);
+CREATE INDEX ix_position_action_consumer_topic_key ON position_action (consumer, topic, key);
+CREATE INDEX ix_position_action_acted_at ON position_action (acted_at);
+
 CREATE TABLE operation (
     id uuid NOT NULL,
     kind text NOT NULL,
@@ -140,6 +155,6 @@ CREATE TABLE operation (
 
 V1_DOWN = """
 DROP TABLE
-    operation, dead_letter_action, dead_letter, inbox_sequence, inbox, outbox_resend, relay_lease, outbox_sent, outbox,
-    event_stream;
+    operation, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, outbox_resend, relay_lease,
+    outbox_sent, outbox, event_stream;
 """

@@ -26,6 +26,7 @@ def add_messaging_tables(metadata: sa.MetaData) -> None:
     _add_relay_lease(metadata)
     _add_inbox(metadata)
     _add_dead_letters(metadata)
+    _add_position_actions(metadata)
     _add_operations(metadata)
 
 
@@ -139,6 +140,24 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("detail", sa.Text),
         sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+    )
+
+
+def _add_position_actions(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "position_action",
+        metadata,
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("consumer", sa.Text, nullable=False),
+        sa.Column("topic", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("before", sa.BigInteger, nullable=False),
+        sa.Column("after", sa.BigInteger, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Index("ix_position_action_consumer_topic_key", "consumer", "topic", "key"),
+        sa.Index("ix_position_action_acted_at", "acted_at"),
     )
 
 

@@ -1,0 +1,47 @@
+"""Positions over HTTP, for admins: read and reset."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from shared.http.problems import responses
+from shared.messaging.envelope import MAX_KEY_LENGTH
+from shared.operations.dependencies import AdminCaller, OperationsDep
+from shared.operations.position_schemas import PositionReset, PositionView
+from shared.operations.positions import PositionNotFound
+
+router = APIRouter(prefix="/positions")
+
+
+@router.get("", summary="Read a position", responses=responses(PositionNotFound))
+async def read_position(
+    *,
+    _caller: AdminCaller,
+    operations: OperationsDep,
+    consumer: Annotated[
+        str, Query(max_length=100, pattern=r"^[^\x00]*$", description="The consumer.", examples=["orders.users"])
+    ],
+    key: Annotated[
+        str,
+        Query(
+            max_length=MAX_KEY_LENGTH,
+            pattern=r"^[^\x00]*$",
+            description="The key.",
+            examples=["0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"],
+        ),
+    ],
+) -> PositionView:
+    """Return how far a consumer is in a key, and the resets of it."""
+    return PositionView.model_validate(await operations.positions.show(consumer=consumer, key=key))
+
+
+@router.post("/resets", summary="Reset a position", responses=responses(PositionNotFound))
+async def reset_position(body: PositionReset, *, caller: AdminCaller, operations: OperationsDep) -> PositionView:
+    """Set the last sequence that a consumer has seen of a key, such as after a forged event has moved it too far.
+
+    Events that the consumer has applied are not applied again. Discard or replay dead letters separately.
+    """
+    position = await operations.positions.reset(
+        consumer=body.consumer, key=body.key, to=body.to, actor=str(caller.user_id), note=body.note
+    )
+    return PositionView.model_validate(position)
