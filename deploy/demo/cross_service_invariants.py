@@ -10,10 +10,33 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Databases: TypeAlias = Mapping[str, Connection]
 """A connection to each service's database, by service."""
 
-CONSUMERS = {"users": ("orders", "notifications"), "orders": ("users", "notifications")}
-"""The services that consume each topic. Each of these topics has the name of the service that produces it."""
+HANDLED_TYPES = {
+    "users": {
+        "orders": ("user.created", "user.credit_refused", "user.credit_reserved", "user.updated"),
+        "notifications": ("user.created", "user.updated"),
+    },
+    "orders": {
+        "users": ("order.cancelled", "order.created", "order.refunded", "order.rejected", "order.shipped"),
+        "notifications": (
+            "order.cancelled",
+            "order.confirmed",
+            "order.delivered",
+            "order.refunded",
+            "order.rejected",
+            "order.shipped",
+        ),
+    },
+}
+"""The event types that each service handles, by topic. Each of these topics has the name of the service that produces
+it. Other types move no position."""
 
-_PRODUCED = "SELECT key, sequence FROM event_stream WHERE topic = $1"
+_PRODUCED = """
+    SELECT key, max(sequence) AS sequence FROM (
+        SELECT topic, key, type, sequence FROM outbox UNION ALL SELECT topic, key, type, sequence FROM outbox_sent
+    ) AS e
+    WHERE topic = $1 AND type = ANY($2)
+    GROUP BY key
+"""
 _CONSUMED = "SELECT key, sequence FROM inbox_sequence WHERE consumer = $1 AND topic = $2"
 # Both return the credit that each order holds: the order, 'reserved' or 'used', and the amount in cents.
 _CREDIT_IN_ORDERS = """
@@ -35,16 +58,17 @@ _WELCOME_NOTIFICATIONS = "SELECT user_id FROM notification WHERE event_type = 'u
 
 
 async def unconsumed_events(databases: Databases) -> list[str]:
-    """Find the keys whose last event a consumer has not reached."""
+    """Find the keys whose last event that a consumer handles it has not reached."""
     late: list[str] = []
-    for topic, services in CONSUMERS.items():
-        for service in services:
+    for topic, types_by_service in HANDLED_TYPES.items():
+        for service, types in types_by_service.items():
             consumer = f"{service}.{topic}"
             rows = await databases[service].fetch(_CONSUMED, consumer, topic)
             consumed: dict[str, int] = {row["key"]: row["sequence"] for row in rows}
-            produced = await databases[topic].fetch(_PRODUCED, topic)
+            produced = await databases[topic].fetch(_PRODUCED, topic, types)
             late += [
-                f"{consumer} is at sequence {consumed.get(key, 0)} of {topic} {key}, but the last one is {sequence}"
+                f"{consumer} is at sequence {consumed.get(key, 0)} of {topic} {key}, "
+                f"but the last one it handles is {sequence}"
                 for key, sequence in produced
                 if consumed.get(key, 0) != sequence
             ]

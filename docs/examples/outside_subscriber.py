@@ -21,10 +21,10 @@ async def follow(servers: str, path: str, topic: str = "orders") -> None:
     group = f"outside-subscriber.{topic}"
     async with AIOKafkaConsumer(topic, bootstrap_servers=servers, group_id=group, **options) as consumer:
         async for record in consumer:
-            headers = {name: value.decode() for name, value in record.headers}
-            if headers["ce_type"] == "order.confirmed":
+            headers = dict(record.headers)  # anybody may have written them: compare bytes, and check the source
+            if (headers.get("ce_source"), headers.get("ce_type")) == (b"urn:orderly:orders", b"order.confirmed"):
                 order = json.loads(record.value)
-                row = (headers["ce_id"], order["number"], order["total_cents"])
+                row = (headers["ce_id"].decode(), order["number"], order["total_cents"])
                 with database:  # the event id is the primary key, so a repeated event inserts nothing
                     is_new = database.execute("INSERT OR IGNORE INTO confirmed VALUES (?, ?, ?)", row).rowcount == 1
                 if is_new:

@@ -137,9 +137,14 @@ def _key(raw: bytes | None) -> str:
     return text[: MAX_KEY_LENGTH - len(ending)] + ending
 
 
+def without_nul(text: str) -> str:
+    """Escape NUL, which PostgreSQL's text type cannot hold."""
+    return text.replace("\x00", "\\x00")
+
+
 def headers_as_text(headers: RawHeaders) -> dict[str, str]:
     """Return headers as text for people and PostgreSQL, with other bytes escaped; never raises."""
-    return {_escaped(name): _text(value) for name, value in headers.items()}
+    return {without_nul(name): _text(value) for name, value in headers.items()}
 
 
 def headers_from_text(headers: Mapping[str, str]) -> RawHeaders:
@@ -149,12 +154,7 @@ def headers_from_text(headers: Mapping[str, str]) -> RawHeaders:
 
 def _text(raw: bytes | None) -> str:
     """Decode bytes, with those that are not UTF-8 escaped; never raises."""
-    return _escaped((raw or b"").decode("utf-8", "backslashreplace"))
-
-
-def _escaped(text: str) -> str:
-    """Escape NUL, which PostgreSQL's text type cannot hold."""
-    return text.replace("\x00", "\\x00")
+    return without_nul((raw or b"").decode("utf-8", "backslashreplace"))
 
 
 class _HeaderInvalid(Exception):
@@ -168,12 +168,15 @@ def _context(headers: RawHeaders, *, topic: str, key: str) -> EventContext:
     if headers["ce_specversion"] != b"1.0":
         raise _HeaderInvalid("ce_specversion", "1.0")
     event_id, day = _id_and_day(headers)
+    event_type = _text(headers["ce_type"])
+    if not event_type:
+        raise _HeaderInvalid("ce_type", "a name")
     sequence, time = _sequence(headers), _time(headers)
     traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
     return EventContext(
         event_id,
         day,
-        _text(headers["ce_type"]),
+        event_type,
         _text(headers["ce_source"]),
         time,
         topic,

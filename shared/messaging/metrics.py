@@ -16,7 +16,6 @@ COMMIT_TO_KAFKA = BatchHistogram(
 
 APPLIED = Counter("consumer_applied_total", "Events applied", ["consumer", "type"])
 DUPLICATES = Counter("consumer_duplicates_total", "Events that had been applied before", ["consumer"])
-GAPS = Counter("consumer_gaps_total", "Events whose predecessor of the same key was not received", ["consumer"])
 DEAD_LETTERS = Counter("consumer_dead_letters_total", "Events stored as dead letters", ["consumer", "reason"])
 RETRIES = Counter("consumer_retries_total", "Transactions retried", ["consumer"])
 SHARE_SECONDS = Histogram(

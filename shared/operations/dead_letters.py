@@ -8,17 +8,19 @@ from shared.database import Sessions
 from shared.errors import NotFound, Problem
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.queries import (
-    BlockedKey,
     ConsumerKey,
     DeadLetter,
     DeadLetterDetail,
     DeadLetterFilter,
+    Replayable,
     blocked_keys,
     dead_letters_by_id,
     find_dead_letter,
     list_dead_letters,
 )
-from shared.operations.replay import DRAIN, KeyReplay, discard_one, keys_to_drain, replay_key
+from shared.operations.discard import discard_all, discard_one
+from shared.operations.replay import DRAIN, KeyReplay, keys_to_drain, replay_key
+from shared.operations.replay_alone import replay_alone
 
 NOT_CONSUMED = "this service no longer consumes the topic"
 
@@ -38,9 +40,9 @@ class NothingSelected(Problem):
 
 @dataclass(frozen=True)
 class KeyOutcome:
-    """The outcome of a replay, or of its dry run, for one key."""
+    """The outcome of a replay, or of its dry run, for one key, or for one dead letter that blocks none."""
 
-    blocked_key: BlockedKey
+    replayable: Replayable
     replay: KeyReplay
 
 
@@ -75,14 +77,19 @@ class DeadLetterOperations:
 
     async def select_for_replay(
         self, wanted: DeadLetterFilter, *, all_keys: bool, limit: int | None = None
-    ) -> list[BlockedKey]:
-        """Return the keys that have a selected dead letter, the longest blocked first, at most `limit`.
+    ) -> list[Replayable]:
+        """Return the keys that a selected dead letter blocks, the longest blocked first, at most `limit`.
 
-        Raises: NothingSelected for an empty filter without `all_keys`.
+        A filter with an id or a reason also selects dead letters that block no key. Raises: NothingSelected for an
+        empty filter without `all_keys`.
         """
         if wanted.is_empty and not all_keys:
             raise NothingSelected("Give a filter, or select all.")
         async with self.sessions() as session:
+            if wanted.id is not None or (wanted.reason is not None and not wanted.reason.blocks_key):
+                found = await list_dead_letters(session, wanted=wanted, limit=limit)
+                if alone := [Replayable(each.consumer_key, 1, each) for each in found if not each.blocks_key]:
+                    return alone
             return await blocked_keys(session, wanted=wanted, limit=limit)
 
     async def select_for_discard(
@@ -104,13 +111,17 @@ class DeadLetterOperations:
 
     async def replay(
         self,
-        keys: Sequence[BlockedKey],
+        keys: Sequence[Replayable],
         *,
+        wanted: DeadLetterFilter,
         actor: str,
         deadline: float | None = None,
         on_applied: Callable[[], None] | None = None,
     ) -> AsyncIterator[KeyOutcome]:
-        """Replay key after key; a key that fails does not stop the others. Begins no key after the deadline."""
+        """Replay key after key; a key that fails does not stop the others. Begins no key after the deadline.
+
+        A key stops at a dead letter that is out of order, unless `wanted` names it by its id or reason.
+        """
         for key in keys:
             if deadline is not None and time.monotonic() >= deadline:
                 return
@@ -118,11 +129,17 @@ class DeadLetterOperations:
             if subscription is None:
                 yield KeyOutcome(key, KeyReplay(0, key.first, NOT_CONSUMED))
                 continue
+            if not key.first.blocks_key:
+                yield KeyOutcome(
+                    key, await replay_alone(self.sessions, key.first, subscription=subscription, actor=actor)
+                )
+                continue
             replay = await replay_key(
                 self.sessions,
                 key.consumer_key,
                 subscription=subscription,
                 actor=actor,
+                is_named=wanted.names,
                 deadline=deadline,
                 on_applied=on_applied,
             )
@@ -137,13 +154,15 @@ class DeadLetterOperations:
         on_discarded: Callable[[int], None] | None = None,
     ) -> Discarded:
         """Discard dead letters and apply what only they blocked. Calls `on_discarded` with the number discarded."""
-        discarded: list[DeadLetter] = []
-        for done, dead_letter in enumerate(dead_letters, start=1):
+        alone = [dead_letter for dead_letter in dead_letters if not dead_letter.blocks_key]
+        discarded = await discard_all(self.sessions, alone, actor=actor, note=note, on_discarded=on_discarded)
+        blocking = [dead_letter for dead_letter in dead_letters if dead_letter.blocks_key]
+        for done, dead_letter in enumerate(blocking, start=len(alone) + 1):
             if await discard_one(self.sessions, dead_letter, actor=actor, note=note):
                 discarded.append(dead_letter)
             if on_discarded is not None:
                 on_discarded(done)
-        keys = {dead_letter.consumer_key for dead_letter in discarded}
+        keys = {dead_letter.consumer_key for dead_letter in blocking}
         return Discarded(discarded, await self.drain(only=keys) if keys else 0)
 
     async def drain(self, *, only: set[ConsumerKey] | None = None) -> int:

@@ -87,13 +87,16 @@ def _add_replay(cli: typer.Typer, tool: Tool) -> None:
         type_: EventType = None,
         reason: Reason = None,
         dead_letter_id: OneId = None,
-        all_: Annotated[bool, typer.Option("--all", help="Replay every key.")] = False,
+        all_: Annotated[bool, typer.Option("--all", help="Replay every blocked key.")] = False,
         limit: Annotated[int | None, typer.Option(min=1, help="At most this many keys, longest blocked first.")] = None,
         dry_run: DryRun = False,
         actor: Actor = None,
         as_json: AsJson = False,
     ) -> None:
-        """Apply the selected keys' dead letters again, each key in order and up to its first failure."""
+        """Apply the selected keys' dead letters again, each key in order and up to its first failure.
+
+        One that is out of order or foreign, or whose envelope could not be read, must be selected by --id or --reason.
+        """
 
         async def work(sessions: "Sessions") -> bool:
             from shared.operations.dead_letters import KeyOutcome
@@ -108,7 +111,7 @@ def _add_replay(cli: typer.Typer, tool: Tool) -> None:
                 outcomes = [KeyOutcome(each, KeyReplay(0)) for each in keys]
             else:
                 with counting_progress("replay", total=sum(each.count for each in keys)) as count_one:
-                    replays = dead_letters.replay(keys, actor=actor_of(actor), on_applied=count_one)
+                    replays = dead_letters.replay(keys, wanted=wanted, actor=actor_of(actor), on_applied=count_one)
                     outcomes = [outcome async for outcome in replays]
             if as_json:
                 print_json(ReplayView.of(outcomes, dry_run=dry_run))

@@ -62,7 +62,8 @@ async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, opera
     """Apply the selected keys' dead letters again, each key in order and up to its first failure.
 
     The request ends after about 20 seconds: repeat it while `applied` is above zero. A key that failed is tried again
-    by each request. A dry run changes nothing.
+    by each request. A dead letter that is out of order or foreign, or whose envelope could not be read, is applied only
+    if it is selected by its id or reason. A dry run changes nothing.
     """
     deadline = time.monotonic() + MAX_RESPONSE_SECONDS
     dead_letters = operations.dead_letters
@@ -70,7 +71,7 @@ async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, opera
     if body.dry_run:
         outcomes = [KeyOutcome(key, KeyReplay(0)) for key in keys]
     else:
-        replays = dead_letters.replay(keys, actor=str(caller.user_id), deadline=deadline)
+        replays = dead_letters.replay(keys, wanted=body.as_filter, actor=str(caller.user_id), deadline=deadline)
         outcomes = [outcome async for outcome in replays]
     return ReplayView.of(outcomes, dry_run=body.dry_run)
 

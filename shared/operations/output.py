@@ -98,7 +98,7 @@ def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
     """Print a line for each key."""
     if is_dry_run:
         rows = [
-            [*_key_cells(o), str(o.blocked_key.first.id), o.blocked_key.first.type or "?", o.blocked_key.first.reason]
+            [*_key_cells(o), str(o.replayable.first.id), o.replayable.first.type or "?", o.replayable.first.reason]
             for o in outcomes
         ]
         print_table((*_KEY_HEADINGS, "first", "its type", "its reason"), rows)
@@ -116,7 +116,7 @@ def print_outcomes(outcomes: Sequence[KeyOutcome], *, is_dry_run: bool) -> None:
 
 
 def _key_cells(outcome: KeyOutcome) -> list[str]:
-    key = outcome.blocked_key
+    key = outcome.replayable
     return [key.consumer_key.consumer, key.consumer_key.key, str(key.count)]
 
 

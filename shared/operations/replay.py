@@ -1,4 +1,4 @@
-"""Actions on one key's dead letters: replay them in order, or discard one. Every action is recorded."""
+"""Replaying a key's dead letters in order. Every action is recorded."""
 
 import time
 from collections.abc import Callable, Collection
@@ -11,9 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
 from shared.messaging.consumer import inbox
-from shared.messaging.consumer.dispatch import NotApplicable, classify, context_of, decode, dispatch
+from shared.messaging.consumer.dispatch import NotApplicable, classify, decode, dispatch, trusted_context
 from shared.messaging.consumer.subscription import Subscription
-from shared.messaging.dead_letters.queries import ConsumerKey, DeadLetter, DeadLetterDetail, find_dead_letter
+from shared.messaging.dead_letters.queries import (
+    BLOCKING,
+    ConsumerKey,
+    DeadLetter,
+    DeadLetterDetail,
+    find_dead_letter,
+)
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.envelope import Received, headers_from_text, received_of
 from shared.transient_errors import is_transient
@@ -28,19 +34,20 @@ MAX_DRAIN_ATTEMPTS = 6
 """Tries of the drain for such an event, before an operator has to look."""
 INITIAL_DRAIN_DELAY = timedelta(seconds=5)
 """Delay before the drain's first try; doubles each time."""
+NOT_NAMED = "it is out of order: select it by its id or by the reason out_of_order"
 
-_HEAD = sa.text("""
+_HEAD = sa.text(f"""
     SELECT id FROM dead_letter
-    WHERE consumer = :consumer AND topic = :topic AND key = :key AND resolution IS NULL
+    WHERE consumer = :consumer AND topic = :topic AND key = :key AND {BLOCKING}
     ORDER BY id LIMIT 1
-""")
+""")  # noqa: S608 - a constant
 
 # The recorded failures of the drain say how often an event was tried, and when it was tried last.
-_TO_DRAIN = sa.text("""
+_TO_DRAIN = sa.text(f"""
     SELECT consumer, topic, key FROM (
         SELECT DISTINCT ON (consumer, topic, key) id, consumer, topic, key, reason, dead_lettered_at
         FROM dead_letter
-        WHERE resolution IS NULL
+        WHERE {BLOCKING}
         AND consumer = ANY(CAST(:consumers AS text[]))
         ORDER BY consumer, topic, key, id
     ) AS head
@@ -50,7 +57,7 @@ _TO_DRAIN = sa.text("""
         WHERE dead_letter_id = head.id AND actor = :drain AND outcome = 'failed'
     )
     LIMIT :limit
-""")
+""")  # noqa: S608 - a constant
 _ATTEMPTS = sa.text("""
     SELECT count(*) FROM dead_letter_action
     WHERE dead_letter_id = :id AND actor = :drain AND outcome = 'failed'
@@ -65,17 +72,23 @@ class KeyReplay(NamedTuple):
     error: str | None = None
 
 
+def _is_not_named(_dead_letter: DeadLetter) -> bool:
+    return False
+
+
 async def replay_key(
     sessions: Sessions,
     consumer_key: ConsumerKey,
     *,
     subscription: Subscription,
     actor: str,
+    is_named: Callable[[DeadLetter], bool] = _is_not_named,
     deadline: float | None = None,
     on_applied: Callable[[], None] | None = None,
 ) -> KeyReplay:
     """Apply a key's dead letters in order, one transaction each, up to the first that fails.
 
+    One that is out of order stops it too, unless the operator has named it: its successors have been applied.
     Takes the lock that consumption takes: an event that arrives meanwhile waits, and is then applied or queued behind
     the dead letters. Begins nothing more after the `deadline` of the monotonic clock. Raises: transient errors.
     """
@@ -88,31 +101,22 @@ async def replay_key(
                 if detail is None:
                     break
                 head = detail.dead_letter
-                await _apply(session, detail, subscription=subscription)
-                await _resolve(session, head, resolution="replayed", actor=actor, detail=None)
+                if head.reason == DeadLetterReason.OUT_OF_ORDER and not is_named(head):
+                    return KeyReplay(applied, head, NOT_NAMED)
+                await apply(session, detail, subscription=subscription)
+                await resolve(session, head, resolution="replayed", actor=actor, detail=None)
         except Exception as error:
             if head is None or is_transient(error):
                 raise
             failures += 1
             if not isinstance(error, NotApplicable) and failures < MAX_HANDLER_ATTEMPTS:
                 continue
-            return KeyReplay(applied, head, await _record_failure(sessions, head, actor=actor, error=error))
+            return KeyReplay(applied, head, await record_failure(sessions, head, actor=actor, error=error))
         applied, failures = applied + 1, 0
         logger.info("dead_letter_replayed", dead_letter_id=head.id, consumer=head.consumer, actor=actor)
         if on_applied is not None:
             on_applied()
     return KeyReplay(applied)
-
-
-async def discard_one(sessions: Sessions, dead_letter: DeadLetter, *, actor: str, note: str) -> bool:
-    """Discard a dead letter, with a note; return False if it is resolved already or does not exist any more."""
-    consumer, topic, key = dead_letter.consumer_key
-    async with sessions.begin() as session:
-        await inbox.lock_position(session, consumer=consumer, topic=topic, key=key)
-        is_discarded = await _resolve(session, dead_letter, resolution="discarded", actor=actor, detail=note)
-    if is_discarded:
-        logger.warning("dead_letter_discarded", dead_letter_id=dead_letter.id, consumer=consumer, actor=actor)
-    return is_discarded
 
 
 async def keys_to_drain(session: AsyncSession, *, consumers: Collection[str], limit: int) -> list[ConsumerKey]:
@@ -139,19 +143,19 @@ async def _locked_head(session: AsyncSession, consumer_key: ConsumerKey) -> Dead
     return None if dead_letter_id is None else await find_dead_letter(session, dead_letter_id)
 
 
-async def _apply(session: AsyncSession, detail: DeadLetterDetail, *, subscription: Subscription) -> None:
-    received = _received_of(detail)
-    context = context_of(received)
-    # An event that could not be decoded on arrival is not claimed yet, and may have been applied since.
-    is_claimed = detail.dead_letter.event_id is not None
-    if not is_claimed and not await inbox.claim(session, consumer=detail.dead_letter.consumer, context=context):
+async def apply(session: AsyncSession, detail: DeadLetterDetail, *, subscription: Subscription) -> None:
+    """Run the handler for a dead letter's event, if its type still has one. Raises: NotApplicable."""
+    received = stored_event(detail)
+    if subscription.ignores(received.headers):
         return
+    context = trusted_context(received, subscription)
     handling = subscription.handling_of(context.type)
     if handling is not None:
-        await dispatch(session, handling=handling, events=[decode(received, handling)])
+        await dispatch(session, handling=handling, events=[decode(received, context, handling)])
 
 
-def _received_of(detail: DeadLetterDetail) -> Received:
+def stored_event(detail: DeadLetterDetail) -> Received:
+    """Return the event of a dead letter as a consumer receives it."""
     dead_letter = detail.dead_letter
     return received_of(
         topic=dead_letter.topic,
@@ -163,7 +167,7 @@ def _received_of(detail: DeadLetterDetail) -> Received:
     )
 
 
-async def _resolve(
+async def resolve(
     session: AsyncSession, dead_letter: DeadLetter, *, resolution: str, actor: str, detail: str | None
 ) -> bool:
     """Resolve a dead letter, so that its key has one less; return False if it was resolved before."""
@@ -176,15 +180,16 @@ async def _resolve(
     )
     if resolved.first() is None:
         return False
-    await inbox.add_dead_letters(
-        session, consumer=dead_letter.consumer, topic=dead_letter.topic, added={dead_letter.key: -1}
-    )
+    if dead_letter.blocks_key:
+        await inbox.add_dead_letters(
+            session, consumer=dead_letter.consumer, topic=dead_letter.topic, added={dead_letter.key: -1}
+        )
     action = "replay" if resolution == "replayed" else "discard"
     await _record_action(session, dead_letter, actor=actor, action=action, outcome="done", detail=detail)
     return True
 
 
-async def _record_failure(sessions: Sessions, dead_letter: DeadLetter, *, actor: str, error: Exception) -> str:
+async def record_failure(sessions: Sessions, dead_letter: DeadLetter, *, actor: str, error: Exception) -> str:
     """Record a failed replay; return its error in words."""
     reason, message = classify(error)
     async with sessions.begin() as session:

@@ -96,15 +96,18 @@ class DeadLetterSelection(BaseModel):
 
 
 class ReplayRequest(DeadLetterSelection):
-    """A selection of keys to replay: each that has a selected dead letter, with all its dead letters."""
+    """A selection of keys to replay: each that a selected dead letter blocks, with all that block it.
 
-    all: bool = Field(False, description="Replay every key. Required if nothing is selected.")
+    With an id or a reason it may also select dead letters that block no key.
+    """
+
+    all: bool = Field(False, description="Replay every blocked key. Required if nothing is selected.")
     limit: KeyLimit = 100
     dry_run: bool = Field(False, description="Only return the keys that would be replayed.")
 
 
 class KeyReplayView(BaseModel):
-    """A blocked key, and the outcome of its replay."""
+    """A blocked key, or one dead letter that blocks no key, and the outcome of its replay."""
 
     consumer: str = Field(examples=["orders.users"])
     topic: str = Field(examples=["users"])
@@ -120,7 +123,7 @@ class KeyReplayView(BaseModel):
     @classmethod
     def of(cls, outcome: KeyOutcome) -> "KeyReplayView":
         """Make a view of one key's outcome."""
-        key, replay = outcome.blocked_key, outcome.replay
+        key, replay = outcome.replayable, outcome.replay
         return cls(
             **key.consumer_key._asdict(),
             dead_letters=key.count,

@@ -38,10 +38,10 @@ def delete_before_ack() -> None:
 def offsets_before_commit() -> None:
     """Let the consumer commit the offsets before it applies the batch."""
 
-    async def handle(self: Member, consumer: AIOKafkaConsumer, fetched: Sequence[Record]) -> None:
-        self._offsets.add(fetched)
+    async def handle(self: Member, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:
+        self._offsets.add(records)
         await self._offsets.commit(consumer)
-        await self.worker.apply(fetched)
+        await self.worker.apply(records)
 
     Member.handle = handle  # type: ignore[method-assign]
 

@@ -3,6 +3,7 @@
 import ast
 from importlib import import_module
 
+from deploy.demo.cross_service_invariants import HANDLED_TYPES
 from shared.events.topics import TOPICS
 from tests.architecture.source import CHECKOUT, Module
 from tests.contracts.events import CONTRACTS, handled, publishers, subscriptions
@@ -11,6 +12,24 @@ from tests.contracts.events import CONTRACTS, handled, publishers, subscriptions
 def test_every_event_is_published_by_the_service_that_declares_it() -> None:
     declared = {event_type: {event.__module__.rpartition(".")[2]} for event_type, event in CONTRACTS.items()}
     assert publishers() == declared
+
+
+def test_every_topic_has_the_events_of_one_producer() -> None:
+    produced = {topic.name: {topic.producer} for topic in TOPICS}
+    published_by: dict[str, set[str]] = {}
+    for event_type, services in publishers().items():
+        published_by.setdefault(CONTRACTS[event_type].topic, set()).update(services)
+    assert published_by == produced
+
+
+def test_the_demo_knows_which_events_move_a_consumers_position() -> None:
+    found: dict[str, dict[str, set[str]]] = {}
+    for each in handled():
+        found.setdefault(each.event_class.topic, {}).setdefault(each.service, set()).add(each.event_class.type)
+    declared = {
+        topic: {service: set(types) for service, types in services.items()} for topic, services in HANDLED_TYPES.items()
+    }
+    assert declared == found
 
 
 def test_every_topic_has_events_and_every_event_has_a_topic() -> None:

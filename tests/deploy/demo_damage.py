@@ -7,6 +7,20 @@ from dataclasses import dataclass
 USER = "0199a6e2-0000-7000-8000-000000000001"
 CONFIRMED, SHIPPED, REJECTED = (f"0199a6e2-0000-7000-8000-00000000001{digit}" for digit in "123")
 
+
+def _sent(topic: str, key: str, *types: str) -> str:
+    """Return SQL that makes a key's sent events, of these types."""
+    return "".join(
+        f"""
+        INSERT INTO outbox_sent (day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at,
+                                 payload, shard, partition, "offset", sent_at)
+        VALUES ((now() AT TIME ZONE 'UTC')::date, {sequence}, gen_random_uuid(), '{topic}', '{key}', {sequence},
+                '{event_type}', '-', '-', now(), '', 0, 0, {sequence}, now());
+        """
+        for sequence, event_type in enumerate(types, start=1)
+    )
+
+
 # One user with three orders: one confirmed, one shipped and refunded in part, one rejected.
 UNDAMAGED = {
     "users": f"""
@@ -21,7 +35,8 @@ UNDAMAGED = {
                ('{SHIPPED}', '{USER}', 400, 200, 'GBP', 'used', NULL, now(), now()),
                ('{REJECTED}', '{USER}', 900, 0, 'GBP', 'refused', 'limit_exceeded', now(), now());
         INSERT INTO event_stream (topic, key, sequence) VALUES ('users', '{USER}', 4);
-        INSERT INTO inbox_sequence (consumer, topic, key, sequence) VALUES ('users.orders', 'orders', '{CONFIRMED}', 2);
+        {_sent("users", USER, "user.created", "user.credit_reserved", "user.credit_reserved", "user.credit_refused")}
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence) VALUES ('users.orders', 'orders', '{CONFIRMED}', 1);
     """,
     "orders": f"""
         INSERT INTO product (sku, name, description, price_cents, currency, stock, reserved, active, version)
@@ -40,6 +55,7 @@ UNDAMAGED = {
                ('{SHIPPED}', now(), 'shipped', 'support', NULL), ('{SHIPPED}', now(), 'shipped', 'support', 200),
                ('{REJECTED}', now(), 'pending', 'customer', NULL), ('{REJECTED}', now(), 'rejected', 'system', NULL);
         INSERT INTO event_stream (topic, key, sequence) VALUES ('orders', '{CONFIRMED}', 2);
+        {_sent("orders", CONFIRMED, "order.created", "order.confirmed")}
         INSERT INTO inbox_sequence (consumer, topic, key, sequence) VALUES ('orders.users', 'users', '{USER}', 4);
     """,
     "notifications": f"""
@@ -56,16 +72,16 @@ UNDAMAGED = {
         SELECT gen_random_uuid(), id, channel, 'sent', now()
         FROM notification, (VALUES ('email'), ('in_app')) c (channel);
         INSERT INTO inbox_sequence (consumer, topic, key, sequence)
-        VALUES ('notifications.users', 'users', '{USER}', 4), ('notifications.orders', 'orders', '{CONFIRMED}', 2);
+        VALUES ('notifications.users', 'users', '{USER}', 1), ('notifications.orders', 'orders', '{CONFIRMED}', 2);
     """,
 }
 
 
-def unsent_event(sequence: int) -> str:
+def unsent_event(sequence: int, event_type: str) -> str:
     """Return SQL that puts an event into the outbox."""
     return f"""
         INSERT INTO outbox (shard, event_id, topic, key, sequence, type, source, dataschema, occurred_at, payload)
-        VALUES (0, gen_random_uuid(), 'orders', '{CONFIRMED}', {sequence}, 'order.confirmed', '-', '-', now(), '');
+        VALUES (0, gen_random_uuid(), 'orders', '{CONFIRMED}', {sequence}, '{event_type}', '-', '-', now(), '');
     """
 
 
@@ -130,14 +146,14 @@ DAMAGES = (
     Damage(
         "an event that is missing between two others",
         "orders",
-        unsent_event(1) + unsent_event(3) + "UPDATE event_stream SET sequence = 3",
+        unsent_event(4, "order.confirmed") + "UPDATE event_stream SET sequence = 4",
         {
             "No key has a gap in its events": (
-                f"orders: orders {CONFIRMED}: 2 events up to sequence 3, but the last sequence is 3"
+                f"orders: orders {CONFIRMED}: 3 events up to sequence 4, but the last sequence is 4"
             ),
             "Every outbox is empty": "orders: order.confirmed of orders",
             "Every consumer has reached the last event of every key": (
-                f"users.orders is at sequence 2 of orders {CONFIRMED}, but the last one is 3"
+                f"notifications.orders is at sequence 2 of orders {CONFIRMED}, but the last one it handles is 4"
             ),
         },
     ),
@@ -146,16 +162,26 @@ DAMAGES = (
         "orders",
         "UPDATE event_stream SET sequence = 3",
         {
+            "No key has a gap in its events": (
+                f"orders: orders {CONFIRMED}: 2 events up to sequence 2, but the last sequence is 3"
+            )
+        },
+    ),
+    Damage(
+        "an event that a consumer has not reached",
+        "notifications",
+        "UPDATE inbox_sequence SET sequence = 1 WHERE topic = 'orders'",
+        {
             "Every consumer has reached the last event of every key": (
-                f"notifications.orders is at sequence 2 of orders {CONFIRMED}, but the last one is 3"
+                f"notifications.orders is at sequence 1 of orders {CONFIRMED}, but the last one it handles is 2"
             )
         },
     ),
     Damage(
         "an event that was never sent",
         "orders",
-        unsent_event(2),
-        {"Every outbox is empty": f"orders: order.confirmed of orders {CONFIRMED} is not sent yet"},
+        unsent_event(3, "order.snapshot") + "UPDATE event_stream SET sequence = 3",
+        {"Every outbox is empty": f"orders: order.snapshot of orders {CONFIRMED} is not sent yet"},
     ),
     Damage(
         "an order that is still pending",

@@ -41,13 +41,15 @@ def test_every_invariant_has_damage_that_it_finds() -> None:
 
 async def test_work_in_progress_violates_no_invariant_that_holds_at_any_moment(undamaged: Databases) -> None:
     await undamaged["orders"].execute("UPDATE customer_order SET status = 'pending' WHERE status = 'confirmed'")
-    await undamaged["orders"].execute(unsent_event(2))
+    await undamaged["orders"].execute(unsent_event(3, "order.snapshot"))
+    await undamaged["orders"].execute("UPDATE event_stream SET sequence = 3")
 
     assert [finding for finding in await check(undamaged, at_rest=False) if finding.violations] == []
 
 
 async def test_a_system_that_does_not_settle_in_time_has_violations(undamaged: Databases) -> None:
-    await undamaged["orders"].execute(unsent_event(2))
+    await undamaged["orders"].execute(unsent_event(3, "order.snapshot"))
+    await undamaged["orders"].execute("UPDATE event_stream SET sequence = 3")
 
     findings = await check_once_settled(undamaged, within=timedelta(0))
 

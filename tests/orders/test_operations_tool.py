@@ -7,8 +7,10 @@ from shared.database import Database
 from shared.events.contract import Event
 from shared.events.users import CreditReserved, UserUpdated
 from shared.ids import new_id
+from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from tests.harness.builders import received
+from shared.operations.replay import NOT_NAMED
+from tests.harness.builders import received, record_of
 from tests.harness.rows import Rows
 from tests.orders.operations_tool import Tool
 from tests.orders.service import OrdersService
@@ -91,6 +93,46 @@ async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: D
     assert "2 discarded, 0 blocked events applied" in (await tool(*arguments, "--yes"))[1]
     actors = {actor for (actor,) in await rows.of("SELECT actor FROM dead_letter_action WHERE action = 'discard'")}
     assert all("@" in actor for actor in actors)
+
+
+async def test_a_position_is_shown_and_reset_and_an_older_event_still_overwrites_nothing(
+    tool: Tool, database: Database
+) -> None:
+    user_id, rows = new_id(), Rows(database.sessions)
+    place = ["--consumer", "orders.users", "--key", str(user_id)]
+    assert (await tool("positions", "show", *place))[0] == 2
+    newer, older = [received(updated(user_id, f"Name {n}"), sequence=n) for n in (7, 3)]
+    worker = ConsumerWorker(name="orders.users", subscription=users, sessions=database.sessions)
+    await worker.apply([record_of(newer)])
+
+    status, out, _ = await tool("positions", "reset", *place, "--to", "2", "--note", "forged", "--actor", "ada")
+    assert (status, "ada" in out, "forged" in out) == (0, True, True)
+    await worker.apply([record_of(older)])
+
+    status, shown = await tool.json("positions", "show", *place)
+    assert (status, shown["sequence"], shown["dead_letters"]) == (0, 3, 0)
+    assert [(each["actor"], each["before"], each["after"], each["note"]) for each in shown["actions"]] == [
+        ("ada", 7, 2, "forged")
+    ]
+    assert await rows.of("SELECT name, sequence FROM customer") == [("Name 7", 7)]
+    assert (await tool("positions", "show", "--consumer", "orders.orders", "--key", "k"))[2] == (
+        "The consumers of this service are orders.users.\n"
+    )
+
+
+async def test_a_replay_of_everything_skips_and_reports_what_is_out_of_order(tool: Tool, database: Database) -> None:
+    user_id, rows = new_id(), Rows(database.sessions)
+    newer, older = [received(updated(user_id, f"Name {n}"), sequence=n) for n in (7, 3)]
+    worker = ConsumerWorker(name="orders.users", subscription=users, sessions=database.sessions)
+    await worker.apply([record_of(newer), record_of(older)])
+
+    status, report = await tool.json("dead-letters", "replay", "--all")
+    assert (status, [(key["key"], key["applied"], key["error"]) for key in report["keys"]]) == (
+        1,
+        [(str(user_id), 0, NOT_NAMED)],
+    )
+    assert (await tool("dead-letters", "replay", "--reason", "out_of_order"))[0] == 0
+    assert await rows.of("SELECT name, sequence FROM customer") == [("Name 7", 7)]
 
 
 async def test_the_outbox_is_shown_and_sent_events_are_resent(tool: Tool, service: OrdersService) -> None:

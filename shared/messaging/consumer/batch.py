@@ -1,6 +1,6 @@
 """Applying a batch: events of one topic, in one transaction with their effects."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
 
 import structlog
@@ -8,10 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.messaging.consumer import inbox
 from shared.messaging.consumer.dispatch import NotApplicable, classify, dispatch
+from shared.messaging.consumer.inbox import Begun
 from shared.messaging.consumer.progress import BatchProgress, BatchResult, Run
 from shared.messaging.consumer.subscription import Subscription
-from shared.messaging.dead_letters.store import NewDeadLetter, store
-from shared.messaging.envelope import Place, Received
+from shared.messaging.dead_letters.store import NewDeadLetter, store_all, stored_places
+from shared.messaging.envelope import EventContext, Place, Received
 from shared.messaging.failpoints import failpoint
 from shared.transient_errors import is_transient
 
@@ -36,6 +37,9 @@ async def apply_batch(
 ) -> BatchResult:
     """Apply events in order, each at most once; the caller commits. All events of a key are of one partition.
 
+    Events of ignored types do nothing. Only those that the subscription trusts move positions and are claimed: a record
+    with another source must not disturb the key that it names.
+
     Events at places in `savepoints` run inside savepoints, which cost two round trips each: the handler gets the halves
     of its events, and the halves of a half that fails. The event that fails alone becomes a dead letter, and later
     events of its key queue behind it.
@@ -44,14 +48,14 @@ async def apply_batch(
     """
     topic = subscription.topic
     days = inbox.remembered_days()
-    claimable = [
-        event.context
-        for event in events
-        if event.context and subscription.handling_of(event.context.type) and event.context.day in days
-    ]
-    begun = await inbox.begin_batch(
-        session, consumer=consumer, topic=topic, sequences=_last_sequences(events), contexts=claimable
-    )
+    trusted = [event.context for event in events if event.context and subscription.trusts(event.context)]
+    begun = Begun({}, set())
+    if trusted:
+        claimable = [context for context in trusted if context.day in days]
+        begun = await inbox.begin_batch(
+            session, consumer=consumer, topic=topic, sequences=_last_sequences(trusted), contexts=claimable
+        )
+    stored: set[Place] | None = None
     progress = BatchProgress(subscription, days=days, known=begun.known, positions=begun.positions)
     for step in progress.steps(events, savepoints=savepoints):
         dead_letter = step if isinstance(step, NewDeadLetter) else None
@@ -66,8 +70,13 @@ async def apply_batch(
             else:
                 progress.applied(step)
         if dead_letter is not None:
-            is_new = await store(session, consumer=consumer, topic=topic, dead_letter=dead_letter)
-            progress.dead_lettered(dead_letter, is_new=is_new)
+            if stored is None:
+                places = [event.place for event in events]
+                stored = await stored_places(session, consumer=consumer, topic=topic, places=places)
+            place = dead_letter.received.place
+            progress.dead_lettered(dead_letter, is_new=place not in stored)
+            stored.add(place)
+    await store_all(session, consumer=consumer, topic=topic, dead_letters=progress.result.dead_letters)
     await inbox.add_dead_letters(session, consumer=consumer, topic=topic, added=progress.dead_letters)
     failpoint("consumer.handled")
     return progress.result
@@ -78,25 +87,22 @@ async def store_dead_letter(
 ) -> BatchResult:
     """Store one event as a dead letter without trying to apply it; the caller commits."""
     event = dead_letter.received
-    is_claimable = event.context is not None and event.context.day in inbox.remembered_days()
-    await inbox.begin_batch(
-        session,
-        consumer=consumer,
-        topic=topic,
-        sequences=_last_sequences([event]),
-        contexts=[event.context] if event.context and is_claimable else [],
-    )
-    is_new = await store(session, consumer=consumer, topic=topic, dead_letter=dead_letter)
-    await inbox.add_dead_letters(session, consumer=consumer, topic=topic, added={event.key: int(is_new)})
+    context = event.context if dead_letter.reason.blocks_key else None
+    if context is not None:
+        claimable = [context] if context.day in inbox.remembered_days() else []
+        sequences = _last_sequences([context])
+        await inbox.begin_batch(session, consumer=consumer, topic=topic, sequences=sequences, contexts=claimable)
+    is_new = bool(await store_all(session, consumer=consumer, topic=topic, dead_letters=[dead_letter]))
+    if context is not None:
+        await inbox.add_dead_letters(session, consumer=consumer, topic=topic, added={event.key: int(is_new)})
     return BatchResult(dead_letters=[dead_letter] if is_new else [])
 
 
-def _last_sequences(events: Sequence[Received]) -> dict[str, int]:
-    """Return the highest sequence of each key; 0 if no event of it has one."""
+def _last_sequences(contexts: Iterable[EventContext]) -> dict[str, int]:
+    """Return the highest sequence of each key."""
     last: dict[str, int] = {}
-    for event in events:
-        sequence = event.context.sequence if event.context else 0
-        last[event.key] = max(last.get(event.key, 0), sequence)
+    for context in contexts:
+        last[context.key] = max(last.get(context.key, 0), context.sequence)
     return last
 
 

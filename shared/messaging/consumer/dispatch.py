@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.error_descriptions import describe_error
 from shared.errors import Problem
-from shared.messaging.consumer.subscription import Handling
+from shared.messaging.consumer.subscription import Handling, Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.envelope import EventContext, Received
 from shared.telemetry import continued_trace
@@ -25,16 +25,20 @@ class NotApplicable(Exception):
         self.error = error
 
 
-def context_of(event: Received) -> EventContext:
-    """Return the event's context. Raises: NotApplicable if its envelope could not be decoded."""
+def trusted_context(event: Received, subscription: Subscription) -> EventContext:
+    """Return the context of an event from the topic's producer.
+
+    Raises: NotApplicable if its envelope could not be decoded, or names another source.
+    """
     if event.context is None:
         raise NotApplicable(DeadLetterReason.UNDECODABLE, event.error or "unreadable")
+    if event.context.source != subscription.source:
+        raise NotApplicable(DeadLetterReason.FOREIGN, f"the source is not {subscription.source}")
     return event.context
 
 
-def decode(event: Received, handling: Handling) -> DecodedEvent:
+def decode(event: Received, context: EventContext, handling: Handling) -> DecodedEvent:
     """Validate the event's data against its class. Raises: NotApplicable."""
-    context = context_of(event)
     try:
         data = handling.event_classes[context.type].model_validate_json(event.value)
     except ValidationError as invalid:

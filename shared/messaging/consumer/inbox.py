@@ -64,7 +64,9 @@ class ClaimedMeanwhile(TransientError):
 
 
 class Position(NamedTuple):
-    """A consumer's progress in one key: the last sequence it has seen, and the number of the key's dead letters."""
+    """A consumer's progress in one key: the last sequence it has seen of the types that it handles, and the number of
+    dead letters that block the key.
+    """
 
     sequence: int = 0
     dead_letters: int = 0
@@ -90,9 +92,8 @@ async def begin_batch(
 ) -> Begun:
     """Lock the positions of the batch's keys, move them to the batch's last sequences, and claim its events.
 
-    `sequences` holds the last sequence of every key, 0 if no event of it could be decoded. `contexts` are the events
-    to claim. Leave out events whose day is outside `remembered_days`: they may have no daily partition, and the insert
-    would fail.
+    `sequences` holds the last sequence of every key. `contexts` are the events to claim. Leave out events whose day is
+    outside `remembered_days`: they may have no daily partition, and the insert would fail.
 
     Raises: ClaimedMeanwhile if another transaction claimed one of them first, and has committed.
     """
@@ -130,14 +131,6 @@ async def lock_position(session: AsyncSession, *, consumer: str, topic: str, key
     """Lock a key's position until the transaction ends, and return it: consumption takes the same lock."""
     row = (await session.execute(_LOCK, {"consumer": consumer, "topic": topic, "key": key})).one_or_none()
     return Position(*row) if row is not None else None
-
-
-async def claim(session: AsyncSession, *, consumer: str, context: EventContext) -> bool:
-    """Insert the event's id as applied; return False if the inbox knew it. The caller has locked the key's position.
-
-    Raises: as `begin_batch`.
-    """
-    return not await _claim(session, consumer=consumer, day=context.day, event_ids=[context.event_id])
 
 
 async def add_dead_letters(session: AsyncSession, *, consumer: str, topic: str, added: Mapping[str, int]) -> None:

@@ -1,7 +1,6 @@
 """A member of one consumer group: fetches records for its worker, and commits their offsets afterwards."""
 
 import asyncio
-import time
 from collections.abc import Collection, Sequence
 
 import structlog
@@ -24,10 +23,6 @@ logger = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 """Time that a poll waits for records. It returns as soon as there are some."""
-HOLD_SECONDS = 1.0
-"""Time for which events of ignored types wait for others, to be applied in one transaction with them."""
-MAX_HELD_EVENTS = 500
-"""More events of ignored types are applied at once: a killed process gets held ones again."""
 FAILED_FETCH_DELAY_SECONDS = 5.0
 """Delay before the next poll after an unexpected error."""
 STOP_TIMEOUT_SECONDS = 10.0
@@ -54,8 +49,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             listener=self,
         )
         self._offsets = AppliedOffsets(consumer_name=worker.name)
-        self._held: list[Record] = []
-        self._held_since = 0.0
         self._handling = asyncio.Lock()
         self._is_ending = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,28 +109,18 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             logger.warning("consumer_not_started", consumer=self.worker.name, error=describe_error(error))
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Commit the applied offsets and drop held records; Kafka delivers those to the next owner."""
+        """Commit the applied offsets."""
         try:
             if self._subscriber.consumer is not None:
                 await self._offsets.commit(self._subscriber.consumer)
         finally:
             self._offsets.drop(revoked)
-            self._held = [one for one in self._held if TopicPartition(one.topic, one.partition) not in revoked]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Do nothing."""
 
-    async def handle(self, consumer: AIOKafkaConsumer, fetched: Sequence[Record]) -> None:
-        """Apply one fetch together with the held records, or hold it too. Does not raise.
-
-        If it cannot be applied, Kafka delivers it again.
-        """
-        if not self._held:
-            self._held_since = time.monotonic()
-        records, self._held = [*self._held, *fetched], []
-        if self._may_hold(records):
-            self._held = records
-            return
+    async def handle(self, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:
+        """Apply one fetch. Does not raise: if it cannot be applied, Kafka delivers it again."""
         worker = self.worker
         try:
             failpoint("consumer.received")
@@ -158,7 +141,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         while not self._is_ending:
             try:
                 fetched = await consumer.getmany(
-                    timeout_ms=int(self._poll_seconds() * 1000), max_records=self.worker.fetch_events
+                    timeout_ms=int(POLL_SECONDS * 1000), max_records=self.worker.fetch_events
                 )
             except ConsumerStoppedError:
                 return
@@ -167,21 +150,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 await self.worker.sleep(FAILED_FETCH_DELAY_SECONDS)
                 continue
             records = [record for partition in fetched.values() for record in partition]
-            if records or self._held:
+            if records:
                 async with self._handling:
                     await self.handle(consumer, records)
-
-    def _poll_seconds(self) -> float:
-        """Return the time until the held records have to be applied."""
-        if not self._held:
-            return POLL_SECONDS
-        return min(max(0.0, self._held_since + HOLD_SECONDS - time.monotonic()), POLL_SECONDS)
-
-    def _may_hold(self, records: Sequence[Record]) -> bool:
-        """Return whether the records may wait for others: none has a handler, and they are few and new."""
-        if len(records) > MAX_HELD_EVENTS or any(map(self.worker.handles, records)):
-            return False
-        return time.monotonic() < self._held_since + HOLD_SECONDS
 
     async def _end_tasks(self) -> None:
         """Cancel the loops; wait for the current fetch first, but not for longer than the time-out."""
@@ -197,7 +168,6 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if late:
                 logger.error("consumer_not_ended", consumer=self.worker.name)
         self._tasks = []
-        self._held = []
 
     def _cancel_tasks(self) -> None:
         for task in self._tasks:

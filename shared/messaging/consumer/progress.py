@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from shared.messaging import metrics
-from shared.messaging.consumer.dispatch import DecodedEvent, NotApplicable, decode
+from shared.messaging.consumer.dispatch import DecodedEvent, NotApplicable, decode, trusted_context
 from shared.messaging.consumer.inbox import Position
 from shared.messaging.consumer.subscription import Handling, Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
@@ -27,7 +27,6 @@ class BatchResult:
 
     applied: list[EventContext] = field(default_factory=list)
     duplicates: int = 0
-    gaps: list[EventContext] = field(default_factory=list)
     dead_letters: list[NewDeadLetter] = field(default_factory=list)
 
     def report(self, *, consumer: str) -> None:
@@ -40,9 +39,6 @@ class BatchResult:
             metrics.APPLIED.labels(consumer, event_type).inc(count)
         if self.duplicates:
             metrics.DUPLICATES.labels(consumer).inc(self.duplicates)
-        for gap in self.gaps:
-            metrics.GAPS.labels(consumer).inc()
-            logger.warning("event_gap_seen", consumer=consumer, key=gap.key, sequence=gap.sequence, type=gap.type)
         for dead_letter in self.dead_letters:
             metrics.DEAD_LETTERS.labels(consumer, dead_letter.reason).inc()
             logger.error("event_dead_lettered", consumer=consumer, **dead_letter.log_fields())
@@ -108,7 +104,7 @@ class BatchProgress:
         self._before = positions
         self._sequences = {key: position.sequence for key, position in positions.items()}
         self.dead_letters: Counter[str] = Counter()
-        """The number of new dead letters of each key."""
+        """The number of new dead letters that block each key."""
         self._failed: Run | None = None
 
     def steps(self, events: Sequence[Received], *, savepoints: Collection[Place]) -> Iterator[Run | NewDeadLetter]:
@@ -119,12 +115,12 @@ class BatchProgress:
         """
         run: Run | None = None
         for event in events:
-            decision = self._decide(event)
+            decision = None if self._subscription.ignores(event.headers) else self._decide(event)
             if decision is None:
                 continue
             if isinstance(decision, NewDeadLetter):
                 # Earlier events of its key come first: if one of them fails, it is the key's first dead letter.
-                if run is not None and event.key in run.keys:
+                if run is not None and event.key in run.keys and decision.reason.blocks_key:
                     yield from self._steps_of(run)
                     run = None
                 yield decision
@@ -152,9 +148,10 @@ class BatchProgress:
 
     def dead_lettered(self, dead_letter: NewDeadLetter, *, is_new: bool) -> None:
         """Note that an event was stored as a dead letter; `is_new` says whether for the first time."""
-        self._advance(dead_letter.received)
+        if dead_letter.reason.blocks_key:
+            self._advance(dead_letter.received)
+            self.dead_letters.update([dead_letter.received.key] if is_new else [])
         if is_new:
-            self.dead_letters[dead_letter.received.key] += 1
             self.result.dead_letters.append(dead_letter)
 
     def _steps_of(self, run: Run) -> Iterator[Run | NewDeadLetter]:
@@ -179,16 +176,11 @@ class BatchProgress:
 
     def _decide(self, event: Received) -> tuple[Handling, DecodedEvent] | NewDeadLetter | None:
         """Return what handles the decoded event, or why it becomes a dead letter; None if there is nothing to do."""
-        context = event.context
-        if context is None:
-            return NewDeadLetter(event, DeadLetterReason.UNDECODABLE, event.error)
+        try:
+            context = trusted_context(event, self._subscription)
+        except NotApplicable as error:
+            return NewDeadLetter(event, error.reason, error.error)
         last = self._sequences.get(event.key, 0)
-        if last and context.sequence > last + 1:
-            self.result.gaps.append(context)
-        handling = self._subscription.handling_of(context.type)
-        if handling is None:
-            self._advance(event)
-            return None
         # For a day past the inbox's retention, the key's position still shows a duplicate.
         is_duplicate = context.event_id in self._known if context.day in self._days else context.sequence <= last
         if is_duplicate:
@@ -196,8 +188,11 @@ class BatchProgress:
             return None
         if dead_letter := self._dead_letter_for(event, context, last=last):
             return dead_letter
+        handling = self._subscription.handling_of(context.type)
+        if handling is None:
+            return None
         try:
-            decoded = decode(event, handling)
+            decoded = decode(event, context, handling)
         except NotApplicable as error:
             return NewDeadLetter(event, error.reason, error.error)
         self._advance(event)

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events.contract import Event
-from shared.messaging.envelope import EventContext
+from shared.events.topics import topic_named
+from shared.messaging.envelope import EventContext, RawHeaders
 
 E = TypeVar("E", bound=Event)
 Handler = Callable[[AsyncSession, E, EventContext], Awaitable[None]]
@@ -25,22 +26,25 @@ class Handling:
 
 
 class Subscription:
-    """The handlers of one topic. The service ignores types that have no handler.
+    """The handlers of one topic. The service ignores types that have no handler, whoever sent them.
 
     A handler changes the database through the session it gets, records events, enqueues jobs, and does nothing
     else: it may be run again after a rollback. It raises a Problem for an event that it can never apply.
     """
 
     def __init__(self, topic: str, *, batches_at_once: int = 1, fetch_min_bytes: int = 1) -> None:
-        """Apply up to `batches_at_once` batches of different partitions side by side.
+        """Apply up to `batches_at_once` batches of different partitions side by side. `topic` is a declared one.
 
         More than one is safe only if their transactions cannot deadlock. Kafka answers a fetch once `fetch_min_bytes`
         are there, or after half a second: a higher value means fewer fetches, and a delay for events that come alone.
         """
         self.topic = topic
+        self.source = topic_named(topic).source
+        """The `ce_source` of the events that may be applied."""
         self.batches_at_once = batches_at_once
         self.fetch_min_bytes = fetch_min_bytes
         self._handlings: dict[str, Handling] = {}
+        self._raw_types: set[bytes] = set()
 
     def on(self, event_type: type[E]) -> Callable[[Handler[E]], Handler[E]]:
         """Register the handler of one type. Raises: ValueError for another topic's type or a second handler."""
@@ -69,6 +73,15 @@ class Subscription:
         """Return what handles a type; None if the service ignores it."""
         return self._handlings.get(event_type)
 
+    def ignores(self, headers: RawHeaders) -> bool:
+        """Return whether a record is an event of a type without a handler. One without a type is no event at all."""
+        event_type = headers.get("ce_type")
+        return bool(event_type) and event_type not in self._raw_types
+
+    def trusts(self, context: EventContext | None) -> bool:
+        """Return whether an event has a handler, and comes from the topic's producer."""
+        return context is not None and context.type in self._handlings and context.source == self.source
+
     @property
     def event_types(self) -> list[type[Event]]:
         """The classes that have a handler."""
@@ -81,6 +94,7 @@ class Subscription:
             if name in self._handlings:
                 raise ValueError(f"{name} has a handler already")
             self._handlings[name] = handling
+            self._raw_types.add(name.encode())
 
 
 def by_consumer(service: str, subscriptions: Iterable[Subscription]) -> dict[str, Subscription]:

@@ -128,16 +128,15 @@ class ConsumerWorker:
         except TimeoutError:
             return
 
-    def handles(self, record: Record) -> bool:
-        """Return whether the record is more than an event of an ignored type."""
-        event_type = dict(record.headers).get("ce_type")
-        return event_type is None or self.subscription.handling_of(event_type.decode(errors="replace")) is not None
-
     async def apply(self, records: Sequence[Record]) -> None:
         """Apply one fetch, each partition in order. Raises: ServiceUnavailable, unexpected errors.
 
+        Events of ignored types are dropped here, so that they cost no transaction and do not change the pace.
         Partitions with few records share a transaction; those with many are applied side by side.
         """
+        records = [record for record in records if not self.subscription.ignores(dict(record.headers))]
+        if not records:
+            return
         slots = asyncio.Semaphore(self.subscription.batches_at_once)
         with self._fetch.measuring(len(records)):
             # Let all of them end before raising: a fetch must not be given up while a part of it is still at work.

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.messaging.dead_letters.reason import NOT_BLOCKING, DeadLetterReason
 from shared.statements import array_rows
 
 _SUMMARY: tuple[sa.ColumnClause[Any], ...] = (
@@ -29,6 +29,8 @@ _SUMMARY: tuple[sa.ColumnClause[Any], ...] = (
     sa.column("resolution", sa.Text),
     sa.column("resolved_at", sa.DateTime(timezone=True)),
 )
+BLOCKING = f"resolution IS NULL AND reason NOT IN {tuple(sorted(reason.value for reason in NOT_BLOCKING))}"
+"""The SQL condition of dead letters that block their keys: as that of the index, which it must equal."""
 _TABLE = sa.table("dead_letter", *_SUMMARY, sa.column("headers", JSONB), sa.column("payload", BYTEA))
 _DEAD_LETTER = tuple(_TABLE.c[column.name] for column in _SUMMARY)
 _CONSUMER_KEY = (_TABLE.c.consumer, _TABLE.c.topic, _TABLE.c.key)
@@ -57,6 +59,10 @@ class DeadLetterFilter:
         """Return whether it selects every dead letter."""
         return self == DeadLetterFilter()
 
+    def names(self, dead_letter: "DeadLetter") -> bool:
+        """Return whether it selects a dead letter by its id or by its reason."""
+        return dead_letter.id == self.id or dead_letter.reason == self.reason
+
 
 @dataclass(frozen=True)
 class DeadLetter:
@@ -79,8 +85,13 @@ class DeadLetter:
 
     @property
     def consumer_key(self) -> ConsumerKey:
-        """The key that it blocks."""
+        """The key of its record, which it may block."""
         return ConsumerKey(self.consumer, self.topic, self.key)
+
+    @property
+    def blocks_key(self) -> bool:
+        """Return whether later events of its key queue behind it."""
+        return DeadLetterReason(self.reason).blocks_key
 
 
 @dataclass(frozen=True)
@@ -94,8 +105,11 @@ class DeadLetterDetail:
 
 
 @dataclass(frozen=True)
-class BlockedKey:
-    """A key that dead letters block: how many there are, and the first, which blocks the others."""
+class Replayable:
+    """A blocked key: how many dead letters it has, and the first, which blocks the others.
+
+    Or a dead letter that blocks no key: the first, and the only one.
+    """
 
     consumer_key: ConsumerKey
     count: int
@@ -146,12 +160,12 @@ async def find_dead_letter(session: AsyncSession, dead_letter_id: int) -> DeadLe
 
 async def blocked_keys(
     session: AsyncSession, *, wanted: DeadLetterFilter, limit: int | None = None
-) -> list[BlockedKey]:
-    """List the keys that have a selected dead letter, the longest blocked first."""
-    selected = sa.select(*_CONSUMER_KEY).where(*_conditions(wanted))
+) -> list[Replayable]:
+    """List the keys that a selected dead letter blocks, the longest blocked first."""
+    selected = sa.select(*_CONSUMER_KEY).where(sa.text(BLOCKING), *_conditions(wanted))
     rows = await session.execute(
         sa.select(*_CONSUMER_KEY, sa.func.count())
-        .where(_TABLE.c.resolution.is_(None), sa.tuple_(*_CONSUMER_KEY).in_(selected))
+        .where(sa.text(BLOCKING), sa.tuple_(*_CONSUMER_KEY).in_(selected))
         .group_by(*_CONSUMER_KEY)
         .order_by(sa.func.min(_TABLE.c.id))
         .limit(limit)
@@ -159,7 +173,7 @@ async def blocked_keys(
     counts = {ConsumerKey(consumer, topic, key): count for consumer, topic, key, count in rows}
     firsts = await _first_dead_letters(session, counts)
     # A key that was resolved since the first query is no longer blocked.
-    return [BlockedKey(key, count, firsts[key]) for key, count in counts.items() if key in firsts]
+    return [Replayable(key, count, firsts[key]) for key, count in counts.items() if key in firsts]
 
 
 async def _first_dead_letters(session: AsyncSession, keys: Collection[ConsumerKey]) -> dict[ConsumerKey, DeadLetter]:
@@ -169,7 +183,7 @@ async def _first_dead_letters(session: AsyncSession, keys: Collection[ConsumerKe
         sa.select(*_DEAD_LETTER)
         .ext(distinct_on(*_CONSUMER_KEY))
         .where(
-            _TABLE.c.resolution.is_(None),
+            sa.text(BLOCKING),
             sa.tuple_(*_CONSUMER_KEY).in_(sa.select(blocked)),
         )
         .order_by(*_CONSUMER_KEY, _TABLE.c.id)

@@ -4,10 +4,16 @@ from enum import StrEnum
 
 
 class DeadLetterReason(StrEnum):
-    """The reason for which an event was not applied."""
+    """The reason for which an event was not applied.
+
+    Anybody who can write to the topic can send a record whose envelope cannot be read, or that has another source. Its
+    key says nothing then, so it must not block that key.
+    """
 
     UNDECODABLE = "undecodable"
-    """The envelope could not be read."""
+    """The envelope could not be read. Blocks no key."""
+    FOREIGN = "foreign"
+    """The source is not the service that produces the topic. Blocks no key."""
     INVALID = "invalid"
     """The data does not match the event's schema."""
     RULE_VIOLATED = "rule_violated"
@@ -22,3 +28,12 @@ class DeadLetterReason(StrEnum):
     """A later event of the key was applied before it."""
     BLOCKED = "blocked"
     """An earlier dead letter of the key blocks it."""
+
+    @property
+    def blocks_key(self) -> bool:
+        """Return whether later events of the key queue behind such a dead letter."""
+        return self not in NOT_BLOCKING
+
+
+NOT_BLOCKING = frozenset({DeadLetterReason.UNDECODABLE, DeadLetterReason.FOREIGN})
+"""The reasons of dead letters that stand alone: they belong to no key's order."""

@@ -1,6 +1,7 @@
-"""Storing dead letters: the event waits for an operator, and later events of its key queue behind it."""
+"""Storing dead letters: the events wait for an operator."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -8,17 +9,37 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.driver_statements import DriverStatement, fetch
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.messaging.envelope import Received, headers_as_text
+from shared.messaging.envelope import Place, Received, headers_as_text, without_nul
 
-_STORE = sa.text("""
+_STORE = DriverStatement("""
     INSERT INTO dead_letter (
         consumer, topic, partition, "offset", key, event_id, type, sequence, headers, payload, reason, error
-    ) VALUES (
-        :consumer, :topic, :partition, :offset, :key, :event_id, :type, :sequence,
-        CAST(:headers AS jsonb), :payload, :reason, :error
-    ) ON CONFLICT (consumer, topic, partition, "offset") DO NOTHING
-    RETURNING id
+    )
+    SELECT :consumer, :topic, partition, "offset", key, event_id, type, sequence, CAST(headers AS jsonb), payload,
+           reason, error
+    FROM unnest(
+        CAST(:partitions AS integer[]), CAST(:offsets AS bigint[]), CAST(:keys AS text[]), CAST(:event_ids AS uuid[]),
+        CAST(:types AS text[]), CAST(:sequences AS bigint[]), CAST(:headers AS text[]), CAST(:payloads AS bytea[]),
+        CAST(:reasons AS text[]), CAST(:errors AS text[])
+    ) WITH ORDINALITY AS d (
+        partition, "offset", key, event_id, type, sequence, headers, payload, reason, error, position
+    )
+    ORDER BY position
+    ON CONFLICT (consumer, topic, partition, "offset") DO NOTHING
+    RETURNING partition, "offset"
+""")
+
+# A look-up in the index for each record: for a join with a full batch, the planner would read the whole table.
+_STORED = DriverStatement("""
+    SELECT p.partition, p."offset"
+    FROM unnest(CAST(:partitions AS integer[]), CAST(:offsets AS bigint[])) AS p (partition, "offset"),
+    LATERAL (
+        SELECT FROM dead_letter d
+        WHERE d.consumer = :consumer AND d.topic = :topic AND d.partition = p.partition AND d."offset" = p."offset"
+        LIMIT 1
+    ) AS stored
 """)
 
 # Arrays instead of joins: for a join with a full batch, the planner would read the whole tables.
@@ -58,30 +79,51 @@ class NewDeadLetter:
         }
 
 
-async def store(session: AsyncSession, *, consumer: str, topic: str, dead_letter: NewDeadLetter) -> bool:
-    """Store a dead letter in the caller's transaction; return False if this very record is one already.
+async def stored_places(session: AsyncSession, *, consumer: str, topic: str, places: Sequence[Place]) -> set[Place]:
+    """Return which of these records are dead letters already, resolved or not."""
+    rows = await fetch(
+        session,
+        _STORED,
+        {
+            "consumer": consumer,
+            "topic": topic,
+            "partitions": [partition for partition, _ in places],
+            "offsets": [offset for _, offset in places],
+        },
+    )
+    return {(row["partition"], row["offset"]) for row in rows}
+
+
+async def store_all(
+    session: AsyncSession, *, consumer: str, topic: str, dead_letters: Sequence[NewDeadLetter]
+) -> set[Place]:
+    """Store dead letters in the caller's transaction; return the places of those that were none already.
 
     `topic` is the declared one, without a deployment's prefix.
     """
-    received, context = dead_letter.received, dead_letter.received.context
-    row = await session.execute(
+    if not dead_letters:
+        return set()
+    events = [dead_letter.received for dead_letter in dead_letters]
+    contexts = [event.context for event in events]
+    rows = await fetch(
+        session,
         _STORE,
         {
             "consumer": consumer,
             "topic": topic,
-            "partition": received.partition,
-            "offset": received.offset,
-            "key": received.key,
-            "event_id": context.event_id if context else None,
-            "type": context.type if context else None,
-            "sequence": context.sequence if context else None,
-            "headers": json.dumps(headers_as_text(received.headers)),
-            "payload": received.value,
-            "reason": dead_letter.reason.value,
-            "error": dead_letter.error,
+            "partitions": [event.partition for event in events],
+            "offsets": [event.offset for event in events],
+            "keys": [event.key for event in events],
+            "event_ids": [context and context.event_id for context in contexts],
+            "types": [context and context.type for context in contexts],
+            "sequences": [context and context.sequence for context in contexts],
+            "headers": [json.dumps(headers_as_text(event.headers)) for event in events],
+            "payloads": [event.value for event in events],
+            "reasons": [dead_letter.reason.value for dead_letter in dead_letters],
+            "errors": [dead_letter.error and without_nul(dead_letter.error) for dead_letter in dead_letters],
         },
     )
-    return row.first() is not None
+    return {(row["partition"], row["offset"]) for row in rows}
 
 
 async def purge_dead_letters(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:

@@ -105,7 +105,9 @@ CREATE TABLE dead_letter (
     CONSTRAINT pk_dead_letter PRIMARY KEY (id),
     CONSTRAINT uq_dead_letter_consumer_topic_partition_offset UNIQUE (consumer, topic, partition, "offset")
 );
-CREATE INDEX ix_dead_letter_unresolved ON dead_letter (consumer, topic, key, id) WHERE resolution IS NULL;
+CREATE INDEX ix_dead_letter_unresolved ON dead_letter (id) WHERE resolution IS NULL;
+CREATE INDEX ix_dead_letter_blocking ON dead_letter (consumer, topic, key, id)
+WHERE resolution IS NULL AND reason NOT IN ('foreign', 'undecodable');
 CREATE INDEX ix_dead_letter_resolved ON dead_letter (resolved_at) WHERE resolution IS NOT NULL;
 
 CREATE TABLE dead_letter_action (

@@ -120,13 +120,14 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
         sa.Column("resolution", sa.Text),
         sa.Column("resolved_at", sa.DateTime(timezone=True)),
         sa.UniqueConstraint("consumer", "topic", "partition", "offset"),
+        sa.Index("ix_dead_letter_unresolved", "id", postgresql_where=sa.text("resolution IS NULL")),
         sa.Index(
-            "ix_dead_letter_unresolved",
+            "ix_dead_letter_blocking",
             "consumer",
             "topic",
             "key",
             "id",
-            postgresql_where=sa.text("resolution IS NULL"),
+            postgresql_where=sa.text("resolution IS NULL AND reason NOT IN ('foreign', 'undecodable')"),
         ),
         sa.Index("ix_dead_letter_resolved", "resolved_at", postgresql_where=sa.text("resolution IS NOT NULL")),
     )

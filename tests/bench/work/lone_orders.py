@@ -32,8 +32,8 @@ ITEMS = 2
 WARM_UP_ORDERS = 3
 """The first orders fill caches: connections, prepared statements, products."""
 TAIL_SECONDS = 2.0
-"""Wait after the mail for the work that follows it: events of ignored types are fetched within half a second, and
-applied a second later. Raised, it adds polls."""
+"""Wait after the mail for the work that follows it: events of ignored types are fetched within half a second, and their
+offsets are committed a second later. Raised, it adds polls."""
 SETTLE_TIMEOUT_SECONDS = 60.0
 
 _IS_CONFIRMED = "SELECT EXISTS (SELECT FROM order_timeline WHERE status = 'confirmed' AND order_id = $1::uuid)"

@@ -20,9 +20,9 @@ async def replay(
 ) -> list[tuple[str, int, str | None]]:
     """Replay all keys; return the key, the number of applied events and the error of each that was tried."""
     keys = await dead_letters.select_for_replay(EVERYTHING, all_keys=True, limit=limit)
-    outcomes = dead_letters.replay(keys, actor=ACTOR, deadline=deadline)
+    outcomes = dead_letters.replay(keys, wanted=EVERYTHING, actor=ACTOR, deadline=deadline)
     return [
-        (outcome.blocked_key.consumer_key.key, outcome.replay.applied, outcome.replay.error)
+        (outcome.replayable.consumer_key.key, outcome.replay.applied, outcome.replay.error)
         async for outcome in outcomes
     ]
 

@@ -1,6 +1,7 @@
 """One key's dead letters are replayed in order, or discarded one by one, and every action is recorded."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -19,7 +20,8 @@ from shared.messaging.dead_letters.queries import (
 )
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.envelope import EventContext, Received
-from shared.operations.replay import discard_one, keys_to_drain, replay_key
+from shared.operations.discard import discard_one
+from shared.operations.replay import NOT_NAMED, keys_to_drain, replay_key
 from tests.harness.builders import received
 from tests.harness.rows import Rows
 from tests.shared.effects import CONSUMER, FAILING_CENTS, REJECTED_CENTS, credit_reserved, subscription
@@ -41,10 +43,12 @@ def event_of(user_id: UUID, sequence: int, *, cents: int = 100) -> Received:
     return received(credit_reserved(user_id, cents=cents), sequence=sequence)
 
 
-async def replay(database: Database, user_id: UUID, handlers: Subscription | None = None) -> tuple[int, str | None]:
+async def replay(
+    database: Database, user_id: UUID, handlers: Subscription | None = None, **options: Any
+) -> tuple[int, str | None]:
     """Replay one key; return how many events were applied, and the error that stopped it."""
     key = ConsumerKey(CONSUMER, "users", str(user_id))
-    outcome = await replay_key(database.sessions, key, subscription=handlers or subscription(), actor=ACTOR)
+    outcome = await replay_key(database.sessions, key, subscription=handlers or subscription(), actor=ACTOR, **options)
     return outcome.applied, outcome.error
 
 
@@ -105,11 +109,17 @@ async def test_concurrent_replays_and_consumption_apply_each_event_once_in_order
     assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in range(1, 7)]
 
 
-async def test_an_undecodable_event_can_only_be_discarded(database: Database) -> None:
-    user_id, error = new_id(), "the header ce_specversion is missing"
-    undecodable = event_of(user_id, 1)._replace(context=None, headers={})
-    await store_as_dead_letter(database.sessions, undecodable, reason=DeadLetterReason.UNDECODABLE, error=error)
-    assert await replay(database, user_id) == (0, error)
+async def test_a_replay_stops_at_a_dead_letter_that_is_out_of_order_unless_it_is_named(database: Database) -> None:
+    user_id = new_id()
+    await apply(database, user_id, 5)
+    await store_as_dead_letter(database.sessions, event_of(user_id, 6))
+    await apply(database, user_id, 3, 7)
+    assert await replay(database, user_id) == (1, NOT_NAMED)
+    named = DeadLetterFilter(reason=DeadLetterReason.OUT_OF_ORDER)
+    assert await replay(database, user_id, is_named=named.names) == (2, None)
+    rows = Rows(database.sessions)
+    assert await rows.effects() == [(str(user_id), n) for n in (5, 6, 3, 7)]
+    assert await rows.of("SELECT outcome FROM dead_letter_action") == [("done",)] * 3
 
 
 async def test_a_transient_error_ends_a_replay_without_a_recorded_failure(database: Database) -> None:

@@ -12,7 +12,9 @@ from shared.maintenance import (
     DEAD_LETTERS_BATCH,
     OPERATION_RETENTION,
     OPERATIONS_BATCH,
+    POSITION_ACTION_RETENTION,
     purge_ended_operations,
+    purge_old_position_actions,
     purge_resolved_dead_letters,
 )
 from shared.messaging.dead_letters.queries import DeadLetterFilter
@@ -22,14 +24,17 @@ from shared.messaging.envelope import received_of
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from shared.operations import runs
 from shared.operations.dead_letters import DeadLetterOperations
+from shared.operations.positions import PositionOperations
 from tests.harness.rows import Rows
-from tests.shared.operations.blocked_keys import ACTOR, blocked_key, store_as_dead_letter
+from tests.shared.effects import CONSUMER
+from tests.shared.operations.blocked_keys import ACTOR, SUBSCRIPTIONS, blocked_key, store_as_dead_letter
 
 MINUTE = timedelta(minutes=1)
 TIME_COLUMNS = {
     "dead_letter": ("dead_lettered_at", "resolved_at"),
     "dead_letter_action": ("acted_at",),
     "operation": ("started_at", "moved_at"),
+    "position_action": ("acted_at",),
 }
 FILL_DEAD_LETTERS = sa.text("""
     INSERT INTO dead_letter (
@@ -97,7 +102,8 @@ async def test_an_unresolved_dead_letter_is_kept_with_its_actions(
 ) -> None:
     key = await blocked_key(database.sessions, events=2, rejected=frozenset({1}))
     keys = await dead_letters.select_for_replay(DeadLetterFilter(), all_keys=True)
-    assert [outcome.replay.applied async for outcome in dead_letters.replay(keys, actor=ACTOR)] == [0]
+    outcomes = dead_letters.replay(keys, wanted=DeadLetterFilter(), actor=ACTOR)
+    assert [outcome.replay.applied async for outcome in outcomes] == [0]
     await let_pass(database, 2 * DEAD_LETTER_RETENTION)
     await purge_resolved_dead_letters(database.sessions)
     assert [(event.key, event.sequence) for event in await dead_letters.unresolved(DeadLetterFilter())] == [
@@ -165,6 +171,16 @@ async def test_a_record_that_kafka_may_deliver_again_is_not_stored_again(
     await let_pass(database, INBOX_RETENTION)
     await purge_resolved_dead_letters(database.sessions)
     assert (first, await consume(), await rows.count("dead_letter")) == (1, 0, 1)
+
+
+async def test_the_record_of_a_reset_position_is_deleted_after_its_retention(database: Database) -> None:
+    key = str(await blocked_key(database.sessions, events=1))
+    positions = PositionOperations(database.sessions, SUBSCRIPTIONS)
+    for sequence in (7, 8):
+        await positions.reset(consumer=CONSUMER, key=key, to=sequence, actor=ACTOR, note="forged")
+        await let_pass(database, POSITION_ACTION_RETENTION - MINUTE)
+    await purge_old_position_actions(database.sessions)
+    assert [each.after for each in (await positions.show(consumer=CONSUMER, key=key)).actions] == [8]
 
 
 async def test_an_ended_operation_is_deleted_after_its_retention_and_a_running_one_is_kept(

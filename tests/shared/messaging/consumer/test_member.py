@@ -18,6 +18,7 @@ from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.member import Member
 from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.envelope import MAX_SEQUENCE
 from tests.harness.builders import received, record_of
 from tests.harness.databases import DatabaseFactory
 from tests.harness.rows import Rows
@@ -134,39 +135,33 @@ async def test_a_failed_commit_of_offsets_is_only_logged(database: Database) -> 
     assert await Rows(database.sessions).count("effect") == 3
 
 
-async def test_events_of_ignored_types_share_the_transaction_of_the_next_events(database: Database) -> None:
+async def test_a_fetch_of_ignored_types_only_moves_the_offsets() -> None:
+    consumer = FetchingConsumer()
+    # It needs no database.
+    async with opened(UNREACHABLE_DATABASE) as database:
+        member = member_of(database, consumer)
+        await member.handle(consumer, [record_of(received(credit_refused(new_id()), sequence=1, offset=20))])
+        await member.stop()
+    assert consumer.calls == [("commit", (0, 21))]
+
+
+async def test_ignored_types_among_handled_ones_do_nothing(database: Database) -> None:
     user_id, rows, consumer = new_id(), Rows(database.sessions), FetchingConsumer()
     member = member_of(database, consumer)
-    await member.handle(consumer, [record_of(received(credit_refused(user_id), sequence=1, offset=20))])
-    assert await rows.count("inbox_sequence") == 0
-    await member.handle(consumer, [record_of(received(credit_reserved(user_id), sequence=2, offset=21))])
-    assert await rows.of("SELECT sequence FROM inbox_sequence") == [(2,)]
-    assert await rows.effects() == [(str(user_id), 2)]
+    ignored = received(credit_refused(user_id), sequence=MAX_SEQUENCE, offset=20)
+    undecodable = ignored._replace(headers={"ce_type": ignored.headers["ce_type"]}, offset=21)
+    applied = received(credit_reserved(user_id), sequence=2, offset=22)
+    await member.handle(consumer, list(map(record_of, (ignored, undecodable, applied))))
     await member.stop()
-    assert consumer.calls == [("commit", (0, 22))]
+    assert await rows.of("SELECT sequence FROM inbox_sequence") == [(2,)]
+    assert (await rows.effects(), await rows.dead_letters()) == ([(str(user_id), 2)], [])
+    assert consumer.calls == [("commit", (0, 23))]
 
 
-async def test_events_of_ignored_types_alone_are_applied_after_a_moment(
-    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
-) -> None:
-    rows, ignored = Rows(database.sessions), received(credit_refused(new_id()), sequence=1)
-
-    async def has_position() -> bool:
-        return await rows.of("SELECT key, sequence FROM inbox_sequence") == [(ignored.key, 1)]
-
-    async with running_consumers(consumers_of(database)):
-        headers = [(name, value or b"") for name, value in ignored.headers.items()]
-        await topic.send_raw(ignored.key.encode(), ignored.value, headers)
-        await until(has_position, what="the position of the key is stored")
-
-
-async def test_a_member_that_loses_a_partition_commits_what_it_applied_and_leaves_what_it_holds(
-    database: Database,
-) -> None:
+async def test_a_member_that_loses_a_partition_commits_what_it_applied(database: Database) -> None:
     consumer = FetchingConsumer()
     member = member_of(database, consumer)
     await member.handle(consumer, list(map(record_of, FETCH)))
-    await member.handle(consumer, [record_of(received(credit_refused(new_id()), sequence=1, offset=20))])
     await member.on_partitions_revoked([TopicPartition("users", partition) for partition in range(3)])
     await member.handle(consumer, [record_of(received(credit_reserved(), sequence=1, partition=3, offset=5))])
     await member.stop()
@@ -183,16 +178,6 @@ async def test_a_fetch_that_ends_after_a_rebalance_commits_the_partitions_that_a
     consumer.assigned = [1]
     await member.stop()
     assert consumer.calls == [("commit", (1, 11))]
-
-
-async def test_a_failed_fetch_is_sought_back_to_its_held_records() -> None:
-    consumer = FetchingConsumer()
-    async with opened(UNREACHABLE_DATABASE) as database:
-        member = member_of(database, consumer, max_retry_seconds=0.0)
-        await member.handle(consumer, [record_of(received(credit_refused(new_id()), sequence=1, offset=9))])
-        await member.handle(consumer, [record_of(received(credit_reserved(), sequence=1, offset=10))])
-        await member.stop()
-    assert consumer.calls == [("seek", 0, 9)]
 
 
 async def test_the_next_process_applies_what_a_stopped_one_could_not(

@@ -9,7 +9,7 @@ from tests.harness.builders import received, record_of
 from tests.shared.effects import REJECTED_CENTS, credit_reserved, subscription
 
 
-async def test_a_consumer_counts_applied_events_duplicates_gaps_and_dead_letters(database: Database) -> None:
+async def test_a_consumer_counts_applied_events_duplicates_and_dead_letters(database: Database) -> None:
     name, user_id = f"test.{new_id()}", new_id()
     first = received(credit_reserved(user_id), sequence=1)
     events = [
@@ -29,7 +29,6 @@ async def test_a_consumer_counts_applied_events_duplicates_gaps_and_dead_letters
     assert values == {
         ("consumer_applied_total", "user.credit_reserved"): 2,
         ("consumer_duplicates_total", None): 1,
-        ("consumer_gaps_total", None): 1,
         ("consumer_dead_letters_total", "rule_violated"): 1,
         ("consumer_retries_total", None): 1,  # the batch without savepoints, then with one for the rejected event
         ("consumer_end_to_end_seconds_count", None): 2,

@@ -6,9 +6,9 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.batch import store_dead_letter
 from shared.messaging.dead_letters.queries import (
-    BlockedKey,
     ConsumerKey,
     DeadLetterFilter,
+    Replayable,
     blocked_keys,
     list_dead_letters,
 )
@@ -43,7 +43,7 @@ async def test_filters_select_by_consumer_key_type_reason_and_id(database: Datab
     assert [(each.key, each.sequence) for each in everything] == [(str(one), 1), (str(one), 2), (str(other), 1)]
     assert [each.consumer for each in of_all_consumers] == [CONSUMER, CONSUMER, CONSUMER, "another.users"]
     assert (blocked, of_key, oldest, of_other_type) == ([everything[1]], everything[:2], [everything[0]], [])
-    assert keys == [BlockedKey(ConsumerKey(CONSUMER, "users", str(one)), 2, everything[0])]
+    assert keys == [Replayable(ConsumerKey(CONSUMER, "users", str(one)), 2, everything[0])]
 
 
 @pytest.mark.parametrize("reason", list(DeadLetterReason))
