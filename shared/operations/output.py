@@ -123,9 +123,9 @@ def _key_cells(outcome: KeyOutcome) -> list[str]:
 def print_position(position: KeyPosition) -> None:
     """Print a position, and a line for each reset of it."""
     headings = ("consumer", "key", "sequence", "dead letters")
-    _print_table(headings, [[position.consumer, position.key, str(position.sequence), str(position.dead_letters)]])
+    print_table(headings, [[position.consumer, position.key, str(position.sequence), str(position.dead_letters)]])
     if position.actions:
-        _print_table(PositionAction._fields, [[_text(value) for value in action] for action in position.actions])
+        print_table(PositionAction._fields, position.actions)
 
 
 def print_status(status: OutboxStatus) -> None:

@@ -150,6 +150,6 @@ async def test_mails_to_recipients_that_have_gone_wait_for_them_and_hold_up_nobo
     async with running(worker_of(send)):
         await until(has_settled, seconds=5, what="the others wait for their recipients")
         async with sessions.begin() as session:
-            data = RecipientData("ann@example.org", "Ann", "en", "Europe/London")
+            data = RecipientData("ann@example.org", "Ann", "en", "Europe/London", 1)
             await replace_recipients(session, dict.fromkeys(gone, data))
         await until(all_are_sent, what="they are sent once their recipients are known")
