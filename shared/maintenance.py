@@ -1,7 +1,7 @@
 """Scheduled maintenance of every service's tables: retention, daily partitions, the drain of dead letters."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -12,7 +12,7 @@ from shared.http.idempotency import purge_idempotency_keys
 from shared.jobs import Jobs, purge_job_log
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import purge_dead_letters
-from shared.messaging.storage.daily_partitions import maintain_daily_partitions
+from shared.messaging.storage.daily_partitions import RETENTIONS, maintain_daily_partitions
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.positions import purge_position_actions
 from shared.operations.runs import purge_operations
@@ -35,10 +35,10 @@ POSITION_ACTIONS_BATCH = 1_000
 def with_maintenance(jobs: Jobs, *, subscriptions: Mapping[str, Subscription]) -> Jobs:
     """Add the maintenance to a service's jobs. `subscriptions` holds the handlers for the drain, by consumer."""
 
-    @jobs.every("13 * * * *")
+    # Often, because a drop that does not get its lock at once is postponed.
+    @jobs.every("*/5 * * * *")
     async def maintain_partitions(sessions: Sessions) -> None:
-        async with sessions.begin() as session:
-            await maintain_daily_partitions(session)
+        await maintain_all_partitions(sessions, datetime.now(UTC))
 
     @jobs.every("*/10 * * * *")
     async def purge_old_idempotency_keys(sessions: Sessions) -> None:
@@ -61,6 +61,15 @@ def with_maintenance(jobs: Jobs, *, subscriptions: Mapping[str, Subscription]) -
             logger.info("dead_letters_drained", events=applied)
 
     return jobs
+
+
+async def maintain_all_partitions(sessions: Sessions, now: datetime) -> None:
+    """Create and drop daily partitions, each drop in a transaction of its own."""
+    for parent in RETENTIONS:
+        has_dropped = True
+        while has_dropped:
+            async with sessions.begin() as session:
+                has_dropped = await maintain_daily_partitions(session, parent, today=now.date())
 
 
 async def purge_resolved_dead_letters(sessions: Sessions) -> None:

@@ -14,7 +14,7 @@ from pgqueuer import AsyncpgDriver, Queries
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from shared.database import dsn_of
-from shared.messaging.storage.daily_partitions import maintain_daily_partitions
+from shared.messaging.storage.daily_partitions import RETENTIONS, maintain_daily_partitions
 
 _NOT_COMPARED = re.compile(r"pgqueuer.*|(inbox|outbox_sent)_p\d{8}")
 """Tables that `alembic check` ignores: PgQueuer migrates its own, and a job makes and drops daily partitions."""
@@ -33,7 +33,8 @@ class Migrations:
         await self._run(lambda config: command.upgrade(config, revision))
         await self._upgrade_job_queue()
         async with self._transaction() as connection:
-            await maintain_daily_partitions(connection)
+            for parent in RETENTIONS:
+                await maintain_daily_partitions(connection, parent)
 
     async def downgrade(self, revision: str) -> None:
         """Migrate down to a revision; the job queue and the partitions stay."""

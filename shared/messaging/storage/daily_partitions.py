@@ -15,38 +15,33 @@ SENT_RETENTION = timedelta(days=7)
 DAYS_AHEAD = 14
 """Number of days for which partitions exist in advance: inserts fail after the maintenance has not run for longer."""
 
-_RETENTION = {"inbox": INBOX_RETENTION, "outbox_sent": SENT_RETENTION}
+RETENTIONS = {"inbox": INBOX_RETENTION, "outbox_sent": SENT_RETENTION}
+"""The tables that have daily partitions, and how long they keep their rows."""
 
-_EXISTING = sa.text("""
-    SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = CAST(:parent AS regclass)
-""")
+_MAINTAIN = sa.text("SELECT action, partition_name FROM maintain_daily_partitions(:parent, :first_day, :last_day)")
 
 
-async def maintain_daily_partitions(connection: AsyncSession | AsyncConnection) -> None:
-    """Create partitions from the oldest day in retention to DAYS_AHEAD, and drop older ones. Safe to repeat."""
-    today = datetime.now(UTC).date()
+async def maintain_daily_partitions(
+    connection: AsyncSession | AsyncConnection, parent: str, *, today: date | None = None
+) -> bool:
+    """Create a table's partitions up to DAYS_AHEAD, and drop one past its retention; return whether it dropped one.
+
+    Commit and repeat it until it returns False: a drop holds a lock for which consumers wait. A drop that does not get
+    its lock within 100 ms is left to a later call, and logged.
+    """
+    today = today or datetime.now(UTC).date()
     # Only one process at a time, because two would create the same table.
     await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('orderly:partitions'))"))
-    for parent, retention in _RETENTION.items():
-        existing = set((await connection.execute(_EXISTING, {"parent": parent})).scalars())
-        first = today - retention
-        wanted = {
-            _name(parent, first + timedelta(days=n)): first + timedelta(days=n)
-            for n in range(retention.days + DAYS_AHEAD + 1)
-        }
-        for name in sorted(wanted.keys() - existing):
-            day = wanted[name]
-            await connection.execute(
-                sa.text(
-                    f"CREATE TABLE {name} PARTITION OF {parent} "
-                    f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-                )
-            )
-        for name in sorted(existing - wanted.keys()):
-            if name < _name(parent, first):
-                await connection.execute(sa.text(f"DROP TABLE {name}"))
-                logger.info("daily_partition_dropped", table=name)
-
-
-def _name(parent: str, day: date) -> str:
-    return f"{parent}_p{day:%Y%m%d}"
+    parameters = {
+        "parent": parent,
+        "first_day": today - RETENTIONS[parent],
+        "last_day": today + timedelta(days=DAYS_AHEAD),
+    }
+    has_dropped = False
+    for action, name in await connection.execute(_MAINTAIN, parameters):
+        if action == "dropped":
+            logger.info("daily_partition_dropped", table=name)
+            has_dropped = True
+        elif action == "postponed":
+            logger.info("daily_partition_drop_postponed", table=name)
+    return has_dropped

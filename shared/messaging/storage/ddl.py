@@ -153,9 +153,54 @@ CREATE TABLE operation (
     CONSTRAINT pk_operation PRIMARY KEY (id),
     CONSTRAINT ck_operation_status CHECK (status IN ('running', 'done', 'stopped'))
 );
+
+-- The service's role may not create or drop tables: it calls this function, which runs as the owner of the tables.
+-- Dropping needs a lock for which consumers wait: it is requested for a moment only, for one table per call.
+CREATE FUNCTION maintain_daily_partitions(parent text, first_day date, last_day date)
+RETURNS TABLE (action text, partition_name text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    wanted date;
+    expired text;
+BEGIN
+    IF parent IS NULL OR parent NOT IN ('inbox', 'outbox_sent') THEN
+        RAISE EXCEPTION '% has no daily partitions', parent;
+    END IF;
+    FOR wanted IN SELECT first_day + n FROM generate_series(0, last_day - first_day) AS n LOOP
+        partition_name := parent || '_p' || to_char(wanted, 'YYYYMMDD');
+        CONTINUE WHEN to_regclass(partition_name) IS NOT NULL;
+        -- Attaching a table lets statements on the parent continue; CREATE TABLE ... PARTITION OF does not.
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition_name, parent);
+        EXECUTE format(
+            'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            parent, partition_name, wanted, wanted + 1
+        );
+        action := 'created';
+        RETURN NEXT;
+    END LOOP;
+    SELECT c.relname INTO expired
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = parent::regclass AND c.relname < parent || '_p' || to_char(first_day, 'YYYYMMDD')
+    ORDER BY c.relname LIMIT 1;
+    IF expired IS NOT NULL THEN
+        partition_name := expired;
+        BEGIN
+            EXECUTE format('DROP TABLE %I', expired);
+            action := 'dropped';
+        EXCEPTION WHEN lock_not_available THEN
+            action := 'postponed';
+        END;
+        RETURN NEXT;
+    END IF;
+END
+$$;
 """
 
 V1_DOWN = """
+DROP FUNCTION maintain_daily_partitions;
 DROP TABLE
     operation, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, outbox_resend, relay_lease,
     outbox_sent, outbox, event_stream;

@@ -1,24 +1,35 @@
 """Daily partitions exist for the coming days, and are dropped after their retention."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
+from urllib.parse import urlsplit
 
+import asyncpg
+import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
 from shared.database import Database
+from shared.ids import new_id
+from shared.maintenance import maintain_all_partitions
 from shared.messaging.storage.daily_partitions import (
     DAYS_AHEAD,
     INBOX_RETENTION,
     SENT_RETENTION,
-    maintain_daily_partitions,
 )
 from tests.harness.rows import Rows
+from tests.harness.waiting import until
+
+MAX_STALL_SECONDS = 5.0
+"""Half of the time for which a session waits for a lock; a drop asks for its lock for 0.1 s."""
 
 
 async def maintain(database: Database) -> None:
-    async with database.sessions.begin() as session:
-        await maintain_daily_partitions(session)
+    await maintain_all_partitions(database.sessions, datetime.now(UTC))
 
 
 async def run(database: Database, *statements: str) -> None:
@@ -87,3 +98,104 @@ async def test_several_processes_may_maintain_at_once(database: Database) -> Non
     await run(database, *(f"DROP TABLE IF EXISTS inbox_p{day}" for day in days(today, retention=INBOX_RETENTION)))
     await asyncio.gather(*(maintain(database) for _ in range(4)))
     assert await days_of(database, "inbox") == days(today, retention=INBOX_RETENTION)
+
+
+async def insert_into_inbox(session: AsyncSession) -> None:
+    await session.execute(
+        sa.text("INSERT INTO inbox VALUES ('test', (now() AT TIME ZONE 'UTC')::date, gen_random_uuid())")
+    )
+
+
+@asynccontextmanager
+async def consuming(database: Database) -> AsyncIterator[list[float]]:
+    """Insert into the inbox all the time; yield the list of how long each transaction took."""
+    seconds: list[float] = []
+    is_done = False
+
+    async def consume() -> None:
+        while not is_done:
+            started_at = time.monotonic()
+            async with database.sessions.begin() as session:
+                await insert_into_inbox(session)
+            seconds.append(time.monotonic() - started_at)
+
+    consumers = [asyncio.create_task(consume()) for _ in range(3)]
+    try:
+        yield seconds
+    finally:
+        is_done = True
+        await asyncio.gather(*consumers)
+
+
+async def test_a_partition_is_created_beside_the_transaction_of_a_consumer(database: Database) -> None:
+    await maintain(database)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    async with database.sessions.begin() as open_:
+        await insert_into_inbox(open_)
+        async with asyncio.timeout(MAX_STALL_SECONDS):
+            await maintain_all_partitions(database.sessions, tomorrow)
+    assert (await days_of(database, "inbox"))[-1] == f"{tomorrow + timedelta(days=DAYS_AHEAD):%Y%m%d}"
+
+
+async def test_a_drop_gives_way_to_a_long_transaction_and_no_consumer_waits_behind_it(database: Database) -> None:
+    await maintain(database)
+    first = f"{datetime.now(UTC).date() - INBOX_RETENTION:%Y%m%d}"
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    async with consuming(database) as seconds:
+        async with database.sessions() as open_:
+            await open_.execute(sa.text("SELECT FROM inbox LIMIT 1"))
+            with capture_logs() as logs:
+                for _ in range(5):
+                    await maintain_all_partitions(database.sessions, tomorrow)
+            assert {line["event"] for line in logs if line["table"].startswith("inbox")} == {
+                "daily_partition_drop_postponed"
+            }
+            assert first in await days_of(database, "inbox")
+
+        async def is_dropped() -> bool:
+            await maintain_all_partitions(database.sessions, tomorrow)
+            return first not in await days_of(database, "inbox")
+
+        await until(is_dropped, what="the partition is dropped")
+    print(f"longest transaction of a consumer: {max(seconds):.3f} s of {len(seconds)}")  # noqa: T201 - a measurement
+    assert max(seconds) < MAX_STALL_SECONDS
+
+
+async def test_consumers_continue_while_days_pass(database: Database) -> None:
+    await maintain(database)
+    today = datetime.now(UTC)
+    async with consuming(database) as seconds:
+        for number in range(1, DAYS_AHEAD):
+
+            async def is_maintained(now: datetime = today + timedelta(days=number)) -> bool:
+                await maintain_all_partitions(database.sessions, now)
+                return await days_of(database, "inbox") == days(now.date(), retention=INBOX_RETENTION)
+
+            await until(is_maintained, what="the day's partitions are created and dropped")
+    print(f"longest transaction of a consumer: {max(seconds):.3f} s of {len(seconds)}")  # noqa: T201 - a measurement
+    assert max(seconds) < MAX_STALL_SECONDS
+
+
+async def test_the_function_maintains_no_other_table(database: Database) -> None:
+    with pytest.raises(sa.exc.DBAPIError, match="event_stream has no daily partitions"):
+        await run(database, "SELECT maintain_daily_partitions('event_stream', current_date, current_date)")
+
+
+async def test_a_role_that_owns_nothing_can_maintain_partitions(
+    database: Database, database_url: str, postgres_admin_url: str
+) -> None:
+    await run(database, f"DROP TABLE inbox_p{datetime.now(UTC).date():%Y%m%d}")
+    role, admin_url = f"runtime_{new_id().hex}", urlsplit(postgres_admin_url)._replace(path=urlsplit(database_url).path)
+    admin = await asyncpg.connect(admin_url.geturl())
+    try:
+        await admin.execute(f"CREATE ROLE {role}")
+        await admin.execute(f"SET ROLE {role}")
+        today = datetime.now(UTC).date()
+        created = await admin.fetch(
+            "SELECT * FROM maintain_daily_partitions('inbox', $1, $2)", today - INBOX_RETENTION, today
+        )
+        assert [row["action"] for row in created] == ["created"]
+    finally:
+        await admin.execute("RESET ROLE")
+        await admin.execute(f"DROP ROLE {role}")
+        await admin.close()
