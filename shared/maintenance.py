@@ -53,6 +53,11 @@ def with_maintenance(jobs: Jobs, *, subscriptions: Mapping[str, Subscription]) -
     jobs.every("33 * * * *")(purge_ended_operations)
     jobs.every("43 * * * *")(purge_old_position_actions)
 
+    @jobs.every("3 * * * *")
+    async def expire_dead_letters(sessions: Sessions) -> None:
+        before = datetime.now(UTC) - DEAD_LETTER_RETENTION
+        await DeadLetterOperations(sessions, subscriptions).expire(before=before)
+
     # The sixth field is seconds: every five seconds.
     @jobs.every("* * * * * */5")
     async def drain_dead_letters(sessions: Sessions) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from shared.database import Sessions
 from shared.errors import NotFound, Problem
@@ -14,14 +15,18 @@ from shared.messaging.dead_letters.queries import (
     DeadLetterFilter,
     Replayable,
     blocked_keys,
+    blocked_keys_after,
     dead_letters_by_id,
     find_dead_letter,
     list_dead_letters,
+    waiting_too_long,
 )
-from shared.operations.discard import discard_all, discard_one
-from shared.operations.replay import DRAIN, KeyReplay, keys_to_drain, replay_key
+from shared.operations.discard import discard_all, discard_one, expire_one
+from shared.operations.replay import DRAIN, KeyReplay, due_keys_among, keys_to_drain, replay_key
 from shared.operations.replay_alone import replay_alone
 
+MAX_SECONDS_PER_KEY = 5.0
+"""Time that the drain spends on a key with many dead letters before it goes on with the other keys."""
 NOT_CONSUMED = "this service no longer consumes the topic"
 
 
@@ -86,11 +91,32 @@ class DeadLetterOperations:
         if wanted.is_empty and not all_keys:
             raise NothingSelected("Give a filter, or select all.")
         async with self.sessions() as session:
-            if wanted.id is not None or (wanted.reason is not None and not wanted.reason.blocks_key):
+            if wanted.may_select_alone:
                 found = await list_dead_letters(session, wanted=wanted, limit=limit)
                 if alone := [Replayable(each.consumer_key, 1, each) for each in found if not each.blocks_key]:
                     return alone
             return await blocked_keys(session, wanted=wanted, limit=limit)
+
+    async def pages_for_replay(
+        self, wanted: DeadLetterFilter, *, all_keys: bool, limit: int | None
+    ) -> AsyncIterator[list[Replayable]]:
+        """Yield the keys that have a selected dead letter, in pages: each is selected once the one before is done.
+
+        With a limit there is one page, of the longest blocked keys. Raises: as `select_for_replay`.
+        """
+        if limit is not None or wanted.may_select_alone:
+            yield await self.select_for_replay(wanted, all_keys=all_keys, limit=limit)
+            return
+        if wanted.is_empty and not all_keys:
+            raise NothingSelected("Give a filter, or select all.")
+        after: ConsumerKey | None = None
+        while True:
+            async with self.sessions() as session:
+                page = await blocked_keys_after(session, wanted=wanted, after=after, limit=self.max_keys_per_round)
+            if not page:
+                return
+            yield page
+            after = page[-1].consumer_key
 
     async def select_for_discard(
         self, wanted: DeadLetterFilter, *, ids: Sequence[int], limit: int | None = None
@@ -162,10 +188,12 @@ class DeadLetterOperations:
                 discarded.append(dead_letter)
             if on_discarded is not None:
                 on_discarded(done)
-        keys = {dead_letter.consumer_key for dead_letter in blocking}
-        return Discarded(discarded, await self.drain(only=keys) if keys else 0)
+        async with self.sessions() as session:
+            due = await due_keys_among(session, {dead_letter.consumer_key for dead_letter in blocking})
+        replays = [await self._drain_key(key) for key in due if key.consumer in self.subscriptions]
+        return Discarded(discarded, sum(replay.applied for replay in replays))
 
-    async def drain(self, *, only: set[ConsumerKey] | None = None) -> int:
+    async def drain(self) -> int:
         """Replay the keys whose first dead letter was blocked only by a resolved one, or is due for a retry.
 
         Return the number of events applied.
@@ -174,16 +202,37 @@ class DeadLetterOperations:
         while True:
             async with self.sessions() as session:
                 due = await keys_to_drain(session, consumers=self.subscriptions.keys(), limit=self.max_keys_per_round)
-            has_moved = False
-            for key in due:
-                if only is not None and key not in only:
-                    continue
-                subscription = self.subscriptions[key.consumer]
-                replay = await replay_key(self.sessions, key, subscription=subscription, actor=DRAIN)
-                applied += replay.applied
-                has_moved |= replay.applied > 0 or replay.stopped_by is not None
-            if not has_moved or len(due) < self.max_keys_per_round:
+            replays = [await self._drain_key(key) for key in due]
+            applied += sum(replay.applied for replay in replays)
+            # Whatever was tried is resolved, or due at a later time.
+            if not any(replay.applied or replay.stopped_by for replay in replays):
                 return applied
+
+    async def expire(self, *, before: datetime) -> int:
+        """Give up the dead letters from before a time that still block a key; return their number.
+
+        Each was left to an operator. The drain then tries what they had blocked.
+        """
+        expired = 0
+        while True:
+            async with self.sessions() as session:
+                page = await waiting_too_long(
+                    session, before=before, consumers=self.subscriptions.keys(), limit=self.max_keys_per_round
+                )
+            note = f"unresolved since before {before:%Y-%m-%d}"
+            outcomes = [await expire_one(self.sessions, dead_letter, note=note) for dead_letter in page]
+            expired += sum(outcomes)
+            if not any(outcomes):
+                return expired
+
+    async def _drain_key(self, key: ConsumerKey) -> KeyReplay:
+        return await replay_key(
+            self.sessions,
+            key,
+            subscription=self.subscriptions[key.consumer],
+            actor=DRAIN,
+            deadline=time.monotonic() + MAX_SECONDS_PER_KEY,
+        )
 
 
 def _not_found(dead_letter_id: int) -> DeadLetterNotFound:

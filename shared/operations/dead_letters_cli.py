@@ -106,13 +106,14 @@ def _add_replay(cli: typer.Typer, tool: Tool) -> None:
 
             dead_letters = tool.dead_letters(sessions)
             wanted = _filter(consumer=consumer, key=key, type_=type_, reason=reason, dead_letter_id=dead_letter_id)
-            keys = await dead_letters.select_for_replay(wanted, all_keys=all_, limit=limit)
-            if dry_run:
-                outcomes = [KeyOutcome(each, KeyReplay(0)) for each in keys]
-            else:
-                with counting_progress("replay", total=sum(each.count for each in keys)) as count_one:
+            outcomes: list[KeyOutcome] = []
+            with counting_progress("replay", total=None) as count_one:
+                async for keys in dead_letters.pages_for_replay(wanted, all_keys=all_, limit=limit):
+                    if dry_run:
+                        outcomes += [KeyOutcome(each, KeyReplay(0)) for each in keys]
+                        continue
                     replays = dead_letters.replay(keys, wanted=wanted, actor=actor_of(actor), on_applied=count_one)
-                    outcomes = [outcome async for outcome in replays]
+                    outcomes += [outcome async for outcome in replays]
             if as_json:
                 print_json(ReplayView.of(outcomes, dry_run=dry_run))
             else:

@@ -1,4 +1,4 @@
-"""Discarding dead letters, with a note. Every action is recorded."""
+"""Resolving dead letters whose events are not applied: discarded by operators, or expired. Every action is recorded."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,6 +12,8 @@ from shared.operations.replay import resolve
 
 logger = structlog.get_logger(__name__)
 
+RETENTION = "retention"
+"""The actor that gives up dead letters past their retention."""
 DISCARD_PAGE = 1_000
 """Dead letters that block no key and are discarded in one transaction."""
 
@@ -51,10 +53,36 @@ async def discard_all(
 
 async def discard_one(sessions: Sessions, dead_letter: DeadLetter, *, actor: str, note: str) -> bool:
     """Discard a dead letter, with a note; return False if it is resolved already or does not exist any more."""
+    is_discarded = await _resolve_unapplied(sessions, dead_letter, resolution="discarded", actor=actor, note=note)
+    if is_discarded:
+        consumer = dead_letter.consumer
+        logger.warning("dead_letter_discarded", dead_letter_id=dead_letter.id, consumer=consumer, actor=actor)
+    return is_discarded
+
+
+async def expire_one(sessions: Sessions, dead_letter: DeadLetter, *, note: str) -> bool:
+    """Give up a dead letter that no operator has resolved in time; return False if it is resolved already.
+
+    Its event is never applied; the drain goes on with the key's next one.
+    """
+    is_expired = await _resolve_unapplied(sessions, dead_letter, resolution="expired", actor=RETENTION, note=note)
+    if is_expired:
+        logger.error(
+            "dead_letter_expired",
+            dead_letter_id=dead_letter.id,
+            consumer=dead_letter.consumer,
+            key=dead_letter.key,
+            event_id=str(dead_letter.event_id) if dead_letter.event_id else None,
+            type=dead_letter.type,
+            reason=dead_letter.reason,
+        )
+    return is_expired
+
+
+async def _resolve_unapplied(
+    sessions: Sessions, dead_letter: DeadLetter, *, resolution: str, actor: str, note: str
+) -> bool:
     consumer, topic, key = dead_letter.consumer_key
     async with sessions.begin() as session:
         await inbox.lock_position(session, consumer=consumer, topic=topic, key=key)
-        is_discarded = await resolve(session, dead_letter, resolution="discarded", actor=actor, detail=note)
-    if is_discarded:
-        logger.warning("dead_letter_discarded", dead_letter_id=dead_letter.id, consumer=consumer, actor=actor)
-    return is_discarded
+        return await resolve(session, dead_letter, resolution=resolution, actor=actor, detail=note)

@@ -40,7 +40,7 @@ def print_line(text: str) -> None:
 
 
 @contextmanager
-def progress(label: str, *, total: int) -> Iterator[SetDone]:
+def progress(label: str, *, total: int | None) -> Iterator[SetDone]:
     """Draw a progress bar on stderr, if that is a terminal; yield the function that sets how many are done."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -53,7 +53,7 @@ def progress(label: str, *, total: int) -> Iterator[SetDone]:
 
 
 @contextmanager
-def counting_progress(label: str, *, total: int) -> Iterator[Callable[[], None]]:
+def counting_progress(label: str, *, total: int | None) -> Iterator[Callable[[], None]]:
     """Draw the same progress bar; yield a function to call once for each item that is done."""
     done = 0
     with progress(label, total=total) as set_done:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Collection
-from datetime import timedelta
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -21,6 +20,7 @@ from shared.messaging.dead_letters.queries import (
     find_dead_letter,
 )
 from shared.messaging.dead_letters.reason import DeadLetterReason
+from shared.messaging.dead_letters.store import INITIAL_RETRY_DELAY
 from shared.messaging.envelope import Received, headers_from_text, received_of
 from shared.transient_errors import is_transient
 
@@ -32,9 +32,12 @@ MAX_HANDLER_ATTEMPTS = 3
 """Tries of one replay for an event whose handler raises an unexpected error, such as a lost race."""
 MAX_DRAIN_ATTEMPTS = 6
 """Tries of the drain for such an event, before an operator has to look."""
-INITIAL_DRAIN_DELAY = timedelta(seconds=5)
+INITIAL_DRAIN_DELAY = INITIAL_RETRY_DELAY
 """Delay before the drain's first try; doubles each time."""
 NOT_NAMED = "it is out of order: select it by its id or by the reason out_of_order"
+
+_ACTIONS = {"replayed": "replay", "discarded": "discard", "expired": "expire"}
+"""The recorded action of each resolution."""
 
 _HEAD = sa.text(f"""
     SELECT id FROM dead_letter
@@ -42,22 +45,44 @@ _HEAD = sa.text(f"""
     ORDER BY id LIMIT 1
 """)  # noqa: S608 - a constant
 
-# The recorded failures of the drain say how often an event was tried, and when it was tried last.
-_TO_DRAIN = sa.text(f"""
-    SELECT consumer, topic, key FROM (
-        SELECT DISTINCT ON (consumer, topic, key) id, consumer, topic, key, reason, dead_lettered_at
-        FROM dead_letter
-        WHERE {BLOCKING}
-        AND consumer = ANY(CAST(:consumers AS text[]))
-        ORDER BY consumer, topic, key, id
+# Only the first dead letter of a key has a time for its next try. One scan per consumer, so that a page reads no more
+# rows than it returns, however many are due or wait.
+_DUE = sa.text("""
+    SELECT due.consumer, due.topic, due.key
+    FROM unnest(CAST(:consumers AS text[])) AS c (consumer), LATERAL (
+        SELECT d.consumer, d.topic, d.key, d.next_try_at FROM dead_letter d
+        WHERE d.consumer = c.consumer AND d.next_try_at <= clock_timestamp()
+        ORDER BY d.next_try_at LIMIT :limit
+    ) AS due
+    ORDER BY due.next_try_at LIMIT :limit
+""")
+_DUE_AMONG = sa.text(f"""
+    SELECT k.consumer, k.topic, k.key
+    FROM unnest(CAST(:consumers AS text[]), CAST(:topics AS text[]), CAST(:keys AS text[])) AS k (consumer, topic, key),
+    LATERAL (
+        SELECT d.next_try_at FROM dead_letter d
+        WHERE d.consumer = k.consumer AND d.topic = k.topic AND d.key = k.key AND {BLOCKING}
+        ORDER BY d.id LIMIT 1
     ) AS head
-    WHERE reason = 'blocked' OR reason = 'retrying' AND clock_timestamp() >= (
-        SELECT coalesce(max(acted_at), head.dead_lettered_at) + CAST(:initial_delay AS interval) * 2 ^ count(*)
-        FROM dead_letter_action
-        WHERE dead_letter_id = head.id AND actor = :drain AND outcome = 'failed'
-    )
-    LIMIT :limit
+    WHERE head.next_try_at <= clock_timestamp()
 """)  # noqa: S608 - a constant
+# An event that only the resolved one had blocked is tried next.
+_RESOLVE = sa.text(f"""
+    WITH resolved AS (
+        UPDATE dead_letter SET resolution = :resolution, resolved_at = clock_timestamp(), next_try_at = NULL
+        WHERE id = :id AND resolution IS NULL
+        RETURNING id, consumer, topic, key
+    ), unblocked AS (
+        UPDATE dead_letter SET next_try_at = clock_timestamp()
+        WHERE reason = 'blocked' AND next_try_at IS NULL AND id = (
+            SELECT d.id FROM dead_letter d, resolved r
+            WHERE d.consumer = r.consumer AND d.topic = r.topic AND d.key = r.key AND {BLOCKING} AND d.id <> r.id
+            ORDER BY d.id LIMIT 1
+        )
+    )
+    SELECT id FROM resolved
+""")  # noqa: S608 - a constant
+# The recorded failures of the drain say how often an event was tried.
 _ATTEMPTS = sa.text("""
     SELECT count(*) FROM dead_letter_action
     WHERE dead_letter_id = :id AND actor = :drain AND outcome = 'failed'
@@ -120,20 +145,22 @@ async def replay_key(
 
 
 async def keys_to_drain(session: AsyncSession, *, consumers: Collection[str], limit: int) -> list[ConsumerKey]:
-    """List keys whose first dead letter was blocked only by a resolved one, or is due for a retry.
+    """List keys whose first dead letter is due for a try, the longest due first, at most `limit`.
 
     `consumers` are those whose handlers this process has.
     """
-    rows = await session.execute(
-        _TO_DRAIN,
-        {
-            "consumers": list(consumers),
-            "limit": limit,
-            "drain": DRAIN,
-            "initial_delay": INITIAL_DRAIN_DELAY,
-        },
-    )
+    rows = await session.execute(_DUE, {"consumers": list(consumers), "limit": limit})
     return [ConsumerKey(*row) for row in rows]
+
+
+async def due_keys_among(session: AsyncSession, keys: Collection[ConsumerKey]) -> list[ConsumerKey]:
+    """Return those of the keys whose first dead letter is due for a try."""
+    parameters = {
+        "consumers": [each.consumer for each in keys],
+        "topics": [each.topic for each in keys],
+        "keys": [each.key for each in keys],
+    }
+    return [ConsumerKey(*row) for row in await session.execute(_DUE_AMONG, parameters)]
 
 
 async def _locked_head(session: AsyncSession, consumer_key: ConsumerKey) -> DeadLetterDetail | None:
@@ -171,20 +198,14 @@ async def resolve(
     session: AsyncSession, dead_letter: DeadLetter, *, resolution: str, actor: str, detail: str | None
 ) -> bool:
     """Resolve a dead letter, so that its key has one less; return False if it was resolved before."""
-    resolved = await session.execute(
-        sa.text(
-            "UPDATE dead_letter SET resolution = :resolution, resolved_at = clock_timestamp()"
-            " WHERE id = :id AND resolution IS NULL RETURNING id"
-        ),
-        {"resolution": resolution, "id": dead_letter.id},
-    )
+    resolved = await session.execute(_RESOLVE, {"resolution": resolution, "id": dead_letter.id})
     if resolved.first() is None:
         return False
     if dead_letter.blocks_key:
         await inbox.add_dead_letters(
             session, consumer=dead_letter.consumer, topic=dead_letter.topic, added={dead_letter.key: -1}
         )
-    action = "replay" if resolution == "replayed" else "discard"
+    action = _ACTIONS[resolution]
     await _record_action(session, dead_letter, actor=actor, action=action, outcome="done", detail=detail)
     return True
 
@@ -197,13 +218,14 @@ async def record_failure(sessions: Sessions, dead_letter: DeadLetter, *, actor: 
         attempts = await session.scalar(_ATTEMPTS, {"id": dead_letter.id, "drain": DRAIN})
         if reason is DeadLetterReason.RETRYING and attempts >= MAX_DRAIN_ATTEMPTS:
             reason = DeadLetterReason.RETRIES_EXHAUSTED
-        # Change the reason by which the drain selects it, or the drain would retry it without limit.
+        retry_delay = INITIAL_DRAIN_DELAY * 2**attempts if reason is DeadLetterReason.RETRYING else None
         await session.execute(
-            sa.text(
-                "UPDATE dead_letter SET reason = :reason, error = :error"
-                " WHERE id = :id AND resolution IS NULL AND reason IN ('blocked', 'retrying')"
-            ),
-            {"id": dead_letter.id, "reason": reason.value, "error": message},
+            sa.text("""
+                UPDATE dead_letter SET
+                    reason = :reason, error = :error, next_try_at = clock_timestamp() + CAST(:retry_delay AS interval)
+                WHERE id = :id AND resolution IS NULL AND reason IN ('blocked', 'retrying')
+            """),
+            {"id": dead_letter.id, "reason": reason.value, "error": message, "retry_delay": retry_delay},
         )
     logger.warning(
         "dead_letter_replay_failed", dead_letter_id=dead_letter.id, consumer=dead_letter.consumer, error=message

@@ -41,7 +41,7 @@ class DeadLetterView(BaseModel):
     reason: DeadLetterReason = Field(description="Reason for which the event was not applied.")
     error: str | None = Field(examples=[_ERROR])
     dead_lettered_at: datetime
-    resolution: Literal["replayed", "discarded"] | None = Field(description="Null while it is unresolved.")
+    resolution: Literal["replayed", "discarded", "expired"] | None = Field(description="Null while it is unresolved.")
     resolved_at: datetime | None
 
     @classmethod
@@ -53,8 +53,10 @@ class DeadLetterView(BaseModel):
 class DeadLetterActionView(BaseModel):
     """An action taken on a dead letter."""
 
-    actor: str = Field(description="A user's id, the operator who ran the command, or `drain`.", examples=["ada@ops-1"])
-    action: Literal["replay", "discard"]
+    actor: str = Field(
+        description="A user's id, the operator who ran the command, `drain` or `retention`.", examples=["ada@ops-1"]
+    )
+    action: Literal["replay", "discard", "expire"]
     outcome: Literal["done", "failed"]
     detail: str | None = Field(examples=["a test order"])
     acted_at: datetime

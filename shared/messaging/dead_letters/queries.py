@@ -1,6 +1,6 @@
 """Queries for dead letters: which are unresolved, which keys they block, which actions were taken on them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -31,7 +31,13 @@ _SUMMARY: tuple[sa.ColumnClause[Any], ...] = (
 )
 BLOCKING = f"resolution IS NULL AND reason NOT IN {tuple(sorted(reason.value for reason in NOT_BLOCKING))}"
 """The SQL condition of dead letters that block their keys: as that of the index, which it must equal."""
-_TABLE = sa.table("dead_letter", *_SUMMARY, sa.column("headers", JSONB), sa.column("payload", BYTEA))
+_TABLE = sa.table(
+    "dead_letter",
+    *_SUMMARY,
+    sa.column("next_try_at", sa.DateTime(timezone=True)),
+    sa.column("headers", JSONB),
+    sa.column("payload", BYTEA),
+)
 _DEAD_LETTER = tuple(_TABLE.c[column.name] for column in _SUMMARY)
 _CONSUMER_KEY = (_TABLE.c.consumer, _TABLE.c.topic, _TABLE.c.key)
 
@@ -58,6 +64,11 @@ class DeadLetterFilter:
     def is_empty(self) -> bool:
         """Return whether it selects every dead letter."""
         return self == DeadLetterFilter()
+
+    @property
+    def may_select_alone(self) -> bool:
+        """Return whether it can select dead letters that block no key: these have to be named by id or reason."""
+        return self.id is not None or (self.reason is not None and not self.reason.blocks_key)
 
     def names(self, dead_letter: "DeadLetter") -> bool:
         """Return whether it selects a dead letter by its id or by its reason."""
@@ -158,6 +169,34 @@ async def find_dead_letter(session: AsyncSession, dead_letter_id: int) -> DeadLe
     )
 
 
+async def waiting_too_long(
+    session: AsyncSession, *, before: datetime, consumers: Collection[str], limit: int
+) -> list[DeadLetter]:
+    """List dead letters from before a time that only an operator can resolve, oldest first.
+
+    `consumers` are those that this service has. What an earlier one of its key blocks is left out, and so is what the
+    drain is about to try; of a consumer that the service no longer has, nothing is.
+    """
+    earlier = _TABLE.alias("earlier")
+    blocks = {table: table.c.reason.not_in([reason.value for reason in NOT_BLOCKING]) for table in (_TABLE, earlier)}
+    is_head = ~sa.exists().where(
+        earlier.c.resolution.is_(None),
+        blocks[earlier],
+        *(earlier.c[column.name] == column for column in _CONSUMER_KEY),
+        earlier.c.id < _TABLE.c.id,
+    )
+    is_left_to_operators = _TABLE.c.next_try_at.is_(None)
+    is_first = sa.and_(_TABLE.c.reason != DeadLetterReason.BLOCKED.value, is_head, is_left_to_operators)
+    is_not_blocked = sa.or_(~blocks[_TABLE], is_first)
+    has_no_consumer = sa.and_(_TABLE.c.next_try_at.is_not(None), _TABLE.c.consumer.not_in(list(consumers)))
+    old = [_TABLE.c.resolution.is_(None), _TABLE.c.dead_lettered_at < before]
+    selects = (
+        sa.select(*_DEAD_LETTER).where(*old, condition).order_by(_TABLE.c.dead_lettered_at).limit(limit)
+        for condition in (is_not_blocked, has_no_consumer)
+    )
+    return [DeadLetter(*row) for each in selects for row in await session.execute(each)]
+
+
 async def blocked_keys(
     session: AsyncSession, *, wanted: DeadLetterFilter, limit: int | None = None
 ) -> list[Replayable]:
@@ -171,14 +210,40 @@ async def blocked_keys(
         .limit(limit)
     )
     counts = {ConsumerKey(consumer, topic, key): count for consumer, topic, key, count in rows}
-    firsts = await _first_dead_letters(session, counts)
+    return await _with_firsts(session, counts)
+
+
+async def blocked_keys_after(
+    session: AsyncSession, *, wanted: DeadLetterFilter, after: ConsumerKey | None, limit: int
+) -> list[Replayable]:
+    """List the keys that have a selected dead letter in the order of the keys, those after a key, at most `limit`."""
+    query = (
+        sa.select(*_CONSUMER_KEY)
+        .where(sa.text(BLOCKING), *_conditions(wanted))
+        .distinct()
+        .order_by(*_CONSUMER_KEY)
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(sa.tuple_(*_CONSUMER_KEY) > sa.tuple_(*after))
+    keys = [ConsumerKey(*row) for row in await session.execute(query)]
+    rows = await session.execute(
+        sa.select(*_CONSUMER_KEY, sa.func.count())
+        .where(sa.text(BLOCKING), sa.tuple_(*_CONSUMER_KEY).in_(sa.select(_key_rows(keys))))
+        .group_by(*_CONSUMER_KEY)
+        .order_by(*_CONSUMER_KEY)
+    )
+    return await _with_firsts(session, {ConsumerKey(*columns): count for *columns, count in rows})
+
+
+async def _with_firsts(session: AsyncSession, counts: Mapping[ConsumerKey, int]) -> list[Replayable]:
+    firsts = await _first_dead_letters(session, counts.keys())
     # A key that was resolved since the first query is no longer blocked.
     return [Replayable(key, count, firsts[key]) for key, count in counts.items() if key in firsts]
 
 
 async def _first_dead_letters(session: AsyncSession, keys: Collection[ConsumerKey]) -> dict[ConsumerKey, DeadLetter]:
-    columns = {name: ([getattr(key, name) for key in keys], sa.Text) for name in ConsumerKey._fields}
-    blocked = array_rows("blocked", **columns)
+    blocked = _key_rows(keys)
     rows = await session.execute(
         sa.select(*_DEAD_LETTER)
         .ext(distinct_on(*_CONSUMER_KEY))
@@ -189,6 +254,11 @@ async def _first_dead_letters(session: AsyncSession, keys: Collection[ConsumerKe
         .order_by(*_CONSUMER_KEY, _TABLE.c.id)
     )
     return {first.consumer_key: first for first in (DeadLetter(*row) for row in rows)}
+
+
+def _key_rows(keys: Collection[ConsumerKey]) -> sa.TableValuedAlias:
+    columns = {name: ([getattr(key, name) for key in keys], sa.Text) for name in ConsumerKey._fields}
+    return array_rows("blocked", **columns)
 
 
 def _conditions(wanted: DeadLetterFilter) -> list[sa.ColumnElement[bool]]:

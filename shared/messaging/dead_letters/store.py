@@ -13,18 +13,22 @@ from shared.driver_statements import DriverStatement, fetch
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.envelope import Place, Received, headers_as_text, without_nul
 
+INITIAL_RETRY_DELAY = timedelta(seconds=5)
+"""Delay before the first retry of an event whose handler raised an unexpected error."""
+
 _STORE = DriverStatement("""
     INSERT INTO dead_letter (
-        consumer, topic, partition, "offset", key, event_id, type, sequence, headers, payload, reason, error
+        consumer, topic, partition, "offset", key, event_id, type, sequence, headers, payload, reason, error,
+        next_try_at
     )
     SELECT :consumer, :topic, partition, "offset", key, event_id, type, sequence, CAST(headers AS jsonb), payload,
-           reason, error
+           reason, error, clock_timestamp() + retry_delay
     FROM unnest(
         CAST(:partitions AS integer[]), CAST(:offsets AS bigint[]), CAST(:keys AS text[]), CAST(:event_ids AS uuid[]),
         CAST(:types AS text[]), CAST(:sequences AS bigint[]), CAST(:headers AS text[]), CAST(:payloads AS bytea[]),
-        CAST(:reasons AS text[]), CAST(:errors AS text[])
+        CAST(:reasons AS text[]), CAST(:errors AS text[]), CAST(:retry_delays AS interval[])
     ) WITH ORDINALITY AS d (
-        partition, "offset", key, event_id, type, sequence, headers, payload, reason, error, position
+        partition, "offset", key, event_id, type, sequence, headers, payload, reason, error, retry_delay, position
     )
     ORDER BY position
     ON CONFLICT (consumer, topic, partition, "offset") DO NOTHING
@@ -121,6 +125,10 @@ async def store_all(
             "payloads": [event.value for event in events],
             "reasons": [dead_letter.reason.value for dead_letter in dead_letters],
             "errors": [dead_letter.error and without_nul(dead_letter.error) for dead_letter in dead_letters],
+            "retry_delays": [
+                INITIAL_RETRY_DELAY if dead_letter.reason is DeadLetterReason.RETRYING else None
+                for dead_letter in dead_letters
+            ],
         },
     )
     return {(row["partition"], row["offset"]) for row in rows}

@@ -100,6 +100,7 @@ CREATE TABLE dead_letter (
     reason text NOT NULL,
     error text,
     dead_lettered_at timestamptz NOT NULL DEFAULT now(),
+    next_try_at timestamptz,
     resolution text,
     resolved_at timestamptz,
     CONSTRAINT pk_dead_letter PRIMARY KEY (id),
@@ -109,6 +110,8 @@ CREATE INDEX ix_dead_letter_unresolved ON dead_letter (id) WHERE resolution IS N
 CREATE INDEX ix_dead_letter_blocking ON dead_letter (consumer, topic, key, id)
 WHERE resolution IS NULL AND reason NOT IN ('foreign', 'undecodable');
 CREATE INDEX ix_dead_letter_resolved ON dead_letter (resolved_at) WHERE resolution IS NOT NULL;
+CREATE INDEX ix_dead_letter_due ON dead_letter (consumer, next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX ix_dead_letter_waiting ON dead_letter (dead_lettered_at) WHERE resolution IS NULL AND reason <> 'blocked';
 
 CREATE TABLE dead_letter_action (
     id bigint GENERATED ALWAYS AS IDENTITY,

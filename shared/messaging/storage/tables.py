@@ -117,6 +117,7 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("error", sa.Text),
         sa.Column("dead_lettered_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("next_try_at", sa.DateTime(timezone=True)),
         sa.Column("resolution", sa.Text),
         sa.Column("resolved_at", sa.DateTime(timezone=True)),
         sa.UniqueConstraint("consumer", "topic", "partition", "offset"),
@@ -130,6 +131,12 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
             postgresql_where=sa.text("resolution IS NULL AND reason NOT IN ('foreign', 'undecodable')"),
         ),
         sa.Index("ix_dead_letter_resolved", "resolved_at", postgresql_where=sa.text("resolution IS NOT NULL")),
+        sa.Index("ix_dead_letter_due", "consumer", "next_try_at", postgresql_where=sa.text("next_try_at IS NOT NULL")),
+        sa.Index(
+            "ix_dead_letter_waiting",
+            "dead_lettered_at",
+            postgresql_where=sa.text("resolution IS NULL AND reason <> 'blocked'"),
+        ),
     )
     sa.Table(
         "dead_letter_action",

@@ -7,7 +7,7 @@ import pytest
 
 from shared.database import Database
 from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterFilter
-from shared.operations.dead_letters import NOT_CONSUMED, DeadLetterNotFound, DeadLetterOperations
+from shared.operations.dead_letters import NOT_CONSUMED, DeadLetterNotFound, DeadLetterOperations, NothingSelected
 from tests.harness.rows import Rows
 from tests.shared.effects import CONSUMER
 from tests.shared.operations.blocked_keys import ACTOR, blocked_key
@@ -106,3 +106,20 @@ async def test_ids_for_a_discard_must_exist_and_count_once(
         await dead_letters.select_for_discard(EVERYTHING, ids=[first.id, 999])
     await dead_letters.discard([first], actor=ACTOR, note="a test order")
     assert await dead_letters.select_for_discard(EVERYTHING, ids=[first.id]) == []
+
+
+async def test_pages_for_replay_hold_each_key_once_even_if_it_fails_again(
+    dead_letters: DeadLetterOperations, database: Database
+) -> None:
+    keys = [await blocked_key(database.sessions, events=2, rejected=frozenset({2})) for _ in range(5)]
+    paged = replace(dead_letters, max_keys_per_round=2)
+    pages = []
+    async for page in paged.pages_for_replay(EVERYTHING, all_keys=True, limit=None):
+        pages.append([key.consumer_key.key for key in page])
+        assert [outcome.replay.applied async for outcome in paged.replay(page, actor=ACTOR)] == [1] * len(page)
+    expected = sorted(map(str, keys))
+    assert pages == [expected[:2], expected[2:4], expected[4:]]
+    limited = [page async for page in paged.pages_for_replay(EVERYTHING, all_keys=True, limit=3)]
+    assert [[key.consumer_key.key for key in page] for page in limited] == [list(map(str, keys[:3]))]
+    with pytest.raises(NothingSelected):
+        await anext(paged.pages_for_replay(EVERYTHING, all_keys=False, limit=None))

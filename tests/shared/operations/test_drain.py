@@ -15,7 +15,7 @@ from shared.messaging.dead_letters.queries import DeadLetterFilter
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.envelope import Received
 from shared.operations.dead_letters import DeadLetterOperations
-from shared.operations.replay import MAX_DRAIN_ATTEMPTS, MAX_HANDLER_ATTEMPTS, keys_to_drain
+from shared.operations.replay import INITIAL_DRAIN_DELAY, MAX_DRAIN_ATTEMPTS, MAX_HANDLER_ATTEMPTS, keys_to_drain
 from tests.harness.builders import received, record_of
 from tests.harness.rows import Rows
 from tests.harness.running import running
@@ -30,13 +30,12 @@ async def consume(database: Database, handlers: Subscription, *events: Received)
 
 
 async def drain_after(database: Database, seconds: float, handlers: Subscription) -> int:
-    """Let time pass for dead letters and actions, and drain; return the number of applied events."""
+    """Let time pass for dead letters, and drain; return the number of applied events."""
     async with database.sessions.begin() as session:
-        for table, column in (("dead_letter", "dead_lettered_at"), ("dead_letter_action", "acted_at")):
-            await session.execute(
-                sa.text(f"UPDATE {table} SET {column} = {column} - CAST(:age AS interval)"),  # noqa: S608 - constants
-                {"age": timedelta(seconds=seconds)},
-            )
+        await session.execute(
+            sa.text("UPDATE dead_letter SET next_try_at = next_try_at - CAST(:age AS interval)"),
+            {"age": timedelta(seconds=seconds)},
+        )
     return await DeadLetterOperations(database.sessions, {CONSUMER: handlers}).drain()
 
 
@@ -45,6 +44,12 @@ async def resolve_first_dead_letters(database: Database) -> None:
     async with database.sessions.begin() as session:
         await session.execute(sa.text("UPDATE dead_letter SET resolution = 'discarded' WHERE reason = 'rule_violated'"))
         await session.execute(sa.text("UPDATE inbox_sequence SET dead_letters = dead_letters - 1"))
+        await session.execute(
+            sa.text("""
+                UPDATE dead_letter SET next_try_at = now()
+                WHERE id IN (SELECT min(id) FROM dead_letter WHERE resolution IS NULL GROUP BY key)
+            """)
+        )
 
 
 async def test_a_failed_event_is_retried_with_backoff_and_then_its_key_in_order(database: Database) -> None:
@@ -108,8 +113,9 @@ async def test_maintenance_replays_keys_that_are_due(database: Database, databas
 async def test_only_keys_of_the_given_consumers_are_drained(database: Database) -> None:
     user_id = new_id()
     event = received(credit_reserved(user_id), sequence=1)
-    reason = DeadLetterReason.BLOCKED
+    reason = DeadLetterReason.RETRYING
     await store_as_dead_letter(database.sessions, event, consumer="another.users", reason=reason)
+    assert await drain_after(database, INITIAL_DRAIN_DELAY.total_seconds(), subscription()) == 0
     async with database.sessions() as session:
         assert await keys_to_drain(session, consumers=[CONSUMER], limit=100) == []
         assert await keys_to_drain(session, consumers=["another.users"], limit=100) == [
