@@ -96,7 +96,7 @@ def _add_resend(cli: typer.Typer, tool: Tool) -> None:
         """Publish sent events again with the same ids, after a broker has lost data."""
 
         async def work(sessions: "Sessions") -> bool:
-            from shared.messaging.outbox.resend import plan_resend
+            from shared.messaging.outbox.resend import count_events, plan_resend
             from shared.operations.output import print_json, print_line
             from shared.operations.sending import begin_resend
 
@@ -109,11 +109,11 @@ def _add_resend(cli: typer.Typer, tool: Tool) -> None:
             if not dry_run:
                 return await _run_operation(sessions, tool.sending(), begin, as_json=as_json)
             async with sessions() as session:
-                planned = await plan(session)
+                events, _ = await count_events(session, await plan(session))
             if as_json:
-                print_json({"dry_run": True, "events": planned.events})
+                print_json({"dry_run": True, "events": events})
             else:
-                print_line(f"{planned.events} events would be resent")
+                print_line(f"{events} events would be resent")
             return True
 
         tool.run(work)

@@ -143,7 +143,8 @@ def print_status(status: OutboxStatus) -> None:
 
 def describe_operation(operation: Operation) -> str:
     """Describe an operation and its progress in one line."""
-    return f"{operation.kind} {operation.id}: {operation.status}, {operation.done} of {operation.total} sent"
+    of_total = "" if operation.total is None else f" of {operation.total}"
+    return f"{operation.kind} {operation.id}: {operation.status}, {operation.done}{of_total} sent"
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

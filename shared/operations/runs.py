@@ -42,14 +42,17 @@ _PURGE = sa.text("""
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation and its progress. `position` says where its next page begins; None means at the beginning."""
+    """An operation and its progress. `position` says where its next page begins; None means at the beginning.
+
+    `total` is None until the end if nobody has counted the events before.
+    """
 
     id: UUID
     kind: str
     actor: str
     parameters: dict[str, Any]
     status: str
-    total: int
+    total: int | None
     done: int
     position: dict[str, Any] | None
     error: str | None
@@ -74,7 +77,9 @@ TakeStep = Callable[[AsyncSession, Operation], Awaitable[Step]]
 OnProgress = Callable[[Operation], None]
 
 
-async def begin(session: AsyncSession, *, kind: str, actor: str, parameters: dict[str, Any], total: int) -> Operation:
+async def begin(
+    session: AsyncSession, *, kind: str, actor: str, parameters: dict[str, Any], total: int | None
+) -> Operation:
     """Record a new operation. It is done already if `total` is 0."""
     insert = sa.text(f"""
         INSERT INTO operation (id, kind, actor, parameters, status, total)
@@ -87,7 +92,7 @@ async def begin(session: AsyncSession, *, kind: str, actor: str, parameters: dic
             "kind": kind,
             "actor": actor,
             "parameters": parameters,
-            "status": "running" if total else "done",
+            "status": "done" if total == 0 else "running",
             "total": total,
         },
     )
@@ -170,8 +175,11 @@ async def _advance(sessions: Sessions, operation_id: UUID, *, take_step: TakeSte
         step = await take_step(session, operation)
         await session.execute(
             sa.text("""
-                UPDATE operation SET done = done + :sent, position = :position, status = :status, error = NULL,
-                moved_at = clock_timestamp() WHERE id = :id
+                UPDATE operation SET
+                    done = done + :sent, position = :position, status = :status, error = NULL,
+                    total = CASE WHEN :status = 'done' THEN coalesce(total, done + :sent) ELSE total END,
+                    moved_at = clock_timestamp()
+                WHERE id = :id
             """).bindparams(sa.bindparam("position", type_=JSONB(none_as_null=True))),
             {
                 "id": operation_id,

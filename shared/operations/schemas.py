@@ -190,7 +190,9 @@ class LeaseView(BaseModel):
 class OutboxStatusView(BaseModel):
     """The number of waiting events, of kept sent events, and the relays' leases."""
 
-    waiting: int = Field(description="Number of events that wait to be published.", examples=[0])
+    waiting: int = Field(
+        description="Number of events that wait to be published; at most 100,000 are counted.", examples=[0]
+    )
     oldest_age_seconds: float | None = Field(
         description="Age of the oldest waiting event; null if none waits.", examples=[0.2]
     )
@@ -243,7 +245,10 @@ class OperationView(BaseModel):
     actor: str = Field(examples=["ada@ops-1"])
     parameters: dict[str, JsonValue] = Field(examples=[{"types": ["users"], "since": None}])
     status: Literal["running", "done", "stopped"]
-    total: int = Field(description="Number of events to send, counted at the start.", examples=[1000])
+    total: int | None = Field(
+        description="Number of events to send; null while it is unknown, as for a resend until its end.",
+        examples=[1000],
+    )
     done: int = Field(description="Number of events sent so far.", examples=[400])
     error: str | None = Field(description="Error that stops its progress; it is retried.", examples=["TimeoutError()"])
     started_at: datetime
@@ -251,13 +256,15 @@ class OperationView(BaseModel):
 
     @classmethod
     def of(cls, operation: Operation) -> "OperationView":
-        """Make a view of an operation, without the ids at which its pages end."""
-        shown = {name: value for name, value in operation.parameters.items() if name != "last_ids"}
-        return cls.model_validate({**vars(operation), "parameters": shown})
+        """Make a view of an operation."""
+        return cls.model_validate(vars(operation))
 
 
 class ResendView(BaseModel):
-    """The number of events to resend, and the operation that resends them; null after a dry run."""
+    """The outcome of a dry run, or the operation that resends the events."""
 
-    events: int = Field(examples=[1000])
-    operation: OperationView | None
+    events: int | None = Field(description="Number of events that a dry run counted; else null.", examples=[1000])
+    is_complete: bool | None = Field(
+        description="Whether the dry run counted all events. It stops after about 20 seconds.", examples=[True]
+    )
+    operation: OperationView | None = Field(description="Null after a dry run.")

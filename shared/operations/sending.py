@@ -12,7 +12,8 @@ from shared.error_descriptions import describe_error
 from shared.errors import Problem
 from shared.jobs import Jobs, enqueue
 from shared.messaging.outbox.republish import PAGE_ROWS, Republishable, count_aggregates, republish_page
-from shared.messaging.outbox.resend import ResendPlan, resend_page
+from shared.messaging.outbox.resend import PAGE_ROWS as RESEND_PAGE_ROWS
+from shared.messaging.outbox.resend import ResendPlan, next_page, resend_page
 from shared.operations import runs
 from shared.operations.runs import MAX_WAITING_EVENTS, OnProgress, Operation, Step
 
@@ -32,10 +33,11 @@ class NotRepublished(Problem):
 
 @dataclass(frozen=True)
 class Sending:
-    """Runs one service's resends and republications, `page_rows` aggregates at a time."""
+    """Runs one service's resends and republications: so many aggregates, or events, at a time."""
 
     republished: Sequence[Republishable] = ()
     page_rows: int = PAGE_ROWS
+    resend_page_rows: int = RESEND_PAGE_ROWS
     max_waiting_events: int = MAX_WAITING_EVENTS
 
     async def run(
@@ -67,8 +69,15 @@ class Sending:
 
     async def _take_step(self, session: AsyncSession, operation: Operation) -> Step:
         if operation.kind == RESEND:
-            return await _resend(session, operation)
+            return await self._resend(session, operation)
         return await self._republish(session, operation)
+
+    async def _resend(self, session: AsyncSession, operation: Operation) -> Step:
+        plan = ResendPlan.from_parameters(operation.parameters)
+        after_id = operation.position["after_id"] if operation.position else 0
+        page = await next_page(session, plan, after_id=after_id, done=operation.done, page_rows=self.resend_page_rows)
+        sent = await resend_page(session, plan, after_id=after_id, last_id=page.last_id) if page.events else 0
+        return Step(sent, None if page.is_last else {"after_id": page.last_id})
 
     async def _republish(self, session: AsyncSession, operation: Operation) -> Step:
         types: list[str] = operation.parameters["types"]
@@ -97,8 +106,9 @@ class Sending:
 
 
 async def begin_resend(session: AsyncSession, plan: ResendPlan, *, actor: str) -> Operation:
-    """Record a resend of the plan's events."""
-    return await runs.begin(session, kind=RESEND, actor=actor, parameters=plan.as_parameters(), total=plan.events)
+    """Record a resend of the plan's events. Nobody has counted them yet: that could take long."""
+    total = None if plan.last_id else 0
+    return await runs.begin(session, kind=RESEND, actor=actor, parameters=plan.as_parameters(), total=total)
 
 
 async def enqueue_operation(session: AsyncSession, operation: Operation) -> None:
@@ -124,10 +134,3 @@ def with_operations(jobs: Jobs, sending: Sending, *, seconds_per_job: float = SE
                 await enqueue_operation(session, operation)
 
     return jobs
-
-
-async def _resend(session: AsyncSession, operation: Operation) -> Step:
-    plan = ResendPlan.from_parameters(operation.parameters)
-    page = operation.position["page"] if operation.position else 0
-    sent = await resend_page(session, plan, page=page)
-    return Step(sent, {"page": page + 1} if page + 1 < len(plan.last_ids) else None)

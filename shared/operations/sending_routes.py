@@ -1,5 +1,6 @@
 """Outbox, resends and republications over HTTP, for admins."""
 
+import time
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -11,9 +12,9 @@ from shared.errors import NotFound
 from shared.http.dependencies import SessionsDep
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
-from shared.messaging.outbox.resend import outbox_status, plan_resend
+from shared.messaging.outbox.resend import count_events, outbox_status, plan_resend
 from shared.operations import runs
-from shared.operations.dependencies import AdminCaller, OperationsDep
+from shared.operations.dependencies import MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
 from shared.operations.schemas import (
     OperationView,
     OutboxStatusView,
@@ -62,10 +63,12 @@ async def resend_events(
     async def begin(session: AsyncSession) -> Response:
         plan = await plan_resend(session, since=body.since, topic=body.topic, key=body.key, limit=body.limit)
         if body.dry_run:
-            return _json(ResendView(events=plan.events, operation=None), status=200)
+            deadline = time.monotonic() + MAX_RESPONSE_SECONDS
+            events, is_complete = await count_events(session, plan, deadline=deadline)
+            return _json(ResendView(events=events, is_complete=is_complete, operation=None), status=200)
         operation = await begin_resend(session, plan, actor=str(caller.user_id))
         await enqueue_operation(session, operation)
-        report = ResendView(events=plan.events, operation=OperationView.of(operation))
+        report = ResendView(events=None, is_complete=None, operation=OperationView.of(operation))
         return _json(report, location=_address_of(request, operation.id))
 
     return await run_idempotently(sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=begin)

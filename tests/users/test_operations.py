@@ -144,7 +144,10 @@ async def test_a_resend_is_counted_and_begun_once(service: UsersService, admin: 
     assert problem(begun) == (422, "validation_failed")
     begun = await post(service, "/outbox/resends", headers, since=LONG_AGO)
     again = await post(service, "/outbox/resends", headers, since=LONG_AGO)
-    assert (counted.status_code, counted.json()) == (200, {"events": 2, "operation": None})
+    assert (counted.status_code, counted.json()) == (
+        200,
+        {"events": 2, "is_complete": True, "operation": None},
+    )
     assert (begun.status_code, again.status_code, again.json()) == (202, 202, begun.json())
     await run_operation(service, begun.json()["operation"])
     followed = (await service.http.get(begun.headers["Location"], headers=admin)).json()

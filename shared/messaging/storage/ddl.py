@@ -147,7 +147,7 @@ CREATE TABLE operation (
     actor text NOT NULL,
     parameters jsonb NOT NULL,
     status text NOT NULL,
-    total bigint NOT NULL,
+    total bigint,
     done bigint NOT NULL DEFAULT 0,
     position jsonb,
     error text,

@@ -178,7 +178,7 @@ def _add_operations(metadata: sa.MetaData) -> None:
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("parameters", JSONB, nullable=False),
         sa.Column("status", sa.Text, nullable=False),
-        sa.Column("total", sa.BigInteger, nullable=False),
+        sa.Column("total", sa.BigInteger),
         sa.Column("done", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("position", JSONB),
         sa.Column("error", sa.Text),

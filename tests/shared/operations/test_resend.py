@@ -14,13 +14,14 @@ from shared.jobs import JobRunner, Jobs
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
-from shared.messaging.outbox.resend import ResendPlan, outbox_status, plan_resend
+from shared.messaging.outbox.resend import SCAN_IDS, ResendPlan, count_events, next_page, outbox_status, plan_resend
 from shared.operations import runs
 from shared.operations.runs import Operation
 from shared.operations.sending import Sending, begin_resend, enqueue_operation, with_operations
 from tests.harness.outbox import send_without_kafka
 from tests.harness.rows import Rows
 from tests.harness.running import running, running_consumers
+from tests.harness.table_rows import MESSAGING_FILLS, fill
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved, has_effects, sequences_by_key
 
@@ -46,9 +47,9 @@ async def resend(
     key: str | None = None,
 ) -> Operation:
     async with database.sessions.begin() as session:
-        plan = await plan_resend(session, since=since, key=key, limit=limit, page_rows=page_rows)
+        plan = await plan_resend(session, since=since, key=key, limit=limit)
         operation = await begin_resend(session, plan, actor="operator")
-    ended = await Sending().run(database.sessions, operation.id)
+    ended = await Sending(resend_page_rows=page_rows).run(database.sessions, operation.id)
     assert ended is not None
     return ended
 
@@ -95,7 +96,7 @@ async def test_a_resend_is_limited_by_time_topic_key_and_number(database: Databa
             await plan_resend(session, since=LONG_AGO, topic="orders"),
             await plan_resend(session, since=LONG_AGO, limit=2),
         ]
-    assert [plan.events for plan in plans] == [1, 1, 0, 2]
+        assert [await count_events(session, plan) for plan in plans] == [(1, True), (1, True), (0, True), (2, True)]
     await resend(database, limit=2)
     assert [(key, sequence) for _, _, key, sequence in await outbox(database)] == [(str(one), 1), (str(other), 1)]
     nothing = await resend(database, since=datetime.now(UTC))
@@ -118,8 +119,31 @@ async def test_an_event_that_was_resent_before_keeps_its_place(database: Databas
     assert [sequence for *_, sequence in await outbox(database)] == [1, 2]
 
 
+async def test_a_page_of_a_week_reads_a_bounded_number_of_rows(database_url: str, database: Database) -> None:
+    await fill(database_url, {"outbox_sent": MESSAGING_FILLS["outbox_sent"]}, rows=4 * SCAN_IDS)
+    async with database.sessions.begin() as session:
+        plan = await plan_resend(session, since=LONG_AGO, key="a key without events")
+    for is_counted in (False, True):
+        async with database.sessions.begin() as session:
+            if is_counted:
+                assert await count_events(session, plan) == (0, True)
+            else:
+                page = await next_page(session, plan, after_id=0)
+                assert (page.events, page.is_last) == (0, False)
+            # The daily partitions' rows that this transaction has read.
+            read = await session.scalar(
+                sa.text("""
+                    SELECT sum(seq_tup_read) + sum(idx_tup_fetch) FROM pg_stat_xact_user_tables
+                    WHERE relname LIKE 'outbox_sent_p%'
+                """)
+            )
+            # The reads of this transaction must not count as reads of the connection's next transaction.
+            await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+            assert SCAN_IDS - 100 <= (read or 0) <= (4 if is_counted else 1) * (SCAN_IDS + 100)
+
+
 def test_a_plan_can_be_stored_as_json() -> None:
-    plan = ResendPlan(LONG_AGO, datetime.now(UTC), topic="users", key=None, last_ids=[3, 7], events=4)
+    plan = ResendPlan(LONG_AGO, datetime.now(UTC), 7, topic="users", key=None, limit=7)
     assert ResendPlan.from_parameters(plan.as_parameters()) == plan
 
 
@@ -128,16 +152,17 @@ async def test_an_interrupted_operation_is_resumed_after_its_last_page(database:
     before = await outbox(database)
     await send_without_kafka(database.sessions)
     async with database.sessions.begin() as session:
-        plan = await plan_resend(session, since=LONG_AGO, page_rows=2)
+        plan = await plan_resend(session, since=LONG_AGO)
         operation = await begin_resend(session, plan, actor="operator")
 
     def die(_operation: Operation) -> None:
         raise Killed
 
+    sending = Sending(resend_page_rows=2)
     with pytest.raises(Killed):
-        await Sending().run(database.sessions, operation.id, on_progress=die)
+        await sending.run(database.sessions, operation.id, on_progress=die)
     assert len(await outbox(database)) == 2
-    twice = await asyncio.gather(*(Sending().run(database.sessions, operation.id) for _ in range(2)))
+    twice = await asyncio.gather(*(sending.run(database.sessions, operation.id) for _ in range(2)))
     assert [(each.status, each.done) for each in twice if each] == [("done", 5)] * 2
     assert await outbox(database) == before
 
@@ -173,10 +198,10 @@ async def test_several_jobs_in_turn_run_one_operation(database: Database, databa
     await record_events(database, *[new_id() for _ in range(3)])
     await send_without_kafka(database.sessions)
     async with database.sessions.begin() as session:
-        plan = await plan_resend(session, since=LONG_AGO, page_rows=1)
+        plan = await plan_resend(session, since=LONG_AGO)
         operation = await begin_resend(session, plan, actor="operator")
         await enqueue_operation(session, operation)
-    jobs = with_operations(Jobs(), Sending(), seconds_per_job=0.001)  # one page per job
+    jobs = with_operations(Jobs(), Sending(resend_page_rows=1), seconds_per_job=0.001)  # one page per job
     runner = JobRunner(jobs, dsn=dsn_of(database_url), sessions=database.sessions)
 
     async def is_done() -> bool:

@@ -14,7 +14,7 @@ from shared.ids import new_id
 from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
-from shared.messaging.outbox.resend import plan_resend, resend_page
+from shared.messaging.outbox.resend import next_page, plan_resend, resend_page
 from shared.messaging.outbox.watermark import FULL_SCAN_INTERVAL_SECONDS
 from tests.harness.databases import until_waiting
 from tests.harness.kafka_topics import read_topic
@@ -50,7 +50,9 @@ class System:
     async def resend(self, *, records_another: bool = False) -> None:
         """Move all sent events back into the outbox, and record a new one in the same transaction if wanted."""
         async with self.sessions.begin() as session:
-            await resend_page(session, await plan_resend(session, since=LONG_AGO), page=0)
+            plan = await plan_resend(session, since=LONG_AGO)
+            page = await next_page(session, plan, after_id=0)
+            await resend_page(session, plan, after_id=0, last_id=page.last_id)
             if records_another:
                 record(session, credit_reserved(self._user_id))
 
