@@ -53,8 +53,11 @@ _HEADER_FIELDS: Json = {
     "ce_sequence": {
         "type": "string",
         "pattern": "^[1-9][0-9]*$",
-        "description": "The number of the event among those with its topic and key: 1, 2, 3 and so on, without gaps. "
-        "Events of types that you ignore are numbered too.",
+        "description": (
+            "The number of the event among those with its topic and key. It rises by one, types that you ignore "
+            "included; after a silence of more than 45 days, it may continue with a higher number. The first number "
+            "need not be 1."
+        ),
     },
     "content-type": {"type": "string", "const": "application/json", "description": "The format of the data."},
     "traceparent": {"type": "string", "description": "The W3C trace context, if the event is part of a trace."},

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -34,6 +34,15 @@ RESTART_DELAY_SECONDS = 2.0
 _JOB_LOG = tuple(
     sa.table(name, sa.column("id"), sa.column("created")) for name in ("pgqueuer_log", "pgqueuer_statistics")
 )
+
+# PgQueuer's indexes are for its own queries: the purge reads the whole queue, which is short.
+_PURGE_HELD_JOBS = sa.text("""
+    DELETE FROM pgqueuer WHERE id IN (
+        SELECT id FROM pgqueuer WHERE status = 'failed' AND updated < :before
+        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, entrypoint, updated
+""")
 
 
 @dataclass(frozen=True)
@@ -168,8 +177,8 @@ async def enqueue(session: AsyncSession, name: str, payload: bytes, *, delay: ti
     )
 
 
-async def purge_job_log(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
-    """Delete one batch of PgQueuer's log and one of its statistics; return the number of rows.
+async def purge_job_log(session: AsyncSession, *, before: datetime, limit: int = 10_000) -> int:
+    """Delete one batch of PgQueuer's log and one of its statistics, from before a time; return the number of rows.
 
     PgQueuer itself never deletes them. Repeat it, in a transaction each, until it returns 0.
     """
@@ -178,11 +187,23 @@ async def purge_job_log(session: AsyncSession, *, older_than: timedelta, limit: 
     for table in _JOB_LOG:
         # Order by id, which rises with time: the statistics have no index on their time.
         oldest = sa.select(ctid, table.c.created).select_from(table).order_by(table.c.id).limit(limit).subquery()
-        old = sa.select(ctid).select_from(oldest).where(oldest.c.created < sa.func.now() - older_than)
+        old = sa.select(ctid).select_from(oldest).where(oldest.c.created < before)
         # Select the rows by ctid: for this many ids the planner would read the whole table.
         in_batch = ctid == sa.func.any(sa.func.array(old.scalar_subquery()))
         deleted += await count_deleted(session, sa.delete(table).where(in_batch))
     return deleted
+
+
+async def purge_held_jobs(session: AsyncSession, *, before: datetime, limit: int) -> int:
+    """Delete one batch of the jobs that failed their last attempt before a time; return their number.
+
+    Logs each of them: its work was not done. Repeat it, in a transaction each, until it returns 0.
+    """
+    held = await session.execute(_PURGE_HELD_JOBS, {"before": before, "limit": limit})
+    jobs = held.all()
+    for job in jobs:
+        logger.error("held_job_purged", job_id=job.id, entrypoint=job.entrypoint, held_since=job.updated.isoformat())
+    return len(jobs)
 
 
 class JobFailed(Exception):

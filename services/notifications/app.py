@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from services.notifications import delivery_routes
 from services.notifications.channels import Channels
 from services.notifications.delivery_worker import DeliveryWorker
+from services.notifications.jobs import notification_jobs
 from services.notifications.mail import mail_channel
 from services.notifications.retries import RetryPolicy
 from services.notifications.routes import router
@@ -15,7 +16,6 @@ from services.notifications.settings import Settings, address_of
 from services.notifications.smtp import Smtp
 from services.notifications.subscribers import SUBSCRIPTIONS
 from shared.http.tokens import TokenVerifier, remote_keys
-from shared.jobs import Jobs
 from shared.service import create_service
 
 
@@ -29,7 +29,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         routers=[delivery_routes.router, router],
         subscriptions=SUBSCRIPTIONS,
-        jobs=Jobs(),
+        jobs=notification_jobs(retention=timedelta(days=settings.retention_days)),
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
         token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
         checks={"smtp": smtp.ping},

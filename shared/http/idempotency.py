@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -237,19 +237,15 @@ async def _save_response(session: AsyncSession, use: _KeyUse, response: Response
         raise IdempotencyKeyInUse from error
 
 
-async def purge_idempotency_keys(session: AsyncSession, *, older_than: timedelta, limit: int = 10_000) -> int:
-    """Delete one batch of old keys; return the number of rows.
+async def purge_idempotency_keys(session: AsyncSession, *, before: datetime, limit: int = 10_000) -> int:
+    """Delete one batch of the keys that were first used before a time; return the number of rows.
 
     Repeat it, in a transaction each, until it returns 0.
     """
     # Delete by ctid: to join this many rows by their keys, the planner would scan the whole table for each batch.
     ctid: ColumnElement[Any] = literal_column("ctid")
     old = (
-        select(ctid)
-        .select_from(_TABLE)
-        .where(_TABLE.c.created_at < func.now() - older_than)
-        .order_by(_TABLE.c.created_at)
-        .limit(limit)
+        select(ctid).select_from(_TABLE).where(_TABLE.c.created_at < before).order_by(_TABLE.c.created_at).limit(limit)
     )
     in_batch = ctid == func.any(func.array(old.scalar_subquery()))
     return await count_deleted(session, delete(_TABLE).where(in_batch))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -32,7 +32,7 @@ _RECORD = sa.text("""
 """)
 _PURGE = sa.text("""
     WITH old AS (
-        SELECT id FROM position_action WHERE acted_at < now() - CAST(:older_than AS interval)
+        SELECT id FROM position_action WHERE acted_at < :before
         ORDER BY acted_at LIMIT :limit
     ), purged AS (
         DELETE FROM position_action WHERE id = ANY(ARRAY(SELECT id FROM old)) RETURNING id
@@ -119,9 +119,9 @@ class PositionOperations:
         return PositionNotFound(f"The consumers of this service are {', '.join(sorted(self.subscriptions))}.")
 
 
-async def purge_position_actions(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
-    """Delete one batch of old records of resets; return their number.
+async def purge_position_actions(session: AsyncSession, *, before: datetime, limit: int) -> int:
+    """Delete one batch of the records of resets from before a time; return their number.
 
     Repeat it, in a transaction each, until it returns 0.
     """
-    return await session.scalar(_PURGE, {"older_than": older_than, "limit": limit}) or 0
+    return await session.scalar(_PURGE, {"before": before, "limit": limit}) or 0

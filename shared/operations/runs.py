@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +32,7 @@ _PURGE = sa.text("""
     WITH purged AS (
         DELETE FROM operation WHERE id IN (
             SELECT id FROM operation
-            WHERE status <> 'running' AND moved_at < now() - CAST(:older_than AS interval)
+            WHERE status <> 'running' AND moved_at < :before
             LIMIT :limit
         ) RETURNING id
     )
@@ -159,12 +159,12 @@ async def note_error(session: AsyncSession, operation_id: UUID, error: str) -> N
     )
 
 
-async def purge_operations(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
-    """Delete one batch of operations that ended long ago; return their number.
+async def purge_operations(session: AsyncSession, *, before: datetime, limit: int) -> int:
+    """Delete one batch of the operations that ended before a time; return their number.
 
     Repeat it, in a transaction each, until it returns 0.
     """
-    return await session.scalar(_PURGE, {"older_than": older_than, "limit": limit}) or 0
+    return await session.scalar(_PURGE, {"before": before, "limit": limit}) or 0
 
 
 async def _advance(sessions: Sessions, operation_id: UUID, *, take_step: TakeStep) -> Operation | None:

@@ -34,9 +34,10 @@ UNDAMAGED = {
         VALUES ('{CONFIRMED}', '{USER}', 300, 0, 'GBP', 'reserved', NULL, now(), now()),
                ('{SHIPPED}', '{USER}', 400, 200, 'GBP', 'used', NULL, now(), now()),
                ('{REJECTED}', '{USER}', 900, 0, 'GBP', 'refused', 'limit_exceeded', now(), now());
-        INSERT INTO event_stream (topic, key, sequence) VALUES ('users', '{USER}', 4);
+        INSERT INTO event_stream (topic, key, sequence, moved_on) VALUES ('users', '{USER}', 4, current_date);
         {_sent("users", USER, "user.created", "user.credit_reserved", "user.credit_reserved", "user.credit_refused")}
-        INSERT INTO inbox_sequence (consumer, topic, key, sequence) VALUES ('users.orders', 'orders', '{CONFIRMED}', 1);
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence, moved_on)
+        VALUES ('users.orders', 'orders', '{CONFIRMED}', 1, current_date);
     """,
     "orders": f"""
         INSERT INTO product (sku, name, description, price_cents, currency, stock, reserved, active, version)
@@ -54,9 +55,10 @@ UNDAMAGED = {
                ('{SHIPPED}', now(), 'pending', 'customer', NULL), ('{SHIPPED}', now(), 'confirmed', 'system', NULL),
                ('{SHIPPED}', now(), 'shipped', 'support', NULL), ('{SHIPPED}', now(), 'shipped', 'support', 200),
                ('{REJECTED}', now(), 'pending', 'customer', NULL), ('{REJECTED}', now(), 'rejected', 'system', NULL);
-        INSERT INTO event_stream (topic, key, sequence) VALUES ('orders', '{CONFIRMED}', 2);
+        INSERT INTO event_stream (topic, key, sequence, moved_on) VALUES ('orders', '{CONFIRMED}', 2, current_date);
         {_sent("orders", CONFIRMED, "order.created", "order.confirmed")}
-        INSERT INTO inbox_sequence (consumer, topic, key, sequence) VALUES ('orders.users', 'users', '{USER}', 4);
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence, moved_on)
+        VALUES ('orders.users', 'users', '{USER}', 4, current_date);
     """,
     "notifications": f"""
         INSERT INTO notification (id, user_id, event_id, event_type, category, title, data)
@@ -71,8 +73,9 @@ UNDAMAGED = {
         INSERT INTO delivery (id, notification_id, channel, status, sent_at)
         SELECT gen_random_uuid(), id, channel, 'sent', now()
         FROM notification, (VALUES ('email'), ('in_app')) c (channel);
-        INSERT INTO inbox_sequence (consumer, topic, key, sequence)
-        VALUES ('notifications.users', 'users', '{USER}', 1), ('notifications.orders', 'orders', '{CONFIRMED}', 2);
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence, moved_on)
+        VALUES ('notifications.users', 'users', '{USER}', 1, current_date),
+               ('notifications.orders', 'orders', '{CONFIRMED}', 2, current_date);
     """,
 }
 

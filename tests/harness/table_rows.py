@@ -26,7 +26,7 @@ MESSAGING_FILLS = {
         ) AS past
     """,
     "event_stream": """
-        INSERT INTO event_stream (topic, key, sequence) SELECT topic, key, sequence FROM outbox_sent
+        INSERT INTO event_stream (topic, key, sequence, moved_on) SELECT topic, key, sequence, day FROM outbox_sent
         ON CONFLICT DO NOTHING
     """,
     "inbox": """
@@ -40,8 +40,8 @@ MESSAGING_FILLS = {
         ) AS past
     """,
     "inbox_sequence": """
-        INSERT INTO inbox_sequence (consumer, topic, key, sequence)
-        SELECT 'notifications.' || topic, topic, key, sequence FROM event_stream
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence, moved_on)
+        SELECT 'notifications.' || topic, topic, key, sequence, moved_on FROM event_stream
     """,
     # Offsets that no topic reaches: a record that is a dead letter already would not be stored again.
     "dead_letter": """

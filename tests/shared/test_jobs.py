@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from shared.database import Database, Sessions, dsn_of, open_database
-from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
+from shared.jobs import JobRunner, Jobs, enqueue, purge_held_jobs, purge_job_log
 from shared.telemetry import continued_trace, current_traceparent
 from tests.harness.database_outages import cut_connections
 from tests.harness.databases import DatabaseFactory
@@ -92,6 +93,11 @@ async def test_a_failing_job_is_retried_and_then_held(database: Database) -> Non
     async with running(runner_of(jobs, database)):
         await until(is_held, what="the job was held")
     assert len(tries) == 3
+    with capture_logs() as logs:
+        for age, purged in ((timedelta(minutes=10), 0), (timedelta(0), 1)):
+            async with database.sessions.begin() as session:
+                assert await purge_held_jobs(session, before=datetime.now(UTC) - age, limit=10) == purged
+    assert [(line["event"], line["entrypoint"]) for line in logs] == [("held_job_purged", "fail")]
 
 
 async def test_jobs_run_after_their_connections_were_cut(
@@ -146,7 +152,7 @@ async def test_old_logs_of_jobs_are_deleted_in_batches(database: Database) -> No
     deleted: list[int] = []
     while not deleted or deleted[-1]:
         async with database.sessions.begin() as session:
-            deleted.append(await purge_job_log(session, older_than=timedelta(days=7), limit=1))
+            deleted.append(await purge_job_log(session, before=datetime.now(UTC) - timedelta(days=7), limit=1))
     assert deleted == [2, 2, 0]
     async with database.sessions() as session:
         for table in ("pgqueuer_log", "pgqueuer_statistics"):

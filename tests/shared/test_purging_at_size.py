@@ -1,7 +1,7 @@
 """A purge finds its rows by an index, in tables of any size."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ async def test_a_full_batch_does_not_read_the_whole_table(
     await fill(url, {table: MESSAGING_FILLS[table] for table in TABLES}, rows=ROWS)
     database = open_database(url, service="users", pool_size=1)
     async with database.sessions.begin() as session:
-        assert await purge(session, older_than=timedelta(seconds=-1), limit=BATCH) == deleted
+        assert await purge(session, before=datetime.now(UTC) + timedelta(seconds=1), limit=BATCH) == deleted
         fully_read = await session.scalars(FULLY_READ, {"tables": list(TABLES)})
         assert fully_read.all() == []
     await database.close()

@@ -34,12 +34,12 @@ _CLAIM = DriverStatement(f"WITH {_CLAIMED.format(condition='true')} SELECT event
 # The claim's snapshot is older than the locks, so it may miss that member's claims; then the insert fails.
 _BEGIN = DriverStatement(f"""
     WITH moved AS (
-        INSERT INTO inbox_sequence (consumer, topic, key, sequence)
-        SELECT :consumer, :topic, key, sequence
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence, moved_on)
+        SELECT :consumer, :topic, key, sequence, (clock_timestamp() AT TIME ZONE 'UTC')::date
         FROM unnest(CAST(:keys AS text[]), CAST(:sequences AS bigint[])) AS p (key, sequence)
         ORDER BY key
         ON CONFLICT (consumer, topic, key) DO UPDATE SET
-            sequence = greatest(inbox_sequence.sequence, excluded.sequence)
+            sequence = greatest(inbox_sequence.sequence, excluded.sequence), moved_on = excluded.moved_on
         RETURNING new.key, old.sequence, old.dead_letters
     ), {_CLAIMED.format(condition="(SELECT count(*) FROM moved) > 0")}
     SELECT key, sequence, dead_letters, CAST(NULL AS uuid) AS event_id FROM moved WHERE sequence IS NOT NULL

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,7 +50,7 @@ _STORED = DriverStatement("""
 _PURGE = sa.text("""
     WITH old AS (
         SELECT id FROM dead_letter
-        WHERE resolution IS NOT NULL AND resolved_at < now() - CAST(:older_than AS interval)
+        WHERE resolution IS NOT NULL AND resolved_at < :before
         ORDER BY resolved_at LIMIT :limit
     ), actions AS (
         DELETE FROM dead_letter_action WHERE dead_letter_id = ANY(ARRAY(SELECT id FROM old))
@@ -134,10 +134,10 @@ async def store_all(
     return {(row["partition"], row["offset"]) for row in rows}
 
 
-async def purge_dead_letters(session: AsyncSession, *, older_than: timedelta, limit: int) -> int:
-    """Delete one batch of resolved dead letters with their actions; return their number.
+async def purge_dead_letters(session: AsyncSession, *, before: datetime, limit: int) -> int:
+    """Delete one batch of dead letters that were resolved before a time, with their actions; return their number.
 
     Repeat it, in a transaction each, until it returns 0. A Kafka record that is delivered again afterwards counts as
     new.
     """
-    return await session.scalar(_PURGE, {"older_than": older_than, "limit": limit}) or 0
+    return await session.scalar(_PURGE, {"before": before, "limit": limit}) or 0

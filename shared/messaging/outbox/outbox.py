@@ -24,6 +24,7 @@ from shared.telemetry import current_traceparent, current_tracestate
 SHARDS = 1
 """Number of relay leaders per database. Rows store their shard, so change it only while the outbox is empty."""
 
+# A new key begins after the floor of its topic: the key may have had events before its stream was purged.
 _INSERT = DriverStatement("""
     WITH recorded AS (
         SELECT * FROM unnest(
@@ -33,9 +34,15 @@ _INSERT = DriverStatement("""
         ) WITH ORDINALITY
         AS r (shard, event_id, topic, key, type, dataschema, occurred_at, traceparent, tracestate, payload, position)
     ), stream AS (
-        INSERT INTO event_stream (topic, key, sequence)
-        SELECT topic, key, count(*) FROM recorded GROUP BY topic, key ORDER BY topic, key
-        ON CONFLICT (topic, key) DO UPDATE SET sequence = event_stream.sequence + excluded.sequence
+        INSERT INTO event_stream (topic, key, sequence, moved_on)
+        SELECT r.topic, r.key, coalesce(f.sequence, 0) + r.events, (clock_timestamp() AT TIME ZONE 'UTC')::date
+        FROM (SELECT topic, key, count(*) AS events FROM recorded GROUP BY topic, key) AS r
+        LEFT JOIN event_stream_floor f USING (topic)
+        ORDER BY r.topic, r.key
+        ON CONFLICT (topic, key) DO UPDATE SET
+            sequence = event_stream.sequence + excluded.sequence
+                - coalesce((SELECT f.sequence FROM event_stream_floor f WHERE f.topic = excluded.topic), 0),
+            moved_on = excluded.moved_on
         RETURNING topic, key, sequence
     )
     INSERT INTO outbox (

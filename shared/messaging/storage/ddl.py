@@ -8,8 +8,16 @@ CREATE TABLE event_stream (
     topic text NOT NULL,
     key text NOT NULL,
     sequence bigint NOT NULL,
+    moved_on date NOT NULL,
     CONSTRAINT pk_event_stream PRIMARY KEY (topic, key)
 ) WITH (fillfactor = 70);
+CREATE INDEX ix_event_stream_moved_on ON event_stream (moved_on);
+
+CREATE TABLE event_stream_floor (
+    topic text NOT NULL,
+    sequence bigint NOT NULL,
+    CONSTRAINT pk_event_stream_floor PRIMARY KEY (topic)
+);
 
 CREATE TABLE outbox (
     shard smallint NOT NULL,
@@ -82,8 +90,10 @@ CREATE TABLE inbox_sequence (
     key text NOT NULL,
     sequence bigint NOT NULL,
     dead_letters integer NOT NULL DEFAULT 0,
+    moved_on date NOT NULL,
     CONSTRAINT pk_inbox_sequence PRIMARY KEY (consumer, topic, key)
 ) WITH (fillfactor = 70);
+CREATE INDEX ix_inbox_sequence_moved_on ON inbox_sequence (moved_on);
 
 CREATE TABLE dead_letter (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -206,5 +216,5 @@ V1_DOWN = """
 DROP FUNCTION maintain_daily_partitions;
 DROP TABLE
     operation, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, outbox_resend, relay_lease,
-    outbox_sent, outbox, event_stream;
+    outbox_sent, outbox, event_stream_floor, event_stream;
 """

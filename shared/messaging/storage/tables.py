@@ -37,6 +37,13 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         sa.Column("topic", sa.Text, primary_key=True),
         sa.Column("key", sa.Text, primary_key=True),
         sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("moved_on", sa.Date, nullable=False, index=True),
+    )
+    sa.Table(
+        "event_stream_floor",
+        metadata,
+        sa.Column("topic", sa.Text, primary_key=True),
+        sa.Column("sequence", sa.BigInteger, nullable=False),
     )
     sa.Table(
         "outbox",
@@ -96,6 +103,7 @@ def _add_inbox(metadata: sa.MetaData) -> None:
         sa.Column("key", sa.Text, primary_key=True),
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.Column("dead_letters", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("moved_on", sa.Date, nullable=False, index=True),
     )
 
 

@@ -233,7 +233,9 @@ async def test_old_keys_are_purged_in_batches(client: httpx2.AsyncClient, shop: 
     purged = []
     for _ in range(3):
         async with shop.sessions.begin() as session:
-            purged.append(await purge_idempotency_keys(session, older_than=timedelta(hours=24), limit=2))
+            purged.append(
+                await purge_idempotency_keys(session, before=datetime.now(UTC) - timedelta(hours=24), limit=2)
+            )
     assert purged == [2, 1, 0]
     assert (await post(client, "recent")).headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in (await post(client, "old-0")).headers

@@ -116,7 +116,9 @@ async def test_pages_for_replay_hold_each_key_once_even_if_it_fails_again(
     pages = []
     async for page in paged.pages_for_replay(EVERYTHING, all_keys=True, limit=None):
         pages.append([key.consumer_key.key for key in page])
-        assert [outcome.replay.applied async for outcome in paged.replay(page, actor=ACTOR)] == [1] * len(page)
+        assert [outcome.replay.applied async for outcome in paged.replay(page, wanted=EVERYTHING, actor=ACTOR)] == [
+            1
+        ] * len(page)
     expected = sorted(map(str, keys))
     assert pages == [expected[:2], expected[2:4], expected[4:]]
     limited = [page async for page in paged.pages_for_replay(EVERYTHING, all_keys=True, limit=3)]

@@ -1,6 +1,6 @@
 """Dead letters and operations are deleted some time after their end; unresolved and running ones are kept."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -8,10 +8,9 @@ import sqlalchemy as sa
 from shared.database import Database
 from shared.ids import new_id
 from shared.maintenance import (
+    BATCH_ROWS,
     DEAD_LETTER_RETENTION,
-    DEAD_LETTERS_BATCH,
     OPERATION_RETENTION,
-    OPERATIONS_BATCH,
     POSITION_ACTION_RETENTION,
     purge_ended_operations,
     purge_old_position_actions,
@@ -55,6 +54,10 @@ def rows(database: Database) -> Rows:
     return Rows(database.sessions)
 
 
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
 async def discard_all(dead_letters: DeadLetterOperations) -> None:
     unresolved = await dead_letters.unresolved(DeadLetterFilter())
     await dead_letters.discard(unresolved, actor=ACTOR, note="a test order")
@@ -92,7 +95,7 @@ async def test_a_resolved_dead_letter_is_deleted_with_its_actions_after_its_rete
         await discard_all(dead_letters)
         await let_pass(database, DEAD_LETTER_RETENTION - MINUTE)
     before = await rows.of("SELECT id FROM dead_letter ORDER BY id")
-    await purge_resolved_dead_letters(database.sessions)
+    await purge_resolved_dead_letters(database.sessions, now())
     assert await rows.of("SELECT id FROM dead_letter") == before[1:]
     assert await rows.of("SELECT dead_letter_id, action FROM dead_letter_action") == [(*before[1], "discard")]
 
@@ -105,7 +108,7 @@ async def test_an_unresolved_dead_letter_is_kept_with_its_actions(
     outcomes = dead_letters.replay(keys, wanted=DeadLetterFilter(), actor=ACTOR)
     assert [outcome.replay.applied async for outcome in outcomes] == [0]
     await let_pass(database, 2 * DEAD_LETTER_RETENTION)
-    await purge_resolved_dead_letters(database.sessions)
+    await purge_resolved_dead_letters(database.sessions, now())
     assert [(event.key, event.sequence) for event in await dead_letters.unresolved(DeadLetterFilter())] == [
         (str(key), 1),
         (str(key), 2),
@@ -126,22 +129,22 @@ async def test_resolved_dead_letters_are_deleted_in_batches_the_oldest_first(
     outcomes = []
     for _ in range(3):
         async with database.sessions.begin() as session:
-            deleted = await purge_dead_letters(session, older_than=timedelta(0), limit=2)
+            deleted = await purge_dead_letters(session, before=now(), limit=2)
         outcomes.append((deleted, await rows.of("SELECT id FROM dead_letter")))
     assert outcomes == [(2, before[2:]), (1, []), (0, [])]
     assert await rows.count("dead_letter_action") == 0
 
 
 async def test_a_full_batch_does_not_read_the_whole_tables(database: Database) -> None:
-    await fill_with_resolved(database, 20 * DEAD_LETTERS_BATCH)
+    await fill_with_resolved(database, 20 * BATCH_ROWS)
     async with database.sessions.begin() as session:
-        deleted = await purge_dead_letters(session, older_than=timedelta(0), limit=DEAD_LETTERS_BATCH)
+        deleted = await purge_dead_letters(session, before=now(), limit=BATCH_ROWS)
         fully_read = await session.scalars(FULLY_READ)
-        assert (deleted, fully_read.all()) == (DEAD_LETTERS_BATCH, [])
+        assert (deleted, fully_read.all()) == (BATCH_ROWS, [])
 
 
 async def test_a_purge_repeats_batches_until_nothing_old_is_left(database: Database, rows: Rows) -> None:
-    await fill_with_resolved(database, DEAD_LETTERS_BATCH + 1)
+    await fill_with_resolved(database, BATCH_ROWS + 1)
     async with database.sessions.begin() as session:
         await session.execute(
             sa.text("""
@@ -149,10 +152,10 @@ async def test_a_purge_repeats_batches_until_nothing_old_is_left(database: Datab
                 SELECT gen_random_uuid(), 'resend', '', '{}', 'done', 0, now() - interval '1 year'
                 FROM generate_series(0, :batch) AS n
             """),
-            {"batch": OPERATIONS_BATCH},
+            {"batch": BATCH_ROWS},
         )
-    await purge_resolved_dead_letters(database.sessions)
-    await purge_ended_operations(database.sessions)
+    await purge_resolved_dead_letters(database.sessions, now())
+    await purge_ended_operations(database.sessions, now())
     assert (await rows.count("dead_letter"), await rows.count("operation")) == (0, 0)
 
 
@@ -169,7 +172,7 @@ async def test_a_record_that_kafka_may_deliver_again_is_not_stored_again(
     first = await consume()
     await discard_all(dead_letters)
     await let_pass(database, INBOX_RETENTION)
-    await purge_resolved_dead_letters(database.sessions)
+    await purge_resolved_dead_letters(database.sessions, now())
     assert (first, await consume(), await rows.count("dead_letter")) == (1, 0, 1)
 
 
@@ -179,7 +182,7 @@ async def test_the_record_of_a_reset_position_is_deleted_after_its_retention(dat
     for sequence in (7, 8):
         await positions.reset(consumer=CONSUMER, key=key, to=sequence, actor=ACTOR, note="forged")
         await let_pass(database, POSITION_ACTION_RETENTION - MINUTE)
-    await purge_old_position_actions(database.sessions)
+    await purge_old_position_actions(database.sessions, now())
     assert [each.after for each in (await positions.show(consumer=CONSUMER, key=key)).actions] == [8]
 
 
@@ -194,5 +197,5 @@ async def test_an_ended_operation_is_deleted_after_its_retention_and_a_running_o
     await let_pass(database, 2 * MINUTE)
     young = await begin_operation(database, total=0)
     await let_pass(database, OPERATION_RETENTION - MINUTE)
-    await purge_ended_operations(database.sessions)
+    await purge_ended_operations(database.sessions, now())
     assert await rows.of("SELECT id FROM operation ORDER BY id") == [(running.id,), (young.id,)]

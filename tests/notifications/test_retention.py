@@ -1,0 +1,123 @@
+"""Notifications are purged with their deliveries after their retention, and an old event does not notify again."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.notifications.jobs import purge_notifications
+from services.notifications.models import Delivery, Notification
+from shared.database import Sessions
+from shared.ids import new_id
+from shared.maintenance import purge_in_batches
+from tests.harness.builders import id_of
+from tests.harness.waiting import until
+from tests.notifications.events import apply, order_confirmed, user_created
+
+AGE = timedelta(days=91)
+END = sa.text("UPDATE delivery SET status = 'sent', sent_at = now(), next_attempt_at = NULL WHERE status = 'queued'")
+
+
+def id_of_age(age: timedelta) -> UUID:
+    return id_of(int((datetime.now(UTC) - age).timestamp() * 1000))
+
+
+async def purge(sessions: Sessions, *, before: datetime) -> int:
+    async def purge_batch(session: AsyncSession) -> int:
+        return await purge_notifications(session, before=before, limit=2)
+
+    return await purge_in_batches(sessions, purge_batch)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def later() -> datetime:
+    """Return a time from before which every notification of the test is."""
+    return now() + timedelta(minutes=1)
+
+
+async def count(sessions: Sessions) -> tuple[int, int]:
+    """Return the numbers of notifications and deliveries."""
+    async with sessions() as session:
+        notifications = await session.scalar(sa.select(sa.func.count()).select_from(Notification))
+        deliveries = await session.scalar(sa.select(sa.func.count()).select_from(Delivery))
+    return notifications or 0, deliveries or 0
+
+
+async def end_deliveries(sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        await session.execute(END)
+
+
+async def test_old_notifications_are_purged_with_their_deliveries(sessions: Sessions) -> None:
+    user_id = new_id()
+    await apply(sessions, user_created(user_id))
+    await apply(sessions, *(order_confirmed(user_id) for _ in range(4)))
+    await end_deliveries(sessions)
+    time_between = now() + timedelta(milliseconds=2)
+
+    async def has_passed() -> bool:
+        return now() > time_between + timedelta(milliseconds=2)
+
+    await until(has_passed)
+    await apply(sessions, order_confirmed(user_id))
+    await end_deliveries(sessions)
+    assert await purge(sessions, before=now() - timedelta(minutes=1)) == 0
+    assert await purge(sessions, before=time_between) == 5
+    assert await count(sessions) == (1, 2)
+
+
+async def test_a_notification_with_an_open_delivery_is_kept_and_a_deferred_one_is_purged(sessions: Sessions) -> None:
+    await apply(sessions, user_created(new_id()))
+    await apply(sessions, order_confirmed(new_id()))
+    assert await purge(sessions, before=later()) == 1
+    assert await count(sessions) == (1, 2)
+    await end_deliveries(sessions)
+    assert await purge(sessions, before=later()) == 1
+
+
+async def test_a_purge_does_not_wait_for_a_transaction_that_has_locked_a_delivery(sessions: Sessions) -> None:
+    await apply(sessions, order_confirmed(new_id()))
+    async with sessions.begin() as other:
+        await other.execute(sa.select(Delivery.id).where(Delivery.channel == "email").with_for_update())
+        assert await purge(sessions, before=later()) == 0
+    assert await purge(sessions, before=later()) == 1
+
+
+async def test_an_event_that_is_redelivered_after_the_purge_does_not_notify_again(sessions: Sessions) -> None:
+    user_id, event_id = new_id(), id_of_age(AGE)
+    await apply(sessions, user_created(user_id))
+    event = order_confirmed(user_id)
+    # The inbox knew the event when it notified; then its day was dropped, the position and the notification purged.
+    async with sessions.begin() as session:
+        await session.execute(sa.text("TRUNCATE inbox, inbox_sequence, notification CASCADE"))
+    await apply(sessions, event, event_id=event_id)
+    assert await count(sessions) == (0, 0)
+    async with sessions() as session:
+        assert (await session.scalars(sa.text("SELECT reason FROM dead_letter"))).all() == ["too_old"]
+
+
+async def test_a_purge_reads_no_young_notifications(sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        await session.execute(
+            sa.text("""
+                INSERT INTO notification (id, user_id, event_id, event_type, category, title, data)
+                SELECT uuidv7(), gen_random_uuid(), gen_random_uuid(), 'order.confirmed', 'orders', '', '{}'
+                FROM generate_series(1, 5000)
+            """)
+        )
+        await session.execute(sa.text("ANALYZE notification"))
+        await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    async with sessions.begin() as session:
+        assert await purge_notifications(session, before=now() - timedelta(minutes=1), limit=1000) == 0
+        read = await session.scalar(
+            sa.text("""
+                SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'notification'
+            """)
+        )
+    assert read is not None
+    # The planner itself may look at the first entries of an index.
+    assert read <= 10
