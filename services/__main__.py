@@ -17,8 +17,9 @@ import typer
 from aiokafka.errors import KafkaError
 
 from shared.cli import migrations_of
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.logging import configure_logging
+from shared.messaging.kafka import kafka_of
 from shared.messaging.topics import create_topics
 from shared.settings import StorageSettings, load
 
@@ -56,14 +57,11 @@ def set_up(
         deadline = time.monotonic() + wait_seconds
         for service in SERVICES:
             storage = load(StorageSettings, prefix=f"{service.upper()}_")
-            await _retry_until_connected(partial(_connect, storage.database_url), deadline=deadline)
+            await _retry_until_connected(partial(_connect, storage.owner_database_url), deadline=deadline)
             await migrations_of(f"services.{service}", storage).upgrade()
         await create_admin(load(UsersSettings), email=admin_email, password=password)
         await fill_empty_catalogue(load(OrdersSettings), catalogue)
-        await _retry_until_connected(
-            partial(create_topics, storage.kafka_bootstrap_servers, prefix=storage.kafka_topic_prefix),
-            deadline=deadline,
-        )
+        await _retry_until_connected(partial(create_topics, kafka_of(storage)), deadline=deadline)
 
     asyncio.run(run())
 

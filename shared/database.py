@@ -1,15 +1,34 @@
 """The PostgreSQL database of one service: engine and sessions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from shared.commit_buffer import BufferedSession
+from shared.connection_urls import dsn_of
 from shared.patches.sqlalchemy_driver import ping_with_begin
+from shared.transient_errors import CONNECTION_ERRORS
 
 Sessions = async_sessionmaker[AsyncSession]
+
+_UNSUPPORTED_PARAMETER = "unsupported startup parameter"
+"""PgBouncer's error for session settings that it does not pass on."""
+
+
+class ConnectedThroughPooler(Exception):
+    """The connection leads to a pooler such as PgBouncer, whose clients share sessions."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The database URL leads to a pooler such as PgBouncer, not to PostgreSQL itself: sessions need LISTEN, "
+            "prepared statements and settings of their own"
+        )
 
 
 @dataclass(frozen=True)
@@ -37,7 +56,7 @@ def open_database(
     `service` names the CloudEvents source of the events that its sessions record. `on_events_committed` is called after
     each commit that recorded events, so that a relay in this process need not wait for its next poll.
     """
-    engine = create_async_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -47,7 +66,7 @@ def open_database(
         pool_use_lifo=True,
         # Parameters hold personal data, and error messages are logged.
         hide_parameters=True,
-        connect_args={
+        connect_with={
             "timeout": 5,
             "command_timeout": 30,
             "server_settings": {
@@ -71,6 +90,38 @@ def open_database(
     return Database(engine=engine, sessions=sessions)
 
 
-def dsn_of(database_url: str) -> str:
-    """Return the URL in the form that asyncpg takes, without SQLAlchemy's driver name."""
-    return database_url.replace("postgresql+asyncpg://", "postgresql://", 1)
+def create_engine(url: str, *, connect_with: Mapping[str, Any] | None = None, **options: Any) -> AsyncEngine:
+    """Return an engine whose connections asyncpg opens by the URL in libpq's form, with the arguments `connect_with`.
+
+    `options` are those of SQLAlchemy's engine.
+    """
+    dsn = dsn_of(url)
+    # SQLAlchemy does not connect by this URL: it names the dialect and the database.
+    named = sa.make_url(dsn).set(drivername="postgresql+asyncpg", query={})
+    return create_async_engine(named, async_creator=partial(_connect, dsn, **(connect_with or {})), **options)
+
+
+async def refuse_pooler(url: str) -> None:
+    """Check that the URL leads to PostgreSQL itself, if it answers. Raises: ConnectedThroughPooler."""
+    with suppress(*CONNECTION_ERRORS):
+        connection = await _connect(dsn_of(url), timeout=5)
+        connection.terminate()
+
+
+async def _connect(dsn: str, **arguments: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    try:
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(dsn, **arguments)
+    except asyncpg.ProtocolViolationError as error:
+        if _UNSUPPORTED_PARAMETER in str(error):
+            raise ConnectedThroughPooler from error
+        raise
+    try:
+        # A pooler gives a number of its own to its client, and keeps the server's process to itself.
+        is_direct = await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid()
+    except BaseException:
+        connection.terminate()
+        raise
+    if not is_direct:
+        connection.terminate()
+        raise ConnectedThroughPooler
+    return connection

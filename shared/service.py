@@ -13,7 +13,8 @@ from fastapi import APIRouter, FastAPI
 
 from shared.asyncapi import asyncapi_document
 from shared.cache import Cache, open_cache
-from shared.database import Database, Sessions, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Database, Sessions, open_database
 from shared.health import Check, Health, Unhealthy
 from shared.http.application import create_application
 from shared.http.documentation import asyncapi_router
@@ -25,6 +26,7 @@ from shared.maintenance import with_maintenance
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription, by_consumer
 from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.kafka import kafka_of
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.republish import Republishable
@@ -138,12 +140,8 @@ def _open_parts(
 ) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
-    publisher = Publisher(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        client_id=client_id,
-        topic_prefix=settings.kafka_topic_prefix,
-        idempotent=settings.kafka_idempotent_producer,
-    )
+    kafka = kafka_of(settings)
+    publisher = Publisher(kafka, client_id=client_id, idempotent=settings.kafka_idempotent_producer)
     relay = Relay(dsn=dsn, publisher=publisher, linger_seconds=settings.relay_linger_ms / 1000)
     notifier = Notifier(dsn=dsn)
     database = open_database(
@@ -158,9 +156,8 @@ def _open_parts(
             ConsumerWorker(name=consumer, subscription=subscription, sessions=database.sessions)
             for consumer, subscription in (subscription_by_consumer.items() if Role.CONSUMER in settings.roles else ())
         ],
-        bootstrap_servers=settings.kafka_bootstrap_servers,
+        kafka=kafka,
         client_id=client_id,
-        topic_prefix=settings.kafka_topic_prefix,
     )
     sending = Sending(republished)
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)

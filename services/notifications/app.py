@@ -31,7 +31,9 @@ def create_app(settings: Settings) -> FastAPI:
         subscriptions=SUBSCRIPTIONS,
         jobs=notification_jobs(retention=timedelta(days=settings.retention_days)),
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
-        token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
+        token_verifier=TokenVerifier(
+            remote_keys(settings.jwks_url, ca_file=settings.jwks_ca_file), issuer=settings.token_issuer
+        ),
         checks={"smtp": smtp.ping},
         closing=[smtp.close],
     )

@@ -20,6 +20,8 @@ def create_app(settings: Settings) -> FastAPI:
         subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
         republished=REPUBLISHED,
-        token_verifier=TokenVerifier(remote_keys(settings.jwks_url), issuer=settings.token_issuer),
+        token_verifier=TokenVerifier(
+            remote_keys(settings.jwks_url, ca_file=settings.jwks_ca_file), issuer=settings.token_issuer
+        ),
         state={"settings": settings},
     )

@@ -7,10 +7,12 @@ user's id), `sid` (the session's id), `roles`, `iat`, `exp` and `jti`.
 import asyncio
 import binascii
 import hashlib
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import httpx2
@@ -64,11 +66,15 @@ class Principal:
     session_id: UUID | None
 
 
-def remote_keys(url: str) -> KeySource:
-    """Return a source that fetches the key set from a JWKS URL."""
+def remote_keys(url: str, *, ca_file: Path | None = None) -> KeySource:
+    """Return a source that fetches the key set from a JWKS URL.
+
+    `ca_file` has the certificates of the CAs that may sign the server's. Default: those of the system.
+    """
+    context = ssl.create_default_context(cafile=ca_file)
 
     async def fetch() -> KeySet:
-        async with httpx2.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS) as client:
+        async with httpx2.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS, verify=context) as client:
             response = await client.get(url)
         return KeySet.import_key_set(response.raise_for_status().json())
 

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from alembic import command, op
 from alembic.config import Config
 from pgqueuer import AsyncpgDriver, Queries
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import create_engine
 from shared.messaging.storage.daily_partitions import RETENTIONS, maintain_daily_partitions
 
 _NOT_COMPARED = re.compile(r"pgqueuer.*|(inbox|outbox_sent)_p\d{8}")
@@ -66,10 +67,10 @@ class Migrations:
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:
-        engine = create_async_engine(
+        engine = create_engine(
             self.database_url,
             # While a statement waits for a lock, later ones on the table wait behind it: fail, and retry later.
-            connect_args={"server_settings": {"lock_timeout": "5s", "statement_timeout": "60s", "timezone": "UTC"}},
+            connect_with={"server_settings": {"lock_timeout": "5s", "statement_timeout": "60s", "timezone": "UTC"}},
         )
         try:
             async with engine.begin() as connection:

@@ -9,7 +9,7 @@ from functools import partial
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.events.users import UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext

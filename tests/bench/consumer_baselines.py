@@ -8,7 +8,8 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer
 from faststream.kafka import KafkaBroker, KafkaMessage
 
-from shared.database import dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import open_database
 from shared.events.users import UserUpdated
 from tests.bench.events import TOPIC
 from tests.bench.replica import UPSERT_MANY, UPSERT_ONE, columns_of

@@ -9,9 +9,11 @@ from itertools import islice
 
 import asyncpg
 
-from shared.database import dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import open_database
 from shared.events.contract import Event
 from shared.garbage_collector import tune_garbage_collector
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.publisher import Acknowledged, Publisher, PublishError
 from shared.messaging.outbox.relay import Relay
@@ -57,7 +59,7 @@ async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
     topic_prefix = await fixtures.create_topics("delay")
 
     async def delays(*, apart: bool) -> list[float]:
-        publisher = TimingPublisher(bootstrap_servers=kafka, client_id="bench", topic_prefix=topic_prefix)
+        publisher = TimingPublisher(KafkaConnection(kafka, topic_prefix), client_id="bench")
         publisher.acknowledged = {}
         relay = Relay(dsn=dsn_of(database_url), publisher=publisher)
         async with running(relay):

@@ -13,7 +13,8 @@ from typing import TypeAlias, TypeVar
 import asyncpg
 import structlog
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from tests.bench.measurement import Measurement
 from tests.harness.supervised_servers import TEMPLATE, SupervisedServers
@@ -60,7 +61,7 @@ class Fixtures:
     async def create_topics(self, purpose: str) -> str:
         """Create all declared topics; return the prefix of their names."""
         prefix = f"bench-{purpose}-{next(_numbers)}."
-        await create_topics(self.servers.kafka, prefix=prefix)
+        await create_topics(KafkaConnection(self.servers.kafka, prefix))
         return prefix
 
 

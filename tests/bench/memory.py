@@ -8,7 +8,7 @@ from statistics import fmean
 
 import asyncpg
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.bench.events import fill_outbox, messages
 from tests.bench.fixtures import Benchmark, Fixtures, in_own_process
 from tests.bench.measurement import Measurement

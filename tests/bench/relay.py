@@ -4,7 +4,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from tests.bench.events import TOPIC, fill_outbox, messages
@@ -68,7 +69,7 @@ async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
 
 async def drain_outbox(*, database_url: str, kafka: str, topic_prefix: str) -> float:
     """Run a relay until the outbox is empty; return the seconds from its start, once it is connected to Kafka."""
-    publisher = Publisher(bootstrap_servers=kafka, client_id="bench", topic_prefix=topic_prefix)
+    publisher = Publisher(KafkaConnection(kafka, topic_prefix), client_id="bench")
     await publisher.ping()
     relay = Relay(dsn=dsn_of(database_url), publisher=publisher)
     started = time.perf_counter()

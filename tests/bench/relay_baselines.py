@@ -13,7 +13,7 @@ from faststream_outbox.annotations import OutboxMessage
 from faststream_outbox.autovacuum import outbox_autovacuum_ddl
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.bench.events import Message
 from tests.bench.fixtures import wait_for
 

@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 import asyncpg
 import sqlalchemy as sa
 
-from shared.database import dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import open_database
 from shared.events.users import UserUpdated
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.kafka import KafkaConnection
 from tests.harness.running import running_consumers
 
 POOL_SIZE = 4
@@ -60,9 +62,8 @@ async def consuming(
     database = open_database(database_url, service="consumer", pool_size=POOL_SIZE)
     consumers = ConsumerGroups(
         [ConsumerWorker(name=group, subscription=subscription, sessions=database.sessions)],
-        bootstrap_servers=kafka,
+        kafka=KafkaConnection(kafka, topic_prefix),
         client_id="bench",
-        topic_prefix=topic_prefix,
     )
     async with running_consumers(consumers):
         yield

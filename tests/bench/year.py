@@ -23,7 +23,8 @@ from rich.table import Table
 from deploy.local.screen import Screen
 from services.notifications.jobs import BATCH_ROWS, purge_notifications
 from services.notifications.settings import Settings
-from shared.database import Sessions, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Sessions, open_database
 from shared.maintenance import DEAD_LETTER_RETENTION, PURGES, maintain_all_partitions, purge_in_batches
 from shared.operations.dead_letters import DeadLetterOperations
 from tests.bench.year_of_rows import add_day, back_date_expiry, noon

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from deploy.demo.invariants import Finding
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from tests.chaos.accounts import Workload
 from tests.chaos.environment import Environment
@@ -102,7 +103,7 @@ async def _create_environment(servers: CampaignServers, name: str) -> Environmen
         folder=servers.supervised.folder / name,
     )
     environment.folder.mkdir()
-    await create_topics(environment.kafka, prefix=environment.topic_prefix)
+    await create_topics(KafkaConnection(environment.kafka, environment.topic_prefix))
     await environment.create_tables()
     return environment
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from tests.chaos.accounts import WORKLOADS
 from tests.chaos.environment import Environment
@@ -19,7 +20,7 @@ from tests.harness.databases import DatabaseFactory
 async def environment(
     database_factory: DatabaseFactory, kafka_bootstrap_servers: str, topic_prefix: str, tmp_path: Path
 ) -> Environment:
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     # One database for producer and consumer: which service's tables stand beside the messaging tables does not matter.
     database_url = await database_factory("users")
     environment = Environment(

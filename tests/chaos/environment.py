@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.chaos.accounts import CONSUMER, CONSUMER_TABLES, PRODUCER_TABLES, TOPIC
 
 

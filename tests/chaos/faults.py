@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.messaging.failpoints import NAMES
 from shared.messaging.outbox.lease import LEASE_DURATION
 from tests.chaos.broker_faults import kill_broker, suspend_broker

@@ -11,10 +11,12 @@ from services.notifications.mail import mail_channel
 from services.notifications.retries import RetryPolicy
 from services.notifications.smtp import Smtp
 from services.notifications.subscribers import users
-from shared.database import Sessions, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Sessions, open_database
 from shared.loops import connect_loops
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.kafka import KafkaConnection
 from tests.chaos.forked_process import set_up_process
 
 CONSUMER = "notifications.users"
@@ -61,7 +63,6 @@ async def _send(plan: MailPlan) -> None:
 def _consumers(plan: MailPlan, sessions: Sessions) -> ConsumerGroups:
     return ConsumerGroups(
         [ConsumerWorker(name=CONSUMER, subscription=users, sessions=sessions)] if plan.kafka else [],
-        bootstrap_servers=plan.kafka or "",
+        kafka=KafkaConnection(plan.kafka or "", plan.topic_prefix),
         client_id="mail-worker",
-        topic_prefix=plan.topic_prefix,
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 from aiokafka.errors import KafkaError
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.messaging.envelope import decode_records
 from tests.chaos.accounts import CONSUMER
 from tests.chaos.consumer_group import lag_of

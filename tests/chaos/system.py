@@ -11,7 +11,7 @@ from deploy.local.credentials import SERVICES, Credentials, ensure_credentials
 from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.chaos.proxies import Proxies, open_proxies
 from tests.chaos.servers import CampaignServers
 from tests.harness.clock import Clock, clocks_can_be_shifted

@@ -5,7 +5,7 @@ import signal
 import asyncpg
 
 from deploy.local.credentials import SERVICES
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.chaos.broker_faults import kill_broker, suspend_broker
 from tests.chaos.column_types import MESSAGING_COLUMNS, SERVICE_COLUMNS, change_type
 from tests.chaos.injector import Injector, named

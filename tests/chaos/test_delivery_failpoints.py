@@ -16,6 +16,7 @@ from shared.database import Database, open_database
 from shared.events.users import UserCreated
 from shared.ids import new_id
 from shared.messaging.failpoints import NAMES
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from tests.chaos import mail_worker
 from tests.chaos.consumer_group import remove_members
@@ -136,7 +137,7 @@ async def test_every_mail_is_sent_after_a_kill_of_the_process_that_consumes_and_
     name: str,
     nth: int,
 ) -> None:
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     consuming = replace(plan, kafka=kafka_bootstrap_servers, topic_prefix=topic_prefix)
     killed = ForkedProcess(mail_worker.main, replace(consuming, failpoints=f"{name}=kill@{nth}"))
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap_servers) as producer:

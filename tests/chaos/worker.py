@@ -17,9 +17,11 @@ from uuid import UUID
 import structlog
 from aiokafka import AIOKafkaProducer
 
-from shared.database import Sessions, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Sessions, open_database
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.lease import LEASE_DURATION, Lease
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
@@ -99,9 +101,7 @@ async def _run(plan: Plan) -> None:
 def _producer_loops(plan: Plan, stack: AsyncExitStack) -> list[Coroutine[Any, Any, None]]:
     environment = plan.environment
     dsn = dsn_of(environment.producer_url)
-    publisher = Publisher(
-        bootstrap_servers=environment.kafka, client_id=plan.name, topic_prefix=environment.topic_prefix
-    )
+    publisher = Publisher(KafkaConnection(environment.kafka, environment.topic_prefix), client_id=plan.name)
     # A fault that targets the leader finds its process by the owner of the lease.
     lease = Lease(shard=0, owner=f"{os.getpid()} {uuid.uuid4()}", duration=plan.lease_duration)
     relay, notifier = Relay(dsn=dsn, publisher=publisher, lease=lease), Notifier(dsn=dsn)
@@ -126,9 +126,8 @@ def _consumer_loop(plan: Plan, stack: AsyncExitStack) -> Coroutine[Any, Any, Non
     database = open_database(environment.consumer_url, service="consumer", pool_size=2)
     consumers = ConsumerGroups(
         [ConsumerWorker(name=CONSUMER, subscription=subscription_of(plan.workload), sessions=database.sessions)],
-        bootstrap_servers=environment.kafka,
+        kafka=KafkaConnection(environment.kafka, environment.topic_prefix),
         client_id=plan.name,
-        topic_prefix=environment.topic_prefix,
     )
     stack.push_async_callback(database.close)
     stack.push_async_callback(consumers.stop)

@@ -20,6 +20,7 @@ from shared.events.golden import golden_examples
 from shared.events.orders import OrderConfirmed, OrderShipped
 from shared.ids import new_id
 from shared.messaging.envelope import encode_headers
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import dataschema_of
 from shared.messaging.topics import create_topics
 from tests.architecture.source import CHECKOUT
@@ -67,7 +68,7 @@ class Subscriber:
 
 @pytest.fixture
 async def subscriber(kafka_bootstrap_servers: str, topic_prefix: str, tmp_path: Path) -> Subscriber:
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     return Subscriber(kafka_bootstrap_servers, tmp_path / "confirmed.sqlite3", f"{topic_prefix}orders")
 
 

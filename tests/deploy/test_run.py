@@ -20,7 +20,7 @@ import pytest
 from deploy.local.ports import free_port
 from deploy.local.settings import LocalSettings
 from deploy.local.state import CHECKOUT, read_state
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.deploy.stand_in_services import write_services
 
 DEADLINE_SECONDS = 90

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.postgres import create_database
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.architecture.source import CHECKOUT
 from tests.harness import servers
 from tests.harness.databases import PASSWORD, DatabaseFactory, database_url

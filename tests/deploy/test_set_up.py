@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local.state import CHECKOUT
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.harness.databases import DatabaseFactory
 
 PRODUCT = {"sku": "85123A", "name": "Lantern", "description": "", "price_cents": 255, "currency": "GBP", "stock": 100}

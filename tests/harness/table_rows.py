@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 
 # `$1` is the number of rows, `n` counts them from the oldest; each id is as old as its row.
 MESSAGING_FILLS = {

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.databases import DatabaseFactory
 

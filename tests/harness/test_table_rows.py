@@ -10,7 +10,7 @@ from deploy.demo.invariants import check, connected
 from services.notifications.models import Base as NotificationsBase
 from services.orders.models import Base as OrdersBase
 from services.users.models import Base as UsersBase
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.harness.databases import DatabaseFactory
 from tests.harness.service_table_rows import fill_tables
 

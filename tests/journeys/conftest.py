@@ -9,6 +9,7 @@ from deploy.compose.signing_keys import write_signing_keys
 from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
 from shared.database import open_database
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from tests.harness.databases import DatabaseFactory
 from tests.harness.mail import MailCatcher
@@ -25,7 +26,7 @@ async def services(
     tmp_path: Path,
 ) -> AsyncIterator[RunningServices]:
     databases = {service: await database_factory(service) for service in SERVICES}
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     signing_keys = tmp_path / "keys.json"
     write_signing_keys(signing_keys)
     environment, urls = environment_of(

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from deploy.demo.invariants import check_once_settled, connected
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.harness.mail import MailCatcher
 from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, customer_of
 

@@ -6,7 +6,7 @@ import asyncpg
 import httpx2
 
 from shared.amounts import MAX_AMOUNT_CENTS
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.harness.mail import MailCatcher
 from tests.harness.waiting import until
 from tests.journeys.processes import PASSWORD, SERVICES, Customer, RunningServices, customer_of

@@ -15,7 +15,8 @@ from services.notifications.mail import mail_channel
 from services.notifications.retries import RetryPolicy
 from services.notifications.settings import Settings
 from services.notifications.smtp import Smtp
-from shared.database import Database, Sessions, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Database, Sessions, open_database
 from shared.ids import new_id
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory

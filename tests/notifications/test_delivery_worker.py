@@ -14,7 +14,8 @@ from services.notifications.channels import MAX_CONCURRENT_SENDS, Send
 from services.notifications.deliveries import WORKER
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
-from shared.database import Sessions, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Sessions
 from shared.ids import new_id
 from shared.loops import connect_loops
 from shared.messaging.outbox.wake_up import Notifier

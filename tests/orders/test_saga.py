@@ -13,7 +13,7 @@ from services.orders.credit_reply import CreditReply
 from services.orders.jobs import BATCH_SIZE, cancel_overdue_orders, jobs
 from services.orders.settings import Settings
 from services.orders.subscribers import users
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.events.contract import Event
 from shared.events.users import CreditReserved
 from shared.jobs import JobRunner

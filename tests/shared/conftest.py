@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from shared.database import Database, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Database, open_database
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.topics import create_topics
@@ -36,7 +38,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def kafka_topics(kafka_bootstrap_servers: str, topic_prefix: str) -> str:
     """The prefix of the test's topics, which exist."""
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     return topic_prefix
 
 
@@ -45,7 +47,7 @@ def relay_of(database_url: str, kafka_bootstrap_servers: str, kafka_topics: str)
     """`relay_of()`: a relay that publishes the database's outbox to the test's topics."""
 
     def make(bootstrap_servers: str = kafka_bootstrap_servers, **options: Any) -> Relay:
-        publisher = Publisher(bootstrap_servers=bootstrap_servers, client_id="test", topic_prefix=kafka_topics)
+        publisher = Publisher(KafkaConnection(bootstrap_servers, kafka_topics), client_id="test")
         return Relay(dsn=dsn_of(database_url), publisher=publisher, **options)
 
     return make
@@ -58,9 +60,8 @@ def consumers_of(kafka_bootstrap_servers: str, kafka_topics: str) -> Callable[..
     def make(database: Database, *, handlers: Subscription | None = None, **options: Any) -> ConsumerGroups:
         return ConsumerGroups(
             [ConsumerWorker(name=CONSUMER, subscription=handlers or subscription(), sessions=database.sessions)],
-            bootstrap_servers=kafka_bootstrap_servers,
+            kafka=KafkaConnection(kafka_bootstrap_servers, kafka_topics),
             client_id="test",
-            topic_prefix=kafka_topics,
             **options,
         )
 

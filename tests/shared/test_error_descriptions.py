@@ -13,7 +13,8 @@ import sqlalchemy as sa
 import structlog
 from pydantic import TypeAdapter
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.error_descriptions import describe_error
 from shared.errors import Conflict
 from shared.logging import configure_logging

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from shared.database import Database, Sessions, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Database, Sessions, open_database
 from shared.jobs import JobRunner, Jobs, enqueue, purge_held_jobs, purge_job_log
 from shared.telemetry import continued_trace, current_traceparent
 from tests.harness.database_outages import cut_connections

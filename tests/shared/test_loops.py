@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 
 from shared import service
-from shared.database import Sessions, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Sessions
 from shared.health import Unhealthy
 from shared.jobs import Jobs
 from shared.loops import wake_after_commit

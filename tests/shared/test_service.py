@@ -16,6 +16,7 @@ from shared import service
 from shared.database import Sessions
 from shared.health import Unhealthy
 from shared.jobs import Jobs, enqueue
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
 from shared.messaging.topics import create_topics
 from shared.service import create_service
@@ -195,7 +196,7 @@ async def test_a_stopped_service_leaves_no_task_connection_or_lease(make_service
 async def test_events_that_are_recorded_while_the_service_stops_are_sent(
     make_service: MakeService, kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     held = HeldJob()
     app = make_service(held, kafka_bootstrap_servers=kafka_bootstrap_servers, kafka_topic_prefix=topic_prefix)
     before = asyncio.all_tasks()

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from shared import service
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.health import Unhealthy
 from shared.jobs import Jobs
 from shared.messaging.outbox.outbox import record

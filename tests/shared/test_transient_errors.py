@@ -7,7 +7,8 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from shared.database import Database, dsn_of, open_database
+from shared.connection_urls import dsn_of
+from shared.database import Database, open_database
 from shared.transient_errors import is_transient
 from tests.harness.database_outages import cut_connections
 from tests.harness.databases import DatabaseFactory

@@ -14,6 +14,7 @@ from shared.health import Unhealthy
 from shared.messaging import metrics
 from shared.messaging.consumer.member import STOP_TIMEOUT_SECONDS, Member
 from shared.messaging.consumer.worker import ConsumerWorker
+from shared.messaging.kafka import KafkaConnection
 
 logger = structlog.get_logger(__name__)
 
@@ -30,16 +31,15 @@ class ConsumerGroups:
         self,
         workers: Sequence[ConsumerWorker],
         *,
-        bootstrap_servers: str,
+        kafka: KafkaConnection,
         client_id: str,
-        topic_prefix: str = "",
         max_heartbeat_age_seconds: float = MAX_HEARTBEAT_AGE_SECONDS,
     ) -> None:
         self._running = False
         self._watching: asyncio.Task[None] | None = None
         self._broker = KafkaBroker(
-            # FastStream takes a string for one server, where aiokafka would split it.
-            bootstrap_servers.split(","),
+            kafka.servers,
+            security=kafka.broker_security(),
             client_id=client_id,
             consumer_only=True,
             allow_auto_create_topics=False,
@@ -47,7 +47,7 @@ class ConsumerGroups:
             logger=logging.getLogger("shared.messaging.faststream"),
             log_level=logging.DEBUG,
         )
-        self._members = [Member(worker, broker=self._broker, topic_prefix=topic_prefix) for worker in workers]
+        self._members = [Member(worker, broker=self._broker, topic_prefix=kafka.topic_prefix) for worker in workers]
         self._max_heartbeat_age_seconds = max_heartbeat_age_seconds
 
     async def run(self) -> None:

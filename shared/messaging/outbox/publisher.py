@@ -15,6 +15,7 @@ from shared.error_descriptions import describe_error
 from shared.messaging import metrics
 from shared.messaging.envelope import encode_headers
 from shared.messaging.failpoints import failpoint
+from shared.messaging.kafka import KafkaConnection
 
 logger = structlog.get_logger(__name__)
 
@@ -45,13 +46,11 @@ class Publisher:
     aiokafka's producer stays broken after OutOfOrderSequence, and waits without limit while Kafka is unreachable.
     """
 
-    def __init__(
-        self, *, bootstrap_servers: str, client_id: str, topic_prefix: str = "", idempotent: bool = True
-    ) -> None:
-        self._bootstrap_servers = bootstrap_servers
+    def __init__(self, kafka: KafkaConnection, *, client_id: str, idempotent: bool = True) -> None:
+        self._connection = kafka.client_options()
         self._idempotent = idempotent
         self._client_id = client_id
-        self._topic_prefix = topic_prefix
+        self._topic_prefix = kafka.topic_prefix
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
 
@@ -89,7 +88,7 @@ class Publisher:
         async with self._connecting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap_servers,
+                    **self._connection,
                     client_id=self._client_id,
                     acks="all",
                     enable_idempotence=self._idempotent,

@@ -17,7 +17,7 @@ from deploy.local.readiness import http_answers
 from deploy.local.screen import Screen
 from deploy.local.state import CHECKOUT
 from deploy.local.supervisor import Supervisor
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from tests.bench.orders_load import Load, prepared_load
 from tests.bench.peers.run import Peer, dbos, tutorial
 from tests.bench.work.loads import SATURATING_CLIENTS, saturated

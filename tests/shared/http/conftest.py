@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from shared.cache import Cache, open_cache
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.http import idempotency
 from tests.harness.databases import DatabaseFactory
 from tests.shared.http.token_issuer import TokenIssuer

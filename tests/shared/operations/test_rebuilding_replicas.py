@@ -28,6 +28,7 @@ from services.orders.schemas import NewProduct
 from services.users.commands import Profile, create_account, update_profile
 from shared.database import Sessions
 from shared.ids import new_id
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from shared.operations.sending import enqueue_operation
 from tests.harness.databases import DatabaseFactory
@@ -113,7 +114,7 @@ async def system(
     smtp_catcher: MailCatcher,
     tmp_path: Path,
 ) -> AsyncIterator[System]:
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     keys_file = tmp_path / "keys.json"
     keys_file.write_text(json.dumps({"keys": [OKPKey.generate_key("Ed25519", {"kid": "one"}).as_dict(private=True)]}))
 

@@ -8,7 +8,8 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.ids import new_id
 from shared.jobs import JobRunner, Jobs
 from shared.messaging.consumer.group import ConsumerGroups

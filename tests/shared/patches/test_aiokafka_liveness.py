@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 from aiokafka import AIOKafkaConsumer
 
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from shared.patches.aiokafka_liveness import coordination_has_ended, idle_seconds
 
 
 @pytest.fixture
 async def consumer(kafka_bootstrap_servers: str, topic_prefix: str) -> AsyncIterator[AIOKafkaConsumer]:
-    await create_topics(kafka_bootstrap_servers, prefix=topic_prefix)
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     async with AIOKafkaConsumer(
         f"{topic_prefix}users", bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}group"
     ) as consumer:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import asyncpg
 import pytest
 
-from shared.database import dsn_of
+from shared.connection_urls import dsn_of
 from shared.messaging.outbox.lease import Lease
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

@@ -7,7 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.publisher import Acknowledged, Publisher, PublishError
 from shared.messaging.outbox.relay import Relay
@@ -22,8 +24,8 @@ Lingering = Callable[[float], AbstractAsyncContextManager[Relay]]
 class CountingPublisher(Publisher):
     """A publisher that keeps the size of each page."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, kafka: KafkaConnection, **options: Any) -> None:
+        super().__init__(kafka, **options)
         self.pages: list[int] = []
 
     async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
@@ -34,7 +36,7 @@ class CountingPublisher(Publisher):
 
 @pytest.fixture
 def publisher(kafka_bootstrap_servers: str, kafka_topics: str) -> CountingPublisher:
-    return CountingPublisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=kafka_topics)
+    return CountingPublisher(KafkaConnection(kafka_bootstrap_servers, kafka_topics), client_id="test")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 
 from shared.ids import new_id
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.publisher import Publisher
 
 
@@ -38,7 +39,7 @@ async def publisher(kafka_bootstrap_servers: str, kafka_topics: str) -> AsyncIte
     await admin.start()
     await admin.create_topics([NewTopic(f"{kafka_topics}narrow", 1, 1, topic_configs={"max.message.bytes": "100"})])
     await admin.close()
-    publisher = Publisher(bootstrap_servers=kafka_bootstrap_servers, client_id="test", topic_prefix=kafka_topics)
+    publisher = Publisher(KafkaConnection(kafka_bootstrap_servers, kafka_topics), client_id="test")
     yield publisher
     await publisher.close()
 
@@ -62,7 +63,7 @@ async def test_a_missing_topic_does_not_replace_the_producer(publisher: Publishe
 
 
 async def test_every_topic_fails_while_kafka_is_unreachable() -> None:
-    publisher = Publisher(bootstrap_servers="127.0.0.1:1", client_id="test")
+    publisher = Publisher(KafkaConnection("127.0.0.1:1"), client_id="test")
     sent, failed = await publisher.publish([row_of(1, "users"), row_of(2, "orders")])
     assert sent == []
     assert {topic: type(error) for topic, error in failed.items()} == dict.fromkeys(

@@ -11,7 +11,8 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.outbox import outbox
 from shared.messaging.outbox.outbox import record

@@ -11,8 +11,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.partitioner import DefaultPartitioner
 from structlog.testing import capture_logs
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.ids import new_id
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.publisher import Publisher, partition_of
@@ -64,7 +66,7 @@ def unreachable_relay() -> Relay:
     """Return a relay whose servers do not answer."""
     return Relay(
         dsn=f"postgresql://nobody@{UNREACHABLE}/nothing",
-        publisher=Publisher(bootstrap_servers=UNREACHABLE, client_id="test"),
+        publisher=Publisher(KafkaConnection(UNREACHABLE), client_id="test"),
     )
 
 

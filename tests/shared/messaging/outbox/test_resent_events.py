@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.outbox import record

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 import asyncpg
 import pytest
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.wake_up import CHANNEL, MIN_INTERVAL_SECONDS, Notifier

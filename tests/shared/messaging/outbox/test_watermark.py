@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import asyncpg
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
