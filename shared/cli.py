@@ -6,10 +6,10 @@ a command such as `outbox status` would spend for nothing.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,16 +55,21 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         """Serve HTTP, and run relay, consumers and jobs. SIGTERM finishes the current work and exits."""
         import uvicorn
 
+        from shared.database import refuse_pooler
+
         if role is not None:
             os.environ[f"{prefix}ROLES"] = role
         loaded = load(settings_class)
         configure_logging(name, level=loaded.log_level, format=loaded.log_format)
+        _run(refuse_pooler(loaded.database_url))
         app = import_module(f"{package}.app").create_app(loaded)
         tune_garbage_collector()
         uvicorn.run(
             app,
             host=loaded.http_host,
             port=loaded.http_port,
+            ssl_certfile=loaded.http_certificate_file,
+            ssl_keyfile=loaded.http_key_file,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -88,26 +93,38 @@ def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], Storag
         async def run() -> None:
             await migrations_of(package, loaded).upgrade()
             if topics:
+                from shared.messaging.kafka import kafka_of
                 from shared.messaging.topics import create_topics
 
-                await create_topics(loaded.kafka_bootstrap_servers, prefix=loaded.kafka_topic_prefix)
+                await create_topics(kafka_of(loaded))
 
-        asyncio.run(run())
+        _run(run())
 
     @cli.command()
     def downgrade(revision: str) -> None:
         """Downgrade the database to an older revision; "base" drops everything."""
-        asyncio.run(migrations_of(package, storage()).downgrade(revision))
+        _run(migrations_of(package, storage()).downgrade(revision))
 
     @cli.command()
     def check_migrations() -> None:
         """Fail if the models differ from the migrated database."""
-        asyncio.run(migrations_of(package, storage()).check())
+        _run(migrations_of(package, storage()).check())
 
     @cli.command()
     def make_migration(message: str, revision: str) -> None:
         """Write migration REVISION (four digits) from the differences between the models and the database."""
-        asyncio.run(migrations_of(package, storage()).revise(message, revision=revision))
+        _run(migrations_of(package, storage()).revise(message, revision=revision))
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`. Exit with status 2 and a line if the database's URL leads to a pooler."""
+    from shared.database import ConnectedThroughPooler
+
+    try:
+        asyncio.run(work)
+    except ConnectedThroughPooler as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
 
 
 def migrations_of(package: str, storage: StorageSettings) -> "Migrations":
@@ -119,5 +136,5 @@ def migrations_of(package: str, storage: StorageSettings) -> "Migrations":
     return Migrations(
         folder=Path(models.__file__).parent / "migrations",
         metadata=models.Base.metadata,
-        database_url=storage.database_url,
+        database_url=storage.owner_database_url,
     )

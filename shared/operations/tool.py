@@ -57,6 +57,7 @@ class Tool:
         The exit status is 1 if `work` returns False or the database does not answer, 2 for a client error, 130 after
         Ctrl-C and 143 after SIGTERM.
         """
+        from shared.database import ConnectedThroughPooler
         from shared.operations.interrupts import Interrupted, cancel_on_signal
         from shared.transient_errors import is_transient
 
@@ -71,6 +72,9 @@ class Tool:
         except Problem as problem:
             typer.echo(problem.detail or problem.title, err=True)
             raise typer.Exit(2) from problem
+        except ConnectedThroughPooler as refused:
+            typer.echo(str(refused), err=True)
+            raise typer.Exit(2) from refused
         except Exception as error:
             if not is_transient(error):
                 raise
