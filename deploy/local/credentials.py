@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.compose.signing_keys import write_signing_keys
+from deploy.local.postgres import owner_of
 
 SERVICES = ("users", "orders", "notifications")
+ROLES = ("postgres", *SERVICES, *(owner_of(service) for service in SERVICES))
+"""The roles of the database server: its superuser, and for each service the one that serves and the one that owns."""
 ADMIN_EMAIL = "admin@orderly.example"
 
 
@@ -26,7 +29,7 @@ def ensure_credentials(folder: Path) -> Credentials:
     """Read the credentials, and make those that do not exist yet."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     passwords = folder / "database-passwords.json"
-    _write_once(passwords, lambda: json.dumps({role: secrets.token_urlsafe(24) for role in ("postgres", *SERVICES)}))
+    _write_once(passwords, lambda: json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}))
     signing_keys = folder / "signing-keys.json"
     write_signing_keys(signing_keys)
     admin_password = folder / "admin-password"

@@ -105,18 +105,37 @@ class Postgres:
         return True
 
 
-async def create_database(admin_url: str, *, name: str, password: str) -> bool:
-    """Make the role `name` and its database; set the role's password if it exists. Return whether the database is new.
+def owner_of(role: str) -> str:
+    """Return the role that owns the database, and migrates it, in which `role` reads and writes rows."""
+    return f"{role}_owner"
 
-    Only its owner and the superuser may connect to the database.
+
+async def create_database(admin_url: str, *, name: str, password: str, owner_password: str) -> bool:
+    """Make a database, its owner and the role `name`, which reads and writes rows but can change no table.
+
+    Sets the passwords of roles that exist. Returns whether the database is new.
     """
     connection = await asyncpg.connect(admin_url)
     try:
+        await ensure_role(connection, name=owner_of(name), password=owner_password)
         await ensure_role(connection, name=name, password=password)
         if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
             return False
-        await create_owned_database(connection, name=name, owner=name)
+        await create_owned_database(connection, name=name, owner=owner_of(name), role=name)
+        await grant_rows(admin_url, database=name, owner=owner_of(name), role=name)
         return True
+    finally:
+        await connection.close()
+
+
+async def grant_rows(admin_url: str, *, database: str, owner: str, role: str) -> None:
+    """Let `role` read and write the rows of the tables that `owner` will make in the database."""
+    connection = await asyncpg.connect(admin_url, database=database)
+    try:
+        await connection.execute(f"""
+            ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{role}";
+            ALTER DEFAULT PRIVILEGES FOR ROLE "{owner}" GRANT USAGE, SELECT ON SEQUENCES TO "{role}";
+        """)
     finally:
         await connection.close()
 
@@ -131,9 +150,15 @@ async def ensure_role(connection: asyncpg.Connection, *, name: str, password: st
 
 
 async def create_owned_database(
-    connection: asyncpg.Connection, *, name: str, owner: str, template: str | None = None, strategy: str = "wal_log"
+    connection: asyncpg.Connection,
+    *,
+    name: str,
+    owner: str,
+    role: str | None = None,
+    template: str | None = None,
+    strategy: str = "wal_log",
 ) -> None:
-    """Make a database to which only its owner and the superuser can connect.
+    """Make a database to which only its owner, `role` and the superuser can connect.
 
     `strategy`: PostgreSQL copies small templates faster with `wal_log`, large ones with `file_copy`.
     """
@@ -141,6 +166,8 @@ async def create_owned_database(
         f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE "{template or "template1"}" STRATEGY {strategy}'
     )
     await connection.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+    if role is not None:
+        await connection.execute(f'GRANT CONNECT ON DATABASE "{name}" TO "{role}"')
 
 
 @cache

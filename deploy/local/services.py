@@ -7,6 +7,7 @@ from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from deploy.local.credentials import ADMIN_EMAIL, SERVICES, Credentials
+from deploy.local.postgres import owner_of
 from deploy.local.process import Program, run_to_end
 from deploy.local.readiness import http_answers
 from deploy.local.settings import LocalSettings
@@ -45,7 +46,7 @@ class Services:
         await run_to_end(
             [self.python, "-m", f"services.{service}", "migrate"],
             log=self.settings.logs / f"{service}.migrate.log",
-            environment=self.environment(service),
+            environment=self.set_up_environment(service),
         )
 
     async def set_up(self) -> None:
@@ -63,17 +64,25 @@ class Services:
         await run_to_end(
             [self.python, "-m", "services", "set-up", *admin, "--catalogue", str(catalogue), *compiling],
             log=logs / "set-up.log",
-            environment={name: value for service in SERVICES for name, value in self.environment(service).items()},
+            environment={
+                name: value for service in SERVICES for name, value in self.set_up_environment(service).items()
+            },
         )
 
     def url_of(self, service: str) -> str:
         """Return the URL of the service itself, without the gateway."""
         return f"http://127.0.0.1:{self.settings.port_of(service)}"
 
-    def database_url(self, service: str) -> str:
-        """Return SQLAlchemy's URL of the service's database, with the service's own role."""
-        password = self.credentials.database_passwords[service]
-        return f"postgresql+asyncpg://{service}:{password}@127.0.0.1:{self.settings.postgres_port}/{service}"
+    def database_url(self, service: str, *, role: str | None = None) -> str:
+        """Return the URL of the service's database, by default with the role that the service has as it runs."""
+        role = role or service
+        password = self.credentials.database_passwords[role]
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.settings.postgres_port}/{service}"
+
+    def set_up_environment(self, service: str) -> dict[str, str]:
+        """Return the settings of the commands that set a service up, and migrate as the schema's owner."""
+        owner_url = self.database_url(service, role=owner_of(service))
+        return {**self.environment(service), f"{service.upper()}_MIGRATIONS_DATABASE_URL": owner_url}
 
     def environment(self, service: str) -> dict[str, str]:
         """Return a service's settings. A `..._LOG_LEVEL` comes from the user's shell."""

@@ -14,7 +14,7 @@ from deploy.local.gateway import Gateway
 from deploy.local.kafka import make_class_cache
 from deploy.local.kafka_jars import jars_folder
 from deploy.local.mail_program import mail_program
-from deploy.local.postgres import Postgres, create_database
+from deploy.local.postgres import Postgres, create_database, owner_of
 from deploy.local.process import LocalError
 from deploy.local.screen import Screen
 from deploy.local.services import Services
@@ -101,8 +101,12 @@ class System:
             await self._postgres.prepare(self._settings.logs / "postgres.log")
             await self.supervisor.start(self._postgres.program())
             for service in SERVICES:
-                password = self._credentials.database_passwords[service]
-                await create_database(self._postgres.admin_url, name=service, password=password)
+                await create_database(
+                    self._postgres.admin_url,
+                    name=service,
+                    password=self._credentials.database_passwords[service],
+                    owner_password=self._credentials.database_passwords[owner_of(service)],
+                )
 
     async def _start_valkey(self) -> None:
         valkey = Valkey(folder=self._settings.folder / "valkey", port=self._settings.valkey_port)

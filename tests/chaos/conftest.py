@@ -13,7 +13,7 @@ from tests.chaos.accounts import WORKLOADS
 from tests.chaos.environment import Environment
 from tests.chaos.worker import Plan
 from tests.chaos.worker_pool import Worker
-from tests.harness.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory, as_owner
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def environment(
 ) -> Environment:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     # One database for producer and consumer: which service's tables stand beside the messaging tables does not matter.
-    database_url = await database_factory("users")
+    database_url = as_owner(await database_factory("users"))
     environment = Environment(
         producer_url=database_url,
         consumer_url=database_url,

@@ -8,7 +8,7 @@ from deploy.local.credentials import SERVICES
 from shared.cli import migrations_of
 from shared.migrations.runner import Migrations
 from shared.settings import StorageSettings
-from tests.harness.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory, as_owner
 
 CONSTRAINTS = sa.text("""
     SELECT conrelid::regclass::text AS on_table, conname, pg_get_constraintdef(oid)
@@ -20,7 +20,7 @@ CONSTRAINTS = sa.text("""
 @pytest.fixture(params=SERVICES)
 async def migrations(request: pytest.FixtureRequest, database_factory: DatabaseFactory) -> Migrations:
     """The migrations of a service, and its migrated database."""
-    url = await database_factory(request.param)
+    url = as_owner(await database_factory(request.param))
     storage = StorageSettings.model_construct(database_url=url)
     return migrations_of(f"services.{request.param}", storage)
 

@@ -9,13 +9,13 @@ from deploy.demo.cross_service_invariants import Databases
 from deploy.demo.invariants import INVARIANTS, check, check_once_settled, connected
 from deploy.local.credentials import SERVICES
 from tests.deploy.demo_damage import DAMAGES, UNDAMAGED, Damage, unsent_event
-from tests.harness.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory, as_owner
 
 
 @pytest.fixture
 async def undamaged(database_factory: DatabaseFactory) -> AsyncIterator[Databases]:
     """Yield the databases of a small, undamaged system."""
-    dsns = {service: await database_factory(service) for service in SERVICES}
+    dsns = {service: as_owner(await database_factory(service)) for service in SERVICES}
     async with connected(dsns) as databases:
         for service, rows in UNDAMAGED.items():
             await databases[service].execute(rows)

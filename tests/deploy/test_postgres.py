@@ -18,11 +18,11 @@ async def test_committed_rows_survive_a_stop_and_a_kill() -> None:
     # Not pytest's folder: the user that PostgreSQL runs as cannot enter its parents.
     with TemporaryDirectory() as folder:
         async with _running(Path(folder)) as (url, _process):
-            assert await create_database(url, name="shop", password="first") is True
+            assert await create_database(url, name="shop", password="first", owner_password="owner") is True
             await _execute(url, "CREATE TABLE letter (id int)")
 
         async with _running(Path(folder)) as (url, process):
-            assert await create_database(url, name="shop", password="second") is False
+            assert await create_database(url, name="shop", password="second", owner_password="owner") is False
             await _execute(url, "INSERT INTO letter VALUES (1)")
             os.kill(process.pid, signal.SIGKILL)
             await process.wait()

@@ -1,6 +1,7 @@
 """`python -m deploy.local run` with real servers and stand-ins for the services."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,12 +13,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx2
 import pytest
 
 from deploy.local.ports import free_port
+from deploy.local.postgres import owner_of
 from deploy.local.settings import LocalSettings
 from deploy.local.state import CHECKOUT, read_state
 from shared.connection_urls import dsn_of
@@ -60,6 +63,13 @@ class Run:
         with self.command(*arguments) as process:
             output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode, output
+
+    def owner_url(self, database_url: str) -> str:
+        """Return a service's URL with the role that owns its tables."""
+        parts = urlsplit(database_url)
+        passwords = json.loads((self.folder / "secrets" / "database-passwords.json").read_text())
+        owner = owner_of(parts.username or "")
+        return parts._replace(netloc=f"{owner}:{passwords[owner]}@127.0.0.1:{parts.port}").geturl()
 
     def reset(self) -> None:
         """Run `make reset` without the `stop` that it begins with."""
@@ -104,7 +114,7 @@ async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_ke
     run: Run,
 ) -> None:
     with run.started() as (process, state):
-        await _execute(state["databases"]["orders"], "CREATE TABLE kept (id int)")
+        await _execute(run.owner_url(state["databases"]["orders"]), "CREATE TABLE kept (id int)")
         async with httpx2.AsyncClient(base_url=state["urls"]["gateway"]) as client:
             await _check_routes(client)
             await _check_restart_of_a_killed_service(client, pid=state["processes"]["users"]["pid"])

@@ -66,7 +66,7 @@ async def test_a_role_cannot_connect_to_the_database_of_another(
     database_factory: DatabaseFactory, postgres_admin_url: str
 ) -> None:
     await database_factory()
-    await create_database(postgres_admin_url, name="stranger", password=PASSWORD)
+    await create_database(postgres_admin_url, name="stranger", password=PASSWORD, owner_password=PASSWORD)
     url = dsn_of(database_url(postgres_admin_url, name="stranger", role="stranger"))
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):

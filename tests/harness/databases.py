@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 import uuid
 from pathlib import Path
@@ -10,9 +11,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import sqlalchemy as sa
 
-from deploy.local.postgres import create_owned_database, ensure_role
+from deploy.local.postgres import create_owned_database, ensure_role, grant_rows, owner_of
 from deploy.local.process import run_to_end
 from deploy.local.state import CHECKOUT
+from shared.connection_urls import dsn_of
 from shared.database import Sessions
 from tests.harness import servers
 from tests.harness.waiting import until
@@ -52,21 +54,23 @@ class DatabaseFactory:
         self._names: list[str] = []
 
     async def __call__(self, service: str | None = None) -> str:
-        """Create a database; return its URL for SQLAlchemy, as its owner, who is not a superuser."""
-        owner = service or "tester"
-        if service is None:
-            template = None
-            await asyncio.to_thread(_make_once, self._admin_url, owner)
-        else:
-            template = await asyncio.to_thread(_make_once, self._admin_url, owner, migrate=True)
-        name = f"test_{owner}_{uuid.uuid4().hex[:12]}"
+        """Create a database; return its URL, with the role that the service has as it runs: see `as_owner`.
+
+        An empty database's role owns it.
+        """
+        role = service or "tester"
+        template = await asyncio.to_thread(_make_once, self._admin_url, role, migrate=service is not None)
+        name = f"test_{role}_{uuid.uuid4().hex[:12]}"
         connection = await asyncpg.connect(self._admin_url)
         try:
-            await create_owned_database(connection, name=name, owner=owner, template=template)
+            if service is None:
+                await create_owned_database(connection, name=name, owner=role)
+            else:
+                await create_owned_database(connection, name=name, owner=owner_of(role), role=role, template=template)
         finally:
             await connection.close()
         self._names.append(name)
-        return database_url(self._admin_url, name=name, role=owner)
+        return database_url(self._admin_url, name=name, role=role)
 
     async def drop_all(self) -> None:
         """Drop the test's databases, and terminate their connections."""
@@ -79,14 +83,39 @@ def database_url(admin_url: str, *, name: str, role: str) -> str:
     return f"postgresql+asyncpg://{role}:{PASSWORD}@{server.hostname}:{server.port}/{name}"
 
 
-async def create_template(admin_url: str, *, name: str, owner: str, service: str, log: Path) -> None:
-    """Create a role and its database, and run the service's migrations in it. `log`: where they write."""
-    connection = await asyncpg.connect(admin_url)
+def as_owner(url: str) -> str:
+    """Return a service's database URL with the role that owns the tables, for tests that change or make some."""
+    role = (urlsplit(url).username or "").removesuffix(owner_of(""))
+    return re.sub(r"//\w+:", f"//{owner_of(role)}:", url, count=1)
+
+
+async def execute_as_owner(sessions: Sessions, *statements: str) -> None:
+    """Execute statements that a service's own role may not, such as DDL, in its database."""
+    url = sessions.kw["bind"].url.render_as_string(hide_password=False)
+    connection = await asyncpg.connect(dsn_of(as_owner(url)))
     try:
-        await ensure_role(connection, name=owner, password=PASSWORD)
-        await create_owned_database(connection, name=name, owner=owner)
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def create_template(
+    admin_url: str, *, name: str, owner: str, service: str, log: Path, role: str | None = None
+) -> None:
+    """Create an owner and its database, and run the service's migrations in it. `log`: where they write.
+
+    `role` gets the privileges of a service as it runs.
+    """
+    connection = await asyncpg.connect(admin_url)
+    try:
+        for each in filter(None, (owner, role)):
+            await ensure_role(connection, name=each, password=PASSWORD)
+        await create_owned_database(connection, name=name, owner=owner, role=role)
+    finally:
+        await connection.close()
+    if role is not None:
+        await grant_rows(admin_url, database=name, owner=owner, role=role)
     prefix = service.upper()
     await run_to_end(
         [sys.executable, "-m", f"services.{service}", "migrate", "--no-topics"],
@@ -134,7 +163,14 @@ def _make_once(admin_url: str, service: str, *, migrate: bool = False) -> str:
 async def _make(admin_url: str, service: str, *, migrate: bool) -> None:
     if migrate:
         log = servers.run_folder() / f"{service}.migrate.log"
-        await create_template(admin_url, name=_template_name(service), owner=service, service=service, log=log)
+        await create_template(
+            admin_url,
+            name=_template_name(service),
+            owner=owner_of(service),
+            role=service,
+            service=service,
+            log=log,
+        )
         return
     connection = await asyncpg.connect(admin_url)
     try:

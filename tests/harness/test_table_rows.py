@@ -11,7 +11,7 @@ from services.notifications.models import Base as NotificationsBase
 from services.orders.models import Base as OrdersBase
 from services.users.models import Base as UsersBase
 from shared.connection_urls import dsn_of
-from tests.harness.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory, as_owner
 from tests.harness.service_table_rows import fill_tables
 
 ROWS = 50
@@ -34,7 +34,7 @@ async def counts_of(url: str, metadata: sa.MetaData) -> dict[str, int]:
 @pytest.mark.parametrize("service", METADATA)
 async def test_every_table_gets_at_least_the_requested_rows(service: str, database_factory: DatabaseFactory) -> None:
     url = await database_factory(service)
-    await fill_tables(service, url, rows=ROWS)
+    await fill_tables(service, as_owner(url), rows=ROWS)
     counts = await counts_of(url, METADATA[service])
     assert {table for table, count in counts.items() if count < ROWS} == NOT_FILLED
 
@@ -42,7 +42,7 @@ async def test_every_table_gets_at_least_the_requested_rows(service: str, databa
 async def test_the_rows_violate_no_invariant(database_factory: DatabaseFactory) -> None:
     urls = {service: await database_factory(service) for service in METADATA}
     for service, url in urls.items():
-        await fill_tables(service, url, rows=ROWS)
+        await fill_tables(service, as_owner(url), rows=ROWS)
     async with connected(urls) as databases:
         findings = await check(databases, at_rest=False)
     assert [finding.violations for finding in findings] == [[] for _ in findings]
@@ -50,7 +50,7 @@ async def test_the_rows_violate_no_invariant(database_factory: DatabaseFactory) 
 
 async def test_no_row_is_due_to_be_purged(database_factory: DatabaseFactory) -> None:
     url = await database_factory("users")
-    await fill_tables("users", url, rows=ROWS)
+    await fill_tables("users", as_owner(url), rows=ROWS)
     connection = await asyncpg.connect(dsn_of(url))
     first_end = await connection.fetchval("""
         SELECT least(min(expires_at), (SELECT min(expires_at) FROM refresh_token),

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from shared.database import Database
-from tests.harness.databases import until_waiting
+from tests.harness.databases import execute_as_owner, until_waiting
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
 from tests.orders.operations_tool import IGNORING_INTERRUPTS, Tool
@@ -87,9 +87,7 @@ async def test_a_signal_stops_an_operation(
 
 
 async def test_an_interrupt_during_a_commit_stops_the_operation(tool: Tool, rows: Rows, database: Database) -> None:
-    async with database.sessions.begin() as session:
-        for statement in COMMIT_WAITS:
-            await session.execute(sa.text(statement))
+    await execute_as_owner(database.sessions, *COMMIT_WAITS)
     async with tool.running(*REPUBLISH) as process:
         async with holding(database, LOCK):
             await until_waiting(database.sessions, transactions=1)

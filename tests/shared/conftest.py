@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from shared.connection_urls import dsn_of
 from shared.database import Database, open_database
@@ -15,7 +14,7 @@ from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.topics import create_topics
-from tests.harness.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory, execute_as_owner
 from tests.shared.effects import CONSUMER, EFFECT_TABLE, subscription
 
 
@@ -29,8 +28,7 @@ async def database_url(database_factory: DatabaseFactory) -> str:
 async def database(database_url: str) -> AsyncIterator[Database]:
     """The database as a service opens it, with the table of effects."""
     opened = open_database(database_url, service="users", pool_size=10)
-    async with opened.sessions.begin() as session:
-        await session.execute(sa.text(EFFECT_TABLE))
+    await execute_as_owner(opened.sessions, EFFECT_TABLE)
     yield opened
     await opened.close()
 

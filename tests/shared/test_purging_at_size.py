@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from shared.database import open_database
 from shared.http.idempotency import purge_idempotency_keys
 from shared.jobs import purge_job_log
-from tests.harness.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory, as_owner
 from tests.harness.table_rows import MESSAGING_FILLS, fill
 
 ROWS = 30_000
@@ -24,7 +24,7 @@ async def test_a_full_batch_does_not_read_the_whole_table(
     purge: Callable[..., Awaitable[int]], deleted: int, database_factory: DatabaseFactory
 ) -> None:
     url = await database_factory("users")
-    await fill(url, {table: MESSAGING_FILLS[table] for table in TABLES}, rows=ROWS)
+    await fill(as_owner(url), {table: MESSAGING_FILLS[table] for table in TABLES}, rows=ROWS)
     database = open_database(url, service="users", pool_size=1)
     async with database.sessions.begin() as session:
         assert await purge(session, before=datetime.now(UTC) + timedelta(seconds=1), limit=BATCH) == deleted

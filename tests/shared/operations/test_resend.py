@@ -19,6 +19,7 @@ from shared.messaging.outbox.resend import SCAN_IDS, ResendPlan, count_events, n
 from shared.operations import runs
 from shared.operations.runs import Operation
 from shared.operations.sending import Sending, begin_resend, enqueue_operation, with_operations
+from tests.harness.databases import execute_as_owner
 from tests.harness.outbox import send_without_kafka
 from tests.harness.rows import Rows
 from tests.harness.running import running, running_consumers
@@ -220,7 +221,7 @@ async def test_the_status_has_waiting_and_sent_events_and_the_leader(database: D
         await session.execute(
             sa.text("INSERT INTO relay_lease VALUES (0, 'me', 7, clock_timestamp() + interval '1 minute')")
         )
-        await session.execute(sa.text("ANALYZE outbox_sent"))
+    await execute_as_owner(database.sessions, "ANALYZE outbox_sent")
     async with database.sessions() as session:
         status = await outbox_status(session)
     assert (status.waiting, status.sent_kept) == (1, 2)

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-import sqlalchemy as sa
 
 from shared.database import Database
 from shared.ids import new_id
@@ -18,7 +17,7 @@ from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.envelope import MAX_SEQUENCE, Received
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from tests.harness.builders import id_of, received, record_of
-from tests.harness.databases import until_waiting
+from tests.harness.databases import execute_as_owner, until_waiting
 from tests.harness.executed_statements import executed_statements
 from tests.harness.rows import Rows
 from tests.shared.effects import (
@@ -273,12 +272,10 @@ async def test_a_member_that_races_another_for_a_new_key_tries_again(database: D
 
 
 async def test_a_missing_daily_partition_raises(database: Database) -> None:
-    async with database.sessions.begin() as session:
-        await session.execute(sa.text("TRUNCATE inbox"))
-        for (partition,) in await session.execute(
-            sa.text("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'inbox'::regclass")
-        ):
-            await session.execute(sa.text(f"DROP TABLE {partition}"))
+    partitions = await Rows(database.sessions).of(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'inbox'::regclass"
+    )
+    await execute_as_owner(database.sessions, *(f"DROP TABLE {partition}" for (partition,) in partitions))
     with pytest.raises(asyncpg.CheckViolationError, match="no partition"):
         await applied(database, received(credit_reserved(), sequence=1))
 

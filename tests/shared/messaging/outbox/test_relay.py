@@ -21,6 +21,7 @@ from shared.messaging.outbox.publisher import Publisher, partition_of
 from shared.messaging.outbox.relay import Relay, TopicBackoffs
 from shared.messaging.outbox.wake_up import CHANNEL
 from tests.harness.database_outages import cut_connections
+from tests.harness.databases import execute_as_owner
 from tests.harness.rows import Rows
 from tests.harness.running import running
 from tests.harness.waiting import until
@@ -107,8 +108,8 @@ async def test_events_are_published_in_order_with_any_query_plan(
     async with database.sessions.begin() as session:
         # The first row is now stored after the second, and a sequential scan returns rows as they are stored.
         await session.execute(sa.text("UPDATE outbox SET tracestate = 'moved' WHERE sequence = 1"))
-        for plan in ("indexscan", "indexonlyscan", "bitmapscan"):
-            await session.execute(sa.text(f"ALTER DATABASE {name} SET enable_{plan} = off"))
+    plans = ("indexscan", "indexonlyscan", "bitmapscan")
+    await execute_as_owner(database.sessions, *(f"ALTER DATABASE {name} SET enable_{plan} = off" for plan in plans))
     rows = Rows(database.sessions)
     async with running(relay_of()):
         await until(lambda: is_empty(rows), what="the outbox is empty")
