@@ -3,18 +3,13 @@
 from email.headerregistry import Address
 from email.utils import parseaddr
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import RelayLingerMs, ServiceSettings
-
-
-def _smtp_url(value: str) -> str:
-    if urlsplit(value).scheme != "smtp" or not urlsplit(value).hostname:
-        raise ValueError("must look like smtp://[user:password@]host:port[?starttls=1]")
-    return value
+from services.notifications.smtp_url import SmtpAddress
+from shared.connection_urls import with_password
+from shared.settings import Password, RelayLingerMs, ServiceSettings
 
 
 def address_of(mailbox: str) -> Address:
@@ -38,8 +33,10 @@ class Settings(ServiceSettings):
     """Saves work: no step of an order waits for these events."""
     jwks_url: str
     """URL of the public keys that verify access tokens."""
-    smtp_url: Annotated[str, AfterValidator(_smtp_url), Field(repr=False)]
-    """smtp://[user:password@]host:port[?starttls=1]"""
+    smtp_password: Password = None
+    """Completes `smtp_url`."""
+    smtp_url: Annotated[str, Field(repr=False)]
+    """smtps://[user@]host:port, or smtp://[user@]host:port[?starttls=required|never], either with ca_file=ca.pem"""
     mail_from: Annotated[str, AfterValidator(_mailbox)]
     """Sender of all mails, as "Name <address>"."""
     public_url: str
@@ -53,3 +50,10 @@ class Settings(ServiceSettings):
     delivery_max_retry_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 3_600
     """Upper bound of the delay, to which up to a half is added at random. It is how long mails wait at most after an
     outage of the mail server has ended."""
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _complete_smtp_url(cls, url: str, info: ValidationInfo) -> str:
+        completed = with_password(url, info.data.get("smtp_password"))
+        SmtpAddress.of(completed)
+        return completed

@@ -1,12 +1,12 @@
 """A client of one SMTP server with a small pool of connections."""
 
 import asyncio
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
 from aiosmtplib import errors
 
 from services.notifications.channels import MAX_CONCURRENT_SENDS, SendFailed
+from services.notifications.smtp_url import SmtpAddress
 
 COMMAND_TIMEOUT_SECONDS = 10.0
 """Time for the server's reply to one SMTP command, except the end of a message: it bounds how long a server that hangs
@@ -18,11 +18,12 @@ _SERVICE_UNAVAILABLE = 421
 class Smtp:
     """Sends messages through pooled connections, which are replaced when they fail.
 
-    `url` has the form smtp://[user:password@]host:port[?starttls=1]. `local_hostname` is sent with EHLO.
+    `url` is one of `SmtpAddress`. `local_hostname` is sent with EHLO.
     """
 
     def __init__(self, url: str, *, local_hostname: str) -> None:
-        self._url = urlsplit(url)
+        self._address = SmtpAddress.of(url)
+        self._tls_context = self._address.tls_context()
         self._local_hostname = local_hostname
         self._free = asyncio.Semaphore(MAX_CONCURRENT_SENDS)
         self._idle: list[aiosmtplib.SMTP] = []
@@ -114,15 +115,17 @@ class Smtp:
             self._idle.append(connection)
 
     async def _connect(self) -> aiosmtplib.SMTP:
-        options = parse_qs(self._url.query)
+        address = self._address
         connection = aiosmtplib.SMTP(
-            hostname=self._url.hostname,
-            port=self._url.port or 25,
-            username=unquote(self._url.username) if self._url.username else None,
-            password=unquote(self._url.password) if self._url.password else None,
+            hostname=address.hostname,
+            port=address.port,
+            username=address.username,
+            password=address.password,
             local_hostname=self._local_hostname,
             timeout=COMMAND_TIMEOUT_SECONDS,
-            start_tls=options.get("starttls") == ["1"],
+            use_tls=address.has_implicit_tls,
+            start_tls=address.start_tls,
+            tls_context=self._tls_context,
         )
         try:
             await connection.connect()

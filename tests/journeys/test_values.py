@@ -7,6 +7,7 @@ import httpx2
 
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.connection_urls import dsn_of
+from tests.harness.databases import as_owner
 from tests.harness.mail import MailCatcher
 from tests.harness.waiting import until
 from tests.journeys.processes import PASSWORD, SERVICES, Customer, RunningServices, customer_of
@@ -18,7 +19,7 @@ CANARY = "canary7391"
 async def _execute(
     services: RunningServices, service: str, statement: str, *parameters: object
 ) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(dsn_of(services.environment[f"{service.upper()}_DATABASE_URL"]))
+    connection = await asyncpg.connect(dsn_of(as_owner(services.environment[f"{service.upper()}_DATABASE_URL"])))
     try:
         return list(await connection.fetch(statement, *parameters))
     finally:

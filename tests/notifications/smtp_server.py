@@ -1,10 +1,11 @@
 """An SMTP server in the test's event loop. Tests script its replies, and stop and restart it."""
 
 import asyncio
+import ssl
 from collections import deque
 from email import message_from_string, policy
 from email.message import EmailMessage
-from typing import Self
+from typing import Any, Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -18,7 +19,10 @@ class SmtpServer:
     `hangs_for` it never replies, and those of `replies_for` always get the same reply.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, **options: Any) -> None:
+        """Make a server. `tls` encrypts each connection from its start; `options` are those of aiosmtpd's SMTP."""
+        self._tls = tls
+        self._options = options
         self.port = 0
         self.mails: list[EmailMessage] = []
         self.connections = 0
@@ -46,7 +50,9 @@ class SmtpServer:
 
     async def open(self) -> None:
         """Listen; after a restart, on the same port as before."""
-        self._server = await asyncio.get_running_loop().create_server(self._protocol, "127.0.0.1", self.port)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol, "127.0.0.1", self.port, ssl=self._tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -110,4 +116,4 @@ class SmtpServer:
                 server._transports.append(transport)
                 super().connection_made(transport)
 
-        return Connection(self, enable_SMTPUTF8=self.accepts_utf8)
+        return Connection(self, enable_SMTPUTF8=self.accepts_utf8, **self._options)
