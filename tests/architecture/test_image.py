@@ -56,6 +56,22 @@ def test_a_service_can_be_imported_in_its_image_and_reports_missing_settings(ser
     assert "Traceback" not in result.stderr
 
 
+def test_no_setting_arms_a_failpoint_in_an_image(tmp_path: Path) -> None:
+    copy_into(tmp_path, "orders")
+    names = "from shared.messaging.failpoints import NAMES, failpoint\nfor name in NAMES: failpoint(name)"
+    variables = {"ORDERLY_FAILPOINTS": "relay.acked=kill", "ORDERS_FAILPOINTS": "relay.acked=kill"}
+
+    result = subprocess.run(
+        [sys.executable, "-c", names], cwd=tmp_path, env={"PATH": os.environ["PATH"], **variables}, check=False
+    )
+
+    assert result.returncode == 0
+    assert not (tmp_path / "tests").exists()
+    # Nothing in the image calls `arm`.
+    callers = [path for path in tmp_path.rglob("*.py") if re.search(r"\bfailpoints\b.*\barm\b", path.read_text())]
+    assert [path.relative_to(tmp_path) for path in callers] == []
+
+
 def test_the_image_runs_as_a_numeric_user_and_is_stopped_by_sigterm() -> None:
     last = {instruction.name: instruction.arguments for instruction in stages()[-1]}
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import psutil
 import structlog
 
-from shared.messaging import failpoints
+from tests.chaos.failpoints import arm
 
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.02
@@ -45,7 +45,7 @@ def set_up_process(*, log: Path, seed: int = 0, failpoint_specification: str = "
         ],
     )
     random.seed(seed)
-    failpoints._points.update(failpoints.parse(failpoint_specification))
+    arm(failpoint_specification)
 
 
 class ForkedProcess:

@@ -1,6 +1,6 @@
-"""Failpoints are parsed from the environment, and run their action at the passes that it names.
+"""Failpoints run their action at the passes that a specification names.
 
-The tests in tests/chaos kill a process at each of them, and check that nothing is lost.
+The other tests of this folder kill a process at each of them, and check that nothing is lost.
 """
 
 import os
@@ -10,10 +10,14 @@ import sys
 
 import pytest
 
-from shared.messaging.failpoints import VARIABLE, Failpoint, FailpointRaised, parse
+from deploy.local.state import CHECKOUT
+from tests.chaos.failpoints import Failpoint, FailpointRaised, parse
 
-RAISES_AT_THE_SECOND_PASS = """
+PASSES = """
+import sys
 from shared.messaging.failpoints import failpoint
+from tests.chaos.failpoints import arm
+arm(sys.argv[1])
 failpoint("relay.acked")
 failpoint("relay.moved")
 failpoint("relay.acked")
@@ -37,9 +41,10 @@ def test_an_unknown_place_or_action_is_invalid(wrong: str) -> None:
 
 
 def test_a_stopped_process_continues_after_sigcont() -> None:
-    script = "from shared.messaging.failpoints import failpoint; failpoint('relay.acked'); print('continued')"
     process = subprocess.Popen(
-        [sys.executable, "-c", script], env={**os.environ, VARIABLE: "relay.acked=stop"}, stdout=subprocess.PIPE
+        [sys.executable, "-c", f"{PASSES}\nprint('continued')", "relay.acked=stop@1"],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
     )
     _, status = os.waitpid(process.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
@@ -57,11 +62,8 @@ def test_the_action_runs_only_at_the_given_pass() -> None:
 
 
 @pytest.mark.parametrize(("specification", "status"), [("relay.acked=raise@2", 1), ("relay.acked=kill@2", -9), ("", 0)])
-def test_a_process_reads_failpoints_from_its_environment(specification: str, status: int) -> None:
+def test_a_process_acts_at_its_failpoints(specification: str, status: int) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", RAISES_AT_THE_SECOND_PASS],
-        env={**os.environ, VARIABLE: specification},
-        stderr=subprocess.DEVNULL,
-        check=False,
+        [sys.executable, "-c", PASSES, specification], cwd=CHECKOUT, stderr=subprocess.DEVNULL, check=False
     )
     assert ended.returncode == status
