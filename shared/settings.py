@@ -41,23 +41,14 @@ SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256"]
 
 
-class StorageSettings(BaseSettings):
-    """Addresses of a service's database and broker, which its migrations and operators' commands need.
+class KafkaSettings(BaseSettings):
+    """Address of Kafka, and the security of the connections to it.
 
-    Passwords, and URLs that contain one, are not part of the repr. A password's field precedes the one that it
-    completes: pydantic validates fields in their order.
+    Passwords are not part of the repr. A field that another one completes precedes it: pydantic validates in order.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    database_password: Password = None
-    """Completes `database_url`."""
-    database_url: Annotated[str, Field(repr=False)]
-    """postgresql://user@host:port/database?sslmode=verify-full&sslrootcert=ca.pem, with libpq's parameters."""
-    migrations_database_password: Password = None
-    """Completes `migrations_database_url`."""
-    migrations_database_url: Annotated[str | None, Field(repr=False)] = None
-    """URL with the role that owns the schema; migrations use it. Default: `database_url`."""
     kafka_bootstrap_servers: str
     kafka_topic_prefix: str = ""
     kafka_sasl_mechanism: SaslMechanism = "SCRAM-SHA-512"
@@ -69,19 +60,6 @@ class StorageSettings(BaseSettings):
     """Certificate of the client, if Kafka asks for one, with its key in `kafka_key_file`."""
     kafka_key_file: ReadableFile | None = None
     kafka_security_protocol: Annotated[SecurityProtocol, Field(validate_default=True)] = "PLAINTEXT"
-    log_format: Literal["json", "console"] = "json"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-
-    @property
-    def owner_database_url(self) -> str:
-        """URL with the role that owns the schema."""
-        return self.migrations_database_url or self.database_url
-
-    @field_validator("database_url", "migrations_database_url")
-    @classmethod
-    def _complete_database_url(cls, url: str | None, info: ValidationInfo) -> str | None:
-        password = info.data.get(f"{str(info.field_name).removesuffix('_url')}_password")
-        return None if url is None else dsn_of(url, password=password)
 
     @field_validator("kafka_security_protocol")
     @classmethod
@@ -98,6 +76,39 @@ class StorageSettings(BaseSettings):
         if missing:
             raise ValueError(f"is {protocol}, and {min(missing).upper()} is not set")
         return protocol
+
+
+class StorageSettings(KafkaSettings):
+    """Addresses of a service's database and broker, which its migrations and operators' commands need.
+
+    URLs that contain a password are not part of the repr.
+    """
+
+    database_password: Password = None
+    """Completes `database_url`."""
+    database_url: Annotated[str, Field(repr=False)]
+    """postgresql://user@host:port/database?sslmode=verify-full&sslrootcert=ca.pem, with libpq's parameters."""
+    migrations_database_password: Password = None
+    """Completes `migrations_database_url`."""
+    migrations_database_url: Annotated[str | None, Field(repr=False, validate_default=True)] = None
+    """URL with the role that owns the schema; migrations use it. Default: `database_url`."""
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def owner_database_url(self) -> str:
+        """URL with the role that owns the schema."""
+        return self.migrations_database_url or self.database_url
+
+    @field_validator("database_url", "migrations_database_url")
+    @classmethod
+    def _complete_database_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        password = info.data.get(f"{str(info.field_name).removesuffix('_url')}_password")
+        if url is not None:
+            return dsn_of(url, password=password)
+        if password is not None:
+            raise ValueError("is not set, although its password is")
+        return None
 
 
 class ServiceSettings(StorageSettings):

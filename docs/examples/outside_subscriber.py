@@ -4,11 +4,15 @@
 """An outside subscriber: writes each confirmed order into its own database exactly once.
 
 Usage: python outside_subscriber.py 127.0.0.1:19092 confirmed.sqlite3 [TOPIC]
+
+For a secured cluster, set KAFKA_USERNAME, KAFKA_PASSWORD and KAFKA_CA_FILE: TLS with SCRAM-SHA-512.
 """
 
 import asyncio
 import json
+import os
 import sqlite3
+import ssl
 import sys
 
 from aiokafka import AIOKafkaConsumer
@@ -19,7 +23,7 @@ async def follow(servers: str, path: str, topic: str = "orders") -> None:
     database.execute("CREATE TABLE IF NOT EXISTS confirmed (event_id PRIMARY KEY, number, total_cents)")
     options = {"enable_auto_commit": False, "auto_offset_reset": "earliest", "isolation_level": "read_committed"}
     group = f"outside-subscriber.{topic}"
-    async with AIOKafkaConsumer(topic, bootstrap_servers=servers, group_id=group, **options) as consumer:
+    async with AIOKafkaConsumer(topic, bootstrap_servers=servers, group_id=group, **options, **security()) as consumer:
         async for record in consumer:
             headers = dict(record.headers)  # anybody may have written them: compare bytes, and check the source
             if (headers.get("ce_source"), headers.get("ce_type")) == (b"urn:orderly:orders", b"order.confirmed"):
@@ -32,6 +36,18 @@ async def follow(servers: str, path: str, topic: str = "orders") -> None:
                         f"{order['number']} confirmed: {order['total_cents'] / 100:.2f} {order['currency']}", flush=True
                     )
             await consumer.commit()  # after the effect: Kafka sends an uncommitted event again
+
+
+def security():
+    if "KAFKA_USERNAME" not in os.environ:
+        return {}
+    return {
+        "security_protocol": "SASL_SSL",
+        "ssl_context": ssl.create_default_context(cafile=os.environ.get("KAFKA_CA_FILE")),
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": os.environ["KAFKA_USERNAME"],
+        "sasl_plain_password": os.environ["KAFKA_PASSWORD"],
+    }
 
 
 asyncio.run(follow(*sys.argv[1:]))

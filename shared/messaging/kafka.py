@@ -7,7 +7,7 @@ from typing import Any
 
 from faststream.security import BaseSecurity, SASLScram256, SASLScram512
 
-from shared.settings import SaslMechanism, SecurityProtocol, StorageSettings
+from shared.settings import KafkaSettings, SaslMechanism, SecurityProtocol
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class KafkaConnection:
         return context
 
 
-def kafka_of(settings: StorageSettings) -> KafkaConnection:
-    """Return the connection of a service's settings."""
+def kafka_of(settings: KafkaSettings) -> KafkaConnection:
+    """Return the connection that settings describe."""
     return KafkaConnection(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         topic_prefix=settings.kafka_topic_prefix,

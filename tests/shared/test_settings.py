@@ -137,6 +137,7 @@ def test_a_file_that_cannot_be_used_is_reported_in_a_line(
         ("VALKEY_URL", "redis://x?ssl_ca_certs=/etc/hosts", "names certificates without TLS: use rediss://"),
         ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "is SASL_SSL, and KAFKA_PASSWORD is not set"),
         ("KAFKA_USERNAME", "trial", None),
+        ("MIGRATIONS_DATABASE_PASSWORD", "hunter2", None),
         ("KAFKA_CA_FILE", "/absent", "names the file /absent: no such file or directory"),
         ("HTTP_KEY_FILE", "/etc/hosts", None),
     ],
@@ -147,6 +148,7 @@ def test_a_transport_that_cannot_work_is_reported_in_a_line(
     environment.setenv(f"TRIAL_{name}", value)
     expected = {
         "DATABASE_PASSWORD": "TRIAL_DATABASE_URL: contains a password, although another setting has it too",
+        "MIGRATIONS_DATABASE_PASSWORD": "TRIAL_MIGRATIONS_DATABASE_URL: is not set, although its password is",
         "KAFKA_USERNAME": "TRIAL_KAFKA_SECURITY_PROTOCOL: is PLAINTEXT, which does not use KAFKA_USERNAME",
         "HTTP_KEY_FILE": "TRIAL_HTTP_CERTIFICATE_FILE: needs HTTP_KEY_FILE, and the other way round",
     }
