@@ -2,11 +2,20 @@
 
 import http.client
 import os
+import ssl
 import sys
 
 
-def is_healthy(port: int, kind: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def is_healthy(port: int, kind: str, *, has_tls: bool) -> bool:
+    connection: http.client.HTTPConnection
+    if has_tls:
+        # The certificate names the service as others reach it, not this address of the container itself.
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", f"/health/{kind}")
         return connection.getresponse().status == 200
@@ -17,5 +26,6 @@ def is_healthy(port: int, kind: str) -> bool:
 
 
 if __name__ == "__main__":
-    port_of_the_service = int(os.environ[f"{os.environ['SERVICE'].upper()}_HTTP_PORT"])
-    sys.exit(0 if is_healthy(port_of_the_service, sys.argv[1]) else 1)
+    prefix = f"{os.environ['SERVICE'].upper()}_HTTP_"
+    is_encrypted = f"{prefix}CERTIFICATE_FILE" in os.environ
+    sys.exit(0 if is_healthy(int(os.environ[f"{prefix}PORT"]), sys.argv[1], has_tls=is_encrypted) else 1)

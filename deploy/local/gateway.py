@@ -13,6 +13,24 @@ SOURCE = Path(__file__).parents[1] / "gateway"
 
 
 @dataclass(frozen=True, kw_only=True)
+class GatewayTls:
+    """The certificate of the entry point, and the CA of the services' certificates if their URLs are https."""
+
+    certificate_file: Path
+    key_file: Path
+    services_ca_file: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of deploy/gateway/dynamic.yaml, and the one that lets the entry point speak TLS."""
+        return {
+            "GATEWAY_CERTIFICATE_FILE": str(self.certificate_file),
+            "GATEWAY_KEY_FILE": str(self.key_file),
+            "GATEWAY_SERVICES_CA_FILE": str(self.services_ca_file),
+            "TRAEFIK_ENTRYPOINTS_WEB_HTTP_TLS": "true",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gateway:
     """One Traefik. `service_urls` maps each service to its URL, or to several that are separated by commas."""
 
@@ -22,6 +40,7 @@ class Gateway:
     requests_per_second: int
     trusted_proxies: str = ""
     """Addresses or networks of proxies in front of the gateway, separated by commas."""
+    tls: GatewayTls | None = None
 
     def program(self) -> Program:
         """Return the program that runs the gateway."""
@@ -36,11 +55,12 @@ class Gateway:
                 "TRAEFIK_PROVIDERS_FILE_FILENAME": str(SOURCE / "dynamic.yaml"),
                 **{f"{service.upper()}_URL": url for service, url in self.service_urls.items()},
                 "GATEWAY_REQUESTS_PER_SECOND": str(self.requests_per_second),
+                **(self.tls.environment() if self.tls else {}),
             },
             # Traefik reads plugins-local/ there.
             working_folder=SOURCE,
             ready=lambda: http_answers(self.health_port, "/ping"),
-            address=f"http://127.0.0.1:{self.port}",
+            address=f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}",
             notes="the API, such as /v1/products",
             echo=re.compile(r'"level":"(warn|error|fatal)"'),
         )

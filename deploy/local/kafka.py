@@ -4,6 +4,7 @@ import base64
 import re
 import secrets
 import shutil
+import ssl
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,48 @@ class ProxiedListener(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KafkaSecurity:
+    """TLS, a log-in by SCRAM-SHA-512 and ACLs for a single node. Without it, a node trusts whoever connects."""
+
+    key_and_certificate_file: Path
+    """PEM, with the key as PKCS #8."""
+    ca_file: Path
+    passwords: Mapping[str, str]
+    """The users' passwords, made with the storage. The first user may do everything: the broker itself uses it."""
+
+    @property
+    def superuser(self) -> str:
+        """The user that the broker uses, and that sets ACLs."""
+        return next(iter(self.passwords))
+
+    def format_options(self) -> list[str]:
+        """Return the options that make the users when the storage is formatted."""
+        users = [f"SCRAM-SHA-512=[name={name},password={word}]" for name, word in self.passwords.items()]
+        return [part for user in users for part in ("--add-scram", user)]
+
+    def properties(self) -> dict[str, str]:
+        """Return the properties that replace those of an open node. Controllers authenticate by certificate."""
+        module = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+        user = f'username="{self.superuser}" password="{self.passwords[self.superuser]}"'
+        return {
+            "listener.security.protocol.map": "CLIENTS:SASL_SSL,CONTROLLER:SSL",
+            "inter.broker.listener.name": "CLIENTS",
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+            "listener.name.clients.scram-sha-512.sasl.jaas.config": f"{module} {user};",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self.key_and_certificate_file),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.ca_file),
+            "listener.name.controller.ssl.client.auth": "required",
+            "ssl.principal.mapping.rules": "RULE:^.*$/controller/",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "false",
+            "super.users": f"User:{self.superuser};User:controller",
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class KafkaNode:
     """One node of a cluster, both broker and controller. `controller_ports` maps each node's id to its port."""
 
@@ -52,6 +95,7 @@ class KafkaNode:
     """The same for all nodes of a cluster; a single node may leave it out and gets a random one."""
     proxied_listeners: Mapping[str, ProxiedListener] = field(default_factory=dict)
     """More listeners, by name."""
+    security: KafkaSecurity | None = None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -70,16 +114,21 @@ class KafkaNode:
         configuration = self._write_configuration(unfinished, name="format.properties")
         cluster_id = self.cluster_id or new_cluster_id()
         await run_to_end(
-            java_command("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", configuration), log=log
+            java_command(
+                *("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", configuration),
+                *(self.security.format_options() if self.security else ()),
+            ),
+            log=log,
         )
         unfinished.rename(self._data)
 
     def program(self, *java_options: str) -> Program:
         """Return the program that runs the node; `java_options` replace the use of the class cache."""
+        tls = ssl.create_default_context(cafile=self.security.ca_file) if self.security else None
         return Program(
             name="kafka" if len(self.controller_ports) == 1 else f"kafka-{self.node_id}",
             command=java_command("kafka.Kafka", self.folder / "server.properties", java_options=java_options),
-            ready=lambda: kafka_answers(self.port),
+            ready=lambda: kafka_answers(self.port, tls=tls),
             address=self.bootstrap_servers,
             notes="any Kafka client",
             echo=re.compile(r" (WARN|ERROR|FATAL) "),
@@ -99,6 +148,7 @@ class KafkaNode:
     def _configuration(self, data: Path) -> dict[str, str]:
         replicas = str(min(3, len(self.controller_ports)))
         in_sync = str(min(2, len(self.controller_ports)))
+        name = "CLIENTS" if self.security else "PLAINTEXT"
         voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in self.controller_ports.items())
         proxied = self.proxied_listeners
         return {
@@ -106,12 +156,12 @@ class KafkaNode:
             "node.id": str(self.node_id),
             "controller.quorum.voters": voters,
             "listeners": f"CONTROLLER://127.0.0.1:{self.controller_ports[self.node_id]},"
-            + _listeners({"PLAINTEXT": self.port} | {name: each.port for name, each in proxied.items()}),
+            + _listeners({name: self.port} | {other: each.port for other, each in proxied.items()}),
             "advertised.listeners": _listeners(
-                {"PLAINTEXT": self.port} | {name: each.advertised_port for name, each in proxied.items()}
+                {name: self.port} | {other: each.advertised_port for other, each in proxied.items()}
             ),
             "listener.security.protocol.map": ",".join(
-                f"{name}:PLAINTEXT" for name in ("CONTROLLER", "PLAINTEXT", *proxied)
+                f"{each}:PLAINTEXT" for each in ("CONTROLLER", "PLAINTEXT", *proxied)
             ),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
@@ -130,6 +180,7 @@ class KafkaNode:
             "num.io.threads": "2",
             "num.network.threads": "2",
             "log.cleaner.dedupe.buffer.size": str(4 * 1024 * 1024),
+            **(self.security.properties() if self.security else {}),
         }
 
 

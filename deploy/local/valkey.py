@@ -17,11 +17,14 @@ class Valkey:
     folder: Path
     port: int
     durable: bool = True
+    password: str | None = None
+    """Clients have to log in with it, if there is one. It shows on the command line."""
 
     @property
     def url(self) -> str:
         """The URL of database 0."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        log_in = f":{self.password}@" if self.password else ""
+        return f"redis://{log_in}127.0.0.1:{self.port}/0"
 
     def program(self) -> Program:
         """Return the program that runs the server, and make its folder."""
@@ -29,7 +32,7 @@ class Valkey:
         return Program(
             name="valkey",
             command=[get_binary_path(), *self._options()],
-            ready=lambda: valkey_answers(self.port),
+            ready=lambda: valkey_answers(self.port, password=self.password),
             address=f"127.0.0.1:{self.port}",
             notes="any Redis client",
             # Valkey marks warnings with a "#", but also its last line at a normal exit.
@@ -48,5 +51,6 @@ class Valkey:
             # Every value can be computed again. With eviction, writes work even when the memory is full. Evicting the
             # least recently used keys keeps the throttle counters of an attack that is under way.
             "maxmemory-policy": "allkeys-lru",
+            **({"requirepass": self.password} if self.password else {}),
         }
         return [part for name, value in options.items() for part in (f"--{name}", value)]

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -32,13 +33,15 @@ class RunningServices:
     urls: Mapping[str, str]
     environment: Mapping[str, str]
     logs: Path
+    tls: ssl.SSLContext | bool = True
+    """The context that verifies the services' certificates, if they serve HTTPS."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     async def start(self, *services: str) -> None:
         """Start the named services, or all three, and wait until each is ready."""
         for service in services or SERVICES:
             self._begin(service)
-        async with asyncio.timeout(READY_TIMEOUT_SECONDS), httpx2.AsyncClient() as client:
+        async with asyncio.timeout(READY_TIMEOUT_SECONDS), httpx2.AsyncClient(verify=self.tls) as client:
             for service in services or SERVICES:
                 await self._ready(client, service)
 
@@ -88,10 +91,11 @@ class Customer:
     user_id: str
     urls: Mapping[str, str]
     headers: Mapping[str, str]
+    tls: ssl.SSLContext | bool = True
 
     async def request(self, method: str, service: str, path: str, **arguments: Any) -> Any:
         """Send a request, and return the JSON of its response. Raises: httpx2.HTTPStatusError for an error status."""
-        async with httpx2.AsyncClient(base_url=self.urls[service], timeout=20) as client:
+        async with httpx2.AsyncClient(base_url=self.urls[service], timeout=20, verify=self.tls) as client:
             response = await client.request(method, path, headers=dict(self.headers), **arguments)
         response.raise_for_status()
         return response.json()
