@@ -23,6 +23,7 @@ from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription, by_consumer
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.envelope import Received, decode_records, encode_headers
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import dataschema_of
 from shared.messaging.outbox.publisher import partition_of
 from shared.messaging.topics import create_topics
@@ -168,9 +169,10 @@ async def run_flood(
 
     Raises: AssertionError if the consumers have not consumed everything after `seconds`.
     """
-    await create_topics(bootstrap_servers, prefix=topic_prefix)
+    kafka = KafkaConnection(bootstrap_servers, topic_prefix)
+    await create_topics(kafka)
     async with AsyncExitStack() as stack:
-        consumers = await stack.enter_async_context(_running_consumers(databases, bootstrap_servers, topic_prefix))
+        consumers = await stack.enter_async_context(_running_consumers(databases, kafka))
         topics = sorted({each.subscription.topic for each in consumers})
         flood = Flood(
             bootstrap_servers, topic_prefix, consumers, {topic: HonestEvents(topic, HONEST_KEYS) for topic in topics}
@@ -206,9 +208,7 @@ async def run_flood(
 
 
 @asynccontextmanager
-async def _running_consumers(
-    databases: DatabaseFactory, bootstrap_servers: str, topic_prefix: str
-) -> AsyncIterator[list[Consumer]]:
+async def _running_consumers(databases: DatabaseFactory, kafka: KafkaConnection) -> AsyncIterator[list[Consumer]]:
     """Run the consumers of all services; yield them."""
     consumers = []
     async with AsyncExitStack() as stack:
@@ -221,9 +221,8 @@ async def _running_consumers(
                     ConsumerWorker(name=name, subscription=subscription, sessions=database.sessions)
                     for name, subscription in subscriptions.items()
                 ],
-                bootstrap_servers=bootstrap_servers,
+                kafka=kafka,
                 client_id=service,
-                topic_prefix=topic_prefix,
             )
             await groups.run()
             stack.push_async_callback(groups.stop)

@@ -127,7 +127,7 @@ async def secured_system(folder: Path) -> AsyncIterator[SecuredSystem]:
     await ensure_jars(folder / "kafka.log")
     await postgres.prepare(folder / "postgres.log")
     await node.prepare(folder / "kafka.log")
-    gateway = _gateway(folder / "gateway", certificates, ports)
+    gateway = _gateway(certificates, ports)
     write_signing_keys(folder / "keys.json")
     (folder / "catalogue.jsonl").write_text(json.dumps(PRODUCT))
     async with AsyncExitStack() as stack:
@@ -158,9 +158,8 @@ def _kafka_node(folder: Path, certificates: Certificates) -> KafkaNode:
     return KafkaNode(folder=folder, port=free_port(), controller_ports={1: free_port()}, security=security)
 
 
-def _gateway(folder: Path, certificates: Certificates, ports: Mapping[str, int]) -> Gateway:
+def _gateway(certificates: Certificates, ports: Mapping[str, int]) -> Gateway:
     return Gateway(
-        folder=folder,
         port=free_port(),
         health_port=free_port(),
         service_urls={service: f"https://127.0.0.1:{port}" for service, port in ports.items()},
