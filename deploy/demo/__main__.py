@@ -2,14 +2,20 @@
 
 import asyncio
 import json
+import os
 import sys
+from contextlib import AbstractAsyncContextManager, nullcontext
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.demo.catalogue import products_of
 from deploy.demo.invoices import read_lines
+
+if TYPE_CHECKING:
+    from deploy.demo.target import Target
+    from deploy.local.screen import Screen
 
 cli = typer.Typer(
     help="Place real invoices as orders, and check invariants across services.",
@@ -52,6 +58,7 @@ def run(
     from deploy.demo.client import RequestFailed  # noqa: PLC0415
     from deploy.demo.run import Options, run_demo  # noqa: PLC0415
     from deploy.local.process import LocalError  # noqa: PLC0415
+    from deploy.local.screen import Screen  # noqa: PLC0415
 
     options = Options(
         invoices=invoices,
@@ -62,12 +69,28 @@ def run(
     )
     has_passed = False
     try:
-        has_passed = asyncio.run(run_demo(options))
+        screen = Screen()
+        has_passed = asyncio.run(run_demo(options, screen=screen, opened=_target(screen)))
     except* (LocalError, RequestFailed) as errors:
         for error in errors.exceptions:
             print(f"  ✗ {error}", file=sys.stderr)
     if not has_passed:
         raise typer.Exit(1)
+
+
+def _target(screen: "Screen") -> "AbstractAsyncContextManager[Target]":
+    """Return the system of compose in its container `demo`, and otherwise that of `make run`, started if need be.
+
+    What `make run` needs is not installed in the container.
+    """
+    if "DEMO_GATEWAY_URL" in os.environ:
+        from deploy.demo.composed import ComposedSystem  # noqa: PLC0415
+
+        return nullcontext(ComposedSystem())
+    from deploy.demo.system import running_system  # noqa: PLC0415
+    from deploy.local.settings import LocalSettings  # noqa: PLC0415
+
+    return running_system(LocalSettings(), screen=screen)
 
 
 def main(arguments: list[str]) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 import httpx2
 
 from deploy.demo.cross_service_invariants import Connection
+from deploy.demo.target import ReceivedMail
 from deploy.demo.timelines import Timeline
 
 _SENT = """
@@ -49,18 +50,26 @@ class Mails:
         return found
 
 
-async def mails_of(mail_url: str, notifications: Connection, *, run: str, user_ids: Sequence[str]) -> Mails:
-    """Read a run's mails from the notifications database and from the mail catcher."""
+async def mails_of(received: Sequence[ReceivedMail], notifications: Connection, *, user_ids: Sequence[str]) -> Mails:
+    """Compare with the notifications database: collect what a run's users were sent, and what was received."""
     mails = Mails()
     for message_id, event_type, order_id in await notifications.fetch(_SENT, user_ids):
         mails.sent[message_id] = SentMail(event_type, order_id)
-    async with httpx2.AsyncClient(base_url=mail_url, timeout=30) as http:
-        response = await http.get("/api/messages", params={"to": f"+{run}@", "limit": "1000000"})
-    for message in reversed(response.raise_for_status().json()["messages"]):
-        received_at = datetime.fromisoformat(message["received_at"])
-        if mails.received_at.setdefault(message["message_id"], received_at) is not received_at:
+    for mail in received:
+        if mails.received_at.setdefault(mail.message_id, mail.received_at) is not mail.received_at:
             mails.repeats += 1
     return mails
+
+
+async def mails_of_catcher(mail_url: str, *, run: str) -> Sequence[ReceivedMail]:
+    """Return the mails to the addresses of one run from the mail catcher of `make run`, the oldest first."""
+    async with httpx2.AsyncClient(base_url=mail_url, timeout=30) as http:
+        response = await http.get("/api/messages", params={"to": f"+{run}@", "limit": "1000000"})
+    messages = response.raise_for_status().json()["messages"]
+    return [
+        ReceivedMail(message["message_id"], datetime.fromisoformat(message["received_at"]))
+        for message in reversed(messages)
+    ]
 
 
 def mail_violations(mails: Mails, timelines: Sequence[Timeline]) -> list[str]:

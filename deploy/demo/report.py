@@ -11,7 +11,7 @@ from deploy.demo.invariants import Finding
 from deploy.demo.latency import Latency, latency_to_confirmed, latency_to_mail
 from deploy.demo.mails import Mails
 from deploy.demo.request_log import INVALID_DATA, RequestLog
-from deploy.demo.system import Memory
+from deploy.demo.target import Memory
 from deploy.demo.timelines import Timeline
 from deploy.local.memory import MEGABYTE
 
@@ -28,7 +28,7 @@ class Results:
     log: RequestLog
     timelines: Sequence[Timeline]
     mails: Mails
-    memory: Memory
+    memory: Memory | None
     retries: Counter[str]
     restarts: Counter[str]
     findings: Sequence[Finding]
@@ -54,9 +54,10 @@ def results_table(results: Results) -> Table:
     table.add_section()
     _add_latency(table, "latency, order to confirmation", latency_to_confirmed(results.timelines))
     _add_latency(table, "latency, order to mail", latency_to_mail(results.timelines, results.mails))
-    table.add_section()
-    _add_memory(table, "memory, all processes", results.memory.total, goal=TOTAL_MEMORY_GOAL)
-    _add_memory(table, "memory, the three services", results.memory.services, goal=SERVICES_MEMORY_GOAL)
+    if results.memory is not None:
+        table.add_section()
+        _add_memory(table, "memory, all processes", results.memory.total, goal=TOTAL_MEMORY_GOAL)
+        _add_memory(table, "memory, the three services", results.memory.services, goal=SERVICES_MEMORY_GOAL)
     return table
 
 

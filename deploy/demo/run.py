@@ -3,6 +3,7 @@
 import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
@@ -17,10 +18,9 @@ from deploy.demo.mails import mail_violations, mails_of
 from deploy.demo.order_placement import OrderPlacement
 from deploy.demo.report import Results, findings_table, results_table
 from deploy.demo.request_log import RequestLog
-from deploy.demo.system import RunningSystem, running_system
+from deploy.demo.target import Target
 from deploy.demo.timelines import timelines_of
 from deploy.local.screen import Advance, Screen
-from deploy.local.settings import LocalSettings
 
 NOTE_INTERVAL_SECONDS = 5
 """Interval between notes about an invariant that does not hold yet."""
@@ -37,15 +37,14 @@ class Options:
     kill: str | None
 
 
-async def run_demo(options: Options) -> bool:
+async def run_demo(options: Options, *, screen: Screen, opened: AbstractAsyncContextManager[Target]) -> bool:
     """Run the demo, print its report, and return whether every invariant holds.
 
     Raises: LocalError, RequestFailed, or a group of them.
     """
-    screen = Screen()
     lines = read_lines()
     stock_codes = {product["sku"] for product in products_of(lines)}
-    async with running_system(LocalSettings(), screen=screen) as system:
+    async with opened as system:
         async with open_client(system.gateway_url) as client:
             run = DemoRun(options, system, screen, client, restarts_before=system.restarts())
             results = await run.carry_out(invoices_of(lines)[: options.invoices], stock_codes=stock_codes)
@@ -59,7 +58,7 @@ class DemoRun:
     """The steps of a run, and what they share."""
 
     options: Options
-    system: RunningSystem
+    system: Target
     screen: Screen
     client: Client
     restarts_before: Counter[str]
@@ -117,7 +116,8 @@ class DemoRun:
             with self.screen.step("Waiting until every event is applied", "Invariants are checked"):
                 within = timedelta(seconds=self.options.settle_seconds)
                 findings = await check_once_settled(databases, within=within, on_wait=self._note_now_and_then())
-            mails = await mails_of(self.system.mail_url, databases["notifications"], run=self.tag, user_ids=user_ids)
+            received = await self.system.received_mails(run=self.tag)
+            mails = await mails_of(received, databases["notifications"], user_ids=user_ids)
         timelines = await timelines_of(self.client, self.log.orders, concurrency=self.options.concurrency)
         return Results(
             invoices=len(invoices),

@@ -6,12 +6,14 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.demo.mails import mails_of_catcher
+from deploy.demo.target import Memory, ReceivedMail
 from deploy.local.credentials import SERVICES
 from deploy.local.memory import memory_of_system
 from deploy.local.process import LocalError, Process, Program, start_process
@@ -21,14 +23,6 @@ from deploy.local.state import CHECKOUT, read_state, running_pid
 
 START_TIMEOUT_SECONDS = 300
 """The first start on a machine downloads Kafka."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Memory in bytes. Pages that several processes share count once."""
-
-    total: int
-    services: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +45,10 @@ class RunningSystem:
             databases=state["databases"],
             admin_password=Path(state["admin_password_file"]).read_text().splitlines()[0],
         )
+
+    async def received_mails(self, *, run: str) -> Sequence[ReceivedMail]:
+        """Return the mails to the addresses of one run, the oldest first."""
+        return await mails_of_catcher(self.mail_url, run=run)
 
     def kill(self, service: str) -> int:
         """Kill a service, as a crash would. Return the pid that it had."""
