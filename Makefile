@@ -8,7 +8,8 @@ UV_FOLDER := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/orderly/uv-$(UV_VERSION)
 UV := $(UV_FOLDER)/bin/uv
 # The data of `make run`.
 FOLDER := $(or $(ORDERLY_FOLDER),.local)
-COMPOSE := docker compose --file deploy/compose.yaml
+# The system of the demo: `local` (make run), or `compose` (make up).
+TARGET ?= local
 # Worker processes of the tests. Two keep two cores busy.
 WORKERS ?= 2
 # The tests' servers: `local` processes, or `containers` of a Docker engine.
@@ -21,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
-.PHONY: logs clean reset
+.PHONY: up-reset logs clean reset
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -36,8 +37,13 @@ venv: .venv/.complete ## Build .venv from uv.lock
 run: .venv/.complete ## Start the whole system on this machine; Ctrl-C stops it
 	@$(BIN)/python -m deploy.local run
 
-demo: .venv/.complete ## Place real invoices as orders, and check every invariant
-	@$(BIN)/python -m deploy.demo
+ifeq ($(TARGET),compose)
+demo: ## Place real invoices as orders, and check every invariant; TARGET=compose, DEMO="--invoices 100"
+	@$(PYTHON) -m deploy.compose demo $(DEMO)
+else
+demo: .venv/.complete
+	@$(BIN)/python -m deploy.demo $(DEMO)
+endif
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory
 	@$(BIN)/python -m deploy.local status
@@ -79,14 +85,17 @@ format: .venv/.complete ## Format the code
 migrate: .venv/.complete ## Migrate the databases of the running system
 	@$(BIN)/python -m deploy.local migrate
 
-up: deploy/.env ## Start the whole system in containers
-	$(COMPOSE) up --build --detach --wait
+up: ## Start the whole system in containers
+	@$(PYTHON) -m deploy.compose up
 
 down: ## Stop the containers and keep their data
-	$(COMPOSE) down
+	@$(PYTHON) -m deploy.compose down
+
+up-reset: ## Remove the containers, their data and their passwords
+	@$(PYTHON) -m deploy.compose reset
 
 logs: ## Follow the containers' output
-	$(COMPOSE) logs --follow
+	@$(PYTHON) -m deploy.compose logs
 
 clean: ## Remove the caches of the tools
 	@rm -rf .mypy_cache .ruff_cache .import_linter_cache .pytest_cache .hypothesis .coverage*
@@ -94,10 +103,6 @@ clean: ## Remove the caches of the tools
 
 reset: stop ## Stop the system and delete all of its data
 	@rm -rf $(addprefix $(FOLDER)/,postgres kafka valkey logs gateway mails secrets catalogue.jsonl)
-
-# Passwords of the containers, made once. Git ignores the file.
-deploy/.env:
-	@$(PYTHON) deploy/compose/secrets_file.py $@
 
 .venv/.complete: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --quiet --locked --group dev --python $(PYTHON)

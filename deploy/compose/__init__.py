@@ -1,1 +1,1 @@
-"""Scripts of deploy/compose.yaml: they make the databases, the passwords and the signing keys."""
+"""The stack of deploy/compose.yaml: `make up` and its relatives, and the scripts of its containers."""

@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from deploy.compose.engine import ComposeError, engine_versions
 from deploy.doctor.finding import Finding, missing, ok, optional
 from deploy.doctor.project import uv_program
 from deploy.local.kafka_jars import cache_folder
@@ -117,15 +118,10 @@ def ports() -> Finding:
 
 def docker() -> Finding:
     """Look for a Docker engine and its compose plugin. Only the containers need them."""
-    needs = "only `make up` and `make test SERVERS=containers` need it"
-    if shutil.which("docker") is None:
-        return optional("Docker", f"not installed; {needs}")
-    engine = _first_line("docker", "version", "--format", "{{.Server.Version}}")
-    if engine is None:
-        return optional("Docker", f"no engine answers; {needs}")
-    compose = _first_line("docker", "compose", "version", "--short")
-    if compose is None:
-        return optional("Docker", f"engine {engine}, without the compose plugin, which `make up` needs")
+    try:
+        engine, compose = engine_versions()
+    except ComposeError as error:
+        return optional("Docker", f"{error}. Only `make up` and `make test SERVERS=containers` need it")
     return ok("Docker", f"engine {engine}, compose {compose}")
 
 

@@ -1,25 +1,28 @@
 """deploy/compose.yaml as compose reads it, with merged anchors and replaced variables."""
 
 import re
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import yaml
 
-from deploy.compose.secrets_file import NAMES
 from tests.architecture.source import CHECKOUT
 
 COMPOSE_FILE = CHECKOUT / "deploy" / "compose.yaml"
-SECRET = "made-by-make-up"
-_VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
+_VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 Composed = dict[str, Any]
 
 
 @cache
 def composed() -> Composed:
-    """Return the file's content, with SECRET for each secret. Raises: KeyError for a variable without a value."""
-    document: Composed = _filled_in(yaml.safe_load(COMPOSE_FILE.read_text()))
+    """Return the file's content with every variable at its default. Raises: KeyError for one that has none."""
+    return composed_with({})
+
+
+def composed_with(variables: dict[str, str]) -> Composed:
+    """Return the file's content as these environment variables make it."""
+    document: Composed = _filled_in(yaml.safe_load(COMPOSE_FILE.read_text()), variables)
     return document
 
 
@@ -29,19 +32,19 @@ def containers() -> dict[str, Composed]:
     return found
 
 
-def _filled_in(value: Any) -> Any:
+def _filled_in(value: Any, variables: dict[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: _filled_in(each) for key, each in value.items()}
+        return {key: _filled_in(each, variables) for key, each in value.items()}
     if isinstance(value, list):
-        return [_filled_in(each) for each in value]
-    return _VARIABLE.sub(_value_of, value) if isinstance(value, str) else value
+        return [_filled_in(each, variables) for each in value]
+    return _VARIABLE.sub(partial(_value_of, variables), value) if isinstance(value, str) else value
 
 
-def _value_of(variable: re.Match[str]) -> str:
+def _value_of(variables: dict[str, str], variable: re.Match[str]) -> str:
     if variable[0] == "$$":
         return "$"
-    if variable["name"] in NAMES:
-        return SECRET
-    if variable["kind"] == "-":
-        return variable["rest"]
-    raise KeyError(variable["name"])
+    if variable["name"] in variables:
+        return variables[variable["name"]]
+    if variable["default"] is None:
+        raise KeyError(variable["name"])
+    return variable["default"]

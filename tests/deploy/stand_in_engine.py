@@ -12,7 +12,7 @@ from pathlib import Path
 from socket import create_server
 from socketserver import ThreadingUnixStreamServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 CONTAINER_ID = "c0ffee"
 STREAM_NUMBERS = {"stdout": 1, "stderr": 2}
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == "/version":
             self._answer(200, {"ApiVersion": "1.41"})
         elif image := re.fullmatch(r"/images/(.+)/json", url.path):
-            known = image[1] in self.engine.images
+            known = unquote(image[1]) in self.engine.images
             self._answer(200 if known else 404, {"Id": "sha256:1", "message": f"No such image: {image[1]}"})
         elif url.path == f"/containers/{CONTAINER_ID}/json":
             self._answer(200, self.engine.inspection())

@@ -158,7 +158,7 @@ def test_a_tool_that_is_not_on_the_path_is_missing(clone: Clone, tmp_path: Path,
     assert status == 1
     assert f"apt install {tool}" in found[tool]
     assert {name for name in ("make", "git") if found[name].startswith("missing")} == {tool}
-    assert found["Docker"].startswith("optional  not installed;")
+    assert found["Docker"].startswith("optional  Docker is not installed;")
 
 
 def test_another_make_than_gnu_make_is_not_enough(clone: Clone, tmp_path: Path) -> None:

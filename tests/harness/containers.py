@@ -15,7 +15,7 @@ from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from deploy.local.ports import free_port
 from deploy.local.postgres import SETTINGS_FOR_TESTS
-from tests.harness.servers import IMAGES, Kind, ServerFailed
+from tests.harness.servers import Kind, ServerFailed, image_name
 
 LABEL = "orderly.tests"
 """The label of every container that a test run starts. Its value is the process id of the server's host."""
@@ -77,7 +77,7 @@ def _describe(kind: Kind, port: int, timeout_seconds: float) -> DockerContainer:
     recipe = _recipe(kind, port)
     ready = LogMessageWaitStrategy(recipe.ready, predicate_streams_and=recipe.in_both_streams)
     ready.with_poll_interval(POLL_SECONDS).with_startup_timeout(int(timeout_seconds))
-    described = DockerContainer(IMAGES[kind], env=dict(recipe.environment)).waiting_for(ready)
+    described = DockerContainer(image_name(kind), env=dict(recipe.environment)).waiting_for(ready)
     described.ports[f"{recipe.port}/tcp"] = ("127.0.0.1", port)  # type: ignore[assignment]  # docker-py takes the pair
     if recipe.command:
         described.with_command(list(recipe.command))

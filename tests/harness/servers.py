@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, get_args
 
-from deploy.local.kafka_jars import KAFKA_VERSION
+from tests.harness.images import pinned_images, without_digest
 
 Kind = Literal["postgres", "valkey", "kafka"]
 How = Literal["local", "containers"]
@@ -28,12 +28,8 @@ GIVEN_URL: dict[Kind, str] = {
     "valkey": "TEST_VALKEY_URL",
     "kafka": "TEST_KAFKA_BOOTSTRAP_SERVERS",
 }
-IMAGES: dict[Kind, str] = {
-    "postgres": "postgres:18",
-    "valkey": "valkey/valkey:9",
-    "kafka": f"apache/kafka:{KAFKA_VERSION}",
-}
-"""The images of deploy/compose.yaml, which a developer may have already."""
+IMAGES: dict[Kind, str] = {kind: pinned_images()[kind] for kind in KINDS}
+"""The images of the compose stack, which a developer may have already."""
 START_TIMEOUT_SECONDS = 600
 """Long enough to download an image or Kafka's jars once."""
 STOP_TIMEOUT_SECONDS = 30
@@ -96,7 +92,13 @@ def url_of(kind: Kind) -> str:
 
 def image_of(kind: Kind) -> str:
     """Return the image's name as testcontainers asks the engine for it."""
-    return os.environ.get("TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX", "") + IMAGES[kind]
+    return os.environ.get("TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX", "") + image_name(kind)
+
+
+def image_name(kind: Kind) -> str:
+    """Return the name to which testcontainers adds its prefix. An image of another registry has another digest."""
+    has_prefix = bool(os.environ.get("TESTCONTAINERS_HUB_IMAGE_NAME_PREFIX"))
+    return without_digest(IMAGES[kind]) if has_prefix else IMAGES[kind]
 
 
 def description(kind: Kind) -> str:

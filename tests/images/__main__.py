@@ -10,6 +10,7 @@ from docker.errors import BuildError, DockerException
 from testcontainers.core.docker_client import DockerClient
 
 from deploy.local.process import LocalError
+from tests.harness.images import without_digest
 from tests.harness.servers import IMAGES
 from tests.images.contexts import CONTEXTS
 
@@ -33,7 +34,7 @@ def main() -> None:
     try:
         engine = DockerClient(timeout=BUILD_TIMEOUT_SECONDS)
         for kind, assemble in CONTEXTS.items():
-            print(build(engine, IMAGES[kind], assemble))  # noqa: T201
+            print(build(engine, without_digest(IMAGES[kind]), assemble))  # noqa: T201
     except BuildError as error:
         sys.exit(f"{error}\n" + "".join(line.get("stream", "") for line in error.build_log))
     except (DockerException, LocalError) as error:

@@ -1,0 +1,57 @@
+"""The passwords of the compose stack: a file each in deploy/secrets, made once per checkout; git ignores the folder.
+
+Only the standard library: `make up` needs no virtual environment.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+SERVICES = ("users", "orders", "notifications")
+FOLDER = Path(__file__).parents[1] / "secrets"
+
+
+def _new_password() -> str:
+    # Letters, digits, - and _ only: the passwords are not escaped in URLs and configuration files.
+    return secrets.token_urlsafe(24)
+
+
+PASSWORDS = (
+    "postgres_password",
+    *(f"{service}_owner_database_password" for service in SERVICES),
+    *(f"{service}_database_password" for service in SERVICES),
+    "valkey_password",
+    *(f"{service}_kafka_password" for service in SERVICES),
+    "smtp_password",
+    "admin_password",
+)
+# Made of the passwords above.
+DERIVED: Mapping[str, Callable[[Path], str]] = {
+    "smtp_users": lambda folder: f"notifications:{(folder / 'smtp_password').read_text()}",
+}
+NAMES = (*PASSWORDS, *DERIVED)
+
+
+def missing_secrets(folder: Path) -> list[str]:
+    """Return the names of the secret files that do not exist."""
+    return [name for name in NAMES if not (folder / name).exists()]
+
+
+def write_secrets(folder: Path) -> list[str]:
+    """Write the secret files that do not exist, and return their names.
+
+    Compose mounts each file into the containers that name it, whose users differ, so everybody may read the files. Only
+    their owner can enter the folder.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    missing = missing_secrets(folder)
+    for name in missing:
+        content = DERIVED[name](folder) if name in DERIVED else _new_password()
+        unfinished = folder / f".{name}.unfinished"
+        unfinished.write_text(content)
+        unfinished.replace(folder / name)
+    # All of them: an operator may have written a file with another mode.
+    for name in NAMES:
+        (folder / name).chmod(0o444)
+    return missing
