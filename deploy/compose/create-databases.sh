@@ -10,6 +10,8 @@ PGPASSWORD="$(cat "$secrets/postgres_password")"
 export PGPASSWORD
 
 create() {
+    # psql goes on with an empty password if it cannot read one.
+    cat "$secrets/$1_owner_database_password" "$secrets/$1_database_password" >/dev/null
     # psql reads the passwords itself: a command line could be read by other processes.
     SERVICE="$1" OWNER_FILE="$secrets/$1_owner_database_password" ROLE_FILE="$secrets/$1_database_password" \
         psql --no-psqlrc --no-password --quiet --set ON_ERROR_STOP=1 --dbname postgres <<'SQL'

@@ -57,11 +57,13 @@ def copy_into(folder: Path, copies: Iterable[Copied]) -> None:
     """Copy into `folder` what /app in an image contains, except the packages."""
     for copied in copies:
         source, target = CHECKOUT / copied.source, folder / copied.target
+        if copied.target.endswith("/") and not source.is_dir():
+            target /= source.name
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target / source.name if copied.target.endswith("/") else target)
+            shutil.copy(source, target)
 
 
 def is_sent_to_builder(source: str) -> bool:
