@@ -31,7 +31,7 @@ def _script(name: str, command: str, environment: dict[str, str]) -> subprocess.
 
 
 def _check(name: str, environment: dict[str, str]) -> int:
-    command = [SCRIPTS / name, "check"]
+    command: list[str | Path] = [SCRIPTS / name, "check"]
     environment = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
 
