@@ -57,7 +57,7 @@ def test_a_service_can_be_imported_in_its_image_and_reports_missing_settings(ser
 
 
 def test_no_setting_arms_a_failpoint_in_an_image(tmp_path: Path) -> None:
-    copy_into(tmp_path, "orders")
+    copy_into(tmp_path, copied_for("orders"))
     names = "from shared.messaging.failpoints import NAMES, failpoint\nfor name in NAMES: failpoint(name)"
     variables = {"ORDERLY_FAILPOINTS": "relay.acked=kill", "ORDERS_FAILPOINTS": "relay.acked=kill"}
 
