@@ -1,13 +1,14 @@
 """The gateway: Traefik with the routes of deploy/gateway/, which compose uses too."""
 
 import re
+import ssl
 import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.process import Program
-from deploy.local.readiness import http_answers
+from deploy.local.readiness import http_mentions
 
 SOURCE = Path(__file__).parents[1] / "gateway"
 
@@ -59,11 +60,20 @@ class Gateway:
             },
             # Traefik reads plugins-local/ there.
             working_folder=SOURCE,
-            ready=lambda: http_answers(self.health_port, "/ping"),
+            ready=self._has_routes,
             address=f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}",
             notes="the API, such as /v1/products",
             echo=re.compile(r'"level":"(warn|error|fatal)"'),
         )
+
+    async def _has_routes(self) -> bool:
+        """Return whether Traefik has loaded its routes. Before, it serves already, and its 404 is plain text."""
+        tls = None
+        if self.tls is not None:
+            tls = ssl.create_default_context(cafile=self.tls.services_ca_file)
+            tls.check_hostname = False
+            tls.verify_mode = ssl.CERT_NONE
+        return await http_mentions(self.port, "/", b"application/problem+json", tls=tls)
 
 
 def static_configuration() -> dict[str, str]:

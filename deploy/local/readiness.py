@@ -18,6 +18,12 @@ async def http_answers(port: int, path: str) -> bool:
     return answer.endswith(b" 200")
 
 
+async def http_mentions(port: int, path: str, text: bytes, *, tls: ssl.SSLContext | None = None) -> bool:
+    """Return whether the answer to GET `path` contains a text, in its headers or its body."""
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+    return text in await _exchange(port, request, length=None, tls=tls)
+
+
 async def valkey_answers(port: int, *, password: str | None = None) -> bool:
     """Return whether PING is answered with PONG, which it is not while Valkey loads its data."""
     log_in, accepted = (f"AUTH {password}\r\n".encode(), b"+OK\r\n") if password else (b"", b"")
@@ -38,14 +44,14 @@ async def kafka_answers(port: int, *, tls: ssl.SSLContext | None = None) -> bool
     return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (1, 0)
 
 
-async def _exchange(port: int, question: bytes, *, length: int, tls: ssl.SSLContext | None = None) -> bytes:
-    """Send a question and return the first `length` bytes of the answer; nothing if it ends earlier or fails."""
+async def _exchange(port: int, question: bytes, *, length: int | None, tls: ssl.SSLContext | None = None) -> bytes:
+    """Send a question; return the first `length` bytes of the answer, or all; nothing if it ends early or fails."""
     with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
         async with asyncio.timeout(TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
             try:
                 writer.write(question)
-                return await reader.readexactly(length)
+                return await (reader.read() if length is None else reader.readexactly(length))
             finally:
                 writer.close()
     return b""

@@ -184,18 +184,14 @@ async def run_flood(
         async with asyncio.TaskGroup() as group:
             watches = [group.create_task(flood.watch_honest(each, outcomes[each.name])) for each in consumers]
             honest = [group.create_task(flood.send_honest(producer, topic, ended=ended)) for topic in topics]
-            await asyncio.gather(
-                *(
-                    send_hostile(
-                        producer,
-                        HostileRecords(topic, seed=seed, honest_keys=flood.honest[topic].keys),
-                        topic=topic_prefix + topic,
-                        records=records,
-                        per_second=per_second,
-                    )
-                    for topic in topics
-                )
-            )
+            hostile = {
+                topic: HostileRecords(topic, seed=seed, honest_keys=flood.honest[topic].keys) for topic in topics
+            }
+            sending = [
+                send_hostile(producer, each, topic=topic_prefix + topic, records=records, per_second=per_second)
+                for topic, each in hostile.items()
+            ]
+            await asyncio.gather(*sending)
             ended.set()
             await asyncio.gather(*honest)
             await until(flood.is_consumed, seconds=seconds, what="everything is consumed", poll_seconds=0.5)

@@ -86,20 +86,21 @@ async def gateway(folder: Path, **options: Any) -> AsyncIterator[httpx2.AsyncCli
     try:
         await until(program.ready, what="the gateway is ready", poll_seconds=0.05)
         async with httpx2.AsyncClient(base_url=program.address, timeout=20) as client:
-            await until(lambda: _has_routes(client), what="the gateway has its routes", poll_seconds=0.05)
             yield client
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
 
 
-async def _has_routes(client: httpx2.AsyncClient) -> bool:
-    return (await client.get("/")).headers["content-type"] == "application/problem+json"
+async def _is_away(client: httpx2.AsyncClient, path: str) -> bool:
+    return (await client.get(path)).status_code == 503
 
 
 async def test_errors_of_the_gateway_are_problems_and_those_of_services_pass(tmp_path: Path) -> None:
     with service_server() as orders:
         async with gateway(tmp_path, orders=url_of(orders), requests_per_second=20) as client:
+            # Until its first health check has failed, a server counts as up.
+            await until(lambda: _is_away(client, "/v1/users"), what="the gateway knows that the service is away")
             away = await client.post("/v1/users", headers={"X-Request-Id": "given"})
             unchanged = [await client.get(f"/v1/orders/{status}") for status in (404, 429, 503)]
             flood = await asyncio.gather(*(client.get("/v1/orders") for _ in range(120)))

@@ -10,8 +10,10 @@ from shared.database import Database
 from shared.errors import Problem
 from shared.events.users import CreditRefused, CreditReserved
 from shared.ids import new_id
+from shared.messaging.consumer.batch import apply_batch
+from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.subscription import Subscription
-from shared.messaging.envelope import EventContext
+from shared.messaging.envelope import EventContext, Received
 from tests.harness.rows import Rows
 
 EFFECT_TABLE = """
@@ -97,3 +99,15 @@ def sequences_by_key(effects: Sequence[tuple[str, int]]) -> dict[str, list[int]]
     for key, sequence in effects:
         by_key.setdefault(key, []).append(sequence)
     return by_key
+
+
+async def applied(database: Database, *events: Received, in_savepoints: bool = False) -> BatchResult:
+    """Apply and commit a batch."""
+    async with database.sessions.begin() as session:
+        return await apply_batch(
+            session,
+            consumer=CONSUMER,
+            subscription=subscription(),
+            events=events,
+            savepoints=[event.place for event in events] if in_savepoints else [],
+        )

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", name="pk_customer"),
     )
     _create_order()
+    _create_overdue_order()
     op.create_table(
         "order_item",
         sa.Column("order_id", sa.Uuid, nullable=False),
@@ -109,17 +110,6 @@ def _create_order() -> None:
             name=op.f("ck_customer_order_refunded_within_total"),
         ),
     )
-    op.create_table(
-        "overdue_order",
-        sa.Column("order_id", sa.Uuid, nullable=False),
-        sa.Column("failures", sa.Integer, nullable=False),
-        sa.Column("error", sa.Text, nullable=False),
-        sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("order_id", name="pk_overdue_order"),
-        sa.ForeignKeyConstraint(
-            ["order_id"], ["customer_order.id"], name="fk_overdue_order_order_id", ondelete="CASCADE"
-        ),
-    )
     op.create_index("ix_customer_order_user_id_id", "customer_order", ["user_id", "id"])
     op.create_index("ix_customer_order_status_id", "customer_order", ["status", "id"])
     op.create_index(
@@ -135,6 +125,20 @@ def _create_order() -> None:
         ["user_id"],
         postgresql_include=["units"],
         postgresql_where=sa.text("status = 'pending'"),
+    )
+
+
+def _create_overdue_order() -> None:
+    op.create_table(
+        "overdue_order",
+        sa.Column("order_id", sa.Uuid, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
+        sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("order_id", name="pk_overdue_order"),
+        sa.ForeignKeyConstraint(
+            ["order_id"], ["customer_order.id"], name="fk_overdue_order_order_id", ondelete="CASCADE"
+        ),
     )
 
 

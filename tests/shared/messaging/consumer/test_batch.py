@@ -11,20 +11,17 @@ from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.batch import HandlerFailed, apply_batch
 from shared.messaging.consumer.inbox import ClaimedMeanwhile
-from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.dead_letters.reason import DeadLetterReason
-from shared.messaging.envelope import MAX_SEQUENCE, Received
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from tests.harness.builders import id_of, received, record_of
 from tests.harness.databases import execute_as_owner, until_waiting
-from tests.harness.executed_statements import executed_statements
 from tests.harness.rows import Rows
 from tests.shared.effects import (
     CONSUMER,
     FAILING_CENTS,
     REJECTED_CENTS,
-    credit_refused,
+    applied,
     credit_reserved,
     subscription,
 )
@@ -35,18 +32,6 @@ def old_id(days: int = 40) -> UUID:
     """Return the id of an event that was created `days` days ago."""
     created_at = datetime.now(UTC) - timedelta(days=days)
     return id_of(int(created_at.timestamp() * 1000))
-
-
-async def applied(database: Database, *events: Received, in_savepoints: bool = False) -> BatchResult:
-    """Apply and commit a batch."""
-    async with database.sessions.begin() as session:
-        return await apply_batch(
-            session,
-            consumer=CONSUMER,
-            subscription=subscription(),
-            events=events,
-            savepoints=[event.place for event in events] if in_savepoints else [],
-        )
 
 
 async def test_a_repeated_event_changes_nothing(database: Database) -> None:
@@ -87,48 +72,6 @@ async def test_an_event_that_follows_its_successor_becomes_a_dead_letter(databas
     assert [one.reason for one in result.dead_letters] == [DeadLetterReason.OUT_OF_ORDER]
     assert (await applied(database, late)).duplicates == 1
     assert await Rows(database.sessions).effects() == [(str(user_id), 5)]
-
-
-async def test_a_type_without_a_handler_does_nothing(database: Database) -> None:
-    """An ignored event with a huge sequence used to make all later events of its key dead letters."""
-    user_id = new_id()
-    result = await applied(
-        database,
-        received(credit_reserved(user_id), sequence=1),
-        received(credit_refused(user_id), sequence=MAX_SEQUENCE),
-        received(credit_reserved(user_id), sequence=3),
-    )
-    assert (len(result.applied), result.dead_letters) == (2, [])
-    rows = Rows(database.sessions)
-    assert await rows.count("inbox") == 2
-    assert await rows.of("SELECT sequence FROM inbox_sequence") == [(3,)]
-
-
-async def test_a_foreign_event_is_a_dead_letter_and_its_key_does_not_notice(database: Database) -> None:
-    user_id, event_id = new_id(), new_id()
-    foreign = received(credit_reserved(user_id), sequence=MAX_SEQUENCE, event_id=event_id, source="urn:orderly:orders")
-    own = received(credit_reserved(user_id), sequence=1, event_id=event_id)
-    result = await applied(database, foreign, own, received(credit_reserved(user_id), sequence=2))
-    assert [one.reason for one in result.dead_letters] == [DeadLetterReason.FOREIGN]
-    assert (await applied(database, foreign)).dead_letters == []
-    rows = Rows(database.sessions)
-    assert await rows.effects() == [(str(user_id), 1), (str(user_id), 2)]
-    assert await rows.dead_letters() == [(str(user_id), MAX_SEQUENCE, "foreign")]
-    assert await rows.of("SELECT sequence, dead_letters FROM inbox_sequence") == [(2, 0)]
-
-
-async def test_a_foreign_event_of_an_ignored_type_does_nothing(database: Database) -> None:
-    result = await applied(database, received(credit_refused(new_id()), sequence=1, source="urn:orderly:orders"))
-    assert result.dead_letters == []
-    assert await Rows(database.sessions).count("inbox_sequence") == 0
-
-
-async def test_the_dead_letters_of_a_batch_are_stored_by_one_statement(database: Database) -> None:
-    foreign = [received(credit_reserved(), sequence=1, source="urn:orderly:orders") for _ in range(50)]
-    with executed_statements(database.engine) as statements:
-        await applied(database, *foreign)
-    assert [statement.split()[0] for statement in statements] == ["SELECT", "INSERT"]
-    assert await Rows(database.sessions).count("dead_letter") == 50
 
 
 async def test_a_rejected_event_rolls_the_batch_back(database: Database) -> None:
@@ -186,26 +129,6 @@ async def test_later_events_queue_behind_a_dead_letter_and_other_keys_are_applie
     assert await rows.of("SELECT sequence, dead_letters FROM inbox_sequence WHERE key = :key", key=str(blocked)) == [
         (3, 3)
     ]
-
-
-async def test_an_undecodable_record_is_one_dead_letter_and_blocks_no_key(database: Database) -> None:
-    user_id = new_id()
-    undecodable = Received(
-        topic="users",
-        partition=0,
-        offset=11,
-        key=str(user_id),
-        value=b"\x00\xff",
-        headers={},
-        context=None,
-        error="the header ce_id is missing",
-    )
-    await applied(database, undecodable, received(credit_reserved(user_id), sequence=1, offset=12))
-    await applied(database, undecodable)
-    rows = Rows(database.sessions)
-    assert await rows.dead_letters() == [(str(user_id), None, "undecodable")]
-    assert await rows.effects() == [(str(user_id), 1)]
-    assert await rows.of("SELECT sequence, dead_letters FROM inbox_sequence") == [(1, 0)]
 
 
 async def test_an_event_past_the_retention_of_the_inbox_becomes_a_dead_letter(database: Database) -> None:
