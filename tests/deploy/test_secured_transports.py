@@ -95,6 +95,12 @@ async def _run(*arguments: str, environment: dict[str, str], status: int) -> str
 async def _order_and_get_the_mail(system: SecuredSystem) -> None:
     url, tls = f"https://127.0.0.1:{system.gateway_port}", system.certificates.client_context()
     async with httpx2.AsyncClient(base_url=url, verify=tls, timeout=20) as client:
+
+        async def are_up() -> bool:
+            answers = [await client.get(f"/v1/{path}") for path in ("users/me", "products", "notifications")]
+            return not any(answer.status_code >= 500 for answer in answers)
+
+        await until(are_up, what="the gateway has found every service ready", poll_seconds=0.2)
         ann = {"email": "ann@example.org", "password": PASSWORD}
         signed_up = (await client.post("/v1/users", json=ann | {"name": "Ann"})).raise_for_status().json()
         signed_in = (await client.post("/v1/sessions", json=ann)).raise_for_status().json()

@@ -12,6 +12,7 @@ from shared.database import Sessions
 from shared.ids import new_id
 from shared.maintenance import purge_in_batches
 from tests.harness.builders import id_of
+from tests.harness.databases import execute_as_owner
 from tests.harness.waiting import until
 from tests.notifications.events import apply, order_confirmed, user_created
 
@@ -92,8 +93,7 @@ async def test_an_event_that_is_redelivered_after_the_purge_does_not_notify_agai
     await apply(sessions, user_created(user_id))
     event = order_confirmed(user_id)
     # The inbox knew the event when it notified; then its day was dropped, the position and the notification purged.
-    async with sessions.begin() as session:
-        await session.execute(sa.text("TRUNCATE inbox, inbox_sequence, notification CASCADE"))
+    await execute_as_owner(sessions, "TRUNCATE inbox, inbox_sequence, notification CASCADE")
     await apply(sessions, event, event_id=event_id)
     assert await count(sessions) == (0, 0)
     async with sessions() as session:
@@ -109,8 +109,8 @@ async def test_a_purge_reads_no_young_notifications(sessions: Sessions) -> None:
                 FROM generate_series(1, 5000)
             """)
         )
-        await session.execute(sa.text("ANALYZE notification"))
         await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    await execute_as_owner(sessions, "ANALYZE notification")
     async with sessions.begin() as session:
         assert await purge_notifications(session, before=now() - timedelta(minutes=1), limit=1000) == 0
         read = await session.scalar(

@@ -40,13 +40,16 @@ async def _execute(database: Database, *statements: str) -> None:
 
 
 async def _repeat_key(database: Database) -> None:
-    insert = "INSERT INTO person VALUES (:value)"
-    await _execute(database, "CREATE TEMPORARY TABLE person (email text PRIMARY KEY)", insert, insert)
+    insert = "INSERT INTO event_stream (topic, key, sequence, moved_on) VALUES ('users', :value, 1, current_date)"
+    await _execute(database, insert, insert)
 
 
 async def _break_check(database: Database) -> None:
-    table = "CREATE TEMPORARY TABLE person (email text CONSTRAINT short CHECK (length(email) < 3))"
-    await _execute(database, table, "INSERT INTO person VALUES (:value)")
+    await _execute(
+        database,
+        """INSERT INTO operation (id, kind, actor, parameters, status, total)
+           VALUES (uuidv7(), 'resend', 'ada', '{}', :value, 0)""",
+    )
 
 
 async def _cast_to_number(database: Database) -> None:
@@ -100,8 +103,8 @@ async def _error_of(fail: Fail, database: Database) -> Exception:
 @pytest.mark.parametrize(
     ("fail", "description"),
     [
-        (_repeat_key, "UniqueViolationError: SQLSTATE 23505, constraint person_pkey, table person"),
-        (_break_check, "CheckViolationError: SQLSTATE 23514, constraint short, table person"),
+        (_repeat_key, "UniqueViolationError: SQLSTATE 23505, constraint pk_event_stream, table event_stream"),
+        (_break_check, "CheckViolationError: SQLSTATE 23514, constraint ck_operation_status, table operation"),
         (_cast_to_number, "InvalidTextRepresentationError: SQLSTATE 22P02"),
         (_pass_text_as_number, "DataError: SQLSTATE 22000"),
         (_select_unknown_column, 'UndefinedColumnError: SQLSTATE 42703, column "no_such_column" does not exist'),

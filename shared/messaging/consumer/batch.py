@@ -58,35 +58,25 @@ async def apply_batch(
     stored: set[Place] | None = None
     progress = BatchProgress(subscription, days=days, known=begun.known, positions=begun.positions)
     for step in progress.steps(events, savepoints=savepoints):
-        dead_letter = await _run(session, step, progress, consumer=consumer) if isinstance(step, Run) else step
+        dead_letter = step if isinstance(step, NewDeadLetter) else None
+        if isinstance(step, Run):
+            try:
+                async with session.begin_nested() if step.in_savepoint else nullcontext():
+                    await dispatch(session, handling=step.handling, events=step.decoded)
+            except Exception as error:  # noqa: BLE001 - raised again unless the savepoint has undone it
+                dead_letter = _dead_letter_after(error, step, consumer=consumer)
+                if dead_letter is None:
+                    progress.failed(step)
+            else:
+                progress.applied(step)
         if dead_letter is not None:
             if stored is None:
-                places = [event.place for event in events]
-                stored = await stored_places(session, consumer=consumer, topic=topic, places=places)
-            place = dead_letter.received.place
-            progress.dead_lettered(dead_letter, is_new=place not in stored)
-            stored.add(place)
+                stored = await stored_places(session, consumer=consumer, topic=topic, events=events)
+            progress.dead_lettered(dead_letter, stored=stored)
     await store_all(session, consumer=consumer, topic=topic, dead_letters=progress.result.dead_letters)
     await inbox.add_dead_letters(session, consumer=consumer, topic=topic, added=progress.dead_letters)
     failpoint("consumer.handled")
     return progress.result
-
-
-async def _run(session: AsyncSession, run: Run, progress: BatchProgress, *, consumer: str) -> NewDeadLetter | None:
-    """Run the handler of a run, and note the outcome; return the dead letter of an event that failed alone.
-
-    Raises: as `apply_batch`.
-    """
-    try:
-        async with session.begin_nested() if run.in_savepoint else nullcontext():
-            await dispatch(session, handling=run.handling, events=run.decoded)
-    except Exception as error:  # noqa: BLE001 - raised again unless the savepoint has undone it
-        dead_letter = _dead_letter_after(error, run, consumer=consumer)
-        if dead_letter is None:
-            progress.failed(run)
-        return dead_letter
-    progress.applied(run)
-    return None
 
 
 async def store_dead_letter(

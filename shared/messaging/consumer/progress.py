@@ -146,8 +146,10 @@ class BatchProgress:
         """Note that a run of several events failed inside its savepoint."""
         self._failed = run
 
-    def dead_lettered(self, dead_letter: NewDeadLetter, *, is_new: bool) -> None:
-        """Note that an event was stored as a dead letter; `is_new` says whether for the first time."""
+    def dead_lettered(self, dead_letter: NewDeadLetter, *, stored: set[Place]) -> None:
+        """Note that an event becomes a dead letter, and add it to those that are stored."""
+        is_new = dead_letter.received.place not in stored
+        stored.add(dead_letter.received.place)
         if dead_letter.reason.blocks_key:
             self._advance(dead_letter.received)
             self.dead_letters.update([dead_letter.received.key] if is_new else [])

@@ -83,16 +83,16 @@ class NewDeadLetter:
         }
 
 
-async def stored_places(session: AsyncSession, *, consumer: str, topic: str, places: Sequence[Place]) -> set[Place]:
-    """Return which of these records are dead letters already, resolved or not."""
+async def stored_places(session: AsyncSession, *, consumer: str, topic: str, events: Sequence[Received]) -> set[Place]:
+    """Return the places of the records that are dead letters already, resolved or not."""
     rows = await fetch(
         session,
         _STORED,
         {
             "consumer": consumer,
             "topic": topic,
-            "partitions": [partition for partition, _ in places],
-            "offsets": [offset for _, offset in places],
+            "partitions": [event.partition for event in events],
+            "offsets": [event.offset for event in events],
         },
     )
     return {(row["partition"], row["offset"]) for row in rows}

@@ -51,7 +51,11 @@ def make_app(cache: Cache, issuer: TokenIssuer) -> MakeApp:
             name="things",
             description="A test service.",
             settings=ServiceSettings(
-                database_url="unused", valkey_url="unused", kafka_bootstrap_servers="unused", http_port=1, **settings
+                database_url="postgresql://127.0.0.1/unused",
+                valkey_url="redis://127.0.0.1/0",
+                kafka_bootstrap_servers="127.0.0.1:1",
+                http_port=1,
+                **settings,
             ),
             routers=[router],
             lifespan=lifespan,

@@ -10,6 +10,7 @@ from shared.database import Database
 from shared.messaging.dead_letters.queries import ConsumerKey
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.replay import keys_to_drain
+from tests.harness.databases import execute_as_owner
 from tests.harness.rows import Rows
 from tests.shared.effects import CONSUMER
 from tests.shared.operations.blocked_keys import blocked_key
@@ -92,8 +93,8 @@ async def fill_with_waiting(database: Database) -> None:
             """),
             {"consumer": CONSUMER, "waiting": WAITING},
         )
-        await session.execute(sa.text("ANALYZE dead_letter"))
         await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    await execute_as_owner(database.sessions, "ANALYZE dead_letter")
 
 
 async def test_waiting_dead_letters_cost_the_drain_and_the_expiry_nothing(database: Database) -> None:
@@ -108,8 +109,8 @@ async def test_a_page_of_the_drain_reads_no_more_rows_than_it_returns(database: 
     await fill_with_waiting(database)
     async with database.sessions.begin() as session:
         await session.execute(sa.text("UPDATE dead_letter SET next_try_at = now() - id * interval '1 second'"))
-        await session.execute(sa.text("ANALYZE dead_letter"))
         await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    await execute_as_owner(database.sessions, "ANALYZE dead_letter")
     async with database.sessions.begin() as session:
         keys = await keys_to_drain(session, consumers=[CONSUMER], limit=100)
         assert len(keys) == 100

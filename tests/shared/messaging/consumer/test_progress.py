@@ -65,7 +65,7 @@ def outcomes_of(events: Sequence[Received], *, takes_batch: bool) -> list[tuple[
             dead_letter = (
                 step if isinstance(step, NewDeadLetter) else NewDeadLetter(step.received[0], DeadLetterReason.RETRYING)
             )
-            progress.dead_lettered(dead_letter, is_new=True)
+            progress.dead_lettered(dead_letter, stored=set())
             context = dead_letter.received.context
             assert context is not None
             outcomes.append((context.key, context.sequence, False))
