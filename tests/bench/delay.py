@@ -15,7 +15,7 @@ from shared.events.contract import Event
 from shared.garbage_collector import tune_garbage_collector
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
-from shared.messaging.outbox.publisher import Acknowledged, Publisher, PublishError
+from shared.messaging.outbox.publisher import Acknowledged, PartitionsOf, Publisher, PublishError
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.wake_up import Notifier
 from shared.telemetry import continued_trace
@@ -43,8 +43,10 @@ class TimingPublisher(Publisher):
 
     acknowledged: dict[str, float]
 
-    async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
-        sent, failed = await super().publish(rows)
+    async def publish(
+        self, rows: Sequence[asyncpg.Record], *, partitions_of: PartitionsOf
+    ) -> tuple[list[Acknowledged], dict[str, PublishError]]:
+        sent, failed = await super().publish(rows, partitions_of=partitions_of)
         now = time.monotonic()
         ids = {row["id"]: str(row["event_id"]) for row in rows}
         self.acknowledged.update((ids[one.row_id], now) for one in sent)

@@ -13,7 +13,8 @@ from shared.messaging.consumer.inbox import Begun
 from shared.messaging.consumer.member import Member
 from shared.messaging.envelope import Record
 from shared.messaging.failpoints import failpoint
-from shared.messaging.outbox.pages import PAGE, OutboxPages
+from shared.messaging.outbox.pages import IS_LEADING, PAGE, OutboxPages
+from shared.messaging.outbox.partitions import PinnedPartitions
 from shared.messaging.outbox.publisher import Acknowledged
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.watermark import Watermark
@@ -29,7 +30,7 @@ def delete_before_ack() -> None:
         rows = await pages.fetch(without_topics=[])
         pages.acknowledge([Acknowledged(row["id"], 0, 0) for row in rows])
         await pages.move()
-        await self._publisher.publish(rows)
+        await self._publisher.publish(rows, partitions_of=pages.partitions.of)
         return self._poll_interval_seconds
 
     Relay._publish_page = publish_page  # type: ignore[method-assign]  # a mutant replaces code on purpose
@@ -57,14 +58,16 @@ def no_inbox() -> None:
 
 def skip_locked() -> None:
     """Let two relays work at once, without a lease: each locks its rows while it sends them, the other skips them."""
-    page = f"{PAGE} FOR UPDATE SKIP LOCKED"
+    without_lease = PAGE.replace(IS_LEADING, "$7::text IS NULL AND $8::bigint IS NULL")
+    page = f"{without_lease} FOR UPDATE SKIP LOCKED"
 
     async def work(self: Relay, connection: Any) -> None:
+        partitions = PinnedPartitions(connection)
         while not self._stop.is_set():
             async with connection.transaction():
-                rows = await connection.fetch(page, self._shard, 0, 0, [], [], SKIP_LOCKED_ROWS)
+                rows = await connection.fetch(page, self._shard, 0, 0, [], [], SKIP_LOCKED_ROWS, None, None)
                 failpoint("relay.fetched")
-                sent, _ = await self._publisher.publish(rows)
+                sent, _ = await self._publisher.publish(rows, partitions_of=partitions.of)
                 failpoint("relay.acked")
                 await connection.execute(
                     "DELETE FROM outbox WHERE id = ANY($1::bigint[])", [one.row_id for one in sent]

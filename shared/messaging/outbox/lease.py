@@ -21,6 +21,13 @@ _ACQUIRE = """
     RETURNING epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid
 """
 
+_TAKE_OVER = """
+    INSERT INTO relay_lease (shard, owner, epoch, expires_at) VALUES ($1, $2, 1, clock_timestamp() + $3)
+    ON CONFLICT (shard) DO UPDATE SET
+        owner = excluded.owner, epoch = relay_lease.epoch + 1, expires_at = excluded.expires_at
+    RETURNING epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid
+"""
+
 _RENEW = """
     UPDATE relay_lease SET expires_at = clock_timestamp() + $4 WHERE shard = $1 AND owner = $2 AND epoch = $3
     RETURNING epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid
@@ -50,9 +57,21 @@ class Lease:
         if self.is_held:
             if time.monotonic() - self._renewed_at < self.duration.total_seconds() / 3:
                 return True
-            held = await connection.fetchrow(_RENEW, self._shard, self.owner, self.epoch, self.duration)
-        else:
-            held = await connection.fetchrow(_ACQUIRE, self._shard, self.owner, self.duration)
+            return await self.renew(connection)
+        return self._note(await connection.fetchrow(_ACQUIRE, self._shard, self.owner, self.duration))
+
+    async def renew(self, connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+        """Renew the lease now; return whether this process still holds it.
+
+        In a transaction it locks the lease: nobody else acquires it before the transaction ends.
+        """
+        return self._note(await connection.fetchrow(_RENEW, self._shard, self.owner, self.epoch, self.duration))
+
+    async def take_over(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Acquire the lease although another process may hold it. That process moves and fetches nothing any more."""
+        self._note(await connection.fetchrow(_TAKE_OVER, self._shard, self.owner, self.duration))
+
+    def _note(self, held: asyncpg.Record | None) -> bool:
         if held is None:
             self.lose()
             return False

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from shared.messaging.outbox.lease import Lease
+from shared.messaging.outbox.partitions import PinnedPartitions
 from shared.messaging.outbox.publisher import Acknowledged
 from shared.messaging.outbox.watermark import Watermark
 
@@ -17,14 +18,18 @@ MOVE_DELAY_SECONDS = 0.5
 """Delay before fewer than MOVE_ROWS acknowledged rows are moved, so that one statement moves more. Raised, a killed
 relay's successor publishes more events twice; lowered, each event costs the database more."""
 
-PAGE = """
+IS_LEADING = "EXISTS (SELECT FROM relay_lease WHERE shard = $1 AND owner = $7 AND epoch = $8)"
+# A relay that has lost its lease without noticing gets no rows: whoever holds the lease may have changed the number of
+# partitions, and its page would go to the old ones, past earlier events of the same keys (decision 12).
+PAGE = f"""
     SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
     FROM outbox
     WHERE shard = $1
     AND id > CASE WHEN $3 = coalesce((SELECT generation FROM outbox_resend WHERE shard = $1), 0) THEN $2 ELSE 0 END
     AND id <> ALL($4::bigint[]) AND topic <> ALL($5::text[])
+    AND {IS_LEADING}
     ORDER BY id LIMIT $6
-"""
+"""  # noqa: S608 - a constant of this module
 
 # One statement renews the lease and moves the rows: a relay that has lost its lease moves nothing.
 _MOVE = """
@@ -58,12 +63,14 @@ class LeaseLost(Exception):
 
 
 class OutboxPages:
-    """One shard's outbox, as the relay sees it over one database connection."""
+    """One shard's outbox, as the relay sees it over one database connection and while it holds the lease once."""
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", *, shard: int, lease: Lease) -> None:
         self._connection = connection
         self._shard = shard
         self._lease = lease
+        self.partitions = PinnedPartitions(connection)
+        """Read after the lease was acquired. They change only while somebody else holds it."""
         self._watermark = Watermark()
         self._unmoved: list[Acknowledged] = []
         self._move_at = 0.0
@@ -79,6 +86,8 @@ class OutboxPages:
             [one.row_id for one in self._unmoved],
             without_topics,
             PAGE_ROWS,
+            self._lease.owner,
+            self._lease.epoch,
         )
         if not without_topics:
             self._watermark.fetched(rows[0]["id"] if rows else None)

@@ -3,7 +3,7 @@
 import asyncio
 import struct
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import asyncpg
@@ -20,6 +20,8 @@ from shared.messaging.kafka import KafkaConnection
 logger = structlog.get_logger(__name__)
 
 PublishError: TypeAlias = KafkaError | OSError
+PartitionsOf: TypeAlias = Callable[[str, int], Awaitable[int]]
+"""Returns the number of partitions over which a topic's keys are hashed, given how many Kafka has."""
 
 BATCH_BYTES = 900_000
 """Upper bound of a Kafka batch: below the topics' max.message.bytes of 1 MiB. An event is at most half a MiB."""
@@ -40,6 +42,13 @@ class Acknowledged(NamedTuple):
     offset: int
 
 
+class PartitionsMissing(KafkaError):  # type: ignore[misc]  # aiokafka has no types
+    """The topic has fewer partitions than its keys are hashed over."""
+
+    def __init__(self, topic: str, *, existing: int, needed: int) -> None:
+        super().__init__(f"{topic} has {existing} partitions and needs {needed}: see docs/runbooks/partitions.md")
+
+
 class Publisher:
     """An idempotent producer, replaced after an error and with time-outs around its calls.
 
@@ -53,9 +62,15 @@ class Publisher:
         self._topic_prefix = kafka.topic_prefix
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
+        self._reported: set[tuple[str, int]] = set()
 
-    async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
-        """Publish rows in their order; return the acknowledged rows, and the error of each topic that failed."""
+    async def publish(
+        self, rows: Sequence[asyncpg.Record], *, partitions_of: PartitionsOf
+    ) -> tuple[list[Acknowledged], dict[str, PublishError]]:
+        """Publish rows in their order; return the acknowledged rows, and the error of each topic that failed.
+
+        Raises: errors of `partitions_of`, before anything is sent.
+        """
         try:
             producer = await self._connected()
         except (KafkaError, OSError) as error:
@@ -63,11 +78,20 @@ class Publisher:
         by_topic: dict[str, list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
             by_topic[row["topic"]].append(row)
+        failed: dict[str, PublishError] = {}
+        partitions: dict[str, int] = {}
+        for topic in by_topic:
+            number = await self._partitions(producer, topic, partitions_of)
+            if isinstance(number, int):
+                partitions[topic] = number
+            else:
+                failed[topic] = number
         outcomes = await asyncio.gather(
-            *(self._send_topic(producer, topic, topic_rows) for topic, topic_rows in by_topic.items())
+            *(self._send_topic(producer, topic, by_topic[topic], count) for topic, count in partitions.items())
         )
-        failed = {topic: error for topic, (_, error) in zip(by_topic, outcomes, strict=True) if error is not None}
-        if any(not isinstance(error, UnknownTopicOrPartitionError) for error in failed.values()):
+        failed |= {topic: error for topic, (_, error) in zip(partitions, outcomes, strict=True) if error is not None}
+        # A topic that does not exist, or has too few partitions, does not harm the producer.
+        if any(not isinstance(error, UnknownTopicOrPartitionError | PartitionsMissing) for error in failed.values()):
             await self.close()
         return [one for acknowledged, _ in outcomes for one in acknowledged], failed
 
@@ -105,20 +129,45 @@ class Publisher:
                 self._producer = producer
             return self._producer
 
-    async def _send_topic(
-        self, producer: AIOKafkaProducer, topic: str, rows: Sequence[asyncpg.Record]
-    ) -> tuple[list[Acknowledged], PublishError | None]:
+    async def _partitions(
+        self, producer: AIOKafkaProducer, topic: str, partitions_of: PartitionsOf
+    ) -> int | PublishError:
+        """Return the number of partitions over which the topic's keys are hashed, or why it cannot be published to."""
+        existing = await self._existing(producer, topic)
+        if not isinstance(existing, int):
+            return existing
+        needed = await partitions_of(topic, existing)
+        if existing < needed:
+            # The new partitions may be younger than what the producer knows of the cluster.
+            existing = await self._existing(producer, topic, refresh=True)
+            if not isinstance(existing, int):
+                return existing
+            if existing < needed:
+                return PartitionsMissing(topic, existing=existing, needed=needed)
+        if existing > needed and (topic, existing) not in self._reported:
+            self._reported.add((topic, existing))
+            logger.warning("partitions_unused", topic=topic, existing=existing, used=needed)
+        return needed
+
+    async def _existing(self, producer: AIOKafkaProducer, topic: str, *, refresh: bool = False) -> int | PublishError:
+        """Return the topic's number of partitions in Kafka, or why it is unknown."""
         try:
             async with asyncio.timeout(METADATA_TIMEOUT_SECONDS):
-                count = len(await producer.partitions_for(self._topic_prefix + topic))
+                if refresh:
+                    await producer.client.force_metadata_update()
+                return len(await producer.partitions_for(self._topic_prefix + topic))
         except TimeoutError:
             # aiokafka would ask for the topic without limit. The producer itself still works.
-            return [], UnknownTopicOrPartitionError(topic)
+            return UnknownTopicOrPartitionError(topic)
         except (KafkaError, OSError) as error:
-            return [], error
+            return error
+
+    async def _send_topic(
+        self, producer: AIOKafkaProducer, topic: str, rows: Sequence[asyncpg.Record], partitions: int
+    ) -> tuple[list[Acknowledged], PublishError | None]:
         groups: dict[int, list[asyncpg.Record]] = defaultdict(list)
         for row in rows:
-            groups[partition_of(row["key"].encode(), count)].append(row)
+            groups[partition_of(row["key"].encode(), partitions)].append(row)
         outcomes = await asyncio.gather(
             *(self._send_partition(producer, topic, partition, group) for partition, group in groups.items())
         )

@@ -172,7 +172,7 @@ class Relay:
         if not rows:
             return self._poll_interval_seconds
         failpoint("relay.fetched")
-        sent, failed = await self._publisher.publish(rows)
+        sent, failed = await self._publisher.publish(rows, partitions_of=pages.partitions.of)
         pages.acknowledge(sent)
         for topic in {row["topic"] for row in rows} - set(failed):
             self._backoffs.succeeded(topic)

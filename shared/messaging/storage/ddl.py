@@ -77,6 +77,12 @@ CREATE TABLE outbox_resend (
     CONSTRAINT pk_outbox_resend PRIMARY KEY (shard)
 );
 
+CREATE TABLE topic_partitions (
+    topic text NOT NULL,
+    partitions integer NOT NULL,
+    CONSTRAINT pk_topic_partitions PRIMARY KEY (topic)
+);
+
 CREATE TABLE inbox (
     consumer text NOT NULL,
     day date NOT NULL,
@@ -215,6 +221,6 @@ $$;
 V1_DOWN = """
 DROP FUNCTION maintain_daily_partitions;
 DROP TABLE
-    operation, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, outbox_resend, relay_lease,
-    outbox_sent, outbox, event_stream_floor, event_stream;
+    operation, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, topic_partitions, outbox_resend,
+    relay_lease, outbox_sent, outbox, event_stream_floor, event_stream;
 """

@@ -84,6 +84,12 @@ def _add_relay_lease(metadata: sa.MetaData) -> None:
         sa.Column("shard", sa.SmallInteger, primary_key=True, autoincrement=False),
         sa.Column("generation", sa.BigInteger, nullable=False),
     )
+    sa.Table(
+        "topic_partitions",
+        metadata,
+        sa.Column("topic", sa.Text, primary_key=True),
+        sa.Column("partitions", sa.Integer, nullable=False),
+    )
 
 
 def _add_inbox(metadata: sa.MetaData) -> None:

@@ -11,7 +11,7 @@ from shared.connection_urls import dsn_of
 from shared.database import Database
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
-from shared.messaging.outbox.publisher import Acknowledged, Publisher, PublishError
+from shared.messaging.outbox.publisher import Acknowledged, PartitionsOf, Publisher, PublishError
 from shared.messaging.outbox.relay import Relay
 from tests.harness.rows import Rows
 from tests.harness.running import running
@@ -28,10 +28,12 @@ class CountingPublisher(Publisher):
         super().__init__(kafka, **options)
         self.pages: list[int] = []
 
-    async def publish(self, rows: Sequence[asyncpg.Record]) -> tuple[list[Acknowledged], dict[str, PublishError]]:
+    async def publish(
+        self, rows: Sequence[asyncpg.Record], *, partitions_of: PartitionsOf
+    ) -> tuple[list[Acknowledged], dict[str, PublishError]]:
         """Publish a page."""
         self.pages.append(len(rows))
-        return await super().publish(rows)
+        return await super().publish(rows, partitions_of=partitions_of)
 
 
 @pytest.fixture

@@ -78,3 +78,13 @@ async def test_rows_whose_lease_was_lost_stay_for_the_next_leader(
         await pages.move()
     assert await acknowledged(successor) == 2
     assert await successor.move() == 2
+
+
+async def test_a_leader_that_was_replaced_fetches_nothing(
+    database: Database, connection: "asyncpg.Connection[asyncpg.Record]"
+) -> None:
+    former = await pages_of(connection)
+    await record_events(database, 1)
+    successor = await pages_of(connection, owner="second")
+    assert await former.fetch(without_topics=[]) == []
+    assert len(await successor.fetch(without_topics=[])) == 1
