@@ -20,6 +20,10 @@ NAMES = (
     "delivery.begun",
     "delivery.sent",
     "delivery.recorded",
+    "topics.leases_taken",
+    "topics.consumers_caught_up",
+    "topics.partitions_added",
+    "topics.partitions_pinned",
 )
 """All failpoints: they surround each step that a guarantee depends on."""
 

@@ -1,4 +1,4 @@
-"""The operators' commands of a service's command line: dead-letters, positions, outbox, republish."""
+"""The operators' commands of a service's command line: dead-letters, positions, outbox, topics, republish."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio
@@ -11,6 +11,7 @@ import typer
 from shared.operations.dead_letters_cli import dead_letters_cli
 from shared.operations.positions_cli import positions_cli
 from shared.operations.tool import Actor, AsJson, DryRun, Since, Tool, actor_of, time_of
+from shared.operations.topics_cli import topics_cli
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +27,7 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
     cli.add_typer(dead_letters_cli(tool), name="dead-letters")
     cli.add_typer(positions_cli(tool), name="positions")
     cli.add_typer(_outbox_cli(tool), name="outbox")
+    cli.add_typer(topics_cli(tool), name="topics")
 
     @cli.command()
     def republish(

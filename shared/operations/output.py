@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterDetail
+from shared.messaging.outbox.partitions import TopicPartitions
 from shared.messaging.outbox.resend import OutboxStatus
 from shared.operations.dead_letters import KeyOutcome
 from shared.operations.positions import KeyPosition, PositionAction
@@ -139,6 +140,15 @@ def print_status(status: OutboxStatus) -> None:
         for lease in status.leases
     ]
     print_table(("shard", "leader", "epoch", "lease expires at"), rows)
+
+
+def print_topics(topics: Sequence[TopicPartitions]) -> None:
+    """Print a line for each topic."""
+    rows = [
+        [each.topic, *("-" if number is None else str(number) for number in (each.existing, each.pinned))]
+        for each in topics
+    ]
+    _print_table(("topic", "partitions in Kafka", "partitions of its keys"), rows)
 
 
 def describe_operation(operation: Operation) -> str:

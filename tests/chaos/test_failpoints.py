@@ -12,7 +12,7 @@ from tests.chaos.observer import observe
 from tests.chaos.oracle import check, violated
 from tests.chaos.worker_pool import ROLES, Worker
 
-MESSAGING_FAILPOINTS = [name for name in NAMES if not name.startswith("delivery.")]
+MESSAGING_FAILPOINTS = [name for name in NAMES if not name.startswith(("delivery.", "topics."))]
 FURTHER_OPERATIONS = 15
 
 

@@ -20,6 +20,9 @@ logger = structlog.get_logger(__name__)
 
 START_RETRY_DELAY_SECONDS = 2.0
 WATCH_INTERVAL_SECONDS = 1.0
+METADATA_MAX_AGE_SECONDS = 10.0
+"""Interval at which consumers look for new partitions, whose events wait until then. aiokafka's own default is five
+minutes."""
 MAX_HEARTBEAT_AGE_SECONDS = 30.0
 """A member that neither polled nor ended a transaction for this long, and is not backing off, is stuck."""
 
@@ -34,6 +37,7 @@ class ConsumerGroups:
         kafka: KafkaConnection,
         client_id: str,
         max_heartbeat_age_seconds: float = MAX_HEARTBEAT_AGE_SECONDS,
+        metadata_max_age_seconds: float = METADATA_MAX_AGE_SECONDS,
     ) -> None:
         self._running = False
         self._watching: asyncio.Task[None] | None = None
@@ -43,6 +47,7 @@ class ConsumerGroups:
             client_id=client_id,
             consumer_only=True,
             allow_auto_create_topics=False,
+            metadata_max_age_ms=int(metadata_max_age_seconds * 1000),
             graceful_timeout=STOP_TIMEOUT_SECONDS,
             logger=logging.getLogger("shared.messaging.faststream"),
             log_level=logging.DEBUG,

@@ -20,7 +20,7 @@ relay's successor publishes more events twice; lowered, each event costs the dat
 
 IS_LEADING = "EXISTS (SELECT FROM relay_lease WHERE shard = $1 AND owner = $7 AND epoch = $8)"
 # A relay that has lost its lease without noticing gets no rows: whoever holds the lease may have changed the number of
-# partitions, and its page would go to the old ones, past earlier events of the same keys (decision 12).
+# partitions, and its page would go to the old ones, past earlier events of the same keys (decision 14).
 PAGE = f"""
     SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
     FROM outbox
