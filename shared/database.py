@@ -1,7 +1,8 @@
 """The PostgreSQL database of one service: engine and sessions."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
 
 from shared.commit_buffer import BufferedSession
 from shared.connection_urls import dsn_of
@@ -29,6 +31,34 @@ class ConnectedThroughPooler(Exception):
             "The database URL leads to a pooler such as PgBouncer, not to PostgreSQL itself: sessions need LISTEN, "
             "prepared statements and settings of their own"
         )
+
+
+@dataclass
+class CommitWatch:
+    """Whether a transaction has committed while it watched."""
+
+    has_committed: bool = False
+
+
+_watch: ContextVar[CommitWatch | None] = ContextVar("commit_watch", default=None)
+
+
+@contextmanager
+def watching_commits() -> Iterator[CommitWatch]:
+    """Record whether a session commits in this block, or in a task that it starts."""
+    watch = CommitWatch()
+    token = _watch.set(watch)
+    try:
+        yield watch
+    finally:
+        _watch.reset(token)
+
+
+@sa.event.listens_for(BufferedSession, "after_commit")
+def _note_commit(session: Session) -> None:
+    watch = _watch.get()
+    if watch is not None and not session.in_nested_transaction():
+        watch.has_committed = True
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 
-from shared.patches.sqlalchemy_driver import begun_connection
+from shared.patches.sqlalchemy_driver import begun_connection, invalidate_statements
+from shared.transient_errors import is_stale_statement
 
 _SERVER_ENDS = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
@@ -54,6 +55,8 @@ async def fetch(
     try:
         return await begun.driver.fetch(statement.sql, *statement.arguments(parameters))
     except BaseException as error:
+        if _knows_old_schema(error):
+            invalidate_statements(begun.connection)
         if _has_to_close(begun.driver, error):
             await session.run_sync(_invalidate, begun, error)
         raise
@@ -65,6 +68,8 @@ def fetch_in(session: Session, statement: DriverStatement, parameters: Mapping[s
     try:
         return await_only(begun.driver.fetch(statement.sql, *statement.arguments(parameters)))
     except BaseException as error:
+        if _knows_old_schema(error):
+            invalidate_statements(begun.connection)
         if _has_to_close(begun.driver, error):
             _invalidate(session, begun, error)
         raise
@@ -91,6 +96,11 @@ def _begin(session: Session) -> _Begun:
 
 def _innermost(session: Session) -> SessionTransaction | None:
     return session.get_nested_transaction() or session.get_transaction()
+
+
+def _knows_old_schema(error: BaseException) -> bool:
+    """Return whether the connection's statements or types are older than the schema, as SQLAlchemy judges it."""
+    return is_stale_statement(error) or isinstance(error, asyncpg.InternalServerError)
 
 
 def _has_to_close(driver: "asyncpg.Connection[asyncpg.Record]", error: BaseException) -> bool:

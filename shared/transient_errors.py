@@ -10,6 +10,8 @@ _PERMANENT_SQLSTATES = ("0A", "21", "22", "23", "42", "P0")
 CONNECTION_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """Errors that asyncpg raises when a connection fails or is lost. If it is lost while a statement begins, asyncpg raises
 an InternalClientError."""
+_STALE_STATEMENTS = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
+"""A migration has changed the type of a column or a composite type since a connection prepared its statement."""
 _DRIVERS = frozenset({"asyncpg", "sqlalchemy"})
 
 
@@ -21,14 +23,25 @@ def is_transient(error: BaseException) -> bool:
     """Return whether the same work may succeed when it is retried later.
 
     Every error of the database is transient, except those that the statement itself causes: an event must not become a
-    dead letter because the database is unreachable, full, locked or rejects connections.
+    dead letter because the database is unreachable, full, locked or rejects connections, or its schema has changed.
     """
+    if is_stale_statement(error):
+        return True
     if isinstance(error, exc.DBAPIError):
         state = getattr(error.orig, "sqlstate", None)
         return state is None or not state.startswith(_PERMANENT_SQLSTATES)
     if isinstance(error, asyncpg.PostgresError):
         return not (error.sqlstate or "").startswith(_PERMANENT_SQLSTATES)
     return isinstance(error, (*CONNECTION_ERRORS, exc.TimeoutError, TransientError))
+
+
+def is_stale_statement(error: BaseException) -> bool:
+    """Return whether a schema change has invalidated a prepared statement: it works when its transaction is repeated.
+
+    Other errors of its SQLSTATE class, 0A, are permanent.
+    """
+    cause = error.orig.__cause__ if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+    return isinstance(cause, _STALE_STATEMENTS)
 
 
 def is_database_unavailable(error: BaseException) -> bool:

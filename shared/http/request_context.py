@@ -10,16 +10,19 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from shared.database import watching_commits
 from shared.error_descriptions import describe_error
 from shared.errors import Problem
 from shared.http.metrics import count_request
 from shared.http.problems import DatabaseUnavailable, InternalError, problem_response
 from shared.ids import new_id
 from shared.telemetry import continued_trace
-from shared.transient_errors import is_database_unavailable
+from shared.transient_errors import is_database_unavailable, is_stale_statement
 
 logger = structlog.get_logger(__name__)
 
+MAX_ATTEMPTS = 3
+"""Attempts of a request whose statements a schema change invalidates. A second change may meet the second attempt."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _RESPONSE_HEADERS = "response_headers"
 _NO_RESPONSE = 499  # the status that is logged if the client disconnected before a response was sent
@@ -43,12 +46,31 @@ class RequestContextMiddleware:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else new_id().hex
-        scope.setdefault("state", {})[_RESPONSE_HEADERS] = []
+        scope.setdefault("state", {})
         # On a kept-alive connection the server may run a request in the context of the previous one.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         with continued_trace(headers.get("traceparent"), tracestate=headers.get("tracestate")):
             await _Exchange(self.app, scope, receive, send, request_id=request_id).run()
+
+
+class _Repeatable:
+    """A request's messages, kept so that they can be received again. BodyLimitMiddleware limits their size."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._messages: list[Message] = []
+        self._position = 0
+
+    async def __call__(self) -> Message:
+        if self._position == len(self._messages):
+            self._messages.append(await self._receive())
+        self._position += 1
+        return self._messages[self._position - 1]
+
+    def rewind(self) -> None:
+        """Begin with the first message again."""
+        self._position = 0
 
 
 class _Exchange:
@@ -65,7 +87,7 @@ class _Exchange:
     async def run(self) -> None:
         started_at = time.perf_counter()
         try:
-            await self._app(self._scope, self._receive, self._send_with_headers)
+            await self._run_application()
         except Exception as error:
             problem = self._problem_of(error)
             if self._status is not None:
@@ -73,6 +95,26 @@ class _Exchange:
             await problem_response(problem, scope=self._scope)(self._scope, self._receive, self._send_with_headers)
         finally:
             self._record(time.perf_counter() - started_at)
+
+    async def _run_application(self) -> None:
+        """Run the application. Run it again if a schema change has invalidated a statement of its transaction.
+
+        The failed transaction has changed nothing. If an earlier one has committed, only the client can decide.
+        """
+        request, receive = self._scope, _Repeatable(self._receive)
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            self._scope = {**request, "state": {**request["state"], _RESPONSE_HEADERS: []}}
+            try:
+                with watching_commits() as watch:
+                    await self._app(self._scope, receive, self._send_with_headers)
+            except Exception as error:
+                is_final = attempt == MAX_ATTEMPTS or self._status is not None or watch.has_committed
+                if is_final or not is_stale_statement(error):
+                    raise
+                logger.warning("request_repeated", attempt=attempt, error=repr(error))
+                receive.rewind()
+            else:
+                return
 
     def _problem_of(self, error: Exception) -> Problem:
         """Log an unexpected error and return the problem that the client gets."""

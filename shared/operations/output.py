@@ -148,7 +148,7 @@ def print_topics(topics: Sequence[TopicPartitions]) -> None:
         [each.topic, *("-" if number is None else str(number) for number in (each.existing, each.pinned))]
         for each in topics
     ]
-    _print_table(("topic", "partitions in Kafka", "partitions of its keys"), rows)
+    print_table(("topic", "partitions in Kafka", "partitions of its keys"), rows)
 
 
 def describe_operation(operation: Operation) -> str:

@@ -3,7 +3,9 @@
 SQLAlchemy 2.1 with asyncpg pings before every transaction in a transaction of its own: three more round trips, 15 % of
 what an order costs. Here the ping is the BEGIN of the transaction that the connection is taken for. This replaces
 `do_ping` of one engine's dialect, and uses the private `_transaction` and `_start_transaction` of
-`AsyncAdapt_asyncpg_connection`, which the first statement would call otherwise. The pool replaces a connection whose
+`AsyncAdapt_asyncpg_connection`, which the first statement would call otherwise. After a schema change it also drops the
+driver's prepared statements, with the private `_check_type_cache_invalidation` and the dialect's
+`_invalidate_schema_cache`. The pool replaces a connection whose
 ping fails, and no statement has been executed by then. There is no upstream issue.
 """
 
@@ -22,8 +24,13 @@ BEGIN_TIMEOUT_SECONDS = 5.0
 
 def ping_with_begin(engine: AsyncEngine) -> None:
     """Let an engine with `pool_pre_ping` ping by beginning the transaction."""
+    dialect = cast("Any", engine.sync_engine.dialect)
 
     async def start(dbapi_connection: DBAPIConnection) -> None:
+        # SQLAlchemy checks this before each of its own statements, but not before those on the driver's connection.
+        await dbapi_connection._check_type_cache_invalidation(  # noqa: SLF001
+            dialect._invalidate_schema_cache_asof  # noqa: SLF001
+        )
         async with asyncio.timeout(BEGIN_TIMEOUT_SECONDS):
             await dbapi_connection._start_transaction()  # noqa: SLF001
 
@@ -34,7 +41,15 @@ def ping_with_begin(engine: AsyncEngine) -> None:
             return False
         return True
 
-    engine.sync_engine.dialect.do_ping = begin  # type: ignore[method-assign]
+    dialect.do_ping = begin
+
+
+def invalidate_statements(connection: sa.Connection) -> None:
+    """Let every connection of the engine prepare its statements again, from its next transaction on.
+
+    SQLAlchemy does so by itself after an error of its own statements.
+    """
+    cast("Any", connection.dialect)._invalidate_schema_cache()  # noqa: SLF001
 
 
 def begun_connection(connection: sa.Connection) -> "asyncpg.Connection[asyncpg.Record]":

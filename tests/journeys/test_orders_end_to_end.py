@@ -1,23 +1,10 @@
 """Orders from POST to mail, through three processes and a real Kafka."""
 
 import asyncio
-from datetime import timedelta
 
-from deploy.demo.invariants import check_once_settled, connected
-from shared.connection_urls import dsn_of
 from tests.harness.mail import MailCatcher
+from tests.journeys.conftest import broken_invariants
 from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, customer_of
-
-
-async def _broken_invariants(services: RunningServices) -> list[str]:
-    """Return the invariants that are violated once all events have been applied."""
-    dsns = {service: dsn_of(services.environment[f"{service.upper()}_DATABASE_URL"]) for service in SERVICES}
-    async with connected(dsns) as databases:
-        return [
-            str(finding)
-            for finding in await check_once_settled(databases, within=timedelta(seconds=60))
-            if finding.violations
-        ]
 
 
 async def test_orders_are_confirmed_or_rejected_and_mailed(
@@ -33,7 +20,7 @@ async def test_orders_are_confirmed_or_rejected_and_mailed(
     await ada.request("POST", "orders", f"/v1/orders/{affordable}/cancel")
     mails = await smtp_catcher.wait_for(to=ada.email, count=4, timeout_seconds=40)
     assert {mail["subject"].split()[-1] for mail in mails} == {"Orderly", "confirmed", "accepted", "cancelled"}
-    assert await _broken_invariants(services) == []
+    assert await broken_invariants(services) == []
     assert await ada.credit() == (0, 0)
     notifications = await ada.request("GET", "notifications", "/v1/notifications")
     assert [one["event_type"] for one in notifications["items"]].count("order.cancelled") == 1
@@ -49,7 +36,7 @@ async def test_a_killed_service_breaks_no_invariant(services: RunningServices) -
         await services.start(killed)
         orders += [(customer, await customer.order("LAMP", 1)) for customer in customers]
     assert {await customer.status_once_decided(order_id) for customer, order_id in orders} == {"confirmed"}
-    assert await _broken_invariants(services) == []
+    assert await broken_invariants(services) == []
 
 
 async def test_sigterm_stops_each_service_in_order(services: RunningServices) -> None:

@@ -27,6 +27,7 @@ class Number(Base):
 
 BACKEND = DriverStatement("SELECT pg_backend_pid() AS pid")
 INSERT = DriverStatement("INSERT INTO number (value) VALUES (:value)")
+INSERT_RETURNING = DriverStatement("INSERT INTO number (value) VALUES (:value) RETURNING *")
 TERMINATE = sa.text("SELECT pg_terminate_backend(:pid)")
 
 
@@ -99,3 +100,22 @@ async def test_after_a_failed_flush_no_statement_is_executed_outside_of_the_tran
         with pytest.raises(sa.exc.PendingRollbackError):
             await fetch(session, INSERT, {"value": 3})
     assert await numbers(database) == []
+
+
+async def test_after_a_schema_change_every_connection_prepares_its_statements_again(database: Database) -> None:
+    async def change(session: AsyncSession, value: int) -> None:
+        await fetch(session, INSERT_RETURNING, {"value": value})
+
+    async with database.sessions() as first, database.sessions() as second:
+        await change(first, 1)
+        await change(second, 2)
+    async with database.sessions.begin() as session:
+        await session.execute(sa.text("ALTER TABLE number ALTER COLUMN value TYPE bigint"))
+    async with database.sessions() as session:
+        with pytest.raises(asyncpg.InvalidCachedStatementError) as raised:
+            await change(session, 3)
+    assert is_transient(raised.value)
+    async with database.sessions.begin() as first, database.sessions.begin() as second:
+        await change(first, 4)
+        await change(second, 5)
+    assert await numbers(database) == [4, 5]
