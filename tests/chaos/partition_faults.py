@@ -5,6 +5,7 @@ from contextlib import suppress
 from aiokafka.errors import KafkaError
 
 from shared.database import open_database
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.pages import LeaseLost
 from shared.messaging.topics import add_partitions, admin_client, count_partitions
 from shared.operations.topics import ConsumersLag, PartitionsNotRaised, Repartition, TopicOperations
@@ -21,7 +22,7 @@ async def partitions_added(environment: Environment) -> None:
     Doubling keeps the oracle simple: a key moves only to a partition with a higher number.
     """
     with suppress(KafkaError, TimeoutError):
-        async with admin_client(environment.kafka) as admin:
+        async with admin_client(KafkaConnection(environment.kafka)) as admin:
             existing = (await count_partitions(admin, [environment.topic]))[environment.topic]
             if existing < MAX_PARTITIONS:
                 await add_partitions(admin, environment.topic, total=existing * 2)
@@ -33,7 +34,7 @@ async def keys_moved(environment: Environment) -> None:
     Run it beside other faults. Errors of the database are raised, as by every fault.
     """
     database = open_database(environment.producer_url, service="accounts", pool_size=2)
-    topics = TopicOperations("users", database.sessions, environment.kafka, environment.topic_prefix)
+    topics = TopicOperations("users", database.sessions, KafkaConnection(environment.kafka, environment.topic_prefix))
     try:
         with suppress(KafkaError, ConsumersLag, LeaseLost, PartitionsNotRaised):
             (found,) = [each for each in await topics.topics() if each.topic == TOPIC]

@@ -70,7 +70,7 @@ async def test_column_types_change_under_load_without_a_failure(services: Runnin
     # While a table is locked, a customer may get more pending orders than the limit.
     assert outcomes.keys() - {429} == {200, 201}, outcomes
     assert await broken_invariants(services) == []
-    for dsn in dsns.values():
+    for dsn in dsns:
         connection = await asyncpg.connect(dsn)
         assert await connection.fetchval("SELECT count(*) FROM dead_letter") == 0
         assert await connection.fetchval("SELECT count(*) FROM pgqueuer WHERE status IN ('failed', 'exception')") == 0

@@ -9,9 +9,11 @@ import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from shared.database import Database, dsn_of
+from shared.connection_urls import dsn_of
+from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.pages import LeaseLost
@@ -36,7 +38,7 @@ LAGGING = "reporting"
 
 @pytest.fixture
 def topics(database: Database, kafka_bootstrap_servers: str, kafka_topics: str) -> TopicOperations:
-    return TopicOperations("users", database.sessions, kafka_bootstrap_servers, kafka_topics)
+    return TopicOperations("users", database.sessions, KafkaConnection(kafka_bootstrap_servers, kafka_topics))
 
 
 @pytest.fixture
@@ -121,7 +123,7 @@ async def test_keys_move_to_new_partitions_under_load_and_stay_in_order(
     assert await rows.dead_letters() == []
     effects = sequences_by_key(await rows.effects())
     assert all(sequences == list(range(1, len(sequences) + 1)) for sequences in effects.values())
-    found = await read_topic(kafka_bootstrap_servers, f"{topics.topic_prefix}users")
+    found = await read_topic(kafka_bootstrap_servers, f"{topics.kafka.topic_prefix}users")
     assert max(one.partition for one in found) > 5
     assert await rows.of("SELECT kind, actor, status, parameters FROM operation") == [
         ("partitions", "ada", "done", {"topic": "users", "from": 6, "to": 12})

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
-from shared.messaging.failpoints import NAMES, VARIABLE
+from shared.messaging.failpoints import NAMES
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
 from tests.harness.rows import Rows
@@ -23,6 +23,12 @@ from tests.shared.effects import credit_reserved, has_effects, sequences_by_key
 
 FAILPOINTS = [name for name in NAMES if name.startswith("topics.")]
 EXPIRE = sa.text("UPDATE relay_lease SET expires_at = clock_timestamp() - interval '1 second'")
+ARMED = """
+from services.users.__main__ import cli
+from tests.chaos.failpoints import arm
+arm({failpoints!r})
+cli()
+"""
 USERS = [new_id() for _ in range(20)]
 
 
@@ -35,10 +41,11 @@ def environment(database_url: str, kafka_bootstrap_servers: str, kafka_topics: s
     }
 
 
-async def tool(environment: dict[str, str], *arguments: str) -> tuple[int, str, str]:
+async def tool(environment: dict[str, str], *arguments: str, failpoints: str | None = None) -> tuple[int, str, str]:
     """Run a command, and return its exit status, stdout and stderr."""
+    armed = ARMED.format(failpoints=failpoints)
     process = await create_subprocess_exec(
-        *(sys.executable, "-m", "services.users", "topics", *arguments),
+        *(sys.executable, *(["-c", armed] if failpoints else ["-m", "services.users"]), "topics", *arguments),
         stdout=PIPE,
         stderr=PIPE,
         env=os.environ | environment,
@@ -69,8 +76,7 @@ async def test_a_command_that_is_killed_leaves_every_key_in_order_and_can_be_rep
     async with running(relay_of()), running_consumers(consumers):
         await record_events(database, times=2)
         await until(has_effects(database, 2 * len(USERS)), what="the first events are applied")
-        killed = environment | {VARIABLE: f"{failpoint}=kill"}
-        status, _, _ = await tool(killed, "set-partitions", "users", "12")
+        status, _, _ = await tool(environment, "set-partitions", "users", "12", failpoints=f"{failpoint}=kill")
         assert status == -signal.SIGKILL
         is_pinned = failpoint == "topics.partitions_pinned"
         assert await rows.of("SELECT partitions FROM topic_partitions") == [(12 if is_pinned else 6,)]
