@@ -19,7 +19,7 @@ class CuttingProxy:
         self._armed = 0
         self._refuses_until = 0.0
         self._stalled = asyncio.Event()
-        self._closing = asyncio.Event()
+        self._connections: set[asyncio.Task[None]] = set()
         self._connected = asyncio.Event()
         self._connected.set()
         self._healing: asyncio.TimerHandle | None = None
@@ -56,41 +56,52 @@ class CuttingProxy:
 
     async def open(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening; open connections stay, except stalled ones."""
-        self._closing.set()
+        """Stop listening, and cut the open connections."""
         if self._server is not None:
             self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._connect(client_in, client_out))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _connect(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
-        if time.monotonic() < self._refuses_until:
-            client_out.close()
-            return
-        # The kernel has accepted the connection, where a partitioned network would not: the client waits either way.
-        await self._connected.wait()
         try:
-            server_in, server_out = await asyncio.open_connection("127.0.0.1", self.target_port)
+            if time.monotonic() >= self._refuses_until:
+                # The kernel has accepted it, where a partitioned network would not: the client waits either way.
+                await self._connected.wait()
+                await self._forward(client_in, client_out)
         except OSError:
-            client_out.close()
             return
-        doomed, stalled = asyncio.Event(), self._stalled
-        pumps = {
+        finally:
+            client_out.close()
+
+    async def _forward(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
+        """Forward until one side has closed the connection, or until it is stalled; then hold it. Raises: OSError."""
+        server_in, server_out = await asyncio.open_connection("127.0.0.1", self.target_port)
+        doomed = asyncio.Event()
+        pumps = [
             asyncio.create_task(self._pump_in(client_in, server_out, doomed)),
             asyncio.create_task(self._pump_out(server_in, client_out, doomed)),
-        }
-        stall = asyncio.create_task(stalled.wait())
-        done, pending = await asyncio.wait({*pumps, stall}, return_when="FIRST_COMPLETED")
-        if stall in done:
-            for pump in pumps:
-                pump.cancel()
-            await self._closing.wait()
-        for task in pending:
-            task.cancel()
-        for writer in (client_out, server_out):
-            writer.close()
+        ]
+        stall = asyncio.create_task(self._stalled.wait())
+        try:
+            done, _ = await asyncio.wait({*pumps, stall}, return_when="FIRST_COMPLETED")
+            if stall in done:
+                for pump in pumps:
+                    pump.cancel()
+                await asyncio.Event().wait()
+        finally:
+            for task in (*pumps, stall):
+                task.cancel()
+            server_out.close()
 
     async def _pump_in(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
         with suppress(OSError):

@@ -21,6 +21,7 @@ class GreylistingProxy:
         self._seconds = 0.0
         self._first_seen: dict[bytes, float] = {}
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
 
     def greylist(self, seconds: float) -> None:
         """Turn recipients away for `seconds` from their first mail on; 0 ends it."""
@@ -29,26 +30,36 @@ class GreylistingProxy:
 
     async def open(self) -> None:
         """Listen on a free port."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening; open connections stay."""
+        """Stop listening, and cut the open connections."""
         if self._server is not None:
             self._server.close()
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._connect(client_in, client_out))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
 
     async def _connect(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        writers = [client_out]
+        try:
             server_in, server_out = await asyncio.open_connection("127.0.0.1", self._target_port)
-            pumps = {
-                asyncio.create_task(self._forward_commands(client_in, client_out, server_out)),
-                asyncio.create_task(_forward_replies(server_in, client_out)),
-            }
-            _, pending = await asyncio.wait(pumps, return_when="FIRST_COMPLETED")
-            for pump in pending:
-                pump.cancel()
-            server_out.close()
-        client_out.close()
+            writers.append(server_out)
+            async with asyncio.TaskGroup() as group:
+                replies = group.create_task(_forward_replies(server_in, client_out))
+                await self._forward_commands(client_in, client_out, server_out)
+                replies.cancel()
+        except OSError:
+            return
+        finally:
+            for writer in writers:
+                writer.close()
 
     async def _forward_commands(
         self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter, server_out: asyncio.StreamWriter
