@@ -7,6 +7,8 @@ from sqlalchemy import exc
 
 _PERMANENT_SQLSTATES = ("0A", "21", "22", "23", "42", "P0")
 """SQLSTATE classes that repeating a statement does not change: data, constraints, syntax, raised exceptions."""
+_REPEATABLE_SQLSTATES = frozenset({"40001", "40P01"})
+"""Serialization failure and deadlock: PostgreSQL has ended one of the transactions that were in each other's way."""
 CONNECTION_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """Errors that asyncpg raises when a connection fails or is lost. If it is lost while a statement begins, asyncpg raises
 an InternalClientError."""
@@ -42,6 +44,15 @@ def is_stale_statement(error: BaseException) -> bool:
     """
     cause = error.orig.__cause__ if isinstance(error, exc.DBAPIError) and error.orig is not None else error
     return isinstance(cause, _STALE_STATEMENTS)
+
+
+def asks_to_repeat(error: BaseException) -> bool:
+    """Return whether the same transaction probably works at once if it is repeated: nothing is unavailable.
+
+    Besides stale statements these are deadlocks and serialization failures.
+    """
+    state = getattr(error.orig if isinstance(error, exc.DBAPIError) else error, "sqlstate", None)
+    return is_stale_statement(error) or state in _REPEATABLE_SQLSTATES
 
 
 def is_database_unavailable(error: BaseException) -> bool:

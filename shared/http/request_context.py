@@ -17,7 +17,7 @@ from shared.http.metrics import count_request
 from shared.http.problems import DatabaseUnavailable, InternalError, problem_response
 from shared.ids import new_id
 from shared.telemetry import continued_trace
-from shared.transient_errors import is_database_unavailable, is_stale_statement
+from shared.transient_errors import asks_to_repeat, is_database_unavailable
 
 logger = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ class _Exchange:
             self._record(time.perf_counter() - started_at)
 
     async def _run_application(self) -> None:
-        """Run the application. Run it again if a schema change has invalidated a statement of its transaction.
+        """Run the application. Run it again if its transaction met a deadlock, or a schema change.
 
         The failed transaction has changed nothing. If an earlier one has committed, only the client can decide.
         """
@@ -109,9 +109,9 @@ class _Exchange:
                     await self._app(self._scope, receive, self._send_with_headers)
             except Exception as error:
                 is_final = attempt == MAX_ATTEMPTS or self._status is not None or watch.has_committed
-                if is_final or not is_stale_statement(error):
+                if is_final or not asks_to_repeat(error):
                     raise
-                logger.warning("request_repeated", attempt=attempt, error=repr(error))
+                logger.warning("request_repeated", attempt=attempt, error=describe_error(error))
                 receive.rewind()
             else:
                 return
