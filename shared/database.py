@@ -9,8 +9,11 @@ from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
+from prometheus_client import Counter, Gauge
+from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
 
 from shared.commit_buffer import BufferedSession
 from shared.connection_urls import dsn_of
@@ -18,6 +21,11 @@ from shared.patches.sqlalchemy_driver import ping_with_begin
 from shared.transient_errors import CONNECTION_ERRORS
 
 Sessions = async_sessionmaker[AsyncSession]
+
+POOL_SIZE = Gauge("database_pool_max_connections", "Upper bound of the pool's connections")
+POOL_IN_USE = Gauge("database_pool_in_use_connections", "Connections that requests, consumers and jobs use now")
+POOL_WAITING = Gauge("database_pool_waiting", "Requests, batches and jobs that wait for a connection or for its set-up")
+POOL_TIMEOUTS = Counter("database_pool_timeouts_total", "Waits for a connection that took longer than 5 s and failed")
 
 _UNSUPPORTED_PARAMETER = "unsupported startup parameter"
 """PgBouncer's error for session settings that it does not pass on."""
@@ -78,6 +86,31 @@ class Database:
         await self.engine.dispose()
 
 
+class _Pool(AsyncAdaptedQueuePool):
+    """A pool that counts who waits for it."""
+
+    waiting = 0
+
+    def connect(self) -> PoolProxiedConnection:
+        """Take a connection out of the pool. Raises: TimeoutError of SQLAlchemy."""
+        self.waiting += 1
+        try:
+            return super().connect()
+        except exc.TimeoutError:
+            POOL_TIMEOUTS.inc()
+            raise
+        finally:
+            self.waiting -= 1
+
+
+def _show_pool(engine: AsyncEngine, size: int) -> None:
+    """Let each scrape read the state of the engine's pool."""
+    pool_of = engine.sync_engine
+    POOL_SIZE.set(size)
+    POOL_IN_USE.set_function(lambda: pool_of.pool.checkedout() if isinstance(pool_of.pool, _Pool) else 0)
+    POOL_WAITING.set_function(lambda: pool_of.pool.waiting if isinstance(pool_of.pool, _Pool) else 0)
+
+
 def open_database(
     url: str, *, service: str, pool_size: int, on_events_committed: Callable[[], None] | None = None
 ) -> Database:
@@ -88,6 +121,7 @@ def open_database(
     """
     engine = create_engine(
         url,
+        poolclass=_Pool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=5,
@@ -111,6 +145,7 @@ def open_database(
         },
     )
     ping_with_begin(engine)
+    _show_pool(engine, pool_size)
     sessions = async_sessionmaker(
         engine,
         expire_on_commit=False,

@@ -1,0 +1,53 @@
+"""Measurements of the messaging tables: events that wait in the outbox, and unresolved dead letters."""
+
+from collections import Counter
+from typing import Any
+
+from prometheus_client import Gauge
+
+from shared.measurements import Measurement
+
+OUTBOX_EVENTS = Gauge("outbox_waiting_events", "Events that wait in the outbox, counted up to 10,000")
+OUTBOX_AGE = Gauge("outbox_oldest_event_seconds", "Age of the oldest event in the outbox, 0 if it is empty")
+DEAD_LETTERS = Gauge(
+    "dead_letters_unresolved",
+    "Dead letters that wait for an operator or the drain, counted up to 10,000",
+    ["consumer", "reason"],
+)
+
+_OUTBOX = """
+    SELECT json_build_object(
+        'events', (SELECT count(*) FROM (SELECT FROM outbox LIMIT :max_counted) AS o),
+        'age', (
+            SELECT extract(epoch FROM clock_timestamp() - occurred_at) FROM outbox ORDER BY shard, id LIMIT 1
+        )
+    )
+"""
+_DEAD_LETTERS = """
+    SELECT json_agg(json_build_array(consumer, reason, dead_letters)) FROM (
+        SELECT consumer, reason, count(*) AS dead_letters
+        FROM (SELECT consumer, reason FROM dead_letter WHERE resolution IS NULL LIMIT :max_counted) AS u
+        GROUP BY consumer, reason
+    ) AS counted
+"""
+
+
+def messaging_measurements() -> list[Measurement]:
+    """Return the measurements of a service's messaging tables."""
+    return [
+        Measurement("outbox", _OUTBOX, _publish_outbox),
+        Measurement("dead_letters", _DEAD_LETTERS, _publish_dead_letters),
+    ]
+
+
+def _publish_outbox(found: dict[str, Any]) -> None:
+    OUTBOX_EVENTS.set(found["events"])
+    OUTBOX_AGE.set(max(0.0, found["age"] or 0.0))
+
+
+def _publish_dead_letters(found: list[tuple[str, str, int]] | None) -> None:
+    counts = Counter({(consumer, reason): count for consumer, reason, count in found or []})
+    # Those that were seen before and are resolved now become 0.
+    seen = {tuple(sample.labels.values()) for metric in DEAD_LETTERS.collect() for sample in metric.samples}
+    for consumer, reason in {*seen, *counts}:
+        DEAD_LETTERS.labels(consumer, reason).set(counts[consumer, reason])
