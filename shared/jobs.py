@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
+from shared.job_health import JobHealth, ObservedQueries
 from shared.patches.sqlalchemy_driver import begun_connection
 from shared.statements import count_deleted
 from shared.telemetry import continued_trace, current_traceparent
@@ -28,6 +29,8 @@ ScheduledTask = Callable[[Sessions], Awaitable[None]]
 
 POLL_INTERVAL = timedelta(seconds=5)
 """Upper bound of a due job's wait if its notification was lost."""
+STATEMENT_TIMEOUT_SECONDS = 15.0
+"""Upper bound of each of PgQueuer's statements. Without it, a connection whose server has vanished stops its loops."""
 RESTART_DELAY_SECONDS = 2.0
 """Delay before the runner connects again after an error."""
 
@@ -92,12 +95,13 @@ class Jobs:
 
         return register
 
-    def install(self, queuer: PgQueuer, sessions: Sessions) -> None:
-        """Register the functions with a queue manager."""
+    def install(self, queuer: PgQueuer, sessions: Sessions, health: JobHealth) -> None:
+        """Register the functions with a queue manager. `health` learns the outcomes of the scheduled ones."""
         for name, options in self._tasks.items():
             _install_task(queuer, sessions, name=name, options=options)
         for name, (expression, function) in self._scheduled.items():
-            _install_scheduled(queuer, sessions, name=name, expression=expression, function=function)
+            _install_scheduled(queuer, sessions, health, name=name, expression=expression, function=function)
+        health.scheduled(queuer.sm.registry)
 
 
 class JobRunner:
@@ -109,16 +113,24 @@ class JobRunner:
         self._sessions = sessions
         self._stopping = asyncio.Event()
         self._queuer: PgQueuer | None = None
+        self.health = JobHealth()
 
     async def run(self) -> None:
         """Run jobs until `stop`, then let the current jobs finish."""
         while not self._stopping.is_set():
+            self.health.beat()
             try:
                 async with asyncpg.create_pool(
-                    self._dsn, min_size=1, max_size=4, timeout=5, reset=_keep_session_state
+                    self._dsn,
+                    min_size=1,
+                    max_size=4,
+                    timeout=5,
+                    command_timeout=STATEMENT_TIMEOUT_SECONDS,
+                    reset=_keep_session_state,
                 ) as pool:
-                    self._queuer = PgQueuer(_Driver(pool))
-                    self._jobs.install(self._queuer, self._sessions)
+                    driver = _Driver(pool)
+                    self._queuer = PgQueuer(driver, queries=ObservedQueries(driver, health=self.health))
+                    self._jobs.install(self._queuer, self._sessions, self.health)
                     await self._queuer.run(
                         dequeue_timeout=POLL_INTERVAL,
                         batch_size=10,
@@ -127,6 +139,7 @@ class JobRunner:
                     )
             except Exception as error:  # noqa: BLE001 - nothing above handles it: log, wait, connect again
                 logger.warning("jobs_interrupted", error=describe_error(error))
+                self.health.failed()
             finally:
                 self._queuer = None
             if not self._stopping.is_set():
@@ -237,10 +250,10 @@ def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _
 
 
 def _install_scheduled(
-    queuer: PgQueuer, sessions: Sessions, *, name: str, expression: str, function: ScheduledTask
+    queuer: PgQueuer, sessions: Sessions, health: JobHealth, *, name: str, expression: str, function: ScheduledTask
 ) -> None:
     async def run(_schedule: Schedule) -> None:
-        with continued_trace(None):
+        with continued_trace(None), health.running(name):
             await _without_values(function(sessions))
 
     queuer.schedule(name, expression, accepts_context=False)(run)
