@@ -56,6 +56,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         import uvicorn
 
         from shared.database import refuse_pooler
+        from shared.watchdog import Watchdog
 
         if role is not None:
             os.environ[f"{prefix}ROLES"] = role
@@ -64,6 +65,8 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         _run(refuse_pooler(loaded.database_url))
         app = import_module(f"{package}.app").create_app(loaded)
         tune_garbage_collector()
+        if loaded.watchdog_limit_seconds:
+            Watchdog(app.state.health.stuck, limit_seconds=loaded.watchdog_limit_seconds).start()
         uvicorn.run(
             app,
             host=loaded.http_host,

@@ -37,22 +37,23 @@ class HealthReport(BaseModel):
     checks: dict[str, CheckResult]
 
 
-async def always_alive() -> None:
-    """Pass always: any response shows that the event loop runs."""
+def nothing_stuck() -> list[str]:
+    """Return an empty list: any response shows that the event loop runs."""
+    return []
 
 
 @dataclass
 class Health:
     """The checks of one service.
 
-    The service is unhealthy if one of the `critical` checks fails, and degraded if only others do. `liveness_check`
-    raises if a loop of the process, such as a consumer's, is stuck.
+    The service is unhealthy if one of the `critical` checks fails, and degraded if only others do. `stuck` returns the
+    loops of the process that are stuck, such as a consumer's. It does no I/O and may be called in any thread.
     """
 
     service: str
     checks: Mapping[str, Check]
     critical: frozenset[str]
-    liveness_check: Check = always_alive
+    stuck: Callable[[], list[str]] = nothing_stuck
     timeout: timedelta = timedelta(seconds=2)
     _stopping: bool = field(default=False, init=False)
     _failing: set[str] = field(default_factory=set, init=False)
@@ -72,7 +73,11 @@ class Health:
 
     async def liveness(self) -> HealthReport:
         """Check that no loop of the process is stuck."""
-        return await self._run({"process": self.liveness_check}, critical=frozenset({"process"}))
+        return await self._run({"process": self._lives}, critical=frozenset({"process"}))
+
+    async def _lives(self) -> None:
+        if stuck := self.stuck():
+            raise Unhealthy(", ".join(stuck))
 
     async def _accepts(self) -> None:
         if self._stopping:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.commit_buffer import CommitBuffer
 from shared.database import Sessions
+from shared.heartbeat import Heartbeat
 
 _LOOPS = "loops"
 _NOTIFY = "notify_loop"
@@ -22,8 +23,8 @@ class Loop(Protocol):
         """Name of the loop in logs, and the channel of the NOTIFY that wakes it from another process."""
 
     @property
-    def idle_seconds(self) -> float:
-        """Time since the loop's last heartbeat."""
+    def heartbeat(self) -> Heartbeat:
+        """The heartbeat that the loop sets itself, every few seconds at least, after successes and failures."""
 
     async def run(self) -> None:
         """Work until `stop`, then finish the current work."""

@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 
-import sqlalchemy as sa
 import structlog
 from fastapi import APIRouter, FastAPI
 
@@ -15,7 +13,8 @@ from shared.asyncapi import asyncapi_document
 from shared.cache import Cache, open_cache
 from shared.connection_urls import dsn_of
 from shared.database import Database, Sessions, open_database
-from shared.health import Check, Health, Unhealthy
+from shared.health import Check, Health
+from shared.heartbeat import Heartbeat
 from shared.http.application import create_application
 from shared.http.documentation import asyncapi_router
 from shared.http.health import health_router
@@ -23,10 +22,12 @@ from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
 from shared.loops import Loop, OpenLoop, connect_loops
 from shared.maintenance import with_maintenance
+from shared.measurements import Measurement, Measurements
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription, by_consumer
 from shared.messaging.consumer.worker import ConsumerWorker
-from shared.messaging.kafka import kafka_of
+from shared.messaging.kafka import KafkaConnection, kafka_of
+from shared.messaging.measurements import messaging_measurements
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.republish import Republishable
@@ -36,14 +37,12 @@ from shared.operations.dependencies import Operations
 from shared.operations.positions import PositionOperations
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
+from shared.service_health import Watched, health_of
 from shared.settings import Role, ServiceSettings
+from shared.watchdog import EventLoopMonitor
 
 logger = structlog.get_logger(__name__)
 
-MAX_OUTBOX_AGE = timedelta(seconds=60)
-"""The service is degraded while an event waits in the outbox for longer than this."""
-MAX_HEARTBEAT_AGE_SECONDS = 60.0
-"""A relay or a service's loop without a heartbeat for longer than this is stuck, and the process is not live."""
 RESTART_DELAY_SECONDS = 1.0
 """Delay before a loop that has failed is started again."""
 STOP_TIMEOUT_SECONDS = 10.0
@@ -63,10 +62,31 @@ class _Parts:
     jobs: JobRunner
     loops: Sequence[Loop]
     operations: Operations
+    measurements: Measurements
+    event_loop: EventLoopMonitor
 
     def state(self) -> dict[str, object]:
         """Return what the routes' dependencies find in `app.state`."""
         return {"sessions": self.database.sessions, "cache": self.cache, "operations": self.operations}
+
+    def watched(self) -> Watched:
+        """Return what the health of this process depends on."""
+        has_jobs = Role.JOBS in self.roles
+        return Watched(
+            database=self.database,
+            cache=self.cache,
+            relay=self.relay,
+            consumer_groups=self.consumer_groups,
+            jobs=self.jobs.health if has_jobs else None,
+            loops=[
+                self.event_loop.heartbeat,
+                self.notifier.heartbeat,
+                self.measurements.heartbeat,
+                *([self.relay.heartbeat] if Role.RELAY in self.roles else []),
+                *(self.jobs.health.heartbeats if has_jobs else []),
+                *(loop.heartbeat for loop in self.loops),
+            ],
+        )
 
 
 def create_service(
@@ -80,20 +100,27 @@ def create_service(
     token_verifier: TokenVerifier,
     republished: Sequence[Republishable] = (),
     loops: Sequence[OpenLoop] = (),
+    measurements: Sequence[Measurement] = (),
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
     """Compose a service that runs in the roles of its settings.
 
-    `loops` run in processes with the role jobs. `state` is added to `app.state`. `checks` are added to the health page:
-    if one fails, the service is degraded but stays ready. `closing` is called after the loops have ended, since they
-    may use what it closes.
+    `loops` run in processes with the role jobs. `measurements` of the service's own tables become metrics. `state` is
+    added to `app.state`. `checks` are added to the health page: if one fails, the service is degraded but stays ready.
+    `closing` is called after the loops have ended, since they may use what it closes.
     """
     parts = _open_parts(
-        name=name, settings=settings, subscriptions=subscriptions, jobs=jobs, republished=republished, loops=loops
+        name=name,
+        settings=settings,
+        subscriptions=subscriptions,
+        jobs=jobs,
+        republished=republished,
+        loops=loops,
+        measurements=measurements,
     )
-    health = _health_of(name, parts, checks or {})
+    health = health_of(name, parts.watched(), checks or {})
     describe_events = partial(
         asyncapi_document,
         service=name,
@@ -109,7 +136,7 @@ def create_service(
         settings=settings,
         routers=[*api, health_router(health), asyncapi_router(describe_events)],
         lifespan=_lifespan_of(parts, health, closing),
-        state={**parts.state(), "token_verifier": token_verifier, **(state or {})},
+        state={**parts.state(), "health": health, "token_verifier": token_verifier, **(state or {})},
     )
 
 
@@ -137,6 +164,7 @@ def _open_parts(
     jobs: Jobs,
     republished: Sequence[Republishable],
     loops: Sequence[OpenLoop] = (),
+    measurements: Sequence[Measurement] = (),
 ) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
@@ -151,30 +179,46 @@ def _open_parts(
         on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )
     subscription_by_consumer = by_consumer(name, subscriptions)
-    consumer_groups = ConsumerGroups(
-        [
-            ConsumerWorker(name=consumer, subscription=subscription, sessions=database.sessions)
-            for consumer, subscription in (subscription_by_consumer.items() if Role.CONSUMER in settings.roles else ())
-        ],
-        kafka=kafka,
-        client_id=client_id,
-    )
     sending = Sending(republished)
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
+    job_runner = JobRunner(all_jobs, dsn=dsn, sessions=database.sessions)
+    measured = [*messaging_measurements(), job_runner.health.measurement, *measurements]
     return _Parts(
         roles=settings.roles,
         database=database,
         cache=open_cache(settings.valkey_url, prefix=name),
         relay=relay,
         notifier=notifier,
-        consumer_groups=consumer_groups,
-        jobs=JobRunner(all_jobs, dsn=dsn, sessions=database.sessions),
+        consumer_groups=_open_consumers(
+            settings, subscription_by_consumer, database.sessions, kafka=kafka, client_id=client_id
+        ),
+        jobs=job_runner,
         loops=_open_loops(loops if Role.JOBS in settings.roles else (), database.sessions, dsn=dsn, notifier=notifier),
         operations=Operations(
             dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer),
             positions=PositionOperations(database.sessions, subscription_by_consumer),
             sending=sending,
         ),
+        measurements=Measurements(measured, sessions=database.sessions),
+        event_loop=EventLoopMonitor(),
+    )
+
+
+def _open_consumers(
+    settings: ServiceSettings,
+    subscriptions: Mapping[str, Subscription],
+    sessions: Sessions,
+    *,
+    kafka: KafkaConnection,
+    client_id: str,
+) -> ConsumerGroups:
+    return ConsumerGroups(
+        [
+            ConsumerWorker(name=consumer, subscription=subscription, sessions=sessions)
+            for consumer, subscription in (subscriptions.items() if Role.CONSUMER in settings.roles else ())
+        ],
+        kafka=kafka,
+        client_id=client_id,
     )
 
 
@@ -185,62 +229,52 @@ def _open_loops(loops: Sequence[OpenLoop], sessions: Sessions, *, dsn: str, noti
     return opened
 
 
-def _health_of(name: str, parts: _Parts, checks: Mapping[str, Check]) -> Health:
-    return Health(
-        service=name,
-        checks={
-            "database": parts.database.ping,
-            "cache": parts.cache.ping,
-            "kafka": parts.relay.check,
-            "outbox": lambda: _check_outbox(parts.database.sessions),
-            "consumers": parts.consumer_groups.check,
-            **checks,
-        },
-        # Without the database no request can be served. Without the others requests are served, and events wait.
-        critical=frozenset({"database"}),
-        liveness_check=lambda: _check_loops(parts),
-    )
-
-
 @asynccontextmanager
 async def _running(parts: _Parts) -> AsyncIterator[None]:
     """Run the loops. On exit, stop the others before the relay, which publishes their last events."""
-    notifier = asyncio.create_task(_keep_running("notifier", parts.notifier.run))
-    loops = {
-        Role.RELAY: ("relay", parts.relay.run),
-        Role.CONSUMER: ("consumers", parts.consumer_groups.run),
-        Role.JOBS: ("jobs", parts.jobs.run),
-    }
-    tasks = {role: asyncio.create_task(_keep_running(*loop)) for role, loop in loops.items() if role in parts.roles}
-    own = [asyncio.create_task(_keep_running(loop.name, loop.run)) for loop in parts.loops]
+    event_loop = asyncio.create_task(parts.event_loop.run())
+    notifier = _start(parts.notifier.heartbeat, parts.notifier.run)
+    measuring = _start(parts.measurements.heartbeat, parts.measurements.run)
+    relay = _start(parts.relay.heartbeat, parts.relay.run) if Role.RELAY in parts.roles else None
+    consumers = (
+        _start(parts.consumer_groups.heartbeat, parts.consumer_groups.run) if Role.CONSUMER in parts.roles else None
+    )
+    jobs = _start(parts.jobs.health.queue, parts.jobs.run) if Role.JOBS in parts.roles else None
+    own = [_start(loop.heartbeat, loop.run) for loop in parts.loops]
     try:
         yield
     finally:
-        if Role.CONSUMER in tasks:
-            tasks[Role.CONSUMER].cancel()
+        if consumers is not None:
+            consumers.cancel()
         parts.jobs.stop()
         for loop in parts.loops:
             loop.stop()
-        await asyncio.gather(
-            parts.consumer_groups.stop(), _wait_for(tasks.get(Role.JOBS)), *(_wait_for(task) for task in own)
-        )
+        await asyncio.gather(parts.consumer_groups.stop(), _wait_for(jobs), *(_wait_for(task) for task in own))
         parts.relay.stop()
         parts.notifier.stop()
-        await asyncio.gather(_wait_for(tasks.get(Role.RELAY)), _wait_for(notifier))
+        parts.measurements.stop()
+        await asyncio.gather(*(_wait_for(task) for task in (relay, notifier, measuring)))
         await parts.relay.close()
         await parts.cache.close()
         await parts.database.close()
+        event_loop.cancel()
+        await asyncio.wait({event_loop})
+
+
+def _start(heartbeat: Heartbeat, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    return asyncio.create_task(_keep_running(heartbeat, run))
 
 
 async def _keep_running(
-    loop: str, run: Callable[[], Awaitable[None]], *, restart_delay_seconds: float = RESTART_DELAY_SECONDS
+    heartbeat: Heartbeat, run: Callable[[], Awaitable[None]], *, restart_delay_seconds: float = RESTART_DELAY_SECONDS
 ) -> None:
     """Run a loop until it returns; start it again after an error."""
     while True:
         try:
             await run()
         except Exception:
-            logger.exception("loop_failed", loop=loop)
+            logger.exception("loop_failed", loop=heartbeat.loop)
+            heartbeat.failed()
             await asyncio.sleep(restart_delay_seconds)
         else:
             return
@@ -254,21 +288,3 @@ async def _wait_for(task: asyncio.Task[None] | None, *, timeout_seconds: float =
     for late in pending:
         logger.warning("loop_cancelled")
         late.cancel()
-
-
-async def _check_outbox(sessions: Sessions) -> None:
-    async with sessions() as session:
-        oldest = await session.scalar(
-            sa.text("SELECT clock_timestamp() - occurred_at FROM outbox ORDER BY shard, id LIMIT 1")
-        )
-    if oldest is not None and oldest > MAX_OUTBOX_AGE:
-        raise Unhealthy("events wait to be sent")
-
-
-async def _check_loops(parts: _Parts) -> None:
-    stuck = parts.consumer_groups.stuck()
-    if Role.RELAY in parts.roles and parts.relay.idle_seconds > MAX_HEARTBEAT_AGE_SECONDS:
-        stuck.append("relay")
-    stuck.extend(loop.name for loop in parts.loops if loop.idle_seconds > MAX_HEARTBEAT_AGE_SECONDS)
-    if stuck:
-        raise Unhealthy(", ".join(stuck))

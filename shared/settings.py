@@ -128,6 +128,9 @@ class ServiceSettings(StorageSettings):
     http_key_file: ReadableFile | None = None
     http_certificate_file: Annotated[ReadableFile | None, Field(validate_default=True)] = None
     """The listener's certificate, with its key in `http_key_file`. Without them it serves plain HTTP."""
+    watchdog_limit_seconds: Annotated[float, Field(ge=0)] = 60
+    """Time for which the process may be not live before it ends itself with status 70. 0: never, for an orchestrator
+    that probes `/health/live` itself."""
     trusted_proxies: str = "127.0.0.1"
     """Comma-separated addresses, or *, whose X-Forwarded-For header is trusted."""
     jwks_url: str | None = None

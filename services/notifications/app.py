@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from services.notifications import delivery_routes
 from services.notifications.channels import Channels
+from services.notifications.delivery_metrics import DELIVERIES
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.jobs import notification_jobs
 from services.notifications.mail import mail_channel
@@ -30,6 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
         routers=[delivery_routes.router, router],
         subscriptions=SUBSCRIPTIONS,
         jobs=notification_jobs(retention=timedelta(days=settings.retention_days)),
+        measurements=[DELIVERIES],
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
         token_verifier=TokenVerifier(
             remote_keys(settings.jwks_url, ca_file=settings.jwks_ca_file), issuer=settings.token_issuer

@@ -32,6 +32,7 @@ from services.notifications.delivery_log import logging_of, report, report_failu
 from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
+from shared.heartbeat import Heartbeat
 from shared.messaging.failpoints import failpoint
 from shared.transient_errors import is_transient
 
@@ -66,12 +67,7 @@ class DeliveryWorker:
         self._finished: list[Outcome] = []
         self._stopped_at: float | None = None
         self._retry_delay_seconds = INITIAL_RETRY_DELAY_SECONDS
-        self._heartbeat_at = time.monotonic()
-
-    @property
-    def idle_seconds(self) -> float:
-        """Time since the loop's last heartbeat."""
-        return time.monotonic() - self._heartbeat_at
+        self.heartbeat = Heartbeat(WORKER)
 
     def reserve_slots(self, wanted: int) -> int:
         """Reserve slots for the new deliveries of a transaction that has not committed; return how many.
@@ -120,8 +116,7 @@ class DeliveryWorker:
                     if not is_transient(error):
                         raise
                     logger.warning("delivery_worker_interrupted", error=describe_error(error))
-                    # A heartbeat too: a restart would not bring PostgreSQL back.
-                    self._heartbeat_at = time.monotonic()
+                    self.heartbeat.failed()
                     await asyncio.sleep(self._retry_delay_seconds)
                     self._retry_delay_seconds = min(self._retry_delay_seconds * 2, MAX_RETRY_DELAY_SECONDS)
         finally:
@@ -151,7 +146,7 @@ class DeliveryWorker:
                     self._may_be_due |= bool(await connection.fetchval(IS_DUE, list(self._channels)))
             if self._finished or (self._may_be_due and self._free_slots() > 0):
                 await self._record_and_claim()
-            self._heartbeat_at = time.monotonic()
+            self.heartbeat.succeeded()
             self._retry_delay_seconds = INITIAL_RETRY_DELAY_SECONDS
 
     async def _record_and_claim(self) -> None:

@@ -30,8 +30,10 @@ END_TO_END = BatchHistogram(
     ["consumer"],
     buckets=LATENCY_BUCKETS,
 )
-HEARTBEAT = Gauge(
-    "consumer_heartbeat_timestamp_seconds",
-    "Time at which the consumer last polled Kafka or ended a transaction",
+LAG = Gauge(
+    "consumer_lag_events",
+    "Records in this process's partitions that are not applied, as of the last fetch",
     ["consumer"],
 )
+ASSIGNED_PARTITIONS = Gauge("consumer_assigned_partitions", "Partitions that this process consumes", ["consumer"])
+REPLACED = Counter("consumer_replaced_total", "Kafka consumers replaced because one of their tasks ended", ["consumer"])

@@ -184,7 +184,7 @@ async def test_an_idle_worker_opens_no_transaction(sessions: Sessions, worker_of
         await wait_for_statuses(sessions, "sent")
         sa.event.listen(pool, "checkout", lambda *arguments: checkouts.append(arguments[0]))
         await asyncio.sleep(2 * delivery_worker.POLL_INTERVAL_SECONDS)
-        assert worker.idle_seconds < 2 * delivery_worker.POLL_INTERVAL_SECONDS
+        assert worker.heartbeat.age_seconds < 2 * delivery_worker.POLL_INTERVAL_SECONDS
     assert checkouts == []
 
 

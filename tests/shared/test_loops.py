@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from shared import service
 from shared.connection_urls import dsn_of
 from shared.database import Sessions
-from shared.health import Unhealthy
+from shared.heartbeat import Heartbeat
 from shared.jobs import Jobs
 from shared.loops import wake_after_commit
 from shared.service import create_service
@@ -30,7 +30,7 @@ class RecordingLoop:
     def __init__(self, *, dsn: str, sessions: Sessions) -> None:
         self.dsn, self.sessions = dsn, sessions
         self.calls: list[str] = []
-        self.idle_seconds = 0.0
+        self.heartbeat = Heartbeat(self.name)
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -116,11 +116,10 @@ async def test_a_loop_without_a_heartbeat_for_a_minute_makes_the_process_not_liv
     parts = open_parts(database_url, roles="jobs")
     [loop] = parts.loops
     assert isinstance(loop, RecordingLoop)
-    loop.idle_seconds = 59.0
-    await service._check_loops(parts)
-    loop.idle_seconds = 61.0
-    with pytest.raises(Unhealthy, match=r"^tidying$"):
-        await service._check_loops(parts)
+    loop.heartbeat._beat_at -= 59
+    assert parts.watched().stuck() == []
+    loop.heartbeat._beat_at -= 2
+    assert parts.watched().stuck() == ["tidying"]
 
 
 async def test_a_stopping_service_waits_for_its_loops(database_url: str, valkey_url: str) -> None:

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from shared import service
 from shared.database import Sessions
 from shared.health import Unhealthy
+from shared.heartbeat import Heartbeat
 from shared.jobs import Jobs, enqueue
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
@@ -270,7 +271,7 @@ async def test_a_failed_loop_is_started_again_until_it_returns() -> None:
 
     with capture_logs() as logs:
         async with asyncio.timeout(60):
-            await service._keep_running("relay", loop, restart_delay_seconds=0)
+            await service._keep_running(Heartbeat("relay"), loop, restart_delay_seconds=0)
     assert [(line["event"], line["loop"]) for line in logs] == [("loop_failed", "relay")] * 2
     assert outcomes == []
 

@@ -52,20 +52,30 @@ async def test_a_relay_without_a_heartbeat_for_a_minute_makes_the_process_not_li
     open_parts: OpenParts, roles: str, seconds: int, is_stuck: bool
 ) -> None:
     parts = open_parts(roles=roles)
-    parts.relay._heartbeat_at -= seconds
-    if is_stuck:
-        with pytest.raises(Unhealthy, match=r"^relay$"):
-            await service._check_loops(parts)
-    else:
-        await service._check_loops(parts)
+    parts.relay.heartbeat._beat_at -= seconds
+    assert parts.watched().stuck() == (["relay"] if is_stuck else [])
 
 
-async def test_a_consumer_that_has_died_makes_the_process_not_live(open_parts: OpenParts) -> None:
+async def test_a_loop_that_fails_for_a_minute_degrades_a_service_that_stays_live(open_parts: OpenParts) -> None:
+    heartbeat = open_parts().relay.heartbeat
+    heartbeat.failed()
+    assert heartbeat._failing_since is not None
+    heartbeat._failing_since -= 59
+    assert heartbeat.problem() is None
+    heartbeat._failing_since -= 2
+    assert heartbeat.problem() == "no success for 61 s"
+    assert not heartbeat.is_stuck
+    heartbeat.succeeded()
+    assert heartbeat.problem() is None
+
+
+async def test_a_consumer_that_has_died_is_replaced_and_does_not_end_the_process(open_parts: OpenParts) -> None:
+    """A restart would not help while Kafka is away, and the process would end again and again."""
     parts = open_parts()
-    await service._check_loops(parts)
     parts.consumer_groups._running = True  # although no consumer was started
-    with pytest.raises(Unhealthy, match=r"^test\.users$"):
-        await service._check_loops(parts)
+    assert parts.watched().stuck() == []
+    with pytest.raises(Unhealthy, match=r"^test\.users: is being replaced$"):
+        await parts.consumer_groups.check()
 
 
 async def test_a_commit_in_a_process_that_does_not_lead_wakes_the_leader(

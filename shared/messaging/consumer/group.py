@@ -11,6 +11,7 @@ from faststream.kafka import KafkaBroker
 
 from shared.error_descriptions import describe_error
 from shared.health import Unhealthy
+from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.consumer.member import STOP_TIMEOUT_SECONDS, Member
 from shared.messaging.consumer.worker import ConsumerWorker
@@ -18,13 +19,16 @@ from shared.messaging.kafka import KafkaConnection
 
 logger = structlog.get_logger(__name__)
 
+START_TIMEOUT_SECONDS = 45.0
+"""Time for all consumers to start, before the next try. aiokafka waits 40 s for each broker that does not answer, and a
+loop without a heartbeat for 60 s would count as stuck."""
 START_RETRY_DELAY_SECONDS = 2.0
 WATCH_INTERVAL_SECONDS = 1.0
 METADATA_MAX_AGE_SECONDS = 10.0
 """Interval at which consumers look for new partitions, whose events wait until then. aiokafka's own default is five
 minutes."""
-MAX_HEARTBEAT_AGE_SECONDS = 30.0
-"""A member that neither polled nor ended a transaction for this long, and is not backing off, is stuck."""
+MAX_JOINING_SECONDS = 60.0
+"""A member that is outside of its group for longer than this makes the service degraded. A rebalance takes seconds."""
 
 
 class ConsumerGroups:
@@ -36,7 +40,6 @@ class ConsumerGroups:
         *,
         kafka: KafkaConnection,
         client_id: str,
-        max_heartbeat_age_seconds: float = MAX_HEARTBEAT_AGE_SECONDS,
         metadata_max_age_seconds: float = METADATA_MAX_AGE_SECONDS,
     ) -> None:
         self._running = False
@@ -53,19 +56,26 @@ class ConsumerGroups:
             log_level=logging.DEBUG,
         )
         self._members = [Member(worker, broker=self._broker, topic_prefix=kafka.topic_prefix) for worker in workers]
-        self._max_heartbeat_age_seconds = max_heartbeat_age_seconds
+        self.heartbeat = Heartbeat("consumers")
+        """The heartbeat of what starts, watches and replaces the members. Each member has one of its own."""
+        self._joined_at = dict.fromkeys(self._members, time.monotonic())
 
     async def run(self) -> None:
         """Join the groups, retrying until it works. The members' tasks consume then; `_watch` restarts dead ones."""
         while self._members and not self._running:
+            self.heartbeat.beat()
             try:
-                await self._broker.start()
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                    await self._broker.start()
                 for member in self._members:
                     member.start()
+                self._joined_at = dict.fromkeys(self._members, time.monotonic())
                 self._running = True
+                self.heartbeat.succeeded()
                 self._watching = asyncio.create_task(self._watch())
             except (KafkaError, OSError) as error:
                 logger.warning("consumer_groups_not_started", error=describe_error(error))
+                self.heartbeat.failed()
                 await self._stop_broker()
                 await asyncio.sleep(START_RETRY_DELAY_SECONDS)
 
@@ -79,32 +89,52 @@ class ConsumerGroups:
         await self._stop_broker()
 
     def stuck(self) -> list[str]:
-        """Return the names of the consumers that are stuck."""
-        if not self._running:
+        """Return the loops that are stuck, for which a restart of the process helps. Safe in any thread."""
+        if not self._members:
             return []
-        max_age = self._max_heartbeat_age_seconds
-        return [member.worker.name for member in self._members if member.is_stuck(max_heartbeat_age_seconds=max_age)]
+        stuck = [self.heartbeat.loop] if self.heartbeat.is_stuck else []
+        if self._running:
+            stuck += [member.worker.name for member in self._members if member.is_stuck]
+        return stuck
 
     async def check(self) -> None:
         """Check the consumers for the health page. Raises: Unhealthy."""
         if self._members and not self._running:
             raise Unhealthy("not started yet")
-        if stuck := self.stuck():
-            raise Unhealthy(", ".join(stuck))
+        found = {member.worker.name: self._problem_of(member) for member in self._members}
+        problems = [f"{name}: {problem}" for name, problem in found.items() if problem]
+        if self._members and (problem := self.heartbeat.problem()):
+            problems.append(problem)
+        if problems:
+            raise Unhealthy(", ".join(problems))
+
+    def _problem_of(self, member: Member) -> str | None:
+        if member.has_died:
+            return "is being replaced"
+        if time.monotonic() - self._joined_at[member] > MAX_JOINING_SECONDS:
+            return "not in its group"
+        if member.worker.heartbeat.is_stuck and member.worker.is_backing_off:
+            return "waits for the database"
+        return member.worker.heartbeat.problem()
 
     async def _watch(self) -> None:
-        """Set the heartbeats, and restart dead members.
-
-        A socket error can end aiokafka's coordination, and the member would keep polling it.
-        """
+        """Replace members that have died: an error can end a task of aiokafka, and the member would poll in vain."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_SECONDS)
             for member in self._members:
+                self.heartbeat.beat()
                 if member.has_died:
                     logger.error("consumer_died", consumer=member.worker.name)
+                    metrics.REPLACED.labels(member.worker.name).inc()
                     await member.restart()
-                else:
-                    metrics.HEARTBEAT.labels(member.worker.name).set(time.time() - member.idle_seconds)
+                self._measure(member)
+            self.heartbeat.succeeded()
+
+    def _measure(self, member: Member) -> None:
+        if member.has_joined:
+            self._joined_at[member] = time.monotonic()
+        metrics.LAG.labels(member.worker.name).set(member.lag_events)
+        metrics.ASSIGNED_PARTITIONS.labels(member.worker.name).set(member.assigned_partitions)
 
     async def _stop_broker(self) -> None:
         self._running = False

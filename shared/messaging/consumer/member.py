@@ -23,8 +23,12 @@ logger = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 """Time that a poll waits for records. It returns as soon as there are some."""
+MAX_POLL_SECONDS = 10.0
+"""Upper bound of a poll. aiokafka waits without limit for the group to assign partitions, as while Kafka is away."""
 FAILED_FETCH_DELAY_SECONDS = 5.0
 """Delay before the next poll after an unexpected error."""
+START_TIMEOUT_SECONDS = 20.0
+"""Time for a replaced consumer to start, before the watch tries again."""
 STOP_TIMEOUT_SECONDS = 10.0
 """Time for the current fetch to end; then it is cancelled."""
 
@@ -54,26 +58,35 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
-    def idle_seconds(self) -> float:
-        """Time since its last heartbeat: a poll, or the end of a transaction."""
-        consumer = self._subscriber.consumer
-        if consumer is None:
-            return self.worker.idle_seconds
-        return min(aiokafka_liveness.idle_seconds(consumer), self.worker.idle_seconds)
-
-    @property
     def has_died(self) -> bool:
         """Return whether it will never receive another record."""
         consumer = self._subscriber.consumer
         if consumer is None or not self._tasks or any(task.done() for task in self._tasks):
             return True
-        return aiokafka_liveness.coordination_has_ended(consumer)
+        return aiokafka_liveness.has_ended(consumer)
 
-    def is_stuck(self, *, max_heartbeat_age_seconds: float) -> bool:
-        """Return whether its loop has died or its last heartbeat is too old."""
-        if self.has_died:
-            return True
-        return self.idle_seconds > max_heartbeat_age_seconds and not self.worker.is_backing_off
+    @property
+    def is_stuck(self) -> bool:
+        """Return whether its last heartbeat is too old. A member that has died is replaced instead."""
+        return not self.has_died and self.worker.heartbeat.is_stuck and not self.worker.is_backing_off
+
+    @property
+    def has_joined(self) -> bool:
+        """Return whether it is in its group, with partitions or without."""
+        consumer = self._subscriber.consumer
+        return consumer is not None and aiokafka_liveness.has_joined(consumer)
+
+    @property
+    def assigned_partitions(self) -> int:
+        """The number of partitions that it consumes now. A group with more members than partitions leaves some idle."""
+        consumer = self._subscriber.consumer
+        return 0 if consumer is None else len(consumer.assignment())
+
+    @property
+    def lag_events(self) -> int:
+        """The number of records in its partitions that it has not applied, as of its last fetch. Asks Kafka nothing."""
+        consumer = self._subscriber.consumer
+        return 0 if consumer is None else self._offsets.lag_events(aiokafka_liveness.positions(consumer))
 
     def start(self) -> None:
         """Begin to poll. Call it after FastStream has started the consumer."""
@@ -81,6 +94,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if consumer is None:
             raise RuntimeError("the consumer is not started")
         self._is_ending = False
+        self.worker.heartbeat.beat()
         self._tasks = [
             asyncio.create_task(self._poll(consumer)),
             asyncio.create_task(self._offsets.run(consumer)),
@@ -95,6 +109,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def restart(self) -> None:
         """Replace the consumer with a new one."""
+        consumer = self._subscriber.consumer
         try:
             async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
                 await self._end_tasks()
@@ -102,8 +117,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 await self._subscriber.stop()
         except Exception as error:  # noqa: BLE001 - the old consumer is abandoned either way
             logger.warning("consumer_not_stopped", consumer=self.worker.name, error=describe_error(error))
+            if consumer is not None:
+                await aiokafka_liveness.close_connections(consumer)
         try:
-            await self._subscriber.start()
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                await self._subscriber.start()
             self.start()
         except Exception as error:  # noqa: BLE001 - the watch tries again
             logger.warning("consumer_not_started", consumer=self.worker.name, error=describe_error(error))
@@ -123,6 +141,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Apply one fetch. Does not raise: if it cannot be applied, Kafka delivers it again."""
         worker = self.worker
         try:
+            self._offsets.begin(records)
             failpoint("consumer.received")
             await worker.apply(records)
             failpoint("consumer.db_committed")
@@ -140,15 +159,20 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         while not self._is_ending:
             try:
-                fetched = await consumer.getmany(
-                    timeout_ms=int(POLL_SECONDS * 1000), max_records=self.worker.fetch_events
-                )
+                async with asyncio.timeout(MAX_POLL_SECONDS):
+                    fetched = await consumer.getmany(
+                        timeout_ms=int(POLL_SECONDS * 1000), max_records=self.worker.fetch_events
+                    )
+            except TimeoutError:
+                fetched = {}
             except ConsumerStoppedError:
                 return
             except Exception:
                 logger.exception("poll_failed", consumer=self.worker.name)
+                self.worker.heartbeat.failed()
                 await self.worker.sleep(FAILED_FETCH_DELAY_SECONDS)
                 continue
+            self.worker.heartbeat.beat()
             records = [record for partition in fetched.values() for record in partition]
             if records:
                 async with self._handling:

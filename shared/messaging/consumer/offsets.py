@@ -1,7 +1,7 @@
 """The offsets of applied records, committed to Kafka at most once an interval."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -10,6 +10,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from shared.error_descriptions import describe_error
 from shared.messaging.envelope import Record
 from shared.messaging.failpoints import failpoint
+from shared.patches.aiokafka_liveness import Position
 
 logger = structlog.get_logger(__name__)
 
@@ -25,23 +26,38 @@ class AppliedOffsets:
     def __init__(self, *, consumer_name: str) -> None:
         self._consumer_name = consumer_name
         self._next: dict[TopicPartition, int] = {}
+        self._applied: dict[TopicPartition, int] = {}
         self._has_some = asyncio.Event()
         self._committing = asyncio.Lock()
+
+    def begin(self, records: Iterable[Record]) -> None:
+        """Note that these records are about to be applied: they count as lag until `add`."""
+        for record in records:
+            self._applied.setdefault(TopicPartition(record.topic, record.partition), record.offset)
 
     def add(self, records: Iterable[Record]) -> None:
         """Add records whose effects are committed, each partition in order."""
         for record in records:
-            self._next[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            partition = TopicPartition(record.topic, record.partition)
+            self._next[partition] = self._applied[partition] = record.offset + 1
         self._has_some.set()
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Drop revoked partitions."""
         for partition in partitions:
             self._next.pop(partition, None)
+            self._applied.pop(partition, None)
 
     def clear(self) -> None:
         """Drop all partitions, because the consumer has ended."""
-        self._next = {}
+        self._next, self._applied = {}, {}
+
+    def lag_events(self, positions: Mapping[TopicPartition, Position]) -> int:
+        """Return how many records lie between what was applied and the end of each partition."""
+        return sum(
+            max(0, position.end - self._applied.get(partition, position.next))
+            for partition, position in positions.items()
+        )
 
     async def run(self, consumer: AIOKafkaConsumer) -> None:
         """Commit once an interval, as long as there is something to commit. Runs until it is cancelled."""

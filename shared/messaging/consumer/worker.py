@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
+from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
 from shared.messaging.consumer.dispatch import classify
@@ -37,6 +38,8 @@ INITIAL_EVENTS = 100
 """Size of a process's first fetch and of its first batch, while its pace is unknown."""
 MAX_SAVEPOINT_ROUNDS = 4
 """Tries of a batch before every call gets a savepoint: the first has none, the others one for each failed call."""
+MAX_HEARTBEAT_AGE_SECONDS = 30.0
+"""A consumer that neither polled nor ended a transaction for this long, and is not backing off, is stuck."""
 BACKING_OFF_SECONDS = 30.0
 """Time after a transient error for which a worker counts as backing off: longer than one try with its time-outs."""
 
@@ -97,14 +100,9 @@ class ConsumerWorker:
         self._max_retry_seconds = max_retry_seconds
         self._stopping = asyncio.Event()
         self._failed_at = -math.inf
-        self._worked_at = -math.inf
+        self.heartbeat = Heartbeat(name, max_age_seconds=MAX_HEARTBEAT_AGE_SECONDS)
         self._fetch = Pace(seconds=FETCH_SECONDS, max_events=MAX_FETCH_EVENTS)
         self._batch = Pace(seconds=BATCH_SECONDS, max_events=MAX_BATCH_EVENTS)
-
-    @property
-    def idle_seconds(self) -> float:
-        """Time since one of its transactions ended, committed or not."""
-        return time.monotonic() - self._worked_at
 
     @property
     def fetch_events(self) -> int:
@@ -209,14 +207,14 @@ class ConsumerWorker:
                 async with self._sessions.begin() as session:
                     result = await work(session)
             except Exception as error:
+                self.heartbeat.failed()
                 if not is_transient(error):
                     raise
                 await self._back_off(backoff, error)
             else:
+                self.heartbeat.succeeded()
                 result.report(consumer=self.name)
                 return
-            finally:
-                self._worked_at = time.monotonic()
 
     async def _back_off(self, backoff: Backoff, error: Exception) -> None:
         """Wait before the next try. Raises: ServiceUnavailable if there is to be none."""

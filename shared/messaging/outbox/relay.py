@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 
 from shared.error_descriptions import describe_error
+from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.failpoints import failpoint
 from shared.messaging.outbox.lease import Lease
@@ -84,7 +85,7 @@ class Relay:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._backoffs = TopicBackoffs()
-        self._heartbeat_at = time.monotonic()
+        self.heartbeat = Heartbeat("relay")
 
     def wake(self) -> None:
         """Fetch the next page now instead of at the next poll, because events were committed.
@@ -104,11 +105,6 @@ class Relay:
         await self._publisher.ping()
 
     @property
-    def idle_seconds(self) -> float:
-        """Time since the loop's last heartbeat."""
-        return time.monotonic() - self._heartbeat_at
-
-    @property
     def is_leader(self) -> bool:
         """Return whether this process held the lease at its last heartbeat."""
         return self._lease.is_held
@@ -117,8 +113,7 @@ class Relay:
         """Publish until `stop`. Database errors are retried without limit, with backoff."""
         delay = INITIAL_RETRY_DELAY_SECONDS
         while not self._stop.is_set():
-            # An attempt to connect is a heartbeat too: a restart would not bring PostgreSQL back.
-            self._heartbeat_at = time.monotonic()
+            self.heartbeat.beat()
             try:
                 connection = await asyncpg.connect(
                     self._dsn, timeout=5, command_timeout=15, server_settings=_SERVER_SETTINGS
@@ -131,6 +126,7 @@ class Relay:
             except (LeaseLost, *CONNECTION_ERRORS) as error:
                 logger.warning("relay_interrupted", shard=self._shard, error=describe_error(error))
                 self._lease.lose()
+                self.heartbeat.failed()
                 await self._wait(delay, until=self._stop)
                 delay = min(delay * 2, MAX_RETRY_DELAY_SECONDS)
 
@@ -144,8 +140,9 @@ class Relay:
         poll_at, stopping = 0.0, False
         while not stopping:
             stopping = self._stop.is_set()
-            self._heartbeat_at = time.monotonic()
+            self.heartbeat.beat()
             if not await self._lease.hold(connection):
+                self.heartbeat.succeeded()
                 # Another relay may publish and move what this one has acknowledged, and an operator may resend it.
                 pages = OutboxPages(connection, shard=self._shard, lease=self._lease)
                 await self._wait(self._poll_interval_seconds, until=self._stop)
@@ -159,6 +156,8 @@ class Relay:
                 poll_at = min(poll_at, time.monotonic() + self._linger_seconds)
             if poll_at <= time.monotonic():
                 poll_at = time.monotonic() + await self._publish_page(pages)
+                if pages.move_at is None:
+                    self.heartbeat.succeeded()
             next_at = poll_at if pages.move_at is None else min(poll_at, pages.move_at)
             # `stop` may have come during a statement, and its wake-up may be gone.
             if not self._stop.is_set():
@@ -188,6 +187,7 @@ class Relay:
     async def _move(self, pages: OutboxPages) -> None:
         if await pages.move():
             failpoint("relay.moved")
+        self.heartbeat.succeeded()
 
     async def _wait(self, seconds: float, *, until: asyncio.Event) -> None:
         if seconds <= 0:

@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from shared.error_descriptions import describe_error
+from shared.heartbeat import Heartbeat
 from shared.transient_errors import CONNECTION_ERRORS
 
 logger = structlog.get_logger(__name__)
@@ -19,6 +20,8 @@ CHANNEL = "orderly_outbox"
 MIN_INTERVAL_SECONDS = 0.003
 """Shortest time between two wake-ups. Raised, an event waits longer for a relay in another process."""
 RECONNECT_DELAY_SECONDS = 1.0
+HEARTBEAT_INTERVAL_SECONDS = 10.0
+"""Upper bound of the wait for a commit, after which the loop gives a heartbeat and waits again."""
 
 
 class Notifier:
@@ -30,6 +33,7 @@ class Notifier:
         self._due = asyncio.Event()
         self._channels: set[str] = set()
         self._stopping = False
+        self.heartbeat = Heartbeat("notifier")
 
     def wake(self, channel: str = CHANNEL) -> None:
         """Send a wake-up soon, by default to the relay."""
@@ -44,6 +48,7 @@ class Notifier:
     async def run(self) -> None:
         """Send wake-ups until `stop`."""
         while not self._stopping:
+            self.heartbeat.beat()
             try:
                 connection = await asyncpg.connect(self._dsn, timeout=5, command_timeout=5)
                 try:
@@ -52,13 +57,22 @@ class Notifier:
                     connection.terminate()
             except CONNECTION_ERRORS as error:
                 logger.warning("notifier_interrupted", error=describe_error(error))
+                self.heartbeat.failed()
                 await asyncio.sleep(self._reconnect_delay_seconds)
 
     async def _notify(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         while not self._stopping:
-            await self._due.wait()
+            self.heartbeat.succeeded()
+            await self._wait_for_commit()
             self._due.clear()
             channels, self._channels = self._channels, set()
             if channels:
                 await connection.execute("; ".join(f"NOTIFY {channel}" for channel in channels))
             await asyncio.sleep(MIN_INTERVAL_SECONDS)
+
+    async def _wait_for_commit(self) -> None:
+        try:
+            async with asyncio.timeout(HEARTBEAT_INTERVAL_SECONDS):
+                await self._due.wait()
+        except TimeoutError:
+            return

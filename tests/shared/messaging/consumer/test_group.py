@@ -12,12 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import Database
 from shared.events.users import CreditReserved
 from shared.health import Unhealthy
+from shared.heartbeat import HEARTBEAT
 from shared.ids import new_id
-from shared.messaging import metrics
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
+from shared.messaging.metrics import ASSIGNED_PARTITIONS, LAG
+from shared.messaging.outbox.publisher import partition_of
 from tests.harness.database_outages import refusing_connections
+from tests.harness.databases import execute_as_owner
 from tests.harness.rows import Rows
 from tests.harness.running import running_consumers
 from tests.harness.waiting import until
@@ -94,9 +97,16 @@ async def test_events_wait_while_the_database_rejects_connections(
 async def test_a_stuck_consumer_is_reported_and_an_idle_one_is_not(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
-    consumers = consumers_of(database, max_heartbeat_age_seconds=1.0)
+    consumers = consumers_of(database)
+    heartbeat = consumers._members[0].worker.heartbeat
+    heartbeat.max_age_seconds = 3.0
     async with running_consumers(consumers), database.sessions() as blocker:
-        await asyncio.sleep(1.5)
+        started_at = time.monotonic()
+
+        async def has_polled_in_vain() -> bool:
+            return heartbeat._beat_at > started_at + 2
+
+        await until(has_polled_in_vain, what="the idle consumer has polled")
         await consumers.check()
         await blocker.execute(sa.text("LOCK TABLE effect"))
         await topic.send(new_id(), 1)
@@ -104,8 +114,8 @@ async def test_a_stuck_consumer_is_reported_and_an_idle_one_is_not(
         async def is_stuck() -> bool:
             return consumers.stuck() == [CONSUMER]
 
-        await until(is_stuck, seconds=8, what="the stuck consumer is reported")
-        with pytest.raises(Unhealthy, match=CONSUMER):
+        await until(is_stuck, seconds=9, what="the stuck consumer is reported")
+        with pytest.raises(Unhealthy, match=rf"^{CONSUMER}: no heartbeat for \d s$"):
             await consumers.check()
         await blocker.rollback()
 
@@ -118,7 +128,7 @@ async def test_a_stuck_consumer_is_reported_and_an_idle_one_is_not(
 async def test_the_heartbeat_of_an_idle_consumer_is_fresh_although_nobody_asks_for_its_health(
     database: Database, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
-    heartbeat = metrics.HEARTBEAT.labels(CONSUMER)
+    heartbeat = HEARTBEAT.labels(CONSUMER)
     heartbeat.set(0)
 
     async def is_fresh() -> bool:
@@ -129,29 +139,57 @@ async def test_the_heartbeat_of_an_idle_consumer_is_fresh_although_nobody_asks_f
         await until(is_fresh, seconds=10, what="the heartbeat is fresh")
 
 
-async def test_a_consumer_whose_coordination_has_ended_is_replaced(
+async def test_lag_counts_the_events_that_are_not_applied(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
-    """Seed 1010 of the workload `orders`: an error of a socket ended aiokafka's coordination permanently."""
-    user_id = new_id()
     consumers = consumers_of(database)
-    async with running_consumers(consumers):
-        await topic.send(user_id, 1)
+
+    async def none_waits() -> bool:
+        lag: float = LAG.labels(CONSUMER)._value.get()
+        return lag == 0
+
+    async with running_consumers(consumers), database.sessions() as blocker:
+        await topic.send(new_id(), 1)
         await until(has_effects(database, 1), what="the first is applied")
-        (member,) = consumers._members
-        subscriber = member._subscriber
-        assert subscriber.consumer is not None
-        coordinator = subscriber.consumer._coordinator
-        coordinator.ensure_coordinator_known = _closed
-        coordinator.coordinator_dead()
-        await asyncio.wait({coordinator._coordination_task})
-        await topic.send(user_id, 2)
-        await until(has_effects(database, 2), what="the second is applied")
-    assert await Rows(database.sessions).effects() == [(str(user_id), 1), (str(user_id), 2)]
+        await until(none_waits, what="no event waits")
+        await blocker.execute(sa.text("LOCK TABLE effect"))
+        # One for each partition: aiokafka fetches no more of a partition whose last fetch waits for the consumer.
+        by_partition = {partition_of(str(user_id).encode(), 6): user_id for user_id in (new_id() for _ in range(100))}
+        for partition in range(3):
+            await topic.send(by_partition[partition], 1)
+
+        async def three_wait() -> bool:
+            lag: float = LAG.labels(CONSUMER)._value.get()
+            return lag == 3
+
+        await until(three_wait, what="three events wait")
+        await blocker.rollback()
+        await until(none_waits, what="no event waits")
+        assert ASSIGNED_PARTITIONS.labels(CONSUMER)._value.get() == 6
 
 
-async def _closed() -> None:
-    raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+async def test_a_consumer_that_cannot_apply_anything_is_reported_and_stays_live(
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
+) -> None:
+    consumers = consumers_of(database)
+    heartbeat = consumers._members[0].worker.heartbeat
+    await execute_as_owner(database.sessions, "ALTER TABLE inbox RENAME TO inbox_away")
+    async with running_consumers(consumers):
+        await topic.send(new_id(), 1)
+
+        async def fails() -> bool:
+            return heartbeat._failing_since is not None
+
+        await until(fails, what="the consumer fails")
+        assert heartbeat._failing_since is not None
+        heartbeat._failing_since -= 61  # instead of a minute's wait
+
+        with pytest.raises(Unhealthy, match=rf"^{CONSUMER}: no success for \d\d s$"):
+            await consumers.check()
+        assert consumers.stuck() == []
+        await execute_as_owner(database.sessions, "ALTER TABLE inbox_away RENAME TO inbox")
+        await until(has_effects(database, 1), what="the event is applied")
+        await consumers.check()
 
 
 async def test_two_members_share_the_partitions_and_keep_each_key_in_order(
