@@ -22,9 +22,6 @@ from shared.settings import Role, ServiceSettings, StorageSettings, load
 if TYPE_CHECKING:
     from shared.migrations.runner import Migrations
 
-SHUTDOWN_TIMEOUT_SECONDS = 10
-"""Upper bound of the time for which a stopping process waits for its open requests."""
-
 RoleOption = Annotated[
     str | None, typer.Option(help=f"Comma-separated roles of this process: {', '.join(Role)}. Default: all.")
 ]
@@ -53,9 +50,8 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
     @cli.command()
     def serve(role: RoleOption = None) -> None:
         """Serve HTTP, and run relay, consumers and jobs. SIGTERM finishes the current work and exits."""
-        import uvicorn
-
         from shared.database import refuse_pooler
+        from shared.server import server_of
         from shared.watchdog import Watchdog
 
         if role is not None:
@@ -65,20 +61,10 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         _run(refuse_pooler(loaded.database_url))
         app = import_module(f"{package}.app").create_app(loaded)
         tune_garbage_collector()
+        health = app.state.health
         if loaded.watchdog_limit_seconds:
-            Watchdog(app.state.health.stuck, limit_seconds=loaded.watchdog_limit_seconds).start()
-        uvicorn.run(
-            app,
-            host=loaded.http_host,
-            port=loaded.http_port,
-            ssl_certfile=loaded.http_certificate_file,
-            ssl_keyfile=loaded.http_key_file,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            forwarded_allow_ips=loaded.trusted_proxies,
-            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
-        )
+            Watchdog(health.stuck, limit_seconds=loaded.watchdog_limit_seconds).start()
+        server_of(app, loaded, begin_shutdown=health.begin_shutdown).run()
 
     _add_migrations(cli, package, storage)
     add_operations(cli, Tool(package, lambda: load(StorageSettings, prefix=prefix)))

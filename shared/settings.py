@@ -128,6 +128,9 @@ class ServiceSettings(StorageSettings):
     http_key_file: ReadableFile | None = None
     http_certificate_file: Annotated[ReadableFile | None, Field(validate_default=True)] = None
     """The listener's certificate, with its key in `http_key_file`. Without them it serves plain HTTP."""
+    shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0
+    """Time after SIGTERM for which the process is not ready and still serves, so that load balancers notice. With a
+    gateway that checks readiness, more than the interval of its checks."""
     watchdog_limit_seconds: Annotated[float, Field(ge=0)] = 60
     """Time for which the process may be not live before it ends itself with status 70. 0: never, for an orchestrator
     that probes `/health/live` itself."""
