@@ -4,10 +4,11 @@ import re
 
 from deploy.compose.secret_files import FOLDER, NAMES
 from deploy.local.kafka_jars import KAFKA_VERSION
+from deploy.local.postgres import SETTINGS
 from tests.architecture.composed import COMPOSE_FILE, composed, containers
 from tests.architecture.dockerfile import DOCKERFILE, is_sent_to_builder
 from tests.architecture.lockfile import locked_version
-from tests.architecture.source import CHECKOUT
+from tests.architecture.source import CHECKOUT, SERVICES
 from tests.harness.images import pinned_images, without_digest
 
 # As the images declare them. What is not mounted there gets a volume without a name at each start.
@@ -41,6 +42,22 @@ def test_each_container_has_a_limit_of_memory_processes_and_logs() -> None:
 
     assert unlimited == []
     assert logs == {(("max-size", "10m"), ("max-file", "3"))}
+
+
+def test_a_service_gets_the_time_to_serve_on_and_then_to_finish() -> None:
+    grace_periods = {name: containers()[name]["stop_grace_period"] for name in SERVICES}
+    delays = {
+        name: int(containers()[name]["environment"][f"{name.upper()}_SHUTDOWN_DELAY_SECONDS"]) for name in SERVICES
+    }
+
+    assert grace_periods == {name: f"{delay + 30}s" for name, delay in delays.items()}
+    assert min(delays.values()) > _seconds_between_gateway_checks()
+
+
+def test_the_log_of_postgresql_is_as_silent_about_rows_as_that_of_make_run() -> None:
+    prefixes = ("log_error", "log_min_error", "log_parameter")
+    silent = {f"--{name}={value}" for name, value in SETTINGS.items() if name.startswith(prefixes)}
+    assert {*containers()["postgres"]["command"]} == {"postgres", *silent}
 
 
 def test_no_container_leaves_a_volume_without_a_name() -> None:
@@ -106,3 +123,8 @@ def _mounted(container: dict[str, list[str]]) -> set[str]:
 
 def _first(count: int, version: str) -> str:
     return ".".join(version.split(".")[:count])
+
+
+def _seconds_between_gateway_checks() -> int:
+    (interval,) = re.findall(r"interval: (\d+)s", (CHECKOUT / "deploy" / "gateway" / "dynamic.yaml").read_text())
+    return int(interval)
