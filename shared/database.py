@@ -11,14 +11,15 @@ import asyncpg
 import sqlalchemy as sa
 from prometheus_client import Counter, Gauge
 from sqlalchemy import exc
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
 
 from shared.commit_buffer import BufferedSession
 from shared.connection_urls import dsn_of
-from shared.patches.sqlalchemy_driver import ping_with_begin
-from shared.transient_errors import CONNECTION_ERRORS
+from shared.patches.sqlalchemy_driver import invalidate_statements, ping_with_begin
+from shared.transient_errors import CONNECTION_ERRORS, is_stale_statement
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -146,6 +147,7 @@ def open_database(
     )
     ping_with_begin(engine)
     _show_pool(engine, pool_size)
+    sa.event.listen(engine.sync_engine, "handle_error", _prepare_again)
     sessions = async_sessionmaker(
         engine,
         expire_on_commit=False,
@@ -164,6 +166,18 @@ def create_engine(url: str, *, connect_with: Mapping[str, Any] | None = None, **
     # SQLAlchemy does not connect by this URL: it names the dialect and the database.
     named = sa.make_url(dsn).set(drivername="postgresql+asyncpg", query={})
     return create_async_engine(named, async_creator=partial(_connect, dsn, **(connect_with or {})), **options)
+
+
+def _prepare_again(context: ExceptionContext) -> None:
+    """Let the connections prepare their statements again after an error of a schema change.
+
+    SQLAlchemy does so itself, but not after the error of a composite type: asyncpg has closed the statements, and
+    SQLAlchemy would go on to use them.
+    """
+    if context.connection is not None and is_stale_statement(
+        context.sqlalchemy_exception or context.original_exception
+    ):
+        invalidate_statements(context.connection)
 
 
 async def refuse_pooler(url: str) -> None:

@@ -14,6 +14,8 @@ CONNECTION_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Inte
 an InternalClientError."""
 _STALE_STATEMENTS = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 """A migration has changed the type of a column or a composite type since a connection prepared its statement."""
+_CACHE_LOOKUP_FAILED = "cache lookup failed"
+"""Beginning of the message of an internal error: a migration has dropped a type that a prepared statement names."""
 _DRIVERS = frozenset({"asyncpg", "sqlalchemy"})
 
 
@@ -43,6 +45,8 @@ def is_stale_statement(error: BaseException) -> bool:
     Other errors of its SQLSTATE class, 0A, are permanent.
     """
     cause = error.orig.__cause__ if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+    if isinstance(cause, asyncpg.InternalServerError):
+        return str(cause).startswith(_CACHE_LOOKUP_FAILED)
     return isinstance(cause, _STALE_STATEMENTS)
 
 

@@ -47,7 +47,7 @@ def ping_with_begin(engine: AsyncEngine) -> None:
 def invalidate_statements(connection: sa.Connection) -> None:
     """Let every connection of the engine prepare its statements again, from its next transaction on.
 
-    SQLAlchemy does so by itself after an error of its own statements.
+    SQLAlchemy does so by itself after most errors of its own statements.
     """
     cast("Any", connection.dialect)._invalidate_schema_cache()  # noqa: SLF001
 

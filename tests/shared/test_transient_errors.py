@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from shared.connection_urls import dsn_of
 from shared.database import Database, open_database
-from shared.transient_errors import is_transient
+from shared.transient_errors import is_stale_statement, is_transient
 from tests.harness.database_outages import cut_connections
 from tests.harness.databases import DatabaseFactory
 from tests.harness.waiting import until
@@ -92,3 +92,51 @@ async def test_a_lost_connection_is_transient_in_every_phase(database: Database,
             await session.commit()
     await observer.close()
     assert [is_transient(error) for error in (while_it_runs, at_the_commit.value)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE note ALTER COLUMN size TYPE bigint",
+        "ALTER TABLE note ADD COLUMN text text",
+        "ALTER TABLE note DROP COLUMN spare",
+        """
+        ALTER TYPE kind RENAME TO old_kind;
+        CREATE TYPE kind AS ENUM ('a', 'b');
+        ALTER TABLE note ALTER COLUMN kind TYPE kind USING kind::text::kind;
+        DROP TYPE old_kind
+        """,
+        "ALTER TYPE shape ADD ATTRIBUTE depth integer",
+    ],
+    ids=["column-type", "added-column", "dropped-column", "recreated-enum", "composite-type"],
+)
+async def test_a_statement_that_a_schema_change_invalidates_works_when_it_is_repeated(
+    database: Database, change: str
+) -> None:
+    insert = sa.text("INSERT INTO note (size, kind, shape) VALUES (:size, :kind, '(1)') RETURNING *")
+    url = dsn_of(database.engine.url.render_as_string(hide_password=False))
+    other = await asyncpg.connect(url)
+    await other.execute("""
+        CREATE TYPE kind AS ENUM ('a');
+        CREATE TYPE shape AS (width integer);
+        CREATE TABLE note (id bigserial PRIMARY KEY, size integer, kind kind, spare text, shape shape)
+    """)
+    async with database.sessions.begin() as session:
+        await session.execute(insert, {"size": 1, "kind": "a"})
+    await other.execute(change)
+    await other.close()
+    if "shape" in change:
+        insert = sa.text("INSERT INTO note (size, kind, shape) VALUES (:size, :kind, '(1,2)') RETURNING *")
+    async with database.sessions() as session:
+        with pytest.raises(sa.exc.DBAPIError) as raised:
+            await session.execute(insert, {"size": 2, "kind": "a"})
+    assert is_stale_statement(raised.value), raised.value
+    assert is_transient(raised.value)
+    async with database.sessions.begin() as session:
+        await session.execute(insert, {"size": 2, "kind": "a"})
+
+
+async def test_another_unsupported_feature_is_permanent(database: Database) -> None:
+    error = await error_of(database, "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '0A000'; END $$")
+    assert not is_transient(error)
+    assert not is_stale_statement(error)
