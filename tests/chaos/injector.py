@@ -28,8 +28,11 @@ class Injector(Generic[T]):
     rng: random.Random
     mean_interval_seconds: float
     counts: Counter[str] = field(default_factory=Counter)
+    """The count of each fault that was injected."""
+    effects: Counter[str] = field(default_factory=Counter)
+    """The counts of what the faults have caused, as far as they know it."""
     _lasting: set[asyncio.Task[None]] = field(default_factory=set)
-    """The faults that last, until they are undone."""
+    """The faults that last, until they have ended or are undone."""
     _injecting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -38,7 +41,7 @@ class Injector(Generic[T]):
             self._injecting = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Inject no more, and wait until every fault that lasts was undone."""
+        """Inject no more, and wait until every fault that lasts has ended or was undone."""
         if self._injecting is not None:
             self._injecting.cancel()
             await asyncio.gather(self._injecting, return_exceptions=True)
@@ -54,7 +57,7 @@ class Injector(Generic[T]):
                 await asyncio.sleep(seconds)
                 os.kill(pid, signal.SIGCONT)
 
-        self._keep(suspend_and_resume())
+        self.run_beside(suspend_and_resume())
 
     def undo_later(self, undo: Callable[[], None], *, seconds: float) -> None:
         """Undo a fault after `seconds`."""
@@ -63,9 +66,10 @@ class Injector(Generic[T]):
             await asyncio.sleep(seconds)
             undo()
 
-        self._keep(wait_and_undo())
+        self.run_beside(wait_and_undo())
 
-    def _keep(self, lasting: Coroutine[Any, Any, None]) -> None:
+    def run_beside(self, lasting: Coroutine[Any, Any, None]) -> None:
+        """Run a fault that lasts, while others are injected. `stop` waits for it and raises its error."""
         task = asyncio.create_task(lasting)
         self._lasting.add(task)
         task.add_done_callback(self._lasting.discard)
