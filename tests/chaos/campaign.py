@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from deploy.demo.invariants import Finding
-from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from tests.chaos.accounts import Workload
 from tests.chaos.environment import Environment
 from tests.chaos.faults import FAULTS, Target
+from tests.chaos.hostile_producer import HostileProducer
 from tests.chaos.injector import Injector
 from tests.chaos.observer import observe
 from tests.chaos.oracle import check, violated
@@ -62,8 +62,9 @@ async def run_campaign(
     await processes.wait_until_ready()
     environment = await _create_environment(servers, f"{workload.name.replace('-', '_')}_{seed}")
     workers = WorkerPool(_plan(servers, environment, workload, seed=seed))
+    hostile = HostileProducer(environment.connection)
     injector = Injector(
-        Target(servers, workers, environment.producer_url, environment.consumer_url),
+        Target(servers, workers, environment.producer_url, environment.consumer_url, hostile),
         {name: FAULTS[name] for name in faults if name in FAULTS},
         random.Random(seed),  # noqa: S311 - reproducible by its seed
         mean_interval_seconds,
@@ -79,7 +80,7 @@ async def run_campaign(
         servers.proxy.disarm()
         await processes.wait_until_ready()
         await workers.stop("writer")
-        result = await _check(environment, seed=seed, workload=workload)
+        result = await _check(environment, hostile, seed=seed, workload=workload)
     finally:
         await workers.stop()
     result.faults = injector.counts
@@ -90,6 +91,7 @@ async def run_campaign(
             "workers restarted": workers.restarts,
         }
     )
+    result.effects.update(injector.effects)
     return result
 
 
@@ -103,7 +105,7 @@ async def _create_environment(servers: CampaignServers, name: str) -> Environmen
         folder=servers.supervised.folder / name,
     )
     environment.folder.mkdir()
-    await create_topics(KafkaConnection(environment.kafka, environment.topic_prefix))
+    await create_topics(environment.connection)
     await environment.create_tables()
     return environment
 
@@ -117,9 +119,11 @@ def _plan(servers: CampaignServers, environment: Environment, workload: Workload
     return Plan(name="", roles=frozenset(), seed=seed, environment=proxied, workload=workload)
 
 
-async def _check(environment: Environment, *, seed: int, workload: Workload) -> CampaignResult:
+async def _check(
+    environment: Environment, hostile: HostileProducer, *, seed: int, workload: Workload
+) -> CampaignResult:
     settling_since = time.monotonic()
-    observed = await observe(environment, within_seconds=SETTLE_TIMEOUT_SECONDS)
+    observed = await observe(environment, within_seconds=SETTLE_TIMEOUT_SECONDS, is_hostile=hostile.has_sent)
     return CampaignResult(
         seed=seed,
         workload=workload.name,

@@ -47,6 +47,7 @@ async def start(environment: Environment) -> AsyncIterator[Callable[..., Worker]
         mutant: str | None = None,
         workload: str = "hot-keys",
         kafka: str = environment.kafka,
+        lease_duration: timedelta = timedelta(seconds=1),
     ) -> Worker:
         worker = Worker(
             Plan(
@@ -58,7 +59,7 @@ async def start(environment: Environment) -> AsyncIterator[Callable[..., Worker]
                 operations=operations,
                 failpoints=failpoints,
                 mutant=mutant,
-                lease_duration=timedelta(seconds=1),
+                lease_duration=lease_duration,
             )
         )
         workers.append(worker)

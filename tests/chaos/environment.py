@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 
 from shared.connection_urls import dsn_of
+from shared.messaging.kafka import KafkaConnection
 from tests.chaos.accounts import CONSUMER, CONSUMER_TABLES, PRODUCER_TABLES, TOPIC
 
 
@@ -18,6 +19,11 @@ class Environment:
     kafka: str
     topic_prefix: str
     folder: Path
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """The cluster and the prefix."""
+        return KafkaConnection(self.kafka, self.topic_prefix)
 
     @property
     def topic(self) -> str:

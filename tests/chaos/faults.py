@@ -9,10 +9,13 @@ import asyncpg
 from shared.connection_urls import dsn_of
 from shared.messaging.failpoints import NAMES
 from shared.messaging.outbox.lease import LEASE_DURATION
+from tests.chaos.accounts import TOPIC
 from tests.chaos.broker_faults import kill_broker, suspend_broker
 from tests.chaos.column_types import MESSAGING_COLUMNS, change_type
+from tests.chaos.hostile_producer import HostileProducer
 from tests.chaos.injector import Injector, named
 from tests.chaos.lasting_faults import fill_for_a_while, shift_for_a_while
+from tests.chaos.partition_faults import PublishedTopic, add_some
 from tests.chaos.servers import CampaignServers
 from tests.chaos.worker_pool import WorkerPool
 from tests.harness.supervised_servers import OWNER
@@ -31,6 +34,12 @@ class Target:
     workers: WorkerPool
     producer_url: str
     consumer_url: str
+    hostile: HostileProducer
+
+    @property
+    def topic(self) -> PublishedTopic:
+        """The workload's topic, and its producer."""
+        return PublishedTopic(TOPIC, "users", self.producer_url, self.hostile.kafka)
 
     async def relay_leader(self) -> int | None:
         """Return the process id of the lease's owner; None if that process has died."""
@@ -124,6 +133,16 @@ async def shift_clock(on: On) -> None:
     shift_for_a_while(on, on.target.servers.clock)
 
 
+async def add_partitions(on: On) -> None:
+    """Add partitions with Kafka's tools, or let keys move to more partitions with the operators' command."""
+    await add_some(on, on.target.topic)
+
+
+async def hostile_producer(on: On) -> None:
+    """Send a burst of hostile records that name the workload's accounts."""
+    await on.target.hostile.send_burst(on.target.topic, seed=on.rng.getrandbits(32))
+
+
 FAULTS = named(
     (
         kill_writer,
@@ -141,5 +160,7 @@ FAULTS = named(
         change_column_type,
         fill_disk,
         shift_clock,
+        add_partitions,
+        hostile_producer,
     )
 )

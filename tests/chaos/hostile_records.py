@@ -75,7 +75,15 @@ class HostileRecords:
     producer can do anything to a key. All other records have keys of their own, and may be perfectly valid.
     """
 
-    def __init__(self, topic: str, *, seed: int, honest_keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        topic: str,
+        *,
+        seed: int,
+        honest_keys: Sequence[str] = (),
+        honest_share: float = 0.4,
+    ) -> None:
+        """Let the fraction `honest_share` of the records name one of `honest_keys`."""
         self._rng = random.Random(f"{seed} {topic}")  # noqa: S311 - reproducible by its seed
         self._topic = topic_named(topic)
         self.partitions = self._topic.partitions
@@ -86,6 +94,7 @@ class HostileRecords:
             for example in golden_examples(event.type)
         ]
         self._honest_keys = honest_keys
+        self._honest_share = honest_share if honest_keys else 0.0
         self._hostile_keys = [str(self._uuid()) for _ in range(HOSTILE_KEYS)]
 
     def __iter__(self) -> Iterator[HostileRecord]:
@@ -95,7 +104,7 @@ class HostileRecords:
     def next(self) -> HostileRecord:
         """Make the next record: a valid one with up to four mutations."""
         rng = self._rng
-        is_honest_key = bool(self._honest_keys) and rng.random() < 0.4
+        is_honest_key = rng.random() < self._honest_share
         if is_honest_key:
             key = rng.choice(self._honest_keys)
         else:
@@ -137,6 +146,7 @@ async def send_hostile(
     topic: str,
     records: int | None = None,
     per_second: float | None = None,
+    before_sending: Callable[[HostileRecord], None] = lambda _record: None,
 ) -> None:
     """Send hostile records to all partitions of a topic, given by its full name; without `records` until cancelled.
 
@@ -145,6 +155,7 @@ async def send_hostile(
     began_at, pending = time.monotonic(), []
     for number in count() if records is None else range(records):
         record = hostile.next()
+        before_sending(record)
         pending.append(
             await producer.send(
                 topic, value=record.value, key=record.key, headers=record.headers, partition=number % hostile.partitions

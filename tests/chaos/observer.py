@@ -3,9 +3,12 @@
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
+from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from shared.connection_urls import dsn_of
@@ -17,15 +20,25 @@ from tests.chaos.oracle import ObservedState, Occurrence
 from tests.harness.kafka_topics import read_topic
 from tests.harness.waiting import until
 
+IsHostile: TypeAlias = "Callable[[ConsumerRecord[bytes | None, bytes | None]], bool]"
+
 POLL_SECONDS = 0.25
 LATE_SECONDS = 120.0
 """The additional wait after the deadline: without it, late events would look like lost ones."""
 
 
 async def observe(
-    environment: Environment, *, within_seconds: float = 60, late_seconds: float = LATE_SECONDS
+    environment: Environment,
+    *,
+    within_seconds: float = 60,
+    late_seconds: float = LATE_SECONDS,
+    is_hostile: IsHostile = lambda _record: False,
 ) -> ObservedState:
-    """Wait until nothing is under way, then collect everything; `unsent` and `lag` are those at the deadline."""
+    """Wait until nothing is under way, then collect everything; `unsent` and `lag` are those at the deadline.
+
+    Hostile records and their dead letters are left out. If one of their events was applied, it is found as an event
+    that nobody has committed.
+    """
     unsent, lag = await _wait_until_settled(environment, within_seconds=within_seconds)
     if unsent or lag:
         await _wait_until_settled(environment, within_seconds=late_seconds)
@@ -38,19 +51,24 @@ async def observe(
     accounts = await producer.fetch("SELECT id::text, reserved_cents FROM account")
     effects = await consumer.fetch("SELECT key, sequence, event_id FROM effect ORDER BY id")
     dead_letters = await consumer.fetch(
-        "SELECT key, sequence, event_id, reason FROM dead_letter WHERE consumer = $1 ORDER BY id", CONSUMER
+        'SELECT partition, "offset", key, sequence, event_id, reason FROM dead_letter WHERE consumer = $1 ORDER BY id',
+        CONSUMER,
     )
     extremes = await consumer.fetchrow("SELECT min(cents_after), max(cents_after) FROM effect")
     balances = await consumer.fetch("SELECT account, cents FROM balance")
     await producer.close()
     await consumer.close()
+    records = await read_topic(environment.kafka, environment.topic)
+    hostile = {(record.partition, record.offset) for record in records if is_hostile(record)}
     return ObservedState(
         committed=committed,
         acknowledged=frozenset(_acknowledged(environment)),
         operations=frozenset(row["operation"] for row in ledger),
-        records=await _records(environment),
+        records=_occurrences([record for record in records if (record.partition, record.offset) not in hostile]),
         effects=[Occurrence(*row) for row in effects],
-        dead_letters=[Occurrence(*row) for row in dead_letters],
+        dead_letters=[
+            Occurrence(*rest) for partition, offset, *rest in dead_letters if (partition, offset) not in hostile
+        ],
         reserved_cents=dict(tuple(row) for row in accounts),
         balances_cents=dict(tuple(row) for row in balances),
         balance_extremes_cents=(extremes[0] or 0, extremes[1] or 0) if extremes else (0, 0),
@@ -108,14 +126,14 @@ async def _unsent_and_lag(environment: Environment) -> tuple[int, int]:
         return -1, -1
 
 
-async def _records(environment: Environment) -> list[Occurrence]:
+def _occurrences(records: "Sequence[ConsumerRecord[bytes | None, bytes | None]]") -> list[Occurrence]:
     return [
         Occurrence(
             key=received.key,
             sequence=received.context.sequence if received.context else None,
             event_id=received.context.event_id if received.context else None,
         )
-        for received in decode_records(await read_topic(environment.kafka, environment.topic))
+        for received in decode_records(records)
     ]
 
 

@@ -36,7 +36,13 @@ class ObservedState:
     operations: frozenset[UUID]
     """Operations in the producer's database."""
     records: Sequence[Occurrence]
-    """The topic's records, in order within each partition."""
+    """The topic's records, sorted by partition and offset.
+
+    A key moves only to partitions of higher numbers: campaigns double a topic's partitions. So the first record of each
+    event comes after that of the key's event before it, whichever partitions they are in. A relay that published an
+    event to the new partition before an earlier one to the old partition would violate this. That the consumer has
+    applied the events of the old partition first shows in its effects and dead letters.
+    """
     effects: Sequence[Occurrence]
     """Applied events, in the order of their effects."""
     dead_letters: Sequence[Occurrence]

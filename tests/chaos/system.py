@@ -12,6 +12,9 @@ from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
 from shared.connection_urls import dsn_of
+from shared.messaging.kafka import KafkaConnection
+from tests.chaos.hostile_producer import HostileProducer
+from tests.chaos.partition_faults import PublishedTopic
 from tests.chaos.proxies import Proxies, open_proxies
 from tests.chaos.servers import CampaignServers
 from tests.harness.clock import Clock, clocks_can_be_shifted
@@ -22,6 +25,9 @@ from tests.harness.whole_system import settings_on_free_ports, whole_system
 DISK_MEBIBYTES = 2_048
 MAX_MAIL_RETRY_SECONDS = 15
 """Upper bound of the delay before a mail's retry, without its jitter: campaigns end before the usual delays do."""
+
+TOPICS_OF_ORDERS = ("users", "orders")
+"""Each is published by the service of its name."""
 
 _OPEN_DELIVERIES = "SELECT count(*) FROM delivery WHERE next_attempt_at IS NOT NULL"
 
@@ -60,6 +66,14 @@ class SystemUnderTest:
     """The clocks of the services; empty if they cannot be shifted on this machine."""
     disk: SmallDisk | None
     """PostgreSQL's disk; None if this process may not mount one."""
+    hostile: HostileProducer
+
+    @property
+    def topics(self) -> list[PublishedTopic]:
+        """The topics on whose events orders depend."""
+        return [
+            PublishedTopic(name, name, self.running.databases[name], self.hostile.kafka) for name in TOPICS_OF_ORDERS
+        ]
 
     def admin_url(self, service: str) -> str:
         """Return the URL of a service's database for the superuser, in the form that asyncpg takes."""
@@ -124,4 +138,5 @@ async def system_under_test(servers: CampaignServers) -> AsyncIterator[SystemUnd
             proxies=proxies,
             clocks=services.clocks,
             disk=disk,
+            hostile=HostileProducer(KafkaConnection(servers.supervised.kafka)),
         )

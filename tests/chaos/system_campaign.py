@@ -17,6 +17,7 @@ from deploy.demo.report import Results
 from deploy.demo.run import DemoRun, Options
 from deploy.local.credentials import SERVICES
 from tests.chaos.campaign import CampaignResult
+from tests.chaos.hostile_dead_letters import discard_hostile
 from tests.chaos.injector import Fault, Injector
 from tests.chaos.system import SystemUnderTest
 from tests.chaos.system_faults import GREYLISTING
@@ -80,6 +81,9 @@ class RunUnderFaults(DemoRun):
         await self.injector.stop()
         system.end_faults()
         await system.wait_until_ready()
+        self.injector.effects["hostile dead letters"] += await discard_hostile(
+            system.hostile, system.topics, databases=system.running.databases
+        )
         if self.mail_timeout_seconds:
             await until(
                 lambda: _has_no_open_delivery(system),
@@ -121,6 +125,7 @@ async def run_system_campaign(
     system.proxies.greylisting.greylist(0)
     effects = _effects(system)
     effects.subtract(before)
+    effects.update(injector.effects)
     effects["services restarted"] = sum(results.restarts[service] for service in SERVICES)
     for name in AMBIGUOUS_ANSWERS.values():
         effects[f"answered {name}"] = results.retries[name]

@@ -10,6 +10,7 @@ from tests.chaos.broker_faults import kill_broker, suspend_broker
 from tests.chaos.column_types import MESSAGING_COLUMNS, SERVICE_COLUMNS, change_type
 from tests.chaos.injector import Injector, named
 from tests.chaos.lasting_faults import fill_for_a_while, shift_for_a_while
+from tests.chaos.partition_faults import add_some
 from tests.chaos.system import SystemUnderTest
 
 LONGER_THAN_LEASE_AND_SESSION_SECONDS = 12.0
@@ -101,6 +102,17 @@ async def shift_clock(on: On) -> None:
     shift_for_a_while(on, on.target.clocks.get(on.rng.choice(SERVICES)))
 
 
+async def add_partitions(on: On) -> None:
+    """Add partitions with Kafka's tools, or let keys move to more partitions with the operators' command."""
+    await add_some(on, on.rng.choice(on.target.topics))
+
+
+async def hostile_producer(on: On) -> None:
+    """Send a burst of hostile records that name the latest users and orders."""
+    for topic in on.target.topics:
+        await on.target.hostile.send_burst(topic, seed=on.rng.getrandbits(32))
+
+
 MAIL_FAULTS = named((cut_after_mail, suspend_mail_server, refuse_mail_connections))
 ORDERS_FAULTS = named(
     (
@@ -117,6 +129,8 @@ ORDERS_FAULTS = named(
         change_column_type,
         fill_disk,
         shift_clock,
+        add_partitions,
+        hostile_producer,
     )
 )
 GREYLISTING = "greylisting"
