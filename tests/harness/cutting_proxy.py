@@ -4,26 +4,25 @@ import asyncio
 import time
 from contextlib import suppress
 
+from tests.harness.proxy import Proxy
+
 CHUNK_BYTES = 64 * 1024
 
 
-class CuttingProxy:
+class CuttingProxy(Proxy):
     """Forwards to one server. When armed, it forwards the next chunk that contains `word`, and drops the reply."""
 
     def __init__(self, *, target_port: int, word: bytes = b"COMMIT", port: int = 0) -> None:
         """Listen on `port`, or on a free one, once it is opened."""
-        self.port = port
+        super().__init__(target_port=target_port, port=port)
         self.cuts = 0
-        self.target_port = target_port
         self._word = word
         self._armed = 0
         self._refuses_until = 0.0
         self._stalled = asyncio.Event()
-        self._connections: set[asyncio.Task[None]] = set()
         self._connected = asyncio.Event()
         self._connected.set()
         self._healing: asyncio.TimerHandle | None = None
-        self._server: asyncio.Server | None = None
 
     def arm(self, times: int = 1) -> None:
         """Cut that many of the next connections that send the word."""
@@ -53,24 +52,6 @@ class CuttingProxy:
         if self._healing is not None:
             self._healing.cancel()
         self._connected.set()
-
-    async def open(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        """Stop listening, and cut the open connections."""
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def _accept(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
-        connection = asyncio.create_task(self._connect(client_in, client_out))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
 
     async def _connect(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
         try:

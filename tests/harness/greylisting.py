@@ -4,52 +4,33 @@ import asyncio
 import time
 from contextlib import suppress
 
+from tests.harness.proxy import Proxy
+
 REPLY = b"451 4.7.1 Greylisted, try again later\r\n"
 _RECIPIENT = b"RCPT TO:"
 _DATA = b"DATA"
 _END_OF_DATA = b".\r\n"
 
 
-class GreylistingProxy:
+class GreylistingProxy(Proxy):
     """Forwards SMTP to one server. It needs clients without pipelining, as ours is."""
 
     def __init__(self, *, target_port: int) -> None:
-        self.port = 0
+        super().__init__(target_port=target_port)
         self.turned_away = 0
         """The number of recipients that were turned away."""
-        self._target_port = target_port
         self._seconds = 0.0
         self._first_seen: dict[bytes, float] = {}
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
 
     def greylist(self, seconds: float) -> None:
         """Turn recipients away for `seconds` from their first mail on; 0 ends it."""
         self._seconds = seconds
         self._first_seen = {}
 
-    async def open(self) -> None:
-        """Listen on a free port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def close(self) -> None:
-        """Stop listening, and cut the open connections."""
-        if self._server is not None:
-            self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    async def _accept(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
-        connection = asyncio.create_task(self._connect(client_in, client_out))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
-
     async def _connect(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
         writers = [client_out]
         try:
-            server_in, server_out = await asyncio.open_connection("127.0.0.1", self._target_port)
+            server_in, server_out = await asyncio.open_connection("127.0.0.1", self.target_port)
             writers.append(server_out)
             async with asyncio.TaskGroup() as group:
                 replies = group.create_task(_forward_replies(server_in, client_out))

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import aiosmtplib
@@ -19,18 +19,10 @@ from shared.error_descriptions import describe_error
 from shared.errors import Conflict
 from shared.logging import configure_logging
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
+
 SECRET = "ada@orderly.example"
 Fail = Callable[[Database], Awaitable[object]]
-
-
-@pytest.fixture(autouse=True)
-def _restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
 
 
 async def _execute(database: Database, *statements: str) -> None:
