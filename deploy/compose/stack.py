@@ -72,7 +72,7 @@ def demo(options: list[str]) -> int:
 
 
 def reset(secrets_folder: Path) -> int:
-    """Remove the stack with its data and passwords."""
+    """Remove the stack with its data and passwords. Return the exit status."""
     down = subprocess.run(compose_command("down", "--remove-orphans", "--volumes"), check=False)
     # Without containers, compose does not know the volumes any more.
     if down.returncode == 0 and (volumes := objects_of_project(("volume", "ls"), "{{.Name}}")):

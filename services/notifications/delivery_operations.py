@@ -131,7 +131,7 @@ def deliveries_oldest_first(wanted: DeliveryFilter) -> sa.Select[*tuple[Any, ...
 async def list_deliveries(
     session: AsyncSession, wanted: DeliveryFilter, *, after: UUID | None = None, limit: int
 ) -> list[DeliverySummary]:
-    """Return the oldest deliveries that the filter selects, or those that follow on the delivery `after`."""
+    """Return the oldest deliveries that the filter selects, or those that follow the delivery `after`."""
     query = deliveries_oldest_first(wanted).limit(limit)
     rows = await session.execute(query if after is None else query.where(Delivery.id > after))
     return [DeliverySummary(*row) for row in rows]

@@ -22,7 +22,7 @@ from shared.transient_errors import asks_to_repeat, is_database_unavailable
 logger = structlog.get_logger(__name__)
 
 MAX_ATTEMPTS = 3
-"""Attempts of a request whose statements a schema change invalidates. A second change may meet the second attempt."""
+"""Attempts of a request that a schema change or a deadlock has interrupted: the second one may meet another."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _RESPONSE_HEADERS = "response_headers"
 _NO_RESPONSE = 499  # the status that is logged if the client disconnected before a response was sent
