@@ -59,7 +59,9 @@ async def published(database: Database, relay_of: Callable[..., Relay]) -> Rows:
 async def lagging_group(kafka_bootstrap_servers: str, kafka_topics: str, published: Rows) -> str:  # noqa: ARG001
     """An outside subscriber's group that has committed an offset, and was stopped."""
     group = kafka_topics + LAGGING
-    async with AIOKafkaConsumer(bootstrap_servers=kafka_bootstrap_servers, group_id=group) as consumer:
+    async with AIOKafkaConsumer(
+        bootstrap_servers=kafka_bootstrap_servers, group_id=group, enable_auto_commit=False
+    ) as consumer:
         partition = TopicPartition(f"{kafka_topics}users", 0)
         consumer.assign([partition])
         await consumer.commit({partition: 0})
