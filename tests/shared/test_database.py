@@ -1,4 +1,4 @@
-"""A pooled connection that died is replaced before it is used, without an error and without a ping of its own."""
+"""A pooled connection that died is replaced before it is used, and a ping of the database tells whether it answers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,6 +8,7 @@ from sqlalchemy.engine import make_url
 
 from shared.database import Database, open_database
 from shared.patches.sqlalchemy_driver import BEGIN_TIMEOUT_SECONDS
+from shared.transient_errors import CONNECTION_ERRORS
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.database_outages import cut_connections
 from tests.harness.rows import Rows
@@ -45,3 +46,17 @@ async def test_a_connection_whose_server_vanished_is_replaced_after_a_time_out(
     proxy.stall()
     async with asyncio.timeout(BEGIN_TIMEOUT_SECONDS + 15):
         assert await Rows(proxied.sessions).of("SELECT 1") == [(1,)]
+
+
+async def test_a_ping_fails_without_a_server(proxied: Database, proxy: CuttingProxy) -> None:
+    await proxied.ping()
+    await proxy.close()
+    with pytest.raises(CONNECTION_ERRORS):
+        await proxied.ping()
+
+
+async def test_a_ping_fails_while_the_server_is_silent(proxied: Database, proxy: CuttingProxy) -> None:
+    proxy.stall()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await proxied.ping()
