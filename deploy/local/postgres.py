@@ -142,11 +142,14 @@ async def create_database(admin_url: str, *, name: str, password: str, owner_pas
     try:
         await ensure_role(connection, name=owner_of(name), password=owner_password)
         await ensure_role(connection, name=name, password=password)
-        if await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
-            return False
-        await create_owned_database(connection, name=name, owner=owner_of(name), role=name)
+        is_new = not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name)
+        if is_new:
+            await create_owned_database(connection, name=name, owner=owner_of(name), role=name)
+        else:
+            # Whoever made the database may have been killed before it had its privileges.
+            await _let_connect(connection, name, role=name)
         await grant_rows(admin_url, database=name, owner=owner_of(name), role=name)
-        return True
+        return is_new
     finally:
         await connection.close()
 
@@ -188,9 +191,14 @@ async def create_owned_database(
     await connection.execute(
         f'CREATE DATABASE "{name}" OWNER "{owner}" TEMPLATE "{template or "template1"}" STRATEGY {strategy}'
     )
-    await connection.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
+    await _let_connect(connection, name, role=role)
+
+
+async def _let_connect(connection: asyncpg.Connection, database: str, *, role: str | None) -> None:
+    """Let `role` connect to the database, and nobody else but its owner and the superuser."""
+    await connection.execute(f'REVOKE CONNECT, TEMPORARY ON DATABASE "{database}" FROM PUBLIC')
     if role is not None:
-        await connection.execute(f'GRANT CONNECT ON DATABASE "{name}" TO "{role}"')
+        await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO "{role}"')
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The PostgreSQL of `make run` keeps its data, even if it is killed."""
+"""The PostgreSQL of `make run` keeps its data, even if it is killed, and completes what a killed start began."""
 
 import os
 import signal
@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
+import pytest
 
 from deploy.local.ports import free_port
-from deploy.local.postgres import Postgres, create_database
+from deploy.local.postgres import Postgres, create_database, ensure_role, owner_of
 from deploy.local.process import Process, start_process
 
 
@@ -31,6 +32,27 @@ async def test_committed_rows_survive_a_stop_and_a_kill() -> None:
         async with _running(Path(folder)) as (url, _process):
             assert await _execute(url, "SELECT FROM letter") == "SELECT 1"
             await _execute(url.replace("postgres:admin@", "shop:second@").replace("/postgres", "/shop"), "SELECT 1")
+
+
+async def test_a_database_that_was_made_halfway_gets_its_privileges() -> None:
+    with TemporaryDirectory() as folder:
+        async with _running(Path(folder)) as (url, _process):
+            connection = await asyncpg.connect(url)
+            await ensure_role(connection, name=owner_of("shop"), password="owner")
+            await ensure_role(connection, name="shop", password="role")
+            await ensure_role(connection, name="stranger", password="stranger")
+            # Here the process was killed.
+            await connection.execute(f"CREATE DATABASE shop OWNER {owner_of('shop')}")
+            await connection.close()
+            assert await create_database(url, name="shop", password="role", owner_password="owner") is False
+
+            def url_of(role: str, password: str) -> str:
+                return url.replace("postgres:admin@", f"{role}:{password}@").replace("/postgres", "/shop")
+
+            await _execute(url_of(owner_of("shop"), "owner"), "CREATE TABLE letter (id int)")
+            assert await _execute(url_of("shop", "role"), "INSERT INTO letter VALUES (1)") == "INSERT 0 1"
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await _execute(url_of("stranger", "stranger"), "SELECT 1")
 
 
 @asynccontextmanager
