@@ -11,6 +11,7 @@ from sqlalchemy.orm import selectinload
 from services.orders import catalogue_commands, commands, overdue_orders
 from services.orders.models import Order, Product
 from shared.database import Sessions
+from shared.error_descriptions import describe_error
 from shared.jobs import Jobs
 from shared.messaging.outbox.republish import Republishable
 from shared.transient_errors import is_transient
@@ -81,11 +82,8 @@ async def _cancel_batch(sessions: Sessions, *, only: Sequence[UUID] | None = Non
 
 
 async def _postpone(sessions: Sessions, order_id: UUID, error: Exception) -> None:
-    cause = getattr(error, "orig", None) or error
-    # Not the message: PostgreSQL's contains the row.
-    constraint = getattr(cause.__cause__ or cause, "constraint_name", None)
-    name = f"{type(cause).__name__}: {constraint}" if constraint else type(cause).__name__
+    description = describe_error(error)
     async with sessions.begin() as session:
-        await overdue_orders.postpone(session, order_id, error=name)
+        await overdue_orders.postpone(session, order_id, error=description)
     CANCELLATION_FAILURES.inc()
-    logger.error("order_cancellation_failed", order_id=str(order_id), error=name)
+    logger.error("order_cancellation_failed", order_id=str(order_id), error=description)

@@ -209,7 +209,7 @@ class OverdueOrder(Base):
     order_id: Mapped[UUID] = mapped_column(sa.ForeignKey("customer_order.id", ondelete="CASCADE"), primary_key=True)
     failures: Mapped[int]
     error: Mapped[str]
-    """The error's type and the constraint that was violated, never values of rows."""
+    """A description by `describe_error`, without values of rows."""
     next_try_at: Mapped[datetime]
 
 

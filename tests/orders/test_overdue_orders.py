@@ -39,7 +39,7 @@ async def test_an_order_that_cannot_be_cancelled_does_not_hold_up_the_others(ser
     assert {(await service.read_order(order))["status"] for order in others} == {"cancelled"}
     assert {(await service.read_order(order))["status"] for order in broken} == {"pending"}
     assert await service.stock("A") == (1000, 0)
-    error = "CheckViolationError: ck_product_reserved_within_stock"
+    error = "CheckViolationError: SQLSTATE 23514, constraint ck_product_reserved_within_stock, table product"
     assert sorted(await Rows(service.sessions).of(FAILURES)) == sorted((order["id"], 1, error) for order in broken)
     failed = [(line["order_id"], line["error"]) for line in logs if line["event"] == "order_cancellation_failed"]
     assert sorted(failed) == sorted((order["id"], error) for order in broken)
