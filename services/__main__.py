@@ -17,6 +17,7 @@ import typer
 from aiokafka.errors import KafkaError
 
 from shared.cli import migrations_of
+from shared.command import run_command
 from shared.connection_urls import dsn_of
 from shared.logging import configure_logging
 from shared.messaging.kafka import kafka_of
@@ -63,7 +64,7 @@ def set_up(
         await fill_empty_catalogue(load(OrdersSettings), catalogue)
         await _retry_until_connected(partial(create_topics, kafka_of(storage)), deadline=deadline)
 
-    asyncio.run(run())
+    run_command(run())
 
 
 async def _connect(database_url: str) -> None:

@@ -4,15 +4,15 @@ A command imports what it needs only when it runs: importing the whole applicati
 a command such as `outbox status` would spend for nothing.
 """
 
-import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.command import run_command
 from shared.garbage_collector import tune_garbage_collector
 from shared.logging import configure_logging
 from shared.operations.cli import add_operations
@@ -58,7 +58,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
             os.environ[f"{prefix}ROLES"] = role
         loaded = load(settings_class)
         configure_logging(name, level=loaded.log_level, format=loaded.log_format)
-        _run(refuse_pooler(loaded.database_url))
+        run_command(refuse_pooler(loaded.database_url))
         app = import_module(f"{package}.app").create_app(loaded)
         tune_garbage_collector()
         health = app.state.health
@@ -87,33 +87,22 @@ def _add_migrations(cli: typer.Typer, package: str, storage: Callable[[], Storag
 
                 await create_topics(kafka_of(loaded))
 
-        _run(run())
+        run_command(run())
 
     @cli.command()
     def downgrade(revision: str) -> None:
         """Downgrade the database to an older revision; "base" drops everything."""
-        _run(migrations_of(package, storage()).downgrade(revision))
+        run_command(migrations_of(package, storage()).downgrade(revision))
 
     @cli.command()
     def check_migrations() -> None:
         """Fail if the models differ from the migrated database."""
-        _run(migrations_of(package, storage()).check())
+        run_command(migrations_of(package, storage()).check())
 
     @cli.command()
     def make_migration(message: str, revision: str) -> None:
         """Write migration REVISION (four digits) from the differences between the models and the database."""
-        _run(migrations_of(package, storage()).revise(message, revision=revision))
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`. Exit with status 2 and a line if the database's URL leads to a pooler."""
-    from shared.database import ConnectedThroughPooler
-
-    try:
-        asyncio.run(work)
-    except ConnectedThroughPooler as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
+        run_command(migrations_of(package, storage()).revise(message, revision=revision))
 
 
 def migrations_of(package: str, storage: StorageSettings) -> "Migrations":

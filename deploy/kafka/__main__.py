@@ -4,12 +4,12 @@ The connection comes from the settings KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_P
 KAFKA_PASSWORD_FILE ... of a principal that may change ACLs.
 """
 
-import asyncio
 from typing import Annotated
 
 import typer
 
 from deploy.kafka.acls import MIGRATOR, WRITES, acls_of, acls_of_migrator, acls_of_outsider, apply_acls
+from shared.command import run_command
 from shared.messaging.kafka import kafka_of
 from shared.settings import KafkaSettings, load
 
@@ -36,7 +36,7 @@ def main(
     for pair in outside or []:
         name, _, topic = pair.partition("=")
         acls += acls_of_outsider(name, [topic], prefix=prefix)
-    asyncio.run(apply_acls(kafka_of(settings), acls))
+    run_command(apply_acls(kafka_of(settings), acls))
     for acl in acls:
         typer.echo(f"{acl.principal} may {acl.operation.name} {acl.resource.name.lower()} {acl.name}")
 

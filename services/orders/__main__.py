@@ -1,6 +1,5 @@
 """`python -m services.orders`: serve, or run a command."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from services.orders.settings import Settings
 from shared.cli import service_cli
+from shared.command import run_command
 from shared.logging import configure_logging
 from shared.settings import load
 
@@ -36,7 +36,7 @@ def import_catalogue(
     except CatalogueInvalid as invalid:
         typer.echo(f"{file}: {invalid}", err=True)
         raise typer.Exit(1) from invalid
-    total = asyncio.run(import_file(settings, products))
+    total = run_command(import_file(settings, products))
     typer.echo(f"{len(total.created)} created, {len(total.updated)} updated, {total.unchanged} unchanged")
 
 

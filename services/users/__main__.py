@@ -1,6 +1,5 @@
 """`python -m services.users`: serve, or run a command."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 
 from services.users.settings import Settings
 from shared.cli import service_cli
+from shared.command import run_command
 from shared.logging import configure_logging
 from shared.settings import load
 
@@ -41,7 +41,7 @@ def create_user(
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             typer.echo(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
         raise typer.Exit(2) from None
-    is_new = asyncio.run(create_verified_account(settings, user, roles=roles))
+    is_new = run_command(create_verified_account(settings, user, roles=roles))
     typer.echo(f"Created {user.email}." if is_new else f"{user.email} exists already.")
 
 

@@ -1,7 +1,6 @@
 """The context of one service's operator commands: its settings, its database and its handlers."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
-import asyncio
 import getpass
 import os
 import socket
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shared.command import run_command
 from shared.errors import Problem
 from shared.logging import configure_logging
 from shared.settings import StorageSettings
@@ -54,32 +54,22 @@ class Tool:
     def run(self, work: "Callable[[Sessions], Awaitable[bool]]") -> None:
         """Run `work` on the service's database.
 
-        The exit status is 1 if `work` returns False or the database does not answer, 2 for a client error, 130 after
+        The exit status is 1 if `work` returns False or a server does not answer, 2 for a client error, 130 after
         Ctrl-C and 143 after SIGTERM.
         """
-        from shared.database import ConnectedThroughPooler
         from shared.operations.interrupts import Interrupted, cancel_on_signal
-        from shared.transient_errors import is_transient
 
         settings = self.load_settings()
         # Log to stderr, because a program may read stdout. The database records who did what.
         level = "warning" if settings.log_level == "info" else settings.log_level
         configure_logging(self.service, level=level, format=settings.log_format, stream=sys.stderr)
         try:
-            is_complete = asyncio.run(cancel_on_signal(self._work(settings, work)))
+            is_complete = run_command(cancel_on_signal(self._work(settings, work)))
         except Interrupted as interrupted:
             raise typer.Exit(interrupted.exit_status) from interrupted
         except Problem as problem:
             typer.echo(problem.detail or problem.title, err=True)
             raise typer.Exit(2) from problem
-        except ConnectedThroughPooler as refused:
-            typer.echo(str(refused), err=True)
-            raise typer.Exit(2) from refused
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            typer.echo(f"The database does not answer: {str(error).partition(chr(10))[0]}", err=True)
-            raise typer.Exit(1) from error
         if not is_complete:
             raise typer.Exit(1)
 

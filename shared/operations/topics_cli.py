@@ -102,8 +102,6 @@ async def _repartition(topics: "TopicOperations", wanted: "Repartition", *, as_j
 
 async def _unless_it_fails(work: Awaitable[None]) -> bool:
     """Await the work; report an error that an operator should read, and return False."""
-    from aiokafka.errors import KafkaError
-
     from shared.messaging.outbox.pages import LeaseLost
     from shared.operations.topics import ConsumersLag
 
@@ -113,8 +111,6 @@ async def _unless_it_fails(work: Awaitable[None]) -> bool:
         typer.echo(f"Nothing was changed: the consumers have not caught up. {_describe_lag(error.lag)}", err=True)
     except LeaseLost:
         typer.echo("The keys stay where they are: another process has taken the lease over. Repeat it.", err=True)
-    except KafkaError as error:
-        typer.echo(f"Kafka does not answer: {error}", err=True)
     else:
         return True
     return False

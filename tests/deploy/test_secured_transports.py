@@ -17,7 +17,6 @@ import redis.asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
-    KafkaConnectionError,
     KafkaError,
     TopicAuthorizationFailedError,
 )
@@ -175,16 +174,15 @@ async def _check_plain_connections_are_refused(system: SecuredSystem) -> None:
 async def _check_another_ca_is_one_clear_error(system: SecuredSystem) -> None:
     other = make_certificates(system.folder / "other").ca_file
     url = system.database_url("orders", "orders").replace(str(system.certificates.ca_file), str(other))
-    [line] = (
-        await _run(
-            *("services.orders", "outbox", "status"),
-            environment=system.environment() | {"ORDERS_DATABASE_URL": url},
-            status=1,
-        )
-    ).splitlines()
-    assert line.startswith("The database does not answer: [SSL: CERTIFICATE_VERIFY_FAILED]")
-    with pytest.raises(KafkaConnectionError):
-        await create_topics(replace(system.kafka, ca_file=other))
+    refused = "The database does not answer: [SSL: CERTIFICATE_VERIFY_FAILED]"
+    for command, setting, message in (
+        ("outbox status", {"ORDERS_DATABASE_URL": url}, refused),
+        ("migrate", {"ORDERS_MIGRATIONS_DATABASE_URL": url}, refused),
+        ("migrate", {"ORDERS_KAFKA_CA_FILE": str(other)}, "Kafka does not answer: "),
+    ):
+        environment = system.environment(kafka_user="migrate") | setting
+        [line] = (await _run("services.orders", *command.split(), environment=environment, status=1)).splitlines()
+        assert line.startswith(message)
 
 
 async def _check_acls(system: SecuredSystem) -> None:
