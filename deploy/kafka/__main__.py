@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.kafka.acls import MIGRATOR, WRITES, acls_of, acls_of_migrator, acls_of_outsider, apply_acls
+from deploy.kafka.acls import MIGRATOR, SERVICES, acls_of, acls_of_migrator, acls_of_outsider, apply_acls
 from shared.command import run_command
 from shared.messaging.kafka import kafka_of
 from shared.settings import KafkaSettings, load
@@ -24,14 +24,14 @@ def main(
 ) -> None:
     """Apply the ACLs, and print them."""
     settings = load(KafkaSettings)
-    names = {**{service: service for service in WRITES}, MIGRATOR: MIGRATOR}
+    names = {**{service: service for service in SERVICES}, MIGRATOR: MIGRATOR}
     for pair in principal or []:
         role, _, name = pair.partition("=")
         if role not in names or not name:
             raise typer.BadParameter(f"{pair}: use one of {', '.join(names)} as SERVICE=NAME")
         names[role] = name
     prefix = settings.kafka_topic_prefix
-    acls = [acl for service in WRITES for acl in acls_of(service, prefix=prefix, principal=names[service])]
+    acls = [acl for service in SERVICES for acl in acls_of(service, prefix=prefix, principal=names[service])]
     acls += acls_of_migrator(prefix=prefix, principal=names[MIGRATOR])
     for pair in outside or []:
         name, _, topic = pair.partition("=")

@@ -1,10 +1,10 @@
 """Kafka's ACLs as code: what each service may do, and the program that gives a cluster these ACLs.
 
 A service writes its own topics, reads the topics that it consumes, and uses its own consumer groups. `migrate` creates
-topics and adds partitions. A test compares the tables with the contracts. ACLs that nobody asks for are not removed.
+topics and adds partitions. ACLs that nobody asks for are not removed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -12,20 +12,10 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
+from shared.events.topics import TOPICS
 from shared.messaging.kafka import KafkaConnection
 
-WRITES: Mapping[str, tuple[str, ...]] = {
-    "users": ("users",),
-    "orders": ("orders", "products"),
-    "notifications": ("notifications",),
-}
-"""The topics that each service writes."""
-READS: Mapping[str, tuple[str, ...]] = {
-    "users": ("orders",),
-    "orders": ("users",),
-    "notifications": ("users", "orders"),
-}
-"""The topics that each service consumes, with a group `<service>.<topic>`."""
+SERVICES = tuple(sorted({topic.producer for topic in TOPICS}))
 MIGRATOR = "migrate"
 """The principal of `migrate`, which creates topics."""
 
@@ -75,10 +65,11 @@ def acls_of(service: str, *, prefix: str = "", principal: str | None = None) -> 
     The principal is named as the service, unless it is given.
     """
     principal = principal or service
-    for topic in WRITES[service]:
-        yield Acl(principal, Operation.WRITE, Resource.TOPIC, prefix + topic)
-    for topic in READS[service]:
-        yield Acl(principal, Operation.READ, Resource.TOPIC, prefix + topic)
+    for topic in TOPICS:
+        if topic.producer == service:
+            yield Acl(principal, Operation.WRITE, Resource.TOPIC, prefix + topic.name)
+        if service in topic.consumers:
+            yield Acl(principal, Operation.READ, Resource.TOPIC, prefix + topic.name)
     yield Acl(principal, Operation.READ, Resource.GROUP, f"{prefix}{service}.", Pattern.PREFIXED)
 
 
@@ -92,10 +83,10 @@ def acls_of_outsider(name: str, topics: Iterable[str], *, prefix: str = "") -> I
 def acls_of_migrator(*, prefix: str = "", principal: str = MIGRATOR) -> Iterator[Acl]:
     """Yield the ACLs of the principal that creates topics, and sees the groups that consume them."""
     yield Acl(principal, Operation.DESCRIBE, Resource.CLUSTER, "kafka-cluster")
-    for topic in sorted({topic for topics in WRITES.values() for topic in topics}):
+    for topic in TOPICS:
         for operation in (Operation.CREATE, Operation.ALTER, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS):
-            yield Acl(principal, operation, Resource.TOPIC, prefix + topic)
-    for service in WRITES:
+            yield Acl(principal, operation, Resource.TOPIC, prefix + topic.name)
+    for service in SERVICES:
         yield Acl(principal, Operation.DESCRIBE, Resource.GROUP, f"{prefix}{service}.", Pattern.PREFIXED)
 
 

@@ -1,4 +1,4 @@
-"""The Kafka topics, with the service that produces each, their partitions and retention."""
+"""The Kafka topics, with the services that produce and consume each, their partitions and retention."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +12,11 @@ def source_of(service: str) -> str:
     return f"urn:orderly:{service}"
 
 
+def consumer_of(service: str, topic: str) -> str:
+    """Return the name of a service's consumer of a topic. Its Kafka group has this name too."""
+    return f"{service}.{topic}"
+
+
 @dataclass(frozen=True)
 class Topic:
     """A topic as it is created. `retention` is how far back a new consumer can read."""
@@ -19,6 +24,8 @@ class Topic:
     name: str
     producer: str
     """The only service whose events the topic has. Consumers do not apply events of another source."""
+    consumers: tuple[str, ...]
+    """The services that consume the topic."""
     partitions: int
     retention: timedelta
 
@@ -38,10 +45,10 @@ class Topic:
 
 
 TOPICS = (
-    Topic("users", producer="users", partitions=6, retention=timedelta(days=7)),
-    Topic("orders", producer="orders", partitions=6, retention=timedelta(days=7)),
-    Topic("products", producer="orders", partitions=6, retention=timedelta(days=7)),
-    Topic("notifications", producer="notifications", partitions=6, retention=timedelta(days=7)),
+    Topic("users", producer="users", consumers=("orders", "notifications"), partitions=6, retention=timedelta(days=7)),
+    Topic("orders", producer="orders", consumers=("users", "notifications"), partitions=6, retention=timedelta(days=7)),
+    Topic("products", producer="orders", consumers=(), partitions=6, retention=timedelta(days=7)),
+    Topic("notifications", producer="notifications", consumers=(), partitions=6, retention=timedelta(days=7)),
 )
 
 

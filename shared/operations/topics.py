@@ -8,7 +8,7 @@ killed at any point, the leases expire and the relays continue with the pinned n
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from uuid import uuid4
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import Sessions
 from shared.errors import Problem
 from shared.events.contract import EVENT_TYPES
+from shared.events.topics import consumer_of, topic_named
 from shared.messaging.failpoints import failpoint
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.lag import TopicLag, topic_lag
@@ -37,6 +38,8 @@ DEFAULT_TIMEOUT_SECONDS = 60.0
 RENEW_INTERVAL_SECONDS = 1.0
 LAG_POLL_SECONDS = 0.2
 
+ConsumersOf = Callable[[str], Collection[str]]
+"""Returns the declared consumers of a topic."""
 OnLag = Callable[[dict[str, int]], None]
 """Called with the lag of each group that has not caught up yet."""
 
@@ -74,6 +77,11 @@ class Repartition:
     skipped_groups: Collection[str] = ()
 
 
+def declared_consumers(topic: str) -> list[str]:
+    """Return the consumers of a topic that all services have together."""
+    return [consumer_of(service, topic) for service in topic_named(topic).consumers]
+
+
 @dataclass(frozen=True)
 class TopicOperations:
     """The topics that one service publishes."""
@@ -81,6 +89,7 @@ class TopicOperations:
     service: str
     sessions: Sessions
     kafka: KafkaConnection
+    consumers_of: ConsumersOf = declared_consumers
 
     async def topics(self) -> list[TopicPartitions]:
         """Return every topic with its partitions. Raises: KafkaError."""
@@ -121,7 +130,10 @@ class TopicOperations:
             admin_client(self.kafka) as admin,
             topic_lag(admin, self.kafka, topic=topic) as lag,
         ):
-            await _wait_for_consumers(lag, wanted, on_lag=on_lag)
+            # Kafka does not know a group that has never committed and has no member, nor one that was away for a week.
+            declared = {self.kafka.topic_prefix + consumer for consumer in self.consumers_of(wanted.topic)}
+            groups = ({*await lag.groups()} | declared).difference(wanted.skipped_groups)
+            await _wait_for_consumers(lag, sorted(groups), wanted.timeout_seconds, on_lag=on_lag)
             failpoint("topics.consumers_caught_up")
             if wanted.partitions > (found.existing or 0):
                 await add_partitions(admin, topic, total=wanted.partitions)
@@ -181,7 +193,7 @@ async def _driver_of(session: AsyncSession) -> "asyncpg.Connection[asyncpg.Recor
     return await session.run_sync(lambda sync_session: begun_connection(sync_session.connection()))
 
 
-async def _wait_for_consumers(lag: TopicLag, wanted: Repartition, *, on_lag: OnLag) -> None:
+async def _wait_for_consumers(lag: TopicLag, groups: Sequence[str], timeout_seconds: float, *, on_lag: OnLag) -> None:
     """Wait until no group lags. Raises: ConsumersLag.
 
     The former leader may still publish a page that it fetched before it lost the lease. That is harmless: the events
@@ -189,8 +201,7 @@ async def _wait_for_consumers(lag: TopicLag, wanted: Repartition, *, on_lag: OnL
     partition as well as in the new one no event comes before its key's earlier ones, and whichever copy is second is
     recognised as a duplicate.
     """
-    deadline = time.monotonic() + wanted.timeout_seconds
-    groups = [group for group in await lag.groups() if group not in wanted.skipped_groups]
+    deadline = time.monotonic() + timeout_seconds
     while lagging := {group: records for group, records in (await lag.of(groups)).items() if records}:
         if time.monotonic() >= deadline:
             raise ConsumersLag(lagging)

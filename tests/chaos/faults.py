@@ -9,7 +9,7 @@ import asyncpg
 from shared.connection_urls import dsn_of
 from shared.messaging.failpoints import NAMES
 from shared.messaging.outbox.lease import LEASE_DURATION
-from tests.chaos.accounts import TOPIC
+from tests.chaos.accounts import CONSUMER, TOPIC
 from tests.chaos.broker_faults import kill_broker, suspend_broker
 from tests.chaos.column_types import MESSAGING_COLUMNS, change_type
 from tests.chaos.hostile_producer import HostileProducer
@@ -39,7 +39,7 @@ class Target:
     @property
     def topic(self) -> PublishedTopic:
         """The workload's topic, and its producer."""
-        return PublishedTopic(TOPIC, "users", self.producer_url, self.hostile.kafka)
+        return PublishedTopic(TOPIC, "users", self.producer_url, self.hostile.kafka, [CONSUMER])
 
     async def relay_leader(self) -> int | None:
         """Return the process id of the lease's owner; None if that process has died."""

@@ -1,5 +1,6 @@
 """Faults of Kafka partitions: somebody adds partitions with Kafka's tools, or an operator lets keys move to them."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -29,6 +30,7 @@ class PublishedTopic:
     service: str
     database_url: str
     kafka: KafkaConnection
+    consumers: Collection[str]
 
 
 async def add_some(on: Injector[T], topic: PublishedTopic) -> None:
@@ -60,7 +62,7 @@ async def keys_moved(topic: PublishedTopic) -> bool:
     Raises: as `TopicOperations.repartition`, and errors of the database.
     """
     database = open_database(topic.database_url, service=topic.service, pool_size=2)
-    topics = TopicOperations(topic.service, database.sessions, topic.kafka)
+    topics = TopicOperations(topic.service, database.sessions, topic.kafka, lambda _topic: topic.consumers)
     try:
         (found,) = [each for each in await topics.topics() if each.topic == topic.name]
         total = found.existing or 0

@@ -13,6 +13,7 @@ from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
 from shared.connection_urls import dsn_of
 from shared.messaging.kafka import KafkaConnection
+from shared.operations.topics import declared_consumers
 from tests.chaos.hostile_producer import HostileProducer
 from tests.chaos.partition_faults import PublishedTopic
 from tests.chaos.proxies import Proxies, open_proxies
@@ -72,7 +73,8 @@ class SystemUnderTest:
     def topics(self) -> list[PublishedTopic]:
         """The topics on whose events orders depend."""
         return [
-            PublishedTopic(name, name, self.running.databases[name], self.hostile.kafka) for name in TOPICS_OF_ORDERS
+            PublishedTopic(name, name, self.running.databases[name], self.hostile.kafka, declared_consumers(name))
+            for name in TOPICS_OF_ORDERS
         ]
 
     def admin_url(self, service: str) -> str:

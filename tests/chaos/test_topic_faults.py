@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from shared.messaging.outbox.lease import LEASE_DURATION
-from tests.chaos.accounts import TOPIC
+from tests.chaos.accounts import CONSUMER, TOPIC
 from tests.chaos.environment import Environment
 from tests.chaos.hostile_producer import HostileProducer
 from tests.chaos.observer import observe, wait_for_sent
@@ -18,7 +18,7 @@ SMALL_BURST = 60
 async def test_the_oracle_judges_honest_events_over_all_partitions(
     environment: Environment, start: Callable[..., Worker]
 ) -> None:
-    topic = PublishedTopic(TOPIC, "users", environment.producer_url, environment.connection)
+    topic = PublishedTopic(TOPIC, "users", environment.producer_url, environment.connection, [CONSUMER])
     hostile = HostileProducer(environment.connection)
     # Relays take the lease of an owner that holds it for longer than theirs: such a clock would be wrong.
     start("relay", "consumer", seed=1, lease_duration=LEASE_DURATION)
@@ -39,7 +39,7 @@ async def test_the_oracle_judges_honest_events_over_all_partitions(
 async def test_a_hostile_producer_knows_its_records_again(
     environment: Environment, start: Callable[..., Worker]
 ) -> None:
-    topic = PublishedTopic(TOPIC, "users", environment.producer_url, environment.connection)
+    topic = PublishedTopic(TOPIC, "users", environment.producer_url, environment.connection, [CONSUMER])
     hostile = HostileProducer(environment.connection)
     start("writer", "relay", "consumer", seed=1, operations=20)
     await wait_for_sent(environment, events=20)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.events.contract import Event
-from shared.events.topics import topic_named
+from shared.events.topics import consumer_of, topic_named
 from shared.messaging.envelope import EventContext, RawHeaders
 
 E = TypeVar("E", bound=Event)
@@ -99,4 +99,4 @@ class Subscription:
 
 def by_consumer(service: str, subscriptions: Iterable[Subscription]) -> dict[str, Subscription]:
     """Return a service's subscriptions by consumer name, which is also the name of the Kafka group."""
-    return {f"{service}.{subscription.topic}": subscription for subscription in subscriptions}
+    return {consumer_of(service, subscription.topic): subscription for subscription in subscriptions}

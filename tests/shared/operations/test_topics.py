@@ -1,7 +1,7 @@
 """A topic gets more partitions while events are published: its keys move once the consumers have caught up."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -30,7 +30,7 @@ from tests.harness.kafka_topics import read_topic
 from tests.harness.rows import Rows
 from tests.harness.running import running, running_consumers
 from tests.harness.waiting import until
-from tests.shared.effects import credit_reserved, has_effects, sequences_by_key
+from tests.shared.effects import CONSUMER, credit_reserved, has_effects, sequences_by_key
 
 USERS = [new_id() for _ in range(20)]
 LAGGING = "reporting"
@@ -38,7 +38,9 @@ LAGGING = "reporting"
 
 @pytest.fixture
 def topics(database: Database, kafka_bootstrap_servers: str, kafka_topics: str) -> TopicOperations:
-    return TopicOperations("users", database.sessions, KafkaConnection(kafka_bootstrap_servers, kafka_topics))
+    """Operations that know the consumer of these tests."""
+    kafka = KafkaConnection(kafka_bootstrap_servers, kafka_topics)
+    return TopicOperations("users", database.sessions, kafka, lambda _topic: [CONSUMER])
 
 
 @pytest.fixture
@@ -68,8 +70,10 @@ async def lagging_group(kafka_bootstrap_servers: str, kafka_topics: str, publish
     return group
 
 
-def more(partitions: int = 12, *, topic: str = "users", timeout_seconds: float = 60, skip: str = "") -> Repartition:
-    return Repartition(topic, partitions, "ada", timeout_seconds=timeout_seconds, skipped_groups=[skip])
+def more(
+    partitions: int = 12, *, topic: str = "users", timeout_seconds: float = 60, skip: Sequence[str] = ()
+) -> Repartition:
+    return Repartition(topic, partitions, "ada", timeout_seconds=timeout_seconds, skipped_groups=skip)
 
 
 async def state_of(topics: TopicOperations) -> TopicPartitions:
@@ -136,13 +140,14 @@ async def test_keys_move_to_new_partitions_under_load_and_stay_in_order(
 async def test_a_group_that_lags_makes_the_operation_give_up_and_change_nothing(
     topics: TopicOperations, published: Rows, lagging_group: str
 ) -> None:
+    own_group = topics.kafka.topic_prefix + CONSUMER
     with pytest.raises(ConsumersLag) as raised:
-        await topics.repartition(more(timeout_seconds=0))
+        await topics.repartition(more(timeout_seconds=0, skip=[own_group]))
     assert raised.value.lag == {lagging_group: await published.count("outbox_sent")}
     assert await state_of(topics) == TopicPartitions("users", 6, 6)
     assert await published.of("SELECT expires_at <= clock_timestamp() FROM relay_lease") == [(True,)]
     assert await published.count("operation") == 0
-    assert await topics.repartition(more(skip=lagging_group)) is not None
+    assert await topics.repartition(more(skip=[own_group, lagging_group])) is not None
     assert await state_of(topics) == TopicPartitions("users", 12, 12)
 
 
@@ -159,8 +164,28 @@ async def test_a_group_that_has_never_committed_counts_too(
 
         await until(has_joined, what="the consumer has joined its group")
         with pytest.raises(ConsumersLag) as raised:
-            await topics.repartition(more(timeout_seconds=0))
+            await topics.repartition(more(timeout_seconds=0, skip=[kafka_topics + CONSUMER]))
     assert raised.value.lag == {group: await published.count("outbox_sent")}
+
+
+async def test_a_declared_consumer_counts_although_kafka_does_not_know_its_group(
+    database: Database,
+    topics: TopicOperations,
+    published: Rows,
+    relay_of: Callable[..., Relay],
+    consumers_of: Callable[..., ConsumerGroups],
+) -> None:
+    with pytest.raises(ConsumersLag) as raised:
+        await topics.repartition(more(timeout_seconds=0))
+    recorded = await published.count("outbox_sent")
+    assert raised.value.lag == {topics.kafka.topic_prefix + CONSUMER: recorded}
+    async with running_consumers(consumers_of(database, metadata_max_age_seconds=1)):
+        assert await topics.repartition(more()) is not None
+        assert len(await published.effects()) == recorded
+        await record_events(database)
+        async with running(relay_of()):
+            await until(has_effects(database, 2 * recorded), what="all events are applied")
+    assert sequences_by_key(await published.effects()) == {str(user_id): [1, 2] for user_id in USERS}
 
 
 async def test_the_operation_gives_up_when_another_process_takes_the_lease(
