@@ -1,11 +1,8 @@
 """The gateway between real HTTP clients and small servers in place of the services."""
 
 import asyncio
-import os
-import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -14,9 +11,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from deploy.local.gateway import Gateway
-from deploy.local.ports import free_port
 from tests.contracts.applications import applications
+from tests.deploy.running_gateway import gateway
 from tests.harness.waiting import until
 
 
@@ -60,36 +56,6 @@ def service_server() -> Iterator[ThreadingHTTPServer]:
 
 def url_of(server: ThreadingHTTPServer) -> str:
     return f"http://127.0.0.1:{server.server_port}"
-
-
-@asynccontextmanager
-async def gateway(folder: Path, **options: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    """Run the gateway. Services without a URL in `options` are away."""
-    away = f"http://127.0.0.1:{free_port()}"
-    urls = {service: options.pop(service, away) for service in ("users", "orders", "notifications")}
-    made = Gateway(
-        port=free_port(),
-        health_port=free_port(),
-        service_urls=urls,
-        requests_per_second=options.pop("requests_per_second", 1000),
-        **options,
-    )
-    program = made.program()
-    with (folder / "gateway.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: ASYNC220 - it does not wait for the program
-            program.command,
-            env={**os.environ, **program.environment},
-            cwd=program.working_folder,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        await until(program.ready, what="the gateway is ready", poll_seconds=0.05)
-        async with httpx2.AsyncClient(base_url=program.address, timeout=20) as client:
-            yield client
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 async def _is_away(client: httpx2.AsyncClient, path: str) -> bool:
