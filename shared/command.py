@@ -1,4 +1,4 @@
-"""Running the work of a command: if a server is unavailable, the command ends with one line instead of a traceback."""
+"""Running the work of a command: if a server is at fault, the command ends with one line instead of a traceback."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio
@@ -13,7 +13,8 @@ T = TypeVar("T")
 def run_command(work: Coroutine[Any, Any, T]) -> T:
     """Run `work`, and return its result.
 
-    Exits with status 1 if the database or Kafka is unavailable, 2 if the database's URL leads to a pooler.
+    Exits with status 1 if the database is unavailable, or Kafka is or rejects a request; 2 if the database's URL leads
+    to a pooler.
     """
     from shared.database import ConnectedThroughPooler
 
@@ -23,18 +24,21 @@ def run_command(work: Coroutine[Any, Any, T]) -> T:
         typer.echo(str(refused), err=True)
         raise typer.Exit(2) from refused
     except Exception as error:
-        server = _unavailable_server(error)
-        if server is None:
+        cause = _cause_outside(error)
+        if cause is None:
             raise
-        typer.echo(f"{server} does not answer: {str(error).partition(chr(10))[0]}", err=True)
+        typer.echo(f"{cause}: {str(error).partition(chr(10))[0]}", err=True)
         raise typer.Exit(1) from error
 
 
-def _unavailable_server(error: Exception) -> str | None:
-    from aiokafka.errors import KafkaError
+def _cause_outside(error: Exception) -> str | None:
+    """Return what a server has done to cause the error; None if it is an error of the command."""
+    from aiokafka.errors import BrokerResponseError, KafkaError
 
-    from shared.transient_errors import is_transient
+    from shared.transient_errors import is_database_unavailable
 
+    if isinstance(error, BrokerResponseError):
+        return "Kafka has rejected a request"
     if isinstance(error, KafkaError):
-        return "Kafka"
-    return "The database" if is_transient(error) else None
+        return "Kafka does not answer"
+    return "The database does not answer" if is_database_unavailable(error) else None
