@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from shared.messaging.kafka import KafkaConnection
 
@@ -45,7 +46,10 @@ class TopicLag:
 
     async def _partitions(self) -> list[TopicPartition]:
         topics = {each["topic"]: each["partitions"] for each in await self._admin.describe_topics()}
-        return [TopicPartition(self._topic, one["partition"]) for one in topics.get(self._topic, ())]
+        if self._topic not in topics:
+            # A broker that has just started may not know it. Without its partitions, no group would seem to lag.
+            raise UnknownTopicOrPartitionError(self._topic)
+        return [TopicPartition(self._topic, one["partition"]) for one in topics[self._topic]]
 
     async def _committed(self, group: str) -> dict[TopicPartition, int]:
         offsets = await self._admin.list_consumer_group_offsets(group)

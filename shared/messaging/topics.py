@@ -1,12 +1,13 @@
 """The Kafka topics: creation of those that are declared, their numbers of partitions, and more partitions."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaTimeoutError, TopicAlreadyExistsError, for_code
 
 from shared.events.topics import TOPICS
 from shared.messaging.kafka import KafkaConnection
@@ -16,6 +17,8 @@ logger = structlog.get_logger(__name__)
 MAX_REPLICAS = 3
 LEADER_POLL_SECONDS = 0.1
 """Interval at which new partitions are looked up until each has a leader."""
+LEADER_TIMEOUT_SECONDS = 30.0
+"""Upper bound of that wait. Whoever moves keys holds the relays' leases meanwhile, and nothing is published."""
 
 
 @asynccontextmanager
@@ -77,10 +80,16 @@ async def count_partitions(admin: AIOKafkaAdminClient, topics: Iterable[str]) ->
 
 
 async def add_partitions(admin: AIOKafkaAdminClient, topic: str, *, total: int) -> None:
-    """Add partitions up to `total`, and wait until each has a leader. Raises: KafkaError."""
+    """Add partitions up to `total`, and wait until each has a leader. Raises: KafkaError, also if that takes too long."""
     await admin.create_partitions({topic: NewPartitions(total)})
-    while True:
-        (described,) = [each for each in await admin.describe_topics() if each["topic"] == topic]
-        if sum(partition["leader"] >= 0 for partition in described["partitions"]) >= total:
-            return
+    deadline = time.monotonic() + LEADER_TIMEOUT_SECONDS
+    while await _count_led_partitions(admin, topic) < total:
+        if time.monotonic() >= deadline:
+            raise KafkaTimeoutError(f"some partitions of {topic} have no leader after {LEADER_TIMEOUT_SECONDS:.0f} s")
         await asyncio.sleep(LEADER_POLL_SECONDS)
+
+
+async def _count_led_partitions(admin: AIOKafkaAdminClient, topic: str) -> int:
+    # A broker that has just started may not know the topic.
+    described = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+    return sum(partition["leader"] >= 0 for partition in described.get(topic, ()))
