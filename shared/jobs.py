@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import sqlalchemy as sa
@@ -46,6 +46,14 @@ _PURGE_HELD_JOBS = sa.text("""
     )
     RETURNING id, entrypoint, updated
 """)
+
+
+class HeldJob(NamedTuple):
+    """A job that failed its last attempt, at the time `held_since` in ISO 8601."""
+
+    id: int
+    entrypoint: str
+    held_since: str
 
 
 @dataclass(frozen=True)
@@ -207,16 +215,13 @@ async def purge_job_log(session: AsyncSession, *, before: datetime, limit: int =
     return deleted
 
 
-async def purge_held_jobs(session: AsyncSession, *, before: datetime, limit: int) -> int:
-    """Delete one batch of the jobs that failed their last attempt before a time; return their number.
+async def purge_held_jobs(session: AsyncSession, *, before: datetime, limit: int) -> list[HeldJob]:
+    """Delete one batch of the jobs that failed their last attempt before a time; return them.
 
-    Logs each of them: its work was not done. Repeat it, in a transaction each, until it returns 0.
+    Repeat it, in a transaction each, until it returns none.
     """
     held = await session.execute(_PURGE_HELD_JOBS, {"before": before, "limit": limit})
-    jobs = held.all()
-    for job in jobs:
-        logger.error("held_job_purged", job_id=job.id, entrypoint=job.entrypoint, held_since=job.updated.isoformat())
-    return len(jobs)
+    return [HeldJob(job.id, job.entrypoint, job.updated.isoformat()) for job in held]
 
 
 class JobFailed(Exception):

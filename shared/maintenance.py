@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
 from shared.http.idempotency import purge_idempotency_keys
-from shared.jobs import Jobs, purge_held_jobs, purge_job_log
+from shared.jobs import HeldJob, Jobs, purge_held_jobs, purge_job_log
 from shared.messaging.consumer.positions import purge_positions
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import purge_dead_letters
@@ -50,8 +50,19 @@ async def purge_old_job_log(sessions: Sessions, now: datetime) -> int:
 
 
 async def purge_failed_jobs(sessions: Sessions, now: datetime) -> int:
-    """Delete the jobs that failed their last attempt, and that no operator has queued again in time."""
-    return await purge_in_batches(sessions, partial(purge_held_jobs, before=now - HELD_JOB_RETENTION, limit=BATCH_ROWS))
+    """Delete the jobs that failed their last attempt, and that no operator has queued again in time; log each."""
+
+    async def purge_batch() -> list[HeldJob]:
+        async with sessions.begin() as session:
+            return await purge_held_jobs(session, before=now - HELD_JOB_RETENTION, limit=BATCH_ROWS)
+
+    total = 0
+    while purged := await purge_batch():
+        total += len(purged)
+        for job in purged:
+            # Its work was not done.
+            logger.error("held_job_purged", job_id=job.id, entrypoint=job.entrypoint, held_since=job.held_since)
+    return total
 
 
 async def purge_resolved_dead_letters(sessions: Sessions, now: datetime) -> int:
@@ -134,11 +145,14 @@ def schedule_purge(jobs: Jobs, purge: Purge, schedule: str) -> None:
 
 async def maintain_all_partitions(sessions: Sessions, now: datetime) -> None:
     """Create and drop daily partitions, each drop in a transaction of its own."""
+
+    async def maintain(parent: str) -> str | None:
+        async with sessions.begin() as session:
+            return await maintain_daily_partitions(session, parent, today=now.date())
+
     for parent in RETENTIONS:
-        has_dropped = True
-        while has_dropped:
-            async with sessions.begin() as session:
-                has_dropped = await maintain_daily_partitions(session, parent, today=now.date())
+        while dropped := await maintain(parent):
+            logger.info("daily_partition_dropped", table=dropped)
 
 
 async def purge_in_batches(sessions: Sessions, purge_batch: Callable[[AsyncSession], Awaitable[int]]) -> int:

@@ -10,7 +10,8 @@ from structlog.testing import capture_logs
 
 from shared.connection_urls import dsn_of
 from shared.database import Database, Sessions, open_database
-from shared.jobs import JobRunner, Jobs, enqueue, purge_held_jobs, purge_job_log
+from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
+from shared.maintenance import HELD_JOB_RETENTION, purge_failed_jobs
 from shared.telemetry import continued_trace, current_traceparent
 from tests.harness.database_outages import cut_connections
 from tests.harness.databases import DatabaseFactory
@@ -94,10 +95,10 @@ async def test_a_failing_job_is_retried_and_then_held(database: Database) -> Non
     async with running(runner_of(jobs, database)):
         await until(is_held, what="the job was held")
     assert len(tries) == 3
+    now = datetime.now(UTC)
     with capture_logs() as logs:
-        for age, purged in ((timedelta(minutes=10), 0), (timedelta(0), 1)):
-            async with database.sessions.begin() as session:
-                assert await purge_held_jobs(session, before=datetime.now(UTC) - age, limit=10) == purged
+        assert await purge_failed_jobs(database.sessions, now) == 0
+        assert await purge_failed_jobs(database.sessions, now + HELD_JOB_RETENTION + timedelta(minutes=10)) == 1
     assert [(line["event"], line["entrypoint"]) for line in logs] == [("held_job_purged", "fail")]
 
 

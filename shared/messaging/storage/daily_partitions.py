@@ -23,10 +23,10 @@ _MAINTAIN = sa.text("SELECT action, partition_name FROM maintain_daily_partition
 
 async def maintain_daily_partitions(
     connection: AsyncSession | AsyncConnection, parent: str, *, today: date | None = None
-) -> bool:
-    """Create a table's partitions up to DAYS_AHEAD, and drop one past its retention; return whether it dropped one.
+) -> str | None:
+    """Create a table's partitions up to DAYS_AHEAD, and drop one past its retention; return the dropped one's name.
 
-    Commit and repeat it until it returns False: a drop holds a lock for which consumers wait. A drop that does not get
+    Commit and repeat it until it returns None: a drop holds a lock for which consumers wait. A drop that does not get
     its lock within 100 ms is left to a later call, and logged.
     """
     today = today or datetime.now(UTC).date()
@@ -37,11 +37,10 @@ async def maintain_daily_partitions(
         "first_day": today - RETENTIONS[parent],
         "last_day": today + timedelta(days=DAYS_AHEAD),
     }
-    has_dropped = False
+    dropped: str | None = None
     for action, name in await connection.execute(_MAINTAIN, parameters):
         if action == "dropped":
-            logger.info("daily_partition_dropped", table=name)
-            has_dropped = True
+            dropped = name
         elif action == "postponed":
             logger.info("daily_partition_drop_postponed", table=name)
-    return has_dropped
+    return dropped
