@@ -13,15 +13,22 @@ from deploy.local.process import LocalError
 BELOW_EPHEMERAL = range(20_000, 32_000)
 
 
+_given: set[int] = set()
+
+
 class PortTaken(LocalError):
     """Another process listens on a port of the system."""
 
 
 def free_port() -> int:
-    """Return a random port on which no process listens now."""
-    while not can_listen(port := random.choice(BELOW_EPHEMERAL)):  # noqa: S311 - no secret
-        pass
-    return port
+    """Return a random port on which no process listens now, and which this process has not been given before."""
+    while True:
+        port = random.choice(BELOW_EPHEMERAL)  # noqa: S311 - no secret
+        if port not in _given and can_listen(port):
+            if len(_given) > len(BELOW_EPHEMERAL) // 2:
+                _given.clear()
+            _given.add(port)
+            return port
 
 
 def check_ports_are_free(ports: Mapping[str, int], *, timeout_seconds: float = 0) -> None:
