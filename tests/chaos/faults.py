@@ -140,7 +140,8 @@ async def add_partitions(on: On) -> None:
 
 async def hostile_producer(on: On) -> None:
     """Send a burst of hostile records that name the workload's accounts."""
-    await on.target.hostile.send_burst(on.target.topic, seed=on.rng.getrandbits(32))
+    seed = on.rng.getrandbits(32)
+    on.effects["hostile records"] += await on.target.hostile.send_burst(on.target.topic, seed=seed)
 
 
 FAULTS = named(

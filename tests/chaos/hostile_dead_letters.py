@@ -48,7 +48,7 @@ async def discard_hostile(
 async def _wait_for_consumers(topic: PublishedTopic) -> None:
     name = topic.kafka.topic_prefix + topic.name
     async with admin_client(topic.kafka) as admin, topic_lag(admin, topic.kafka, topic=name) as lag:
-        groups = await lag.groups()
+        groups = {*await lag.groups(), *(topic.kafka.topic_prefix + each for each in topic.consumers)}
 
         async def have_caught_up() -> bool:
             return not any((await lag.of(groups)).values())

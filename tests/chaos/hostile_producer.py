@@ -29,7 +29,7 @@ _KEYS = "SELECT key FROM event_stream WHERE topic = $1 ORDER BY key DESC LIMIT $
 
 @dataclass
 class HostileProducer:
-    """Sends hostile records, and knows them again.
+    """Sends hostile records, and recognises them.
 
     They all name honest keys, so none may be applied: those that are no events of the topic's producer become dead
     letters, the others are of unknown types and ignored. Their contents are registered before they are sent. Offsets
@@ -39,10 +39,11 @@ class HostileProducer:
     kafka: KafkaConnection
     _sent: set[Content] = field(default_factory=set)
 
-    async def send_burst(self, topic: PublishedTopic, *, seed: int, records: int = BURST_RECORDS) -> None:
-        """Send records that name the topic's latest keys, which its service's database knows.
+    async def send_burst(self, topic: PublishedTopic, *, seed: int, records: int = BURST_RECORDS) -> int:
+        """Send records that name the topic's latest keys, which its service's database knows; return how many.
 
-        Gives up if Kafka takes no more. Raises: errors of the database.
+        Gives up if Kafka takes no more, and then does not know how many have arrived: it returns 0. Raises: errors of
+        the database.
         """
         connection = await asyncpg.connect(dsn_of(topic.database_url), timeout=5)
         try:
@@ -50,7 +51,7 @@ class HostileProducer:
         finally:
             await connection.close()
         if not keys:
-            return
+            return 0
         hostile = HostileRecords(topic.name, seed=seed, honest_keys=keys, honest_share=1)
         producer = AIOKafkaProducer(**self.kafka.client_options(), request_timeout_ms=REQUEST_TIMEOUT_MS)
         with suppress(KafkaError):
@@ -62,6 +63,8 @@ class HostileProducer:
                     records=records,
                     before_sending=self._register,
                 )
+            return records
+        return 0
 
     def has_sent(self, record: "ConsumerRecord[bytes | None, bytes | None]") -> bool:
         """Return whether a record of a topic has the content of one that was sent."""

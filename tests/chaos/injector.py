@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -33,6 +33,8 @@ class Injector(Generic[T]):
     """The counts of what the faults have caused, as far as they know it."""
     _lasting: set[asyncio.Task[None]] = field(default_factory=set)
     """The faults that last, until they have ended or are undone."""
+    _undoing: dict[Hashable, asyncio.Task[None]] = field(default_factory=dict)
+    _errors: list[Exception] = field(default_factory=list)
     _injecting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -41,11 +43,19 @@ class Injector(Generic[T]):
             self._injecting = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Inject no more, and wait until every fault that lasts has ended or was undone."""
+        """Inject no more, and wait until every fault that lasts has ended or was undone.
+
+        Raises: ExceptionGroup of the errors that faults have raised, if no earlier fault explains them.
+        """
         if self._injecting is not None:
             self._injecting.cancel()
-            await asyncio.gather(self._injecting, return_exceptions=True)
-        await asyncio.gather(*self._lasting)
+            (outcome,) = await asyncio.gather(self._injecting, return_exceptions=True)
+            self._injecting = None
+            if isinstance(outcome, Exception):
+                self._errors.append(outcome)
+        await asyncio.gather(*self._lasting, return_exceptions=True)
+        if self._errors:
+            raise ExceptionGroup("faults have failed", self._errors)
 
     def suspend(self, pid: int, *, seconds: float) -> None:
         """Send SIGSTOP now, and SIGCONT after `seconds`."""
@@ -59,20 +69,28 @@ class Injector(Generic[T]):
 
         self.run_beside(suspend_and_resume())
 
-    def undo_later(self, undo: Callable[[], None], *, seconds: float) -> None:
-        """Undo a fault after `seconds`."""
+    def undo_later(self, broken: Hashable, undo: Callable[[], None], *, seconds: float) -> None:
+        """Undo a fault of what is broken after `seconds`, instead of an earlier one that would be undone before."""
 
         async def wait_and_undo() -> None:
             await asyncio.sleep(seconds)
             undo()
 
-        self.run_beside(wait_and_undo())
+        if (earlier := self._undoing.get(broken)) is not None:
+            earlier.cancel()
+        self._undoing[broken] = self.run_beside(wait_and_undo())
 
-    def run_beside(self, lasting: Coroutine[Any, Any, None]) -> None:
+    def run_beside(self, lasting: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a fault that lasts, while others are injected. `stop` waits for it and raises its error."""
         task = asyncio.create_task(lasting)
         self._lasting.add(task)
-        task.add_done_callback(self._lasting.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._lasting.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._errors.append(error)
 
     async def _run(self) -> None:
         names = list(self.faults)
@@ -84,9 +102,12 @@ class Injector(Generic[T]):
             except FaultImpossible:
                 names.remove(name)
                 self.counts[f"{name}, impossible here"] += 1
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except asyncpg.SyntaxOrAccessError:
+                # A mistake of the fault itself, such as a column that does not exist.
+                raise
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 # A server that is down from an earlier fault cannot be asked who leads, nor be broken again.
-                continue
+                self.effects[f"{name} skipped: {type(error).__name__}"] += 1
             else:
                 self.counts[name] += 1
 

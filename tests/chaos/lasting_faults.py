@@ -1,5 +1,6 @@
 """Faults that last for some seconds and are then undone, for both kinds of campaign."""
 
+import asyncio
 from typing import TypeVar
 
 from tests.chaos.injector import FaultImpossible, Injector
@@ -17,8 +18,11 @@ async def fill_for_a_while(on: Injector[T], disk: SmallDisk | None) -> None:
     """Fill the disk. Raises: FaultImpossible if there is none."""
     if disk is None:
         raise FaultImpossible("only root can mount a disk for PostgreSQL")
-    disk.fill()
-    on.undo_later(disk.free, seconds=on.rng.uniform(*FULL_SECONDS))
+    try:
+        # In a thread, so that the proxies go on.
+        await asyncio.to_thread(disk.fill)
+    finally:
+        on.undo_later(disk, disk.free, seconds=on.rng.uniform(*FULL_SECONDS))
 
 
 def shift_for_a_while(on: Injector[T], clock: Clock | None) -> None:
@@ -26,4 +30,4 @@ def shift_for_a_while(on: Injector[T], clock: Clock | None) -> None:
     if clock is None:
         raise FaultImpossible("clocks cannot be shifted on this machine")
     clock.shift(on.rng.choice((-SHIFT_SECONDS, SHIFT_SECONDS)))
-    on.undo_later(lambda: clock.shift(0), seconds=on.rng.uniform(*WRONG_CLOCK_SECONDS))
+    on.undo_later(clock, lambda: clock.shift(0), seconds=on.rng.uniform(*WRONG_CLOCK_SECONDS))

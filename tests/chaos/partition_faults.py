@@ -49,14 +49,15 @@ async def partitions_added(topic: PublishedTopic) -> bool:
     """
     name = topic.kafka.topic_prefix + topic.name
     async with admin_client(topic.kafka) as admin:
-        existing = (await count_partitions(admin, [name]))[name]
+        existing = (await count_partitions(admin, [name])).get(name, MAX_PARTITIONS)
         if existing >= MAX_PARTITIONS:
+            # Also if a broker that has just started does not know the topic.
             return False
         await add_partitions(admin, name, total=existing * 2)
     return True
 
 
-async def keys_moved(topic: PublishedTopic) -> bool:
+async def keys_moved(topic: PublishedTopic, *, catch_up_seconds: float = CATCH_UP_SECONDS) -> bool:
     """Do as the command does: let keys move to all partitions. Return False if they have them all already.
 
     Raises: as `TopicOperations.repartition`, and errors of the database.
@@ -68,7 +69,7 @@ async def keys_moved(topic: PublishedTopic) -> bool:
         total = found.existing or 0
         if found.existing == found.pinned and total < MAX_PARTITIONS:
             total *= 2
-        wanted = Repartition(topic.name, total, "chaos", timeout_seconds=CATCH_UP_SECONDS)
+        wanted = Repartition(topic.name, total, "chaos", timeout_seconds=catch_up_seconds)
         return await topics.repartition(wanted) is not None
     finally:
         await database.close()

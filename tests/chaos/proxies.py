@@ -1,4 +1,4 @@
-"""Proxies between each service and each of its servers, so that a fault can part any two of them."""
+"""Proxies between each service and each of its servers, so that a fault can partition the network between any two of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -55,7 +55,9 @@ class Proxies:
         for server, variable in variables.items():
             name = f"{service.upper()}_{variable}"
             for proxy in self.by_server[server].get(service, ()):
-                changed[name] = changed[name].replace(f":{ports[server]}", f":{proxy.port}")
+                direct = f":{ports[server]}"
+                assert direct in changed[name], f"{name} does not lead to {server}"
+                changed[name] = changed[name].replace(direct, f":{proxy.port}")
         brokers = ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.by_server["kafka"][service])
         return changed | {f"{service.upper()}_KAFKA_BOOTSTRAP_SERVERS": brokers}
 

@@ -1,11 +1,13 @@
 """The servers that campaigns break: supervised ones, proxies in front of them, and a count of leader changes."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
@@ -16,8 +18,10 @@ from tests.harness.clock import Clock, clocks_can_be_shifted
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.small_disk import SmallDisk, disks_can_be_mounted, small_disk
 from tests.harness.supervised_servers import SupervisedServers, postgres_folder, supervised_servers
+from tests.harness.waiting import until
 
 WATCH_INTERVAL_SECONDS = 1.0
+CHECKED_SHIFT_SECONDS = 600
 DISK_MEBIBYTES = 3_072
 """Size of PostgreSQL's disk. It takes memory as it is used, and all of it while it is full."""
 
@@ -94,6 +98,8 @@ async def campaign_servers(folder: Path, *, brokers: int) -> AsyncIterator[Campa
                 postgres_environment=clock.environment() if clock else {},
             )
         )
+        if clock is not None:
+            await _check_clock(clock, supervised.postgres.admin_url)
         proxy = CuttingProxy(target_port=supervised.postgres.port)
         await proxy.open()
         stack.push_async_callback(proxy.close)
@@ -101,6 +107,22 @@ async def campaign_servers(folder: Path, *, brokers: int) -> AsyncIterator[Campa
         watching = asyncio.create_task(leaders.run())
         stack.callback(watching.cancel)
         yield CampaignServers(supervised, proxy, kafka_proxies, leaders, disk, clock)
+
+
+async def _check_clock(clock: Clock, admin_url: str) -> None:
+    """Check that the clock shifts PostgreSQL's time: it cannot if the server's user cannot read the clock's file."""
+    clock.shift(CHECKED_SHIFT_SECONDS)
+
+    async def is_shifted() -> bool:
+        connection = await asyncpg.connect(admin_url)
+        try:
+            now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())")
+        finally:
+            await connection.close()
+        return float(now) - time.time() > CHECKED_SHIFT_SECONDS / 2
+
+    await until(is_shifted, seconds=30, what="PostgreSQL's clock was shifted")
+    clock.shift(0)
 
 
 def _disk(stack: AsyncExitStack, folder: Path) -> SmallDisk | None:

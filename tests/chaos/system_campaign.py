@@ -37,7 +37,7 @@ SETTLE_TIMEOUT_SECONDS = 120.0
 
 MAIL_POLL_SECONDS = 1.0
 MAIL_TIMEOUT_SECONDS = 120.0
-"""Time for the mails to be sent after the last recipient was let in."""
+"""Time for the mails to be sent after the last recipient was accepted."""
 
 _EVENTS = "SELECT sum(sequence)::bigint FROM event_stream"
 _APPLIED = "SELECT count(*) FROM inbox"
@@ -77,9 +77,14 @@ class RunUnderFaults(DemoRun):
     ) -> None:
         system = self.injector.target
         self.injector.start()
-        await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
-        await self.injector.stop()
-        system.end_faults()
+        try:
+            await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
+        finally:
+            # Else they would go on in the next campaign.
+            try:
+                await self.injector.stop()
+            finally:
+                system.end_faults()
         await system.wait_until_ready()
         self.injector.effects["hostile dead letters"] += await discard_hostile(
             system.hostile, system.topics, databases=system.running.databases
@@ -116,13 +121,15 @@ async def run_system_campaign(
     if workload == GREYLISTING:
         system.proxies.greylisting.greylist(greylisting_seconds)
         mail_timeout_seconds = greylisting_seconds + MAIL_TIMEOUT_SECONDS
-    results = await _run_demo(
-        system,
-        injector,
-        invoices=int(seconds * INVOICES_PER_SECOND),
-        mail_timeout_seconds=mail_timeout_seconds,
-    )
-    system.proxies.greylisting.greylist(0)
+    try:
+        results = await _run_demo(
+            system,
+            injector,
+            invoices=int(seconds * INVOICES_PER_SECOND),
+            mail_timeout_seconds=mail_timeout_seconds,
+        )
+    finally:
+        system.proxies.greylisting.greylist(0)
     effects = _effects(system)
     effects.subtract(before)
     effects.update(injector.effects)

@@ -16,7 +16,7 @@ from tests.chaos.system import SystemUnderTest
 LONGER_THAN_LEASE_AND_SESSION_SECONDS = 12.0
 MAIL_UNAVAILABLE_SECONDS = 8.0
 PARTITION_SECONDS = (2.0, 20.0)
-"""Less, and more, than any time-out of a client."""
+"""Less, and more, than a statement's time-out, a consumer's session and a relay's lease."""
 
 On = Injector[SystemUnderTest]
 
@@ -110,7 +110,8 @@ async def add_partitions(on: On) -> None:
 async def hostile_producer(on: On) -> None:
     """Send a burst of hostile records that name the latest users and orders."""
     for topic in on.target.topics:
-        await on.target.hostile.send_burst(topic, seed=on.rng.getrandbits(32))
+        seed = on.rng.getrandbits(32)
+        on.effects["hostile records"] += await on.target.hostile.send_burst(topic, seed=seed)
 
 
 MAIL_FAULTS = named((cut_after_mail, suspend_mail_server, refuse_mail_connections))

@@ -26,7 +26,7 @@ async def test_the_oracle_judges_honest_events_over_all_partitions(
     await wait_for_sent(environment, events=20)
     assert await partitions_added(topic)
     await hostile.send_burst(topic, seed=3, records=SMALL_BURST)
-    assert await keys_moved(topic)
+    assert await keys_moved(topic, catch_up_seconds=60)
     second = start("writer", seed=4, operations=100)
     assert await first.finishes_within(60)
     assert await second.finishes_within(60)

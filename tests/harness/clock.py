@@ -26,6 +26,8 @@ class Clock:
         """Set the clock wrong by this many seconds."""
         new = self.file.with_suffix(".new")
         new.write_text(f"{seconds:+d}\n")
+        # The server may run as another user.
+        new.chmod(0o644)
         new.rename(self.file)
 
 

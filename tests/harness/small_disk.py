@@ -1,13 +1,17 @@
 """A small file system of its own for one folder, which a test can fill up."""
 
+import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-MEBIBYTE = 1024 * 1024
+PAGE = 4096
+LARGEST_PIECE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,17 @@ class SmallDisk:
     folder: Path
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Leave no page free, whatever others write meanwhile."""
         with self._ballast.open("ab", buffering=0) as ballast:
-            free = os.statvfs(self.folder)
-            if free.f_bavail:
-                os.posix_fallocate(ballast.fileno(), ballast.tell(), free.f_bavail * free.f_frsize)
+            # One piece of all that is free would not fit as soon as somebody else takes a page.
+            piece = LARGEST_PIECE
+            while piece >= PAGE:
+                try:
+                    os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size, piece)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    piece //= 2
 
     def free(self) -> None:
         """Release what `fill` took."""
@@ -32,17 +42,27 @@ class SmallDisk:
         return self.folder / "ballast"
 
 
+@cache
 def disks_can_be_mounted() -> bool:
-    """Return whether this process may mount file systems."""
-    return os.geteuid() == 0
+    """Return whether this process may mount file systems. In a container, root may not."""
+    if os.geteuid() != 0:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with small_disk(Path(folder, "disk"), mebibytes=1):
+                return True
+        except subprocess.CalledProcessError:
+            return False
 
 
 @contextmanager
 def small_disk(folder: Path, *, mebibytes: int) -> Iterator[SmallDisk]:
     """Mount a file system on the folder, which is made; unmount it at the end, and lose what it holds."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     # With this mode a server that runs as another user reaches its own folder.
-    subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", f"size={mebibytes}m,mode=0711", "tmpfs", folder], check=True)
+    options = f"size={mebibytes}m,mode=0711"
+    command: list[str | Path] = ["/bin/mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+    subprocess.run(command, check=True, capture_output=True)
     try:
         yield SmallDisk(folder)
     finally:
