@@ -29,7 +29,7 @@ from tests.harness.cli import chosen
 
 ALL_WORKLOADS = (*WORKLOADS, *SYSTEM_WORKLOADS)
 DEFAULT_WORKLOADS = tuple(name for name in ALL_WORKLOADS if name != GREYLISTING)
-"""Each of them takes a few minutes at most; greylisting waits until the mails were let in."""
+"""Each of them takes a few minutes at most; greylisting waits until the mails were accepted."""
 ALL_FAULTS = tuple(FAULTS | {name: fault for faults in SYSTEM_WORKLOADS.values() for name, fault in faults.items()})
 
 cli = typer.Typer(

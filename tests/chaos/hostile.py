@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from statistics import quantiles
 from typing import Annotated
 
@@ -56,17 +57,24 @@ async def _run(*, records: int, seed: int, seconds: float, per_second: float | N
         await databases.drop_all()
 
 
+def _percentiles(seconds: Sequence[float]) -> list[str]:
+    """Return p50, p99 and the maximum; dashes if there are too few values."""
+    if len(seconds) < 2:
+        return ["-"] * 3
+    ranks = quantiles(seconds, n=100)
+    return [f"{value:.2f}" for value in (ranks[49], ranks[98], max(seconds))]
+
+
 def _print(outcomes: dict[str, Outcome], *, seconds: float) -> None:
     console = Console(width=160)
     table = Table("consumer", "records", "what became of them", "honest events", "p50 s", "p99 s", "max s", box=None)
     for consumer, outcome in outcomes.items():
-        delays = quantiles(outcome.honest_delays, n=100)
         table.add_row(
             consumer,
             str(outcome.records.total()),
             ", ".join(f"{became} {number}" for became, number in outcome.records.most_common()),
             str(len(outcome.honest_delays)),
-            *(f"{value:.2f}" for value in (delays[49], delays[98], max(outcome.honest_delays))),
+            *_percentiles(outcome.honest_delays),
         )
     console.print(table)
     console.print(f"{seconds:.0f} s, with the servers' start")

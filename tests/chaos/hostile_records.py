@@ -148,7 +148,7 @@ async def send_hostile(
     per_second: float | None = None,
     before_sending: Callable[[HostileRecord], None] = lambda _record: None,
 ) -> None:
-    """Send hostile records to all partitions of a topic, given by its full name; without `records` until cancelled.
+    """Send hostile records to a topic's declared partitions; without `records` until cancelled. `topic`: its full name.
 
     They are sent at the given rate, or as fast as Kafka takes them. Raises: KafkaError.
     """

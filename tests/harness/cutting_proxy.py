@@ -1,4 +1,4 @@
-"""A TCP proxy that can cut a connection between COMMIT and its reply, stall it, or part it as a network does."""
+"""A TCP proxy that can cut a connection between COMMIT and its reply, stall it, or partition it as a network does."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Greylisting: a proxy of a mail server that turns each recipient away until some time after its first mail."""
+"""Greylisting: a proxy of a mail server that defers each recipient until some time after its first mail."""
 
 import asyncio
 import time
@@ -28,19 +28,23 @@ class GreylistingProxy(Proxy):
         self._first_seen = {}
 
     async def _connect(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
-        writers = [client_out]
         try:
             server_in, server_out = await asyncio.open_connection("127.0.0.1", self.target_port)
-            writers.append(server_out)
-            async with asyncio.TaskGroup() as group:
-                replies = group.create_task(_forward_replies(server_in, client_out))
-                await self._forward_commands(client_in, client_out, server_out)
-                replies.cancel()
         except OSError:
+            client_out.close()
             return
+        directions = [
+            asyncio.create_task(_forward_replies(server_in, client_out)),
+            asyncio.create_task(self._forward_commands(client_in, client_out, server_out)),
+        ]
+        try:
+            # Whichever side closes its connection ends the other one.
+            await asyncio.wait(directions, return_when="FIRST_COMPLETED")
         finally:
-            for writer in writers:
-                writer.close()
+            for direction in directions:
+                direction.cancel()
+            client_out.close()
+            server_out.close()
 
     async def _forward_commands(
         self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter, server_out: asyncio.StreamWriter

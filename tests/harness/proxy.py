@@ -1,4 +1,4 @@
-"""A TCP proxy on a free port: the part that all proxies of the tests have in common."""
+"""A TCP proxy: the part that all proxies of the tests have in common."""
 
 import asyncio
 from abc import ABC, abstractmethod

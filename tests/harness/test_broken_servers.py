@@ -1,4 +1,4 @@
-"""Servers are broken for real: a network that is partitioned, a full disk, a wrong clock, a mail server that greylists."""
+"""Servers are broken for real: a partitioned network, a full disk, a wrong clock, a mail server that greylists."""
 
 import asyncio
 import subprocess
