@@ -1,4 +1,4 @@
-"""Proxies between each service and each of its servers, so that a fault can partition the network between two of them."""
+"""Proxies between each service and each of its servers, so that a fault can partition the network between any two."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
