@@ -27,9 +27,14 @@ INVOICES_PER_SECOND = 3
 CONCURRENCY = 8
 LOW_CREDIT_CENTS = 20_000
 """The credit limit of some customers; a lower one makes more orders fail."""
-AMBIGUOUS_ANSWERS = {"internal_error": "status_500", "status_404": "gateway_404"}
-"""Codes that say nothing about the request: a bug of ours, and a gateway that has not loaded its routes yet."""
-MAX_RETRIES = 20
+AMBIGUOUS_ANSWERS = {
+    "internal_error": "status_500",
+    "status_404": "gateway_404",
+    "token_expired": "token_expired",
+}
+"""Codes that say nothing about the request: a bug of ours, a gateway that has not loaded its routes yet, and a token
+that has not expired, except by two services' clocks that are wrong in opposite directions."""
+MAX_RETRIES = 60
 RETRY_DELAY_SECONDS = 0.5
 REQUEST_TIMEOUT_SECONDS = 30.0
 SETTLE_TIMEOUT_SECONDS = 120.0

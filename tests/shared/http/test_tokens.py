@@ -31,6 +31,11 @@ async def test_a_valid_token_names_the_caller(issuer: TokenIssuer) -> None:
     assert principal == Principal(user_id, frozenset({"customer", "admin"}), session_id)
 
 
+async def test_a_token_of_a_service_whose_clock_is_ahead_is_valid(issuer: TokenIssuer) -> None:
+    ahead = int(time.time()) + 600
+    assert await issuer.verifier().verify(issuer.token("customer", iat=ahead, exp=ahead + 900))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
