@@ -1,4 +1,4 @@
-"""Running the work of a command: if a server is at fault, the command ends with one line instead of a traceback."""
+"""Running the work of a command: an error that a server has caused ends it with one line instead of a traceback."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio

@@ -1,6 +1,6 @@
 """Builders of events, records and ids."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
 
@@ -66,3 +66,8 @@ def record_of(event: Received) -> Record:
 def id_of(milliseconds: int, *, version: int = 7, variant: int = 0b10) -> UUID:
     """Return an id of that Unix time; it is the id of an event only with the default version and variant."""
     return UUID(int=(milliseconds << 80) | (version << 76) | (variant << 62) | 1)
+
+
+def id_of_age(age: timedelta) -> UUID:
+    """Return the id of an event that was created that long ago."""
+    return id_of(int((datetime.now(UTC) - age).timestamp() * 1000))

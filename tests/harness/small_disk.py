@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 PAGE = 4096
-LARGEST_PIECE = 64 * 1024 * 1024
+MAX_PIECE = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SmallDisk:
         """Leave no page free, whatever others write meanwhile."""
         with self._ballast.open("ab", buffering=0) as ballast:
             # One piece of all that is free would not fit as soon as somebody else takes a page.
-            piece = LARGEST_PIECE
+            piece = MAX_PIECE
             while piece >= PAGE:
                 try:
                     os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size, piece)

@@ -1,4 +1,4 @@
-"""A command whose server is at fault ends with one line; its own errors keep their traceback."""
+"""An error that a server has caused ends a command with one line; its own errors keep their traceback."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -43,7 +43,7 @@ async def print_into_a_closed_pipe() -> None:
         (be_rejected, "Kafka has rejected a request: "),
     ],
 )
-def test_a_server_at_fault_is_named_in_one_line(
+def test_the_server_that_caused_an_error_is_named_in_one_line(
     work: Callable[[], Coroutine[Any, Any, None]], beginning: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as ended:
@@ -55,7 +55,7 @@ def test_a_server_at_fault_is_named_in_one_line(
 @pytest.mark.parametrize(
     ("work", "error"), [(open_a_missing_file, FileNotFoundError), (print_into_a_closed_pipe, BrokenPipeError)]
 )
-def test_an_error_of_the_command_is_no_servers_fault(
+def test_an_error_of_the_command_itself_is_raised(
     work: Callable[[], Coroutine[Any, Any, None]], error: type[Exception]
 ) -> None:
     with pytest.raises(error):

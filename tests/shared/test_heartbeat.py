@@ -1,14 +1,14 @@
-"""A loop fails as long as its rounds do, one after the other."""
+"""A loop counts as failing from its first failed round until a round succeeds."""
 
 from shared.heartbeat import MAX_FAILING_SECONDS, Heartbeat
+from tests.harness.heartbeats import let_failing_age
 
 
 def failed_before(seconds: float) -> Heartbeat:
     """Return the heartbeat of a loop whose only failure was that long ago."""
     heartbeat = Heartbeat("test")
     heartbeat.failed()
-    assert heartbeat._failing_since is not None
-    heartbeat._failing_since -= seconds
+    let_failing_age(heartbeat, seconds=seconds)
     heartbeat._failed_at -= seconds
     return heartbeat
 

@@ -17,6 +17,7 @@ from shared.loops import wake_after_commit
 from shared.service import create_service
 from shared.settings import ServiceSettings
 from tests.harness.databases import DatabaseFactory
+from tests.harness.heartbeats import let_beat_age
 from tests.shared.http.token_issuer import TokenIssuer
 
 UNREACHABLE = "127.0.0.1:9"
@@ -116,9 +117,9 @@ async def test_a_loop_without_a_heartbeat_for_a_minute_makes_the_process_not_liv
     parts = open_parts(database_url, roles="jobs")
     [loop] = parts.loops
     assert isinstance(loop, RecordingLoop)
-    loop.heartbeat._beat_at -= 59
+    let_beat_age(loop.heartbeat, seconds=59)
     assert parts.watched().stuck() == []
-    loop.heartbeat._beat_at -= 2
+    let_beat_age(loop.heartbeat, seconds=2)
     assert parts.watched().stuck() == ["tidying"]
 
 

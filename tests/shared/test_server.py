@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.local.state import CHECKOUT
 from shared.server import KEEP_ALIVE_TIMEOUT_SECONDS
 from tests.harness.databases import DatabaseFactory
-from tests.harness.service_process import ServiceProcess, service_process
+from tests.harness.service_process import service_process
 from tests.harness.waiting import until
 
 
@@ -19,13 +19,6 @@ def post(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
     response = connection.getresponse()
     response.read()
     return response
-
-
-async def wait_until_unready(service: ServiceProcess) -> None:
-    async def is_unready() -> bool:
-        return await service.status_of("/health/ready") == 503
-
-    await until(is_unready, what="the service is not ready")
 
 
 async def test_a_stopping_process_is_not_ready_and_serves_until_a_second_signal(
@@ -39,7 +32,11 @@ async def test_a_stopping_process_is_not_ready_and_serves_until_a_second_signal(
         assert post(idle).status == 401
         used_at = time.monotonic()
         service.terminate()
-        await wait_until_unready(service)
+
+        async def is_unready() -> bool:
+            return await service.status_of("/health/ready") == 503
+
+        await until(is_unready, what="the service is not ready")
         assert await service.status_of("/health/live") == 200
         # uvicorn's default closes a connection that was idle for 5 seconds.
         await asyncio.sleep(used_at + 5.5 - time.monotonic())
@@ -59,7 +56,6 @@ async def test_a_stopping_process_exits_after_the_delay(
     ) as service:
         signalled_at = time.monotonic()
         service.terminate()
-        await wait_until_unready(service)
         assert await service.exit_status() == 0
     assert time.monotonic() - signalled_at >= 1
     assert "service_stopped" in service.output()

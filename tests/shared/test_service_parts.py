@@ -15,6 +15,7 @@ from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.wake_up import CHANNEL
 from shared.settings import ServiceSettings
 from tests.harness.databases import DatabaseFactory
+from tests.harness.heartbeats import let_beat_age, let_failing_age
 from tests.shared.effects import credit_reserved, subscription
 
 OpenParts = Callable[..., service._Parts]
@@ -52,17 +53,16 @@ async def test_a_relay_without_a_heartbeat_for_a_minute_makes_the_process_not_li
     open_parts: OpenParts, roles: str, seconds: int, is_stuck: bool
 ) -> None:
     parts = open_parts(roles=roles)
-    parts.relay.heartbeat._beat_at -= seconds
+    let_beat_age(parts.relay.heartbeat, seconds=seconds)
     assert parts.watched().stuck() == (["relay"] if is_stuck else [])
 
 
 async def test_a_loop_that_fails_for_a_minute_degrades_a_service_that_stays_live(open_parts: OpenParts) -> None:
     heartbeat = open_parts().relay.heartbeat
     heartbeat.failed()
-    assert heartbeat._failing_since is not None
-    heartbeat._failing_since -= 59
+    let_failing_age(heartbeat, seconds=59)
     assert heartbeat.problem() is None
-    heartbeat._failing_since -= 2
+    let_failing_age(heartbeat, seconds=2)
     assert heartbeat.problem() == "no success for 61 s"
     assert not heartbeat.is_stuck
     heartbeat.succeeded()

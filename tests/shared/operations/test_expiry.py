@@ -7,17 +7,32 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from shared.database import Database
-from shared.messaging.dead_letters.queries import ConsumerKey
+from shared.messaging.dead_letters.queries import ConsumerKey, waiting_too_long
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.replay import keys_to_drain
 from tests.harness.databases import execute_as_owner
+from tests.harness.read_rows import count_reads
 from tests.harness.rows import Rows
+from tests.harness.statements import execute
 from tests.shared.effects import CONSUMER
 from tests.shared.operations.blocked_keys import blocked_key
 
 RETENTION = timedelta(days=90)
 WAITING = 100_000
-READ = sa.text("SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'dead_letter'")
+FILL = """
+    INSERT INTO dead_letter (consumer, topic, partition, "offset", key, headers, payload, reason)
+    SELECT :consumer, 'users', 0, n, (n % 1000)::text, '{}', '',
+           CASE WHEN n < 1000 THEN 'rule_violated' ELSE 'blocked' END
+    FROM generate_series(0, :waiting - 1) AS n
+"""
+FILL_PAST_RETENTION = """
+    INSERT INTO dead_letter (
+        consumer, topic, partition, "offset", key, headers, payload, reason, dead_lettered_at, next_try_at
+    )
+    SELECT :consumer, 'users', 1, n, 'retried', '{}', '', CASE n WHEN 0 THEN 'retrying' ELSE 'blocked' END,
+           now() - CAST(:retention AS interval) - interval '1 day', CASE n WHEN 0 THEN now() + interval '1 hour' END
+    FROM generate_series(0, :waiting - 1) AS n
+"""
 
 
 @pytest.fixture
@@ -83,36 +98,38 @@ async def test_dead_letters_of_a_topic_that_is_no_longer_consumed_expire_in_orde
 
 async def fill_with_waiting(database: Database) -> None:
     """Insert dead letters that wait for operators, and blocked ones, as if from days of a broken handler."""
-    async with database.sessions.begin() as session:
-        await session.execute(
-            sa.text("""
-                INSERT INTO dead_letter (consumer, topic, partition, "offset", key, headers, payload, reason)
-                SELECT :consumer, 'users', 0, n, (n % 1000)::text, '{}', '',
-                       CASE WHEN n < 1000 THEN 'rule_violated' ELSE 'blocked' END
-                FROM generate_series(0, :waiting - 1) AS n
-            """),
-            {"consumer": CONSUMER, "waiting": WAITING},
-        )
-        await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    await execute(database.sessions, FILL, consumer=CONSUMER, waiting=WAITING)
+    await execute_as_owner(database.sessions, "ANALYZE dead_letter")
+
+
+async def fill_with_retried(database: Database) -> None:
+    """Insert a key whose dead letters are past their retention: the first waits for its retry and blocks the others."""
+    parameters = {"consumer": CONSUMER, "waiting": WAITING // 10, "retention": RETENTION}
+    await execute(database.sessions, FILL_PAST_RETENTION, **parameters)
     await execute_as_owner(database.sessions, "ANALYZE dead_letter")
 
 
 async def test_waiting_dead_letters_cost_the_drain_and_the_expiry_nothing(database: Database) -> None:
     await fill_with_waiting(database)
+    await fill_with_retried(database)
     async with database.sessions.begin() as session:
+        read = await count_reads(session, "dead_letter")
         assert await keys_to_drain(session, consumers=[CONSUMER], limit=100) == []
-        assert (await session.scalar(READ) or 0) <= 10
-    assert await expire(DeadLetterOperations(database.sessions, {})) == 0
+        assert await read() <= 10
+    before = datetime.now(UTC) - RETENTION
+    async with database.sessions.begin() as session:
+        read = await count_reads(session, "dead_letter")
+        assert await waiting_too_long(session, before=before, consumers=[CONSUMER], limit=100) == []
+        assert await read() <= 10
 
 
 async def test_a_page_of_the_drain_reads_no_more_rows_than_it_returns(database: Database) -> None:
     await fill_with_waiting(database)
-    async with database.sessions.begin() as session:
-        await session.execute(sa.text("UPDATE dead_letter SET next_try_at = now() - id * interval '1 second'"))
-        await session.execute(sa.text("SELECT pg_stat_force_next_flush()"))
+    await execute(database.sessions, "UPDATE dead_letter SET next_try_at = now() - id * interval '1 second'")
     await execute_as_owner(database.sessions, "ANALYZE dead_letter")
     async with database.sessions.begin() as session:
+        read = await count_reads(session, "dead_letter")
         keys = await keys_to_drain(session, consumers=[CONSUMER], limit=100)
         assert len(keys) == 100
         assert keys[0] == ConsumerKey(CONSUMER, "users", str((WAITING - 1) % 1000))
-        assert (await session.scalar(READ) or 0) <= 200
+        assert await read() <= 200

@@ -8,14 +8,20 @@ from shared.messaging.dead_letters.queries import DeadLetterFilter
 from shared.messaging.dead_letters.reason import NOT_BLOCKING, DeadLetterReason
 from shared.messaging.envelope import MAX_SEQUENCE, Received
 from shared.operations.dead_letters import DeadLetterOperations
+from shared.operations.discard import DISCARD_PAGE
 from tests.harness.builders import received
 from tests.harness.rows import Rows
-from tests.shared.effects import credit_reserved
+from tests.harness.statements import execute
+from tests.shared.effects import CONSUMER, credit_reserved
 from tests.shared.operations.blocked_keys import ACTOR, blocked_key, store_as_dead_letter
 
 UNDECODABLE = DeadLetterFilter(reason=DeadLetterReason.UNDECODABLE)
 FOREIGN = DeadLetterFilter(reason=DeadLetterReason.FOREIGN)
 USERS, ORDERS = "urn:orderly:users", "urn:orderly:orders"
+FILL_WITH_FOREIGN = """
+    INSERT INTO dead_letter (consumer, topic, partition, "offset", key, headers, payload, reason)
+    SELECT :consumer, 'users', 0, 1000000 + n, :key, '{}', '', 'foreign' FROM generate_series(1, :events) AS n
+"""
 
 
 async def replay(dead_letters: DeadLetterOperations, wanted: DeadLetterFilter) -> list[tuple[int, str | None]]:
@@ -34,7 +40,9 @@ async def store(database: Database, *events: Received, reason: DeadLetterReason)
         await store_as_dead_letter(database.sessions, event._replace(context=context), reason=reason)
 
 
-async def test_a_replay_of_everything_leaves_them_alone(dead_letters: DeadLetterOperations, database: Database) -> None:
+async def test_a_replay_of_everything_skips_dead_letters_that_block_no_key(
+    dead_letters: DeadLetterOperations, database: Database
+) -> None:
     event = received(credit_reserved(), sequence=1)
     await store(database, event, reason=DeadLetterReason.UNDECODABLE)
     assert await replay(dead_letters, DeadLetterFilter()) == []
@@ -71,7 +79,7 @@ async def test_what_the_consumer_can_apply_now_is_applied_once_and_in_order(
     assert [each.sequence for each in await dead_letters.unresolved(UNDECODABLE)] == [None]
 
 
-async def test_one_of_a_blocked_key_waits_until_the_key_is_free(
+async def test_a_dead_letter_that_blocks_no_key_waits_while_another_blocks_its_key(
     dead_letters: DeadLetterOperations, database: Database
 ) -> None:
     user_id = await blocked_key(database.sessions, events=2)
@@ -82,14 +90,18 @@ async def test_one_of_a_blocked_key_waits_until_the_key_is_free(
     assert await Rows(database.sessions).effects() == [(str(user_id), n) for n in (1, 2, 3)]
 
 
-async def test_thousands_are_discarded_at_once(dead_letters: DeadLetterOperations, database: Database) -> None:
-    user_id = await blocked_key(database.sessions, events=1)
-    foreign = [received(credit_reserved(user_id), sequence=n, source=ORDERS) for n in range(1, 4)]
-    await store(database, *foreign, reason=DeadLetterReason.FOREIGN)
+async def test_dead_letters_that_block_no_key_are_discarded_page_by_page(
+    dead_letters: DeadLetterOperations, database: Database
+) -> None:
+    key = await blocked_key(database.sessions, events=1)
+    await execute(database.sessions, FILL_WITH_FOREIGN, consumer=CONSUMER, key=str(key), events=DISCARD_PAGE + 1)
     selected = await dead_letters.select_for_discard(FOREIGN, ids=[])
     progress: list[int] = []
     done = await dead_letters.discard(selected, actor=ACTOR, note="forged", on_discarded=progress.append)
-    assert (len(done.dead_letters), done.drained, progress) == (3, 0, [3])
+    assert (done.dead_letters, done.drained, progress) == (selected, 0, [DISCARD_PAGE, DISCARD_PAGE + 1])
     rows = Rows(database.sessions)
+    resolutions = "SELECT reason, resolution, count(*) FROM dead_letter GROUP BY 1, 2 ORDER BY 1"
+    assert await rows.of(resolutions) == [("foreign", "discarded", DISCARD_PAGE + 1), ("rule_violated", None, 1)]
     assert await rows.of("SELECT dead_letters FROM inbox_sequence") == [(1,)]
-    assert await rows.of("SELECT actor, action, detail FROM dead_letter_action") == [(ACTOR, "discard", "forged")] * 3
+    actions = "SELECT actor, action, detail, count(*) FROM dead_letter_action GROUP BY 1, 2, 3"
+    assert await rows.of(actions) == [(ACTOR, "discard", "forged", DISCARD_PAGE + 1)]

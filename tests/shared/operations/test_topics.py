@@ -31,6 +31,7 @@ from tests.harness.rows import Rows
 from tests.harness.running import running, running_consumers
 from tests.harness.waiting import until
 from tests.shared.effects import CONSUMER, credit_reserved, has_effects, sequences_by_key
+from tests.shared.outbox import until_outbox_is_empty
 
 USERS = [new_id() for _ in range(20)]
 LAGGING = "reporting"
@@ -46,15 +47,10 @@ def topics(database: Database, kafka_bootstrap_servers: str, kafka_topics: str) 
 @pytest.fixture
 async def published(database: Database, relay_of: Callable[..., Relay]) -> Rows:
     """Events that were published to six partitions."""
-    rows = Rows(database.sessions)
     await record_events(database)
-
-    async def is_empty() -> bool:
-        return await rows.count("outbox") == 0
-
     async with running(relay_of()):
-        await until(is_empty, what="the outbox is empty")
-    return rows
+        await until_outbox_is_empty(database.sessions)
+    return Rows(database.sessions)
 
 
 @pytest.fixture

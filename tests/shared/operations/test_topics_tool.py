@@ -108,10 +108,11 @@ async def test_the_topics_are_listed_with_their_partitions(environment: dict[str
     assert (status, json.loads(out)) == (0, [{"topic": "users", "existing": 6, "pinned": None}])
 
 
-async def test_errors_are_reported_in_one_line(environment: dict[str, str]) -> None:
+async def test_an_error_is_reported_in_one_line(environment: dict[str, str]) -> None:
     status, _, err = await tool(environment, "set-partitions", "users", "5")
     assert (status, err) == (2, "Kafka has 6 partitions of users; the relays use none yet.\n")
     unreachable = environment | {"USERS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     status, _, err = await tool(unreachable, "list")
-    assert status == 1
-    assert err.splitlines()[-1].startswith("Kafka does not answer: KafkaConnectionError")
+    # aiokafka logs each address that does not answer, as a line of JSON.
+    reported = [line[:6] for line in err.splitlines() if not line.startswith("{")]
+    assert (status, reported) == (1, ["Kafka "])

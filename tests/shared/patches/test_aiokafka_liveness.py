@@ -20,6 +20,7 @@ async def consumer(kafka_bootstrap_servers: str, topic_prefix: str) -> AsyncIter
         bootstrap_servers=kafka_bootstrap_servers,
         group_id=f"{topic_prefix}group",
         auto_offset_reset="earliest",
+        enable_auto_commit=False,
     ) as consumer:
         yield consumer
 

@@ -23,7 +23,7 @@ async def committed(
 ) -> AsyncIterator[Callable[[UUID], Awaitable[int | None]]]:
     """`await committed(user_id)`: the offset that the test's group has committed in the partition of that key."""
     async with AIOKafkaConsumer(
-        bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}{CONSUMER}"
+        bootstrap_servers=kafka_bootstrap_servers, group_id=f"{topic_prefix}{CONSUMER}", enable_auto_commit=False
     ) as consumer:
 
         async def offset(user_id: UUID) -> int | None:

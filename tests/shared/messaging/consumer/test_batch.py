@@ -1,8 +1,7 @@
 """A batch is applied once and in order, in one transaction with its effects; failing events become dead letters."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -14,7 +13,7 @@ from shared.messaging.consumer.inbox import ClaimedMeanwhile
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
-from tests.harness.builders import id_of, received, record_of
+from tests.harness.builders import id_of_age, received, record_of
 from tests.harness.databases import execute_as_owner, until_waiting
 from tests.harness.rows import Rows
 from tests.shared.effects import (
@@ -27,11 +26,7 @@ from tests.shared.effects import (
 )
 from tests.shared.operations.blocked_keys import store_as_dead_letter
 
-
-def old_id(days: int = 40) -> UUID:
-    """Return the id of an event that was created `days` days ago."""
-    created_at = datetime.now(UTC) - timedelta(days=days)
-    return id_of(int(created_at.timestamp() * 1000))
+OLD = 2 * INBOX_RETENTION
 
 
 async def test_a_repeated_event_changes_nothing(database: Database) -> None:
@@ -60,7 +55,7 @@ async def test_a_repeated_event_of_a_blocked_key_is_one_dead_letter(database: Da
 async def test_an_old_event_is_a_duplicate_if_its_key_is_past_its_sequence(database: Database) -> None:
     user_id = new_id()
     await applied(database, received(credit_reserved(user_id), sequence=5))
-    result = await applied(database, received(credit_reserved(user_id), sequence=4, event_id=old_id()))
+    result = await applied(database, received(credit_reserved(user_id), sequence=4, event_id=id_of_age(OLD)))
     assert (result.duplicates, result.dead_letters) == (1, [])
 
 
@@ -132,7 +127,7 @@ async def test_later_events_queue_behind_a_dead_letter_and_other_keys_are_applie
 
 
 async def test_an_event_past_the_retention_of_the_inbox_becomes_a_dead_letter(database: Database) -> None:
-    result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id()))
+    result = await applied(database, received(credit_reserved(), sequence=1, event_id=id_of_age(OLD)))
     assert [one.reason for one in result.dead_letters] == [DeadLetterReason.TOO_OLD]
     assert await Rows(database.sessions).effects() == []
 
@@ -144,7 +139,7 @@ async def test_an_event_past_the_retention_of_the_inbox_becomes_a_dead_letter(da
 async def test_an_event_is_applied_only_if_the_inbox_keeps_its_day(
     database: Database, days: int, is_applied: bool
 ) -> None:
-    result = await applied(database, received(credit_reserved(), sequence=1, event_id=old_id(days)))
+    result = await applied(database, received(credit_reserved(), sequence=1, event_id=id_of_age(timedelta(days=days))))
     assert bool(result.applied) is is_applied
 
 

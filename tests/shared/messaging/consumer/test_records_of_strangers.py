@@ -1,4 +1,4 @@
-"""Records that no service would send do nothing, or become dead letters that block no key."""
+"""Foreign and undecodable records become dead letters that block no key; events of ignored types do nothing."""
 
 from shared.database import Database
 from shared.ids import new_id
@@ -29,7 +29,7 @@ async def test_a_type_without_a_handler_does_nothing(database: Database) -> None
     assert await rows.of("SELECT sequence FROM inbox_sequence") == [(3,)]
 
 
-async def test_a_foreign_event_is_a_dead_letter_and_its_key_does_not_notice(database: Database) -> None:
+async def test_a_foreign_event_is_a_dead_letter_and_does_not_move_its_keys_position(database: Database) -> None:
     user_id, event_id = new_id(), new_id()
     foreign = received(credit_reserved(user_id), sequence=MAX_SEQUENCE, event_id=event_id, source="urn:orderly:orders")
     own = received(credit_reserved(user_id), sequence=1, event_id=event_id)

@@ -1,4 +1,4 @@
-"""A member whose Kafka consumer has lost one of its tasks gets a new consumer, and repeats nothing."""
+"""A member whose Kafka consumer has lost one of its tasks gets a new consumer, and goes on."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

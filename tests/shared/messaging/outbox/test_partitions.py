@@ -18,6 +18,7 @@ from tests.harness.rows import Rows
 from tests.harness.running import running, running_consumers
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved, has_effects, sequences_by_key
+from tests.shared.outbox import until_outbox_is_empty
 
 USERS = [new_id() for _ in range(20)]
 """More than the partitions, so that most keys would have another partition among twelve than among six."""
@@ -29,12 +30,8 @@ async def publish(database: Database, relay: Relay) -> None:
         async with database.sessions.begin() as session:
             for user_id in USERS:
                 record(session, credit_reserved(user_id))
-
-    async def is_empty() -> bool:
-        return await Rows(database.sessions).count("outbox") == 0
-
     async with running(relay):
-        await until(is_empty, what="the outbox is empty")
+        await until_outbox_is_empty(database.sessions)
 
 
 async def test_keys_keep_their_order_when_partitions_are_added_while_events_wait_for_a_consumer(

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from shared.connection_urls import dsn_of
 from shared.database import Database
+from shared.heartbeat import SUCCESS
 from shared.ids import new_id
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.lease import Lease
@@ -26,6 +27,7 @@ from tests.harness.rows import Rows
 from tests.harness.running import running
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved
+from tests.shared.outbox import until_outbox_is_empty
 
 UNREACHABLE = "127.0.0.1:1"
 
@@ -58,11 +60,6 @@ async def record_events(database: Database, users: int, *, transactions: int) ->
                 record(session, credit_reserved(user_id))
 
 
-async def is_empty(rows: Rows) -> bool:
-    """Return whether the outbox is empty."""
-    return await rows.count("outbox") == 0
-
-
 def unreachable_relay() -> Relay:
     """Return a relay whose servers do not answer."""
     return Relay(
@@ -77,7 +74,7 @@ async def test_every_event_is_published_once_and_in_order_with_its_envelope(
     await record_events(database, users=5, transactions=120)
     async with running(relay_of()):
         records = await read_all(kafka_bootstrap_servers, f"{topic_prefix}users", count=600)
-        await until(lambda: is_empty(Rows(database.sessions)), what="the outbox is empty")
+        await until_outbox_is_empty(database.sessions)
     rows = Rows(database.sessions)
     by_key: dict[bytes | None, list[int]] = {}
     for one in records:
@@ -112,7 +109,7 @@ async def test_events_are_published_in_order_with_any_query_plan(
     await execute_as_owner(database.sessions, *(f"ALTER DATABASE {name} SET enable_{plan} = off" for plan in plans))
     rows = Rows(database.sessions)
     async with running(relay_of()):
-        await until(lambda: is_empty(rows), what="the outbox is empty")
+        await until_outbox_is_empty(database.sessions)
     assert await rows.of('SELECT sequence FROM outbox_sent ORDER BY "offset"') == [(1,), (2,)]
 
 
@@ -124,10 +121,10 @@ async def test_one_of_two_relays_leads_and_the_other_takes_over(
     async with running(second):
         async with running(first):
             await record_events(database, users=2, transactions=2)
-            await until(lambda: is_empty(rows), what="the outbox is empty")
+            await until_outbox_is_empty(database.sessions)
             assert first.is_leader != second.is_leader
         await record_events(database, users=2, transactions=2)
-        await until(lambda: is_empty(rows), what="the outbox is empty")
+        await until_outbox_is_empty(database.sessions)
         assert second.is_leader
     assert await rows.count("outbox_sent") == 8
 
@@ -160,15 +157,22 @@ async def test_a_leader_whose_lease_was_taken_moves_nothing(
 async def test_a_relay_that_stands_by_ignores_wake_ups(database_url: str, relay_of: Callable[..., Relay]) -> None:
     connection = await asyncpg.connect(dsn_of(database_url))
     assert await Lease(shard=0, owner="another relay").hold(connection)
-    relay, heartbeats = relay_of(), set()
+    relay = relay_of(poll_interval_seconds=60)
+    standing_by = SUCCESS.labels(relay.heartbeat.loop)
+    standing_by.set(0)
+
+    async def stands_by() -> bool:
+        tried_at: float = standing_by._value.get()
+        return tried_at > 0
+
     async with running(relay):
+        await until(stands_by, what="the relay has tried to take the lease")
+        beat_at = relay.heartbeat._beat_at
         for _ in range(80):
             relay.wake()
             await connection.execute(f"NOTIFY {CHANNEL}")
-            heartbeats.add(relay.heartbeat._beat_at)
             await asyncio.sleep(0.01)
-    # A poll has two heartbeats, one before and one after its statement.
-    assert len(heartbeats) <= 6
+        assert relay.heartbeat._beat_at == beat_at
     await connection.close()
 
 
@@ -181,7 +185,7 @@ async def test_events_wait_while_kafka_is_unreachable_and_are_sent_afterwards(
         await asyncio.sleep(0.5)
     assert (await rows.count("outbox"), await rows.count("outbox_sent")) == (9, 0)
     async with running(relay_of()):
-        await until(lambda: is_empty(rows), what="the outbox is empty")
+        await until_outbox_is_empty(database.sessions)
 
 
 async def test_a_failing_topic_does_not_delay_the_others(database: Database, relay_of: Callable[..., Relay]) -> None:
@@ -203,13 +207,12 @@ async def test_a_failing_topic_does_not_delay_the_others(database: Database, rel
 async def test_a_relay_connects_again_after_its_connection_was_cut(
     database: Database, database_url: str, postgres_admin_url: str, relay_of: Callable[..., Relay]
 ) -> None:
-    rows = Rows(database.sessions)
     async with running(relay_of()):
         await record_events(database, users=1, transactions=1)
-        await until(lambda: is_empty(rows), what="the outbox is empty")
+        await until_outbox_is_empty(database.sessions)
         await cut_connections(postgres_admin_url, database_url)
         await record_events(database, users=1, transactions=1)
-        await until(lambda: is_empty(rows), what="the outbox is empty again")
+        await until_outbox_is_empty(database.sessions)
 
 
 async def test_a_relay_without_its_database_is_not_stuck() -> None:

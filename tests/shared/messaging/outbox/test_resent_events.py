@@ -18,10 +18,10 @@ from shared.messaging.outbox.resend import next_page, plan_resend, resend_page
 from shared.messaging.outbox.watermark import FULL_SCAN_INTERVAL_SECONDS
 from tests.harness.databases import until_waiting
 from tests.harness.kafka_topics import read_topic
-from tests.harness.rows import Rows
 from tests.harness.running import running
 from tests.harness.waiting import until
 from tests.shared.effects import credit_reserved
+from tests.shared.outbox import until_outbox_is_empty
 
 OLD = (1, 2, 3, 4, 5)
 """Sequences of the events that are sent before the first resend."""
@@ -58,11 +58,7 @@ class System:
 
     async def until_moved(self) -> None:
         """Wait until a relay has moved all events; a relay that misses one finds it later, by a full scan."""
-
-        async def is_empty() -> bool:
-            return await Rows(self.sessions).count("outbox") == 0
-
-        await until(is_empty, seconds=FULL_SCAN_INTERVAL_SECONDS / 2, what="all events are moved")
+        await until_outbox_is_empty(self.sessions, seconds=FULL_SCAN_INTERVAL_SECONDS / 2)
 
     async def published(self) -> list[int]:
         """Return the sequences of the published events, in their order."""
