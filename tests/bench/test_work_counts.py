@@ -23,7 +23,7 @@ def _executed(session: int, *texts: str) -> list[Statement]:
     return [Statement("orders", session, text) for text in texts]
 
 
-def test_a_ping_and_a_reset_belong_to_the_transaction_between_them() -> None:
+def test_a_reset_belongs_to_the_transaction_before_it_and_a_ping_is_one_of_its_own() -> None:
     found = transactions_of(
         [
             *_executed(1, "BEGIN", "ROLLBACK", "BEGIN", "INSERT INTO a"),
@@ -32,7 +32,8 @@ def test_a_ping_and_a_reset_belong_to_the_transaction_between_them() -> None:
         ]
     )
     assert [one.texts for one in found] == [
-        ["BEGIN", "ROLLBACK", "BEGIN", "INSERT INTO a", "ROLLBACK TO SAVEPOINT s", "COMMIT"],
+        ["BEGIN", "ROLLBACK"],
+        ["BEGIN", "INSERT INTO a", "ROLLBACK TO SAVEPOINT s", "COMMIT"],
         ["SELECT poll", RESET],
         ["SELECT next"],
     ]

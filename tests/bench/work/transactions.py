@@ -19,7 +19,7 @@ Shape: TypeAlias = tuple[str, tuple[str, ...]]
 
 @dataclass
 class Transaction:
-    """The statements of one transaction, with the pings of the connection before and its reset after."""
+    """The statements of one transaction, with the reset of its connection after it."""
 
     service: str
     texts: list[str] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Transaction:
 def transactions_of(statements: Iterable[Statement]) -> list[Transaction]:
     """Group statements by session. A statement outside of a transaction block is a transaction.
 
-    A block without statements tests a pooled connection, so it belongs to the transaction that follows on it.
+    A block without statements is one as well: a check that the database answers.
     """
     found: list[Transaction] = []
     last: dict[int, Transaction] = {}
@@ -52,7 +52,7 @@ def transactions_of(statements: Iterable[Statement]) -> list[Transaction]:
             in_block.add(one.session)
         elif _END.match(one.text):
             in_block.discard(one.session)
-        if one.session not in in_block and not all(map(_is_control, current.texts)):
+        if one.session not in in_block:
             last[one.session] = open_.pop(one.session)
     return found
 
@@ -101,7 +101,3 @@ def least_of(counts: Sequence[StatementCounts], *, services: Iterable[str]) -> S
         polls={one: least([count.polls[one] for count in counts]) for one in services},
         transactions=least([count.transactions for count in counts]),
     )
-
-
-def _is_control(text: str) -> bool:
-    return bool(_BEGIN.match(text) or _END.match(text))
