@@ -4,11 +4,11 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from socket import create_server, socket
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 import redis.asyncio
@@ -24,6 +24,8 @@ from tests.architecture.composed import COMPOSE_FILE
 from tests.harness.waiting import until
 
 SCRIPTS = COMPOSE_FILE.parent / "compose"
+SILENT_SERVER_SECONDS = 30
+"""Time for which a silent server waits for its connection."""
 
 
 def _script(name: str, command: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -49,19 +51,26 @@ def _serving(name: str, environment: dict[str, str]) -> Iterator[None]:
             server.terminate()
 
 
-def _accept_and_close(listener: socket) -> None:
-    connection, _ = listener.accept()
-    connection.close()
+def _accept_and_close(listener: socket, accepted: Event) -> None:
+    with suppress(TimeoutError):
+        connection, _ = listener.accept()
+        accepted.set()
+        connection.close()
 
 
 @contextmanager
 def _silent_server() -> Iterator[int]:
-    """Yield a port on which connections are accepted, and closed without an answer."""
+    """Yield a port on which a connection is accepted, and closed without an answer; check that there was one."""
+    accepted = Event()
     with closing(create_server(("127.0.0.1", 0))) as listener:
-        thread = Thread(target=_accept_and_close, args=[listener])
+        listener.settimeout(SILENT_SERVER_SECONDS)
+        thread = Thread(target=_accept_and_close, args=[listener, accepted], daemon=True)
         thread.start()
-        yield listener.getsockname()[1]
-        thread.join()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join(timeout=2 * SILENT_SERVER_SECONDS)
+    assert accepted.is_set(), "nobody has connected"
 
 
 @pytest.fixture

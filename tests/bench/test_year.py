@@ -19,6 +19,7 @@ GROWING = {
     "pgqueuer",
     "pgqueuer_log",
     "pgqueuer_statistics",
+    "position_action",
 }
 
 

@@ -8,6 +8,9 @@ USERS = 20_000
 """Users with events all year; each simulated order is a key of its own, which nobody uses again."""
 EVENTS_PER_ORDER = 3
 CONSUMER = "notifications.orders"
+MIN_ROWS = 10
+"""Rows of a day in tables that grow by operators' actions and by failures. Fewer would hide a purge that does nothing
+behind the tolerance of the judgement."""
 
 # `$1` is the day, `$2` the number of the day's events. `sequence` continues as the outbox numbers events.
 _STREAMS = """
@@ -55,7 +58,7 @@ _NOTIFICATIONS = """
     SELECT uuidv7(created_at - now()), id, channel, 'sent', 1, created_at
     FROM stored, unnest(ARRAY['in_app', 'email']) AS c (channel)
 """
-# One event of a thousand: nine of ten are resolved on the same day, the last one never.
+# One event of a thousand, or MIN_ROWS: every second one is resolved on the same day, the others never.
 _DEAD_LETTERS = f"""
     WITH stored AS (
         INSERT INTO dead_letter (
@@ -63,8 +66,8 @@ _DEAD_LETTERS = f"""
             dead_lettered_at, resolution, resolved_at
         )
         SELECT '{CONSUMER}', 'orders', 0, id, key, event_id, type, sequence, '{{}}', payload, 'rule_violated', sent_at,
-               CASE WHEN id % 10 > 0 THEN 'discarded' END, CASE WHEN id % 10 > 0 THEN sent_at END
-        FROM outbox_sent WHERE day = $1 AND sequence = 1 ORDER BY id LIMIT greatest(1, $2::int / 1000)
+               CASE WHEN id % 2 > 0 THEN 'discarded' END, CASE WHEN id % 2 > 0 THEN sent_at END
+        FROM outbox_sent WHERE day = $1 AND sequence = 1 ORDER BY id LIMIT greatest({MIN_ROWS}, $2::int / 1000)
         RETURNING id, key, resolution, dead_lettered_at
     ), blocked AS (
         UPDATE inbox_sequence i SET dead_letters = 1 FROM stored s
@@ -90,15 +93,20 @@ _JOB_STATISTICS = """
     SELECT $1::date + n * interval '1 second', 3, 0, 'successful', 'operation'
     FROM generate_series(1, least(86399, $2::int / 10)) AS n
 """
-_HELD_JOBS = """
+_HELD_JOBS = f"""
     INSERT INTO pgqueuer (priority, status, entrypoint, payload, created, updated)
-    SELECT 0, 'failed', 'operation', '', $1::date, $1::date FROM generate_series(1, 5)
-"""
-_OPERATIONS = """
+    SELECT 0, 'failed', 'operation', '', $1::date, $1::date FROM generate_series(1, {MIN_ROWS})
+"""  # noqa: S608 - constants
+_OPERATIONS = f"""
     INSERT INTO operation (id, kind, actor, parameters, status, total, done, started_at, moved_at)
-    SELECT gen_random_uuid(), 'resend', 'simulated', '{}', 'done', 1000, 1000, $1::date, $1::date
-    FROM generate_series(1, 5)
-"""
+    SELECT gen_random_uuid(), 'resend', 'simulated', '{{}}', 'done', 1000, 1000, $1::date, $1::date
+    FROM generate_series(1, {MIN_ROWS})
+"""  # noqa: S608 - constants
+_POSITION_ACTIONS = f"""
+    INSERT INTO position_action (consumer, topic, key, actor, before, after, note, acted_at)
+    SELECT consumer, topic, key, 'simulated', sequence - 1, sequence, 'forged', $1::date
+    FROM inbox_sequence WHERE moved_on = $1 LIMIT {MIN_ROWS}
+"""  # noqa: S608 - constants
 # What retention resolves today, it resolves on the simulated day.
 _BACK_DATE = "UPDATE dead_letter SET resolved_at = $1 WHERE resolution = 'expired' AND resolved_at > $1"
 
@@ -122,6 +130,7 @@ async def add_day(connection: "asyncpg.Connection[asyncpg.Record]", day: date, *
         (_JOB_STATISTICS, (day, events)),
         (_HELD_JOBS, (day,)),
         (_OPERATIONS, (day,)),
+        (_POSITION_ACTIONS, (day,)),
     )
     # The status is `INSERT 0` and the number of rows, without those of common table expressions.
     return sum([int((await connection.execute(sql, *given)).split()[-1]) for sql, given in statements])

@@ -1,16 +1,13 @@
-"""The three services as processes, with a product, and the invariants of the whole system."""
+"""Fixtures: the three services as processes, with a product."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from deploy.compose.signing_keys import write_signing_keys
-from deploy.demo.invariants import check_once_settled, connected
 from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
-from shared.connection_urls import dsn_of
 from shared.database import open_database
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
@@ -42,9 +39,11 @@ async def services(
     )
     await _add_product(databases["orders"])
     running = RunningServices(urls=urls, environment=environment, logs=tmp_path)
-    await running.start()
-    yield running
-    await running.stop()
+    try:
+        await running.start()
+        yield running
+    finally:
+        await running.stop()
 
 
 async def _add_product(database_url: str) -> None:
@@ -53,14 +52,3 @@ async def _add_product(database_url: str) -> None:
     async with database.sessions.begin() as session:
         await import_products(session, [lamp])
     await database.close()
-
-
-async def broken_invariants(services: RunningServices) -> list[str]:
-    """Return the invariants that are violated once all events have been applied."""
-    dsns = {service: dsn_of(services.environment[f"{service.upper()}_DATABASE_URL"]) for service in SERVICES}
-    async with connected(dsns) as databases:
-        return [
-            str(finding)
-            for finding in await check_once_settled(databases, within=timedelta(seconds=60))
-            if finding.violations
-        ]

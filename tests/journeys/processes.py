@@ -1,4 +1,4 @@
-"""The three services as processes, as production runs them, on the servers of the test run."""
+"""The three services as processes, as production runs them, on the servers of the test run; and their customers."""
 
 import asyncio
 import os
@@ -7,14 +7,17 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from deploy.demo.invariants import check_once_settled, connected
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
+from shared.connection_urls import dsn_of
 from tests.harness.waiting import until
 
 PASSWORD = "correct horse battery"
@@ -100,6 +103,12 @@ class Customer:
         response.raise_for_status()
         return response.json()
 
+    async def signed_in(self) -> "Customer":
+        """Sign in, and return the customer with the new token, which has the user's present roles."""
+        account = {"email": self.email, "password": PASSWORD}
+        session = await self.request("POST", "users", "/v1/sessions", json=account)
+        return replace(self, headers={**self.headers, "Authorization": f"Bearer {session['access_token']}"})
+
     async def order(self, sku: str, quantity: int) -> str:
         """Place an order, and return its id."""
         placed = await self.request(
@@ -128,16 +137,21 @@ class Customer:
 async def customer_of(services: RunningServices, name: str) -> Customer:
     """Sign up and in, and return the customer."""
     email = f"{name}@example.com"
-    async with httpx2.AsyncClient(base_url=services.urls["users"], timeout=20) as client:
+    async with httpx2.AsyncClient(base_url=services.urls["users"], timeout=20, verify=services.tls) as client:
         signed_up = await client.post("/v1/users", json={"email": email, "name": name, "password": PASSWORD})
-        signed_in = await client.post("/v1/sessions", json={"email": email, "password": PASSWORD})
-    token = signed_in.raise_for_status().json()["access_token"]
-    return Customer(
-        email=email,
-        user_id=signed_up.raise_for_status().json()["id"],
-        urls=services.urls,
-        headers={"Authorization": f"Bearer {token}"},
-    )
+    user_id = signed_up.raise_for_status().json()["id"]
+    return await Customer(email, user_id, services.urls, headers={}, tls=services.tls).signed_in()
+
+
+async def broken_invariants(services: RunningServices) -> list[str]:
+    """Return the invariants that are violated once all events have been applied."""
+    dsns = {service: dsn_of(services.environment[f"{service.upper()}_DATABASE_URL"]) for service in SERVICES}
+    async with connected(dsns) as databases:
+        return [
+            str(finding)
+            for finding in await check_once_settled(databases, within=timedelta(seconds=60))
+            if finding.violations
+        ]
 
 
 def environment_of(

@@ -3,8 +3,7 @@
 import asyncio
 
 from tests.harness.mail import MailCatcher
-from tests.journeys.conftest import broken_invariants
-from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, customer_of
+from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, broken_invariants, customer_of
 
 
 async def test_orders_are_confirmed_or_rejected_and_mailed(

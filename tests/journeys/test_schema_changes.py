@@ -9,8 +9,7 @@ import httpx2
 
 from shared.connection_urls import dsn_of
 from tests.harness.databases import as_owner
-from tests.journeys.conftest import broken_invariants
-from tests.journeys.processes import SERVICES, Customer, RunningServices, customer_of
+from tests.journeys.processes import SERVICES, Customer, RunningServices, broken_invariants, customer_of
 
 CUSTOMERS = 4
 WARM_UP_ORDERS = 5

@@ -1,5 +1,6 @@
 """Values of every kind that strangers send: the largest are applied everywhere, and none reaches a log."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +15,30 @@ from tests.journeys.processes import PASSWORD, SERVICES, Customer, RunningServic
 
 EMAIL_OF_MAX_LENGTH = f"{'a' * 64}@{'b' * 61}.{'c' * 61}.{'d' * 57}.example"
 CANARY = "canary7391"
+REFUSE_EVENTS = (
+    """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN RAISE EXCEPTION ''refused: %'', convert_from(NEW.payload, ''UTF8''); END'
+    """,
+    "CREATE TRIGGER refuse BEFORE INSERT ON outbox FOR EACH ROW WHEN (NEW.key = 'CANDLE') EXECUTE FUNCTION refuse()",
+)
+"""Statements after which an event of the product CANDLE fails with a message that quotes it."""
+ERRORS = (
+    ("orders", "dead_letter", "error"),
+    ("orders", "dead_letter_action", "detail"),
+    ("orders", "operation", "error"),
+    ("orders", "overdue_order", "error"),
+    ("orders", "pgqueuer_log", "traceback"),
+    ("notifications", "dead_letter", "error"),
+    ("notifications", "dead_letter_action", "detail"),
+)
+"""The columns of services' tables that hold errors."""
+LOGGED = {
+    "users": ("request_failed",),
+    "orders": ("event_dead_lettered", "dead_letter_replay_failed", "order_cancellation_failed"),
+    "notifications": ("event_dead_lettered", "dead_letter_replay_failed"),
+}
+"""The events that each service logs with an error. Most are logged after the commit that stores the error."""
 
 
 async def _execute(
@@ -70,13 +95,26 @@ async def test_the_largest_values_of_every_request_are_applied_by_all_services(
 
 
 async def test_no_value_of_a_request_reaches_a_log_or_an_error_column(services: RunningServices) -> None:
-    """Constraints that fail: PostgreSQL quotes the whole row in its message."""
+    """PostgreSQL quotes the whole row in the message of a constraint that fails."""
     ada = await customer_of(services, "ada")
-    for service, table, column in (("orders", "customer", "name"), ("notifications", "recipient", "name")):
-        await _execute(
-            services, service, f"ALTER TABLE {table} ADD CONSTRAINT no_canary CHECK ({column} NOT LIKE '%{CANARY}%')"
-        )
-    await _execute(services, "orders", "ALTER TABLE order_timeline ADD CHECK (reason IS NULL)")
+    await _execute(services, "users", "UPDATE user_account SET roles = ARRAY['customer', 'admin']")
+    admin = await ada.signed_in()
+    await _fail_a_sign_in_and_events(services)
+    await _fail_a_cancellation(services, admin)
+    await _fail_a_republication(services, admin)
+
+    for service, table, column in ERRORS:
+        for error in await _errors_in(services, service, table=table, column=column):
+            assert CANARY not in error, (service, table)
+    for service, events in LOGGED.items():
+        log = await _log_with(services, service, events)
+        assert CANARY not in log, [line for line in log.splitlines() if CANARY in line][:3]
+
+
+async def _fail_a_sign_in_and_events(services: RunningServices) -> None:
+    """Fail a sign-in, and the events of a sign-up at two consumers."""
+    for service, table in (("orders", "customer"), ("notifications", "recipient")):
+        await _execute(services, service, f"ALTER TABLE {table} ADD CHECK (name NOT LIKE '%{CANARY}%')")
     await _execute(services, "users", "ALTER TABLE user_session ADD CHECK (user_agent NOT LIKE 'canary%')")
     person = {"email": f"{CANARY}@example.com", "name": f"Ada {CANARY}", "password": f"{PASSWORD}{CANARY}"}
     hostile = {"User-Agent": CANARY, "X-Request-Id": f"<{CANARY}>", "tracestate": f"a={CANARY}", "If-Match": CANARY}
@@ -85,23 +123,46 @@ async def test_no_value_of_a_request_reaches_a_log_or_an_error_column(services: 
         failed = await client.post("/v1/sessions", json={name: person[name] for name in ("email", "password")})
         invalid = await client.post("/v1/users", json=person | {"locale": CANARY, "email": CANARY})
     assert (failed.status_code, invalid.status_code) == (500, 422)
-    order_id = await ada.order("LAMP", 1)
-    assert await ada.status_once_decided(order_id) == "confirmed"
 
-    for service in ("orders", "notifications"):
 
-        async def is_dead_letter(service: str = service) -> bool:
-            query = "SELECT error FROM dead_letter WHERE error LIKE '%no_canary%'"
-            return bool(await _execute(services, service, query))
+async def _fail_a_cancellation(services: RunningServices, admin: Customer) -> None:
+    """Make an order overdue that cannot be cancelled, since nothing is reserved for it any more."""
+    product = {"sku": "CANDLE", "name": CANARY, "price_cents": 100, "currency": "GBP", "stock": 9}
+    await admin.request("POST", "orders", "/v1/products", json=product)
+    order_id = await admin.order("CANDLE", 1)
+    assert await admin.status_once_decided(order_id) == "confirmed"
+    await _execute(services, "orders", "UPDATE product SET reserved = 0 WHERE sku = 'CANDLE'")
+    overdue = "UPDATE customer_order SET status = 'pending', deadline = now() WHERE id = $1"
+    await _execute(services, "orders", overdue, UUID(order_id))
 
-        await until(is_dead_letter, seconds=40, what=f"{service} has a dead letter", poll_seconds=0.1)
-    for service in SERVICES:
-        log = (services.logs / f"{service}.log").read_text()
-        assert CANARY not in log, [line for line in log.splitlines() if CANARY in line][:3]
-        for query in (
-            "SELECT error FROM dead_letter WHERE error LIKE $1",
-            "SELECT detail FROM dead_letter_action WHERE detail LIKE $1",
-            "SELECT error FROM operation WHERE error LIKE $1",
-            "SELECT traceback FROM pgqueuer_log WHERE traceback::text LIKE $1",
-        ):
-            assert await _execute(services, service, query, f"%{CANARY}%") == []
+
+async def _fail_a_republication(services: RunningServices, admin: Customer) -> None:
+    """Begin a republication whose events cannot be recorded."""
+    for statement in REFUSE_EVENTS:
+        await _execute(services, "orders", statement)
+    await admin.request("POST", "orders", "/v1/operations/orders/republications", json={"types": ["products"]})
+
+
+async def _errors_in(services: RunningServices, service: str, *, table: str, column: str) -> list[str]:
+    """Wait until a column holds an error, and return all that it holds."""
+    errors: list[str] = []
+
+    async def are_stored() -> bool:
+        query = f"SELECT {column}::text FROM {table} WHERE {column} IS NOT NULL"  # noqa: S608 - constants
+        errors[:] = [error for (error,) in await _execute(services, service, query)]
+        return bool(errors)
+
+    await until(are_stored, what=f"{table} of {service} has an error", poll_seconds=0.1)
+    return errors
+
+
+async def _log_with(services: RunningServices, service: str, events: Sequence[str]) -> str:
+    """Wait until a service has logged these events, and return its log."""
+    path = services.logs / f"{service}.log"
+
+    async def are_logged() -> bool:
+        log = path.read_text()
+        return all(event in log for event in events)
+
+    await until(are_logged, what=f"{service} has logged {events}", poll_seconds=0.1)
+    return path.read_text()

@@ -1,6 +1,7 @@
 """Attempts of deliveries: made once, or held until a test lets them end; and queries about deliveries."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,9 @@ from shared.database import Sessions
 from shared.ids import new_id
 from tests.harness.waiting import until
 from tests.notifications.events import apply, user_created
+
+WorkerOf = Callable[..., DeliveryWorker]
+"""`worker_of(send, retry_policy=QUICK_RETRIES)`: returns a worker that sends mails with `send`. It does not run yet."""
 
 
 async def delivery_of(sessions: Sessions) -> Delivery:

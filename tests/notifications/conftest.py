@@ -1,6 +1,6 @@
 """Fixtures: the notifications service on real servers, without its background loops, and an SMTP server."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from shared.database import Database, Sessions, open_database
 from shared.ids import new_id
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
-from tests.notifications.attempts import delivery_of
+from tests.notifications.attempts import WorkerOf, delivery_of
 from tests.notifications.events import apply, user_created
 from tests.notifications.smtp_server import SmtpServer
 from tests.shared.http.token_issuer import TokenIssuer
@@ -66,9 +66,7 @@ def send(smtp: Smtp) -> Send:
 
 
 @pytest.fixture
-def worker_of(database_url: str, sessions: Sessions) -> Callable[..., DeliveryWorker]:
-    """`worker_of(send, retry_policy=QUICK_RETRIES)`: a worker that sends mails with `send`. It does not run yet."""
-
+def worker_of(database_url: str, sessions: Sessions) -> WorkerOf:
     def open_(send: Send, *, retry_policy: RetryPolicy = QUICK_RETRIES) -> DeliveryWorker:
         channels: Channels = {"email": send}
         return DeliveryWorker(channels, dsn=dsn_of(database_url), sessions=sessions, retry_policy=retry_policy)
@@ -85,7 +83,7 @@ async def delivery_id(sessions: Sessions) -> UUID:
 
 @pytest.fixture
 def worker(
-    worker_of: Callable[..., DeliveryWorker],
+    worker_of: WorkerOf,
     send: Send,
     delivery_id: UUID,  # noqa: ARG001 - the delivery is queued
 ) -> DeliveryWorker:

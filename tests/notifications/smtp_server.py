@@ -30,6 +30,8 @@ class SmtpServer:
         self.hangs_for: set[str] = set()
         self.replies_for: dict[str, str] = {}
         self.replies: dict[str, deque[str | None]] = {"MAIL": deque(), "RCPT": deque(), "DATA": deque()}
+        self.has_received = asyncio.Event()
+        """Set once the server has received a message, to which it may not have replied yet."""
         self.replying = asyncio.Event()
         self.replying.set()
         self._server: asyncio.Server | None = None
@@ -88,6 +90,7 @@ class SmtpServer:
         return reply
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.has_received.set()
         await self.replying.wait()
         reply = self._next_reply("DATA")
         if reply in {OK, None}:

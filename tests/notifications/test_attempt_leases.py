@@ -2,22 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
 from services.notifications.channels import Attempt
-from services.notifications.deliveries import LEASE
+from services.notifications.deliveries import LEASE, LEASE_MARGIN
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
 from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
 from shared.ids import new_id
 from shared.loops import connect_loops
+from tests.harness.databases import execute_as_owner, until_waiting
 from tests.notifications.attempts import (
     HeldSends,
+    WorkerOf,
     attempt_once,
     claim_one,
     mail_events,
@@ -28,7 +30,18 @@ from tests.notifications.attempts import (
 )
 from tests.notifications.events import apply, order_confirmed, user_created
 
-WorkerOf = Callable[..., DeliveryWorker]
+LOCK = "SELECT pg_advisory_xact_lock(1)"
+COMMIT_WAITS = (
+    """
+    CREATE FUNCTION wait_for_lock() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END'
+    """,
+    """
+    CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON notification DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION wait_for_lock()
+    """,
+)
+"""Statements that make the commit of a notification wait until LOCK is free."""
 
 
 async def make_and_record(worker: DeliveryWorker, attempts: Sequence[Attempt]) -> None:
@@ -70,8 +83,13 @@ async def test_the_time_that_a_commit_takes_is_part_of_the_lease(sessions: Sessi
         await session.execute(sa.update(Delivery).values(status="sent", sent_at=sa.func.now(), next_attempt_at=None))
     worker = worker_of(held.send)
     connect_loops(sessions, [worker], notify=lambda _: None)
-    before = time.monotonic()
-    await apply(sessions, order_confirmed(user_id))
+    await execute_as_owner(sessions, *COMMIT_WAITS)
+    async with sessions.begin() as other:
+        await other.execute(sa.text(LOCK))
+        applying = asyncio.create_task(apply(sessions, order_confirmed(user_id)))
+        await until_waiting(sessions, transactions=1)
+        committing_at = time.monotonic()
+    await applying
     await held.until_begun(1)
 
     async with sessions() as session:
@@ -79,7 +97,8 @@ async def test_the_time_that_a_commit_takes_is_part_of_the_lease(sessions: Sessi
         lease_left = await session.scalar(sa.select(due_in).where(Delivery.status == "sending"))
     assert lease_left is not None
     deadline = held.begun[0].deadline
-    assert before < deadline < time.monotonic() + lease_left.total_seconds()
+    assert deadline < time.monotonic() + lease_left.total_seconds()
+    assert deadline <= committing_at + (LEASE - LEASE_MARGIN).total_seconds()
     held.may_end.set()
     worker.stop()
     await worker.run()

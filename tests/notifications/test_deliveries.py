@@ -1,7 +1,6 @@
 """Attempts of deliveries, with every kind of reply of the mail server."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,12 +15,18 @@ from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
 from shared.ids import new_id
 from tests.harness.waiting import until
-from tests.notifications.attempts import attempt_once, delivery_of, mail_events, make_due, seconds_until_due, state_of
+from tests.notifications.attempts import (
+    WorkerOf,
+    attempt_once,
+    delivery_of,
+    mail_events,
+    make_due,
+    seconds_until_due,
+    state_of,
+)
 from tests.notifications.events import apply, user_created
 from tests.notifications.smtp_server import SmtpServer
 from tests.notifications.test_mail import attempt
-
-WorkerOf = Callable[..., DeliveryWorker]
 
 
 async def test_an_accepted_mail_is_sent_and_recorded_as_an_event(

@@ -1,7 +1,6 @@
 """New mails begin in the slots of their process's worker: as many as it has, and only if their transaction commits."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -9,7 +8,6 @@ import sqlalchemy as sa
 
 from services.notifications.channels import MAX_CONCURRENT_SENDS
 from services.notifications.commands import notify_all
-from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
 from shared.database import Sessions
 from shared.ids import new_id
@@ -17,10 +15,8 @@ from shared.loops import connect_loops
 from shared.transient_errors import is_transient
 from tests.harness.database_outages import cut_connections
 from tests.harness.running import running
-from tests.notifications.attempts import HeldSends, mail_statuses, users
+from tests.notifications.attempts import HeldSends, WorkerOf, mail_statuses, users
 from tests.notifications.events import apply, notice_of, order_confirmed, user_created
-
-WorkerOf = Callable[..., DeliveryWorker]
 
 
 async def test_the_worker_of_the_process_begins_with_new_mails_without_a_claim(

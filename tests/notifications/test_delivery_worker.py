@@ -1,7 +1,6 @@
 """The loop that sends deliveries: alone, beside others, and while its database or its mail server is away."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -12,7 +11,6 @@ from structlog.testing import capture_logs
 from services.notifications import delivery_worker
 from services.notifications.channels import MAX_CONCURRENT_SENDS, Send
 from services.notifications.deliveries import WORKER
-from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.models import Delivery
 from shared.connection_urls import dsn_of
 from shared.database import Sessions
@@ -23,11 +21,9 @@ from shared.transient_errors import is_transient
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.running import running
 from tests.harness.waiting import until
-from tests.notifications.attempts import HeldSends, mail_statuses, users
+from tests.notifications.attempts import HeldSends, WorkerOf, mail_statuses, users
 from tests.notifications.events import apply, order_confirmed, user_created
 from tests.notifications.smtp_server import SmtpServer
-
-WorkerOf = Callable[..., DeliveryWorker]
 
 
 async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:

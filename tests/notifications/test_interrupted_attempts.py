@@ -1,6 +1,5 @@
 """Attempts that a crash interrupts, or that another attempt overtakes."""
 
-from collections.abc import Callable
 from uuid import UUID
 
 import pytest
@@ -10,10 +9,16 @@ from services.notifications.deliveries import LEASE
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
-from tests.notifications.attempts import attempt_once, claim_one, mail_events, make_due, seconds_until_due, state_of
+from tests.notifications.attempts import (
+    WorkerOf,
+    attempt_once,
+    claim_one,
+    mail_events,
+    make_due,
+    seconds_until_due,
+    state_of,
+)
 from tests.notifications.smtp_server import SmtpServer
-
-WorkerOf = Callable[..., DeliveryWorker]
 
 
 async def test_a_mail_sent_before_a_crash_is_sent_again_with_the_same_id(

@@ -8,15 +8,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.jobs import purge_notifications
 from services.notifications.models import Delivery, Notification
+from services.notifications.settings import Settings
+from services.notifications.subscribers import notify_of_orders
 from shared.database import Sessions
+from shared.events.orders import OrderConfirmed
 from shared.ids import new_id
-from shared.maintenance import purge_in_batches
-from tests.harness.builders import id_of
+from shared.maintenance import maintain_all_partitions, purge_idle_positions, purge_in_batches
+from shared.messaging.consumer.inbox import begin_batch
+from shared.messaging.consumer.positions import POSITION_RETENTION
+from shared.messaging.envelope import EventContext
+from shared.messaging.storage.daily_partitions import INBOX_RETENTION, maintain_daily_partitions
+from tests.harness.builders import id_of, received
 from tests.harness.databases import execute_as_owner
+from tests.harness.rows import Rows
 from tests.harness.waiting import until
 from tests.notifications.events import apply, order_confirmed, user_created
 
-AGE = timedelta(days=91)
+MIN_RETENTION = timedelta(days=Settings.model_json_schema()["properties"]["retention_days"]["minimum"])
 END = sa.text("UPDATE delivery SET status = 'sent', sent_at = now(), next_attempt_at = NULL WHERE status = 'queued'")
 
 
@@ -36,7 +44,7 @@ def now() -> datetime:
 
 
 def later() -> datetime:
-    """Return a time from before which every notification of the test is."""
+    """Return a time after every notification of the test."""
     return now() + timedelta(minutes=1)
 
 
@@ -88,16 +96,40 @@ async def test_a_purge_does_not_wait_for_a_transaction_that_has_locked_a_deliver
     assert await purge(sessions, before=later()) == 1
 
 
+async def notify_on_its_day(sessions: Sessions, event: OrderConfirmed, context: EventContext) -> None:
+    """Apply an event as its consumer did while the inbox had a daily partition for the event's day."""
+    async with sessions.begin() as session:
+        await maintain_daily_partitions(session, "inbox", today=context.day)
+        await begin_batch(
+            session,
+            consumer=f"notifications.{event.topic}",
+            topic=event.topic,
+            sequences={event.key: context.sequence},
+            contexts=[context],
+        )
+        await notify_of_orders(session, [(event, context)])
+
+
 async def test_an_event_that_is_redelivered_after_the_purge_does_not_notify_again(sessions: Sessions) -> None:
-    user_id, event_id = new_id(), id_of_age(AGE)
-    await apply(sessions, user_created(user_id))
-    event = order_confirmed(user_id)
-    # The inbox knew the event when it notified; then its day was dropped, the position and the notification purged.
-    await execute_as_owner(sessions, "TRUNCATE inbox, inbox_sequence, notification CASCADE")
+    assert MIN_RETENTION > INBOX_RETENTION
+    rows, event, event_id = Rows(sessions), order_confirmed(new_id()), id_of_age(MIN_RETENTION)
+    context = received(event, sequence=1, event_id=event_id).context
+    assert context is not None
+    await notify_on_its_day(sessions, event, context)
+    assert (await count(sessions), await rows.count("inbox")) == ((1, 2), 1)
+    assert await purge(sessions, before=later()) == 1
+
+    async def inbox_is_empty() -> bool:
+        await maintain_all_partitions(sessions, now())
+        return await rows.count("inbox") == 0
+
+    await until(inbox_is_empty, what="the event's daily partition is dropped")
+    # The consumer's position in the key still knows the event.
     await apply(sessions, event, event_id=event_id)
-    assert await count(sessions) == (0, 0)
-    async with sessions() as session:
-        assert (await session.scalars(sa.text("SELECT reason FROM dead_letter"))).all() == ["too_old"]
+    assert (await count(sessions), await rows.dead_letters()) == ((0, 0), [])
+    assert await purge_idle_positions(sessions, now() + POSITION_RETENTION + timedelta(days=1)) == 1
+    await apply(sessions, event, event_id=event_id)
+    assert (await count(sessions), await rows.dead_letters()) == ((0, 0), [(event.key, 1, "too_old")])
 
 
 async def test_a_purge_reads_no_young_notifications(sessions: Sessions) -> None:

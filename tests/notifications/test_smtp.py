@@ -79,11 +79,12 @@ async def test_a_mail_is_not_repeated_after_its_data(smtp: Smtp, smtp_server: Sm
 async def test_a_server_that_scans_a_message_for_long_is_awaited(
     smtp: Smtp, smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(smtp_module, "COMMAND_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(smtp_module, "COMMAND_TIMEOUT_SECONDS", 2.0)
     smtp_server.replying.clear()
-    asyncio.get_running_loop().call_later(1.5, smtp_server.replying.set)
-
-    await send_to(smtp)
+    sending = asyncio.create_task(send_to(smtp))
+    await smtp_server.has_received.wait()
+    asyncio.get_running_loop().call_later(2.5, smtp_server.replying.set)
+    await sending
 
     assert len(smtp_server.mails) == 1
 

@@ -9,7 +9,7 @@ from services.orders.settings import Settings
 from shared.database import Database, open_database
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
-from tests.orders.operations_tool import Tool
+from tests.harness.tool import Tool
 from tests.orders.service import OrdersService
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -49,4 +49,4 @@ async def service(settings: Settings, database: Database) -> AsyncIterator[Order
 
 @pytest.fixture
 def tool(settings: Settings) -> Tool:
-    return Tool(settings)
+    return Tool("orders", settings.database_url)

@@ -22,6 +22,22 @@ CUSTOMER = UUID("01900000-0000-7000-8000-000000000001")
 SUPPORT = UUID("01900000-0000-7000-8000-0000000000aa")
 ADMIN = UUID("01900000-0000-7000-8000-0000000000bb")
 
+_COPY_ORDER = sa.text("""
+    INSERT INTO customer_order
+    SELECT gen_random_uuid(), number || n, user_id, status, currency, total_cents, refunded_cents, units, deadline,
+           version, created_at, updated_at
+    FROM customer_order, generate_series(1, :times) AS n WHERE id = :id
+""")
+_COPY_ITEMS = sa.text("""
+    INSERT INTO order_item
+    SELECT copy.id, sku, position, name, unit_price_cents, quantity
+    FROM order_item, customer_order copy WHERE order_id = :id AND length(copy.number) > 10
+""")
+_RESERVE_FOR_COPIES = sa.text("""
+    UPDATE product SET reserved = reserved + :times * quantity
+    FROM order_item WHERE order_id = :id AND order_item.sku = product.sku
+""")
+
 
 @dataclass
 class OrdersService:
@@ -103,20 +119,11 @@ class OrdersService:
 
     async def copy_order(self, order: dict[str, Any], *, times: int) -> None:
         """Insert copies of an order. Their numbers begin with its number."""
+        original: dict[str, Any] = {"id": order["id"]}
         async with self.sessions.begin() as session:
-            for statement in (
-                """INSERT INTO customer_order
-                   SELECT gen_random_uuid(), number || n, user_id, status, currency, total_cents, refunded_cents, units,
-                          deadline, version, created_at, updated_at
-                   FROM customer_order, generate_series(1, :times) AS n WHERE id = :id""",
-                """INSERT INTO order_item
-                   SELECT copy.id, sku, position, name, unit_price_cents, quantity
-                   FROM order_item, customer_order copy
-                   WHERE order_id = :id AND length(copy.number) > 10 AND :times > 0""",
-                """UPDATE product SET reserved = reserved + :times * quantity
-                   FROM order_item WHERE order_id = :id AND order_item.sku = product.sku""",
-            ):
-                await session.execute(sa.text(statement), {"id": order["id"], "times": times})
+            await session.execute(_COPY_ORDER, original | {"times": times})
+            await session.execute(_COPY_ITEMS, original)
+            await session.execute(_RESERVE_FOR_COPIES, original | {"times": times})
 
     async def events(self, topic: str) -> list[tuple[str, dict[str, Any]]]:
         """Return types and data of the recorded events, in order."""

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from shared.database import Database
 from tests.harness.databases import execute_as_owner, until_waiting
 from tests.harness.rows import Rows
+from tests.harness.tool import IGNORING_INTERRUPTS, Tool
 from tests.harness.waiting import until
-from tests.orders.operations_tool import IGNORING_INTERRUPTS, Tool
 from tests.orders.service import OrdersService
 
 LOCK = "SELECT pg_advisory_xact_lock(1)"

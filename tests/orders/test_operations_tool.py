@@ -12,7 +12,7 @@ from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.operations.replay import NOT_NAMED
 from tests.harness.builders import received, record_of
 from tests.harness.rows import Rows
-from tests.orders.operations_tool import Tool
+from tests.harness.tool import Tool
 from tests.orders.service import OrdersService
 from tests.shared.operations.blocked_keys import block_key, store_as_dead_letter
 
