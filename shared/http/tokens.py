@@ -197,7 +197,7 @@ class TokenVerifier:
             if key is None:
                 raise TokenInvalid
             claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
-            # Not `iat`: a users service whose clock is ahead issues valid tokens too. RFC 7519 refuses none for its age.
+            # Not `iat`: a users service whose clock is ahead issues valid tokens too, and RFC 7519 allows them.
             self._claims.validate({name: value for name, value in claims.items() if name != "iat"})
             session_id = claims.get("sid")
             principal = Principal(

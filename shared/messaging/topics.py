@@ -80,7 +80,7 @@ async def count_partitions(admin: AIOKafkaAdminClient, topics: Iterable[str]) ->
 
 
 async def add_partitions(admin: AIOKafkaAdminClient, topic: str, *, total: int) -> None:
-    """Add partitions up to `total`, and wait until each has a leader. Raises: KafkaError, also if that takes too long."""
+    """Add partitions up to `total`, and wait until each has a leader. Raises: KafkaError, also after a time-out."""
     await admin.create_partitions({topic: NewPartitions(total)})
     deadline = time.monotonic() + LEADER_TIMEOUT_SECONDS
     while await _count_led_partitions(admin, topic) < total:
