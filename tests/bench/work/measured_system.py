@@ -15,8 +15,9 @@ from deploy.local.credentials import SERVICES, Credentials, ensure_credentials
 from deploy.local.kafka import KafkaNode, class_cache_file
 from deploy.local.kafka_jars import ensure_jars
 from deploy.local.ports import free_port
-from deploy.local.postgres import Postgres
+from deploy.local.postgres import Postgres, owner_of
 from deploy.local.settings import LocalSettings
+from deploy.local.state import CHECKOUT
 from deploy.local.supervisor import Supervisor
 from tests.bench.saga import GATEWAY_REQUESTS_PER_SECOND, FilledServices
 from tests.bench.work.kafka_work import LOG4J_CONFIGURATION
@@ -36,7 +37,12 @@ class CheckoutServices(FilledServices):
     def environment(self, service: str) -> dict[str, str]:
         """Return the usual environment, with which Python imports from the checkout and not from where it starts."""
         roles = {"ORDERS_ROLES": self.orders_roles} if service == "orders" and self.orders_roles else {}
-        return super().environment(service) | {"PYTHONPATH": str(self.checkout), "PYTHONSAFEPATH": "1"} | roles
+        environment = super().environment(service) | {"PYTHONPATH": str(self.checkout), "PYTHONSAFEPATH": "1"} | roles
+        if self.checkout != CHECKOUT:
+            # Older ones want SQLAlchemy's name of the driver, and migrate with the role that serves.
+            url = self.database_url(service, role=owner_of(service)).replace("postgresql:", "postgresql+asyncpg:")
+            environment[f"{service.upper()}_DATABASE_URL"] = url
+        return environment
 
 
 @dataclass(frozen=True, kw_only=True)
