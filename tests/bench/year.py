@@ -181,6 +181,16 @@ def run(
     raise typer.Exit(0 if all(size.is_bounded for size in sizes.values()) else 1)
 
 
+async def _switch_autovacuum_off(admin_url: str) -> None:
+    """Leave vacuuming to the simulation: dead rows stay while autovacuum analyses another table, which takes long."""
+    connection = await asyncpg.connect(admin_url)
+    try:
+        await connection.execute("ALTER SYSTEM SET autovacuum = off")
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
+
+
 async def _run(folder: Path, screen: Screen, *, events: int) -> Mapping[str, TableSize]:
     def show(number: int, rows: int) -> None:
         if number % 30 == 0 or number == DAYS - 1:
@@ -188,6 +198,7 @@ async def _run(folder: Path, screen: Screen, *, events: int) -> Mapping[str, Tab
 
     async with supervised_servers(folder, brokers=0) as servers:
         admin_url, log = servers.postgres.admin_url, folder / "logs" / "migrate.log"
+        await _switch_autovacuum_off(admin_url)
         await create_template(admin_url, name="year", owner=OWNER, service="notifications", log=log)
         url = database_url(admin_url, name="year", role=OWNER)
         return await simulate(url, events=events, on_day=show)
