@@ -17,6 +17,7 @@ from shared.database import Sessions
 from shared.ids import new_id
 from shared.loops import connect_loops
 from tests.harness.databases import execute_as_owner, until_waiting
+from tests.harness.held_commits import LOCK, commit_waits_for_lock
 from tests.notifications.attempts import (
     HeldSends,
     WorkerOf,
@@ -29,19 +30,6 @@ from tests.notifications.attempts import (
     users,
 )
 from tests.notifications.events import apply, order_confirmed, user_created
-
-LOCK = "SELECT pg_advisory_xact_lock(1)"
-COMMIT_WAITS = (
-    """
-    CREATE FUNCTION wait_for_lock() RETURNS trigger LANGUAGE plpgsql AS
-    'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END'
-    """,
-    """
-    CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON notification DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION wait_for_lock()
-    """,
-)
-"""Statements that make the commit of a notification wait until LOCK is free."""
 
 
 async def make_and_record(worker: DeliveryWorker, attempts: Sequence[Attempt]) -> None:
@@ -83,7 +71,7 @@ async def test_the_time_that_a_commit_takes_is_part_of_the_lease(sessions: Sessi
         await session.execute(sa.update(Delivery).values(status="sent", sent_at=sa.func.now(), next_attempt_at=None))
     worker = worker_of(held.send)
     connect_loops(sessions, [worker], notify=lambda _: None)
-    await execute_as_owner(sessions, *COMMIT_WAITS)
+    await execute_as_owner(sessions, *commit_waits_for_lock("notification"))
     async with sessions.begin() as other:
         await other.execute(sa.text(LOCK))
         applying = asyncio.create_task(apply(sessions, order_confirmed(user_id)))

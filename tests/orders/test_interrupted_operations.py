@@ -11,23 +11,12 @@ import sqlalchemy as sa
 
 from shared.database import Database
 from tests.harness.databases import execute_as_owner, until_waiting
+from tests.harness.held_commits import LOCK, commit_waits_for_lock
 from tests.harness.rows import Rows
 from tests.harness.tool import IGNORING_INTERRUPTS, Tool
 from tests.harness.waiting import until
 from tests.orders.service import OrdersService
 
-LOCK = "SELECT pg_advisory_xact_lock(1)"
-COMMIT_WAITS = (
-    """
-    CREATE FUNCTION wait_for_lock() RETURNS trigger LANGUAGE plpgsql AS
-    'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END'
-    """,
-    """
-    CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON operation DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW EXECUTE FUNCTION wait_for_lock()
-    """,
-)
-"""Statements that make the commit of an operation's first transaction wait until LOCK is free."""
 REPUBLISH = ("republish", "--type", "products")
 
 
@@ -87,7 +76,7 @@ async def test_a_signal_stops_an_operation(
 
 
 async def test_an_interrupt_during_a_commit_stops_the_operation(tool: Tool, rows: Rows, database: Database) -> None:
-    await execute_as_owner(database.sessions, *COMMIT_WAITS)
+    await execute_as_owner(database.sessions, *commit_waits_for_lock("operation"))
     async with tool.running(*REPUBLISH) as process:
         async with holding(database, LOCK):
             await until_waiting(database.sessions, transactions=1)
