@@ -70,7 +70,7 @@ class Injector(Generic[T]):
         self.run_beside(suspend_and_resume())
 
     def undo_later(self, broken: Hashable, undo: Callable[[], None], *, seconds: float) -> None:
-        """Undo a fault of what is broken after `seconds`, instead of an earlier one that would be undone before."""
+        """Undo a fault after `seconds`. `broken` is what it broke: an earlier fault of it is undone no sooner."""
 
         async def wait_and_undo() -> None:
             await asyncio.sleep(seconds)
