@@ -81,8 +81,8 @@ def skip_locked() -> None:
 def hasty_watermark() -> None:
     """Let the relay's query begin behind the moved rows without waiting for transactions that may commit lower ids."""
 
-    def moved(self: Watermark, row_id: int, *, xid: int, generation: int) -> None:
-        del xid, generation
+    def moved(self: Watermark, row_id: int, *, xid: int, resends: int) -> None:
+        del xid, resends
         self._row_id = max(self._row_id, row_id)
 
     def next_after(self: Watermark) -> int:

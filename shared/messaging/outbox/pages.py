@@ -25,7 +25,7 @@ PAGE = f"""
     SELECT id, event_id, topic, key, sequence, type, source, dataschema, occurred_at, traceparent, tracestate, payload
     FROM outbox
     WHERE shard = $1
-    AND id > CASE WHEN $3 = coalesce((SELECT generation FROM outbox_resend WHERE shard = $1), 0) THEN $2 ELSE 0 END
+    AND id > CASE WHEN $3 = coalesce((SELECT resends FROM outbox_resend WHERE shard = $1), 0) THEN $2 ELSE 0 END
     AND id <> ALL($4::bigint[]) AND topic <> ALL($5::text[])
     AND {IS_LEADING}
     ORDER BY id LIMIT $6
@@ -52,7 +52,7 @@ _MOVE = """
     )
     SELECT
         EXISTS (SELECT FROM lease) AS is_leading,
-        coalesce((SELECT generation FROM outbox_resend WHERE shard = $1), 0) AS generation,
+        coalesce((SELECT resends FROM outbox_resend WHERE shard = $1), 0) AS resends,
         pg_current_xact_id()::text::bigint AS xid,
         pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest_xid
 """
@@ -82,7 +82,7 @@ class OutboxPages:
             PAGE,
             self._shard,
             self._watermark.next_after(),
-            self._watermark.generation,
+            self._watermark.resends,
             [one.row_id for one in self._unmoved],
             without_topics,
             PAGE_ROWS,
@@ -125,6 +125,6 @@ class OutboxPages:
         if outcome is None or not outcome["is_leading"]:
             raise LeaseLost
         self._lease.renewed()
-        self._watermark.moved(max(one.row_id for one in moved), xid=outcome["xid"], generation=outcome["generation"])
+        self._watermark.moved(max(one.row_id for one in moved), xid=outcome["xid"], resends=outcome["resends"])
         self._watermark.observe(oldest_xid=outcome["oldest_xid"])
         return len(moved)

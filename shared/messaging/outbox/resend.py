@@ -69,11 +69,11 @@ _PAGE_END = sa.text("""
 """)
 
 # The rows keep their ids, so the relay publishes them before everything that was recorded later, as the first time. The
-# new generation tells it to begin its query at the lowest id.
+# new number of resends tells it to begin its query at the lowest id.
 _RESEND = sa.text("""
     WITH announced AS (
-        INSERT INTO outbox_resend (shard, generation) SELECT s, 1 FROM generate_series(0, :shards - 1) AS s
-        ON CONFLICT (shard) DO UPDATE SET generation = outbox_resend.generation + 1
+        INSERT INTO outbox_resend (shard, resends) SELECT s, 1 FROM generate_series(0, :shards - 1) AS s
+        ON CONFLICT (shard) DO UPDATE SET resends = outbox_resend.resends + 1
     ), resent AS (
         DELETE FROM outbox_sent
         WHERE day >= :first_day AND day <= :last_day AND id > :after_id AND id <= :last_id

@@ -25,12 +25,12 @@ class Watermark:
     Ids are assigned before the commit, so a transaction in progress may still commit a row with a lower id. It got its
     transaction id before the row's id, and therefore before the transaction that moves a higher id. So a moved id is a
     candidate until all transactions up to the mover's have ended, and then until a query has found no row below it.
-    Resending inserts rows with their old ids: it raises the generation in the same transaction, and a query that finds
-    another generation begins at zero.
+    Resending inserts rows with their old ids: it raises `resends` in the same transaction, and a query that finds
+    another number begins at zero.
     """
 
     def __init__(self) -> None:
-        self.generation = 0
+        self.resends = 0
         self._row_id = 0
         self._candidate: _Candidate | None = None
         self._latest: _Candidate | None = None
@@ -44,10 +44,10 @@ class Watermark:
         self._full_scan_at = time.monotonic() + FULL_SCAN_INTERVAL_SECONDS
         return 0
 
-    def moved(self, row_id: int, *, xid: int, generation: int) -> None:
+    def moved(self, row_id: int, *, xid: int, resends: int) -> None:
         """Note that the transaction `xid` has moved rows, the last one with this id."""
-        if generation != self.generation:
-            self.generation = generation
+        if resends != self.resends:
+            self.resends = resends
             self._row_id = 0
             self._candidate = self._latest = None
         highest_id = max(row_id, self._latest.row_id) if self._latest else row_id

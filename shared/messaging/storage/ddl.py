@@ -73,7 +73,7 @@ CREATE TABLE relay_lease (
 
 CREATE TABLE outbox_resend (
     shard smallint NOT NULL,
-    generation bigint NOT NULL,
+    resends bigint NOT NULL,
     CONSTRAINT pk_outbox_resend PRIMARY KEY (shard)
 );
 

@@ -87,7 +87,7 @@ async def test_a_held_snapshot_does_not_make_the_polls_walk_moved_rows(
 def moved_up_to(row_id: int, *, xid: int) -> Watermark:
     """Return a watermark after one move."""
     watermark = Watermark()
-    watermark.moved(row_id, xid=xid, generation=0)
+    watermark.moved(row_id, xid=xid, resends=0)
     return watermark
 
 
@@ -106,7 +106,7 @@ def test_the_watermark_rises_once_older_transactions_have_ended_and_a_query_foun
 def test_the_last_of_many_moves_becomes_the_watermark_without_another_one() -> None:
     watermark = moved_up_to(10, xid=100)
     for row_id, xid in ((30, 101), (20, 102)):
-        watermark.moved(row_id, xid=xid, generation=0)
+        watermark.moved(row_id, xid=xid, resends=0)
     watermark.observe(oldest_xid=101)
     watermark.fetched(None)
     assert watermark.next_after() == 10
@@ -122,5 +122,5 @@ def test_a_resend_lets_the_query_begin_at_zero() -> None:
     watermark = moved_up_to(10, xid=100)
     watermark.observe(oldest_xid=101)
     watermark.fetched(None)
-    watermark.moved(3, xid=102, generation=1)
-    assert (watermark.next_after(), watermark.generation) == (0, 1)
+    watermark.moved(3, xid=102, resends=1)
+    assert (watermark.next_after(), watermark.resends) == (0, 1)
