@@ -55,8 +55,8 @@ _HEADER_FIELDS: Json = {
         "pattern": "^[1-9][0-9]*$",
         "description": (
             "The number of the event among those with its topic and key. It rises by one, types that you ignore "
-            "included; after a silence of more than 45 days, it may continue with a higher number. The first number "
-            "need not be 1."
+            "included; after a silence of more than 45 days, it may continue with a higher number, and after a restore "
+            "of the producer's database it does: bits 22 and above are the generation. The first number need not be 1."
         ),
     },
     "content-type": {"type": "string", "const": "application/json", "description": "The format of the data."},

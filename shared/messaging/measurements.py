@@ -1,4 +1,4 @@
-"""Measurements of the messaging tables: events that wait in the outbox, and unresolved dead letters."""
+"""Measurements of the messaging tables: the generation, events that wait in the outbox, unresolved dead letters."""
 
 from collections import Counter
 from typing import Any
@@ -15,6 +15,11 @@ DEAD_LETTERS = Gauge(
     ["consumer", "reason"],
 )
 
+GENERATION = Gauge(
+    "stream_generation", "Generation of the event streams; rises after a restore or a fail-over of the database"
+)
+
+_GENERATION = "SELECT max(generation) FROM stream_generation"
 _OUTBOX = """
     SELECT json_build_object(
         'events', (SELECT count(*) FROM (SELECT FROM outbox LIMIT :max_counted) AS o),
@@ -35,6 +40,7 @@ _DEAD_LETTERS = """
 def messaging_measurements() -> list[Measurement]:
     """Return the measurements of a service's messaging tables."""
     return [
+        Measurement("generation", _GENERATION, GENERATION.set),
         Measurement("outbox", _OUTBOX, _publish_outbox),
         Measurement("dead_letters", _DEAD_LETTERS, _publish_dead_letters),
     ]

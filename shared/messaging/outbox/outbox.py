@@ -19,13 +19,15 @@ from shared.events.contract import Event
 from shared.events.topics import source_of
 from shared.ids import new_id
 from shared.messaging.failpoints import failpoint
+from shared.messaging.storage.generation import CURRENT, NUMBER_BITS, renew_in
 from shared.telemetry import current_traceparent, current_tracestate
 
 SHARDS = 1
 """Number of relay leaders per database. Rows store their shard, so change it only while the outbox is empty."""
 
-# A new key begins after the floor of its topic: the key may have had events before its stream was purged.
-_INSERT = DriverStatement("""
+# A new key begins after the floor of its topic: the key may have had events before its stream was purged. In a new
+# generation every key begins after that one's first number. Without a current generation nothing is inserted.
+_INSERT = DriverStatement(f"""
     WITH recorded AS (
         SELECT * FROM unnest(
             CAST(:shards AS smallint[]), CAST(:event_ids AS uuid[]), CAST(:topics AS text[]), CAST(:keys AS text[]),
@@ -33,15 +35,20 @@ _INSERT = DriverStatement("""
             CAST(:traceparents AS text[]), CAST(:tracestates AS text[]), CAST(:payloads AS bytea[])
         ) WITH ORDINALITY
         AS r (shard, event_id, topic, key, type, dataschema, occurred_at, traceparent, tracestate, payload, position)
+    ), generation AS (
+        SELECT generation << {NUMBER_BITS} AS base FROM ({CURRENT}) AS g
     ), stream AS (
         INSERT INTO event_stream (topic, key, sequence, moved_on)
-        SELECT r.topic, r.key, coalesce(f.sequence, 0) + r.events, (clock_timestamp() AT TIME ZONE 'UTC')::date
+        SELECT r.topic, r.key, greatest(f.sequence, g.base) + r.events, (clock_timestamp() AT TIME ZONE 'UTC')::date
         FROM (SELECT topic, key, count(*) AS events FROM recorded GROUP BY topic, key) AS r
+        CROSS JOIN generation g
         LEFT JOIN event_stream_floor f USING (topic)
         ORDER BY r.topic, r.key
         ON CONFLICT (topic, key) DO UPDATE SET
-            sequence = event_stream.sequence + excluded.sequence
-                - coalesce((SELECT f.sequence FROM event_stream_floor f WHERE f.topic = excluded.topic), 0),
+            sequence = greatest(event_stream.sequence, (SELECT base FROM generation)) + excluded.sequence - greatest(
+                (SELECT f.sequence FROM event_stream_floor f WHERE f.topic = excluded.topic),
+                (SELECT base FROM generation)
+            ),
             moved_on = excluded.moved_on
         RETURNING topic, key, sequence
     )
@@ -53,7 +60,8 @@ _INSERT = DriverStatement("""
            r.type, :source, r.dataschema, r.occurred_at, r.traceparent, r.tracestate, r.payload
     FROM recorded r JOIN stream s USING (topic, key)
     ORDER BY r.position
-""")
+    RETURNING true
+""")  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)
@@ -96,23 +104,22 @@ def dataschema_of(event_type: str) -> str:
 def _write(session: Session, recorded: list[RecordedEvent]) -> None:
     """Write a transaction's events to the outbox, after everything else that the transaction writes."""
     session.flush()
-    fetch_in(
-        session,
-        _INSERT,
-        {
-            "source": source_of(session.info["service"]),
-            "shards": [shard_of(r.event.topic, r.event.key) for r in recorded],
-            "event_ids": [r.event_id for r in recorded],
-            "topics": [r.event.topic for r in recorded],
-            "keys": [r.event.key for r in recorded],
-            "types": [r.event.type for r in recorded],
-            "dataschemas": [dataschema_of(r.event.type) for r in recorded],
-            "times": [r.occurred_at for r in recorded],
-            "traceparents": [r.traceparent for r in recorded],
-            "tracestates": [r.tracestate for r in recorded],
-            "payloads": [r.event.model_dump_json().encode() for r in recorded],
-        },
-    )
+    parameters = {
+        "source": source_of(session.info["service"]),
+        "shards": [shard_of(r.event.topic, r.event.key) for r in recorded],
+        "event_ids": [r.event_id for r in recorded],
+        "topics": [r.event.topic for r in recorded],
+        "keys": [r.event.key for r in recorded],
+        "types": [r.event.type for r in recorded],
+        "dataschemas": [dataschema_of(r.event.type) for r in recorded],
+        "times": [r.occurred_at for r in recorded],
+        "traceparents": [r.traceparent for r in recorded],
+        "tracestates": [r.tracestate for r in recorded],
+        "payloads": [r.event.model_dump_json().encode() for r in recorded],
+    }
+    # The second time after a restore or a fail-over: the statement itself could not see what another one has raised.
+    while not fetch_in(session, _INSERT, parameters):
+        renew_in(session)
     failpoint("api.before_commit")
 
 

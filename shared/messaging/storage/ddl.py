@@ -13,6 +13,18 @@ CREATE TABLE event_stream (
 ) WITH (fillfactor = 70);
 CREATE INDEX ix_event_stream_moved_on ON event_stream (moved_on);
 
+CREATE TABLE stream_generation (
+    generation bigint NOT NULL,
+    timeline text NOT NULL,
+    actor text NOT NULL,
+    note text NOT NULL,
+    raised_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_stream_generation PRIMARY KEY (generation)
+);
+-- The timeline of the server's write-ahead log changes with every fail-over and point-in-time recovery.
+INSERT INTO stream_generation (generation, timeline, actor, note)
+VALUES (0, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), 'migration', 'the first one');
+
 CREATE TABLE event_stream_floor (
     topic text NOT NULL,
     sequence bigint NOT NULL,
@@ -95,6 +107,8 @@ CREATE TABLE inbox_sequence (
     topic text NOT NULL,
     key text NOT NULL,
     sequence bigint NOT NULL,
+    partition integer,
+    "offset" bigint,
     dead_letters integer NOT NULL DEFAULT 0,
     moved_on date NOT NULL,
     CONSTRAINT pk_inbox_sequence PRIMARY KEY (consumer, topic, key)
@@ -222,5 +236,5 @@ V1_DOWN = """
 DROP FUNCTION maintain_daily_partitions;
 DROP TABLE
     operation, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, topic_partitions, outbox_resend,
-    relay_lease, outbox_sent, outbox, event_stream_floor, event_stream;
+    relay_lease, outbox_sent, outbox, event_stream_floor, stream_generation, event_stream;
 """

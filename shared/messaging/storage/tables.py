@@ -40,6 +40,15 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         sa.Column("moved_on", sa.Date, nullable=False, index=True),
     )
     sa.Table(
+        "stream_generation",
+        metadata,
+        sa.Column("generation", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("timeline", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("raised_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+    )
+    sa.Table(
         "event_stream_floor",
         metadata,
         sa.Column("topic", sa.Text, primary_key=True),
@@ -82,7 +91,7 @@ def _add_relay_lease(metadata: sa.MetaData) -> None:
         "outbox_resend",
         metadata,
         sa.Column("shard", sa.SmallInteger, primary_key=True, autoincrement=False),
-        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("resends", sa.BigInteger, nullable=False),
     )
     sa.Table(
         "topic_partitions",
@@ -108,6 +117,8 @@ def _add_inbox(metadata: sa.MetaData) -> None:
         sa.Column("topic", sa.Text, primary_key=True),
         sa.Column("key", sa.Text, primary_key=True),
         sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("partition", sa.Integer),
+        sa.Column("offset", sa.BigInteger),
         sa.Column("dead_letters", sa.Integer, nullable=False, server_default="0"),
         sa.Column("moved_on", sa.Date, nullable=False, index=True),
     )
