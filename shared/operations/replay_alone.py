@@ -47,7 +47,7 @@ async def _apply_alone(session: AsyncSession, detail: DeadLetterDetail, *, subsc
         session,
         consumer=detail.dead_letter.consumer,
         topic=detail.dead_letter.topic,
-        sequences={context.key: context.sequence},
+        last={context.key: received},
         contexts=[context] if context.day in inbox.remembered_days() else [],
     )
     if context.event_id in begun.known:

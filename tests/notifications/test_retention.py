@@ -100,7 +100,7 @@ async def notify_on_its_day(sessions: Sessions, event: OrderConfirmed, context: 
             session,
             consumer=f"notifications.{event.topic}",
             topic=event.topic,
-            sequences={event.key: context.sequence},
+            last={event.key: received(event, sequence=context.sequence, event_id=context.event_id)},
             contexts=[context],
         )
         await notify_of_orders(session, [(event, context)])

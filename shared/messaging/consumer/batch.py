@@ -1,7 +1,8 @@
 """Applying a batch: events of one topic, in one transaction with their effects."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from contextlib import nullcontext
+from datetime import date
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,7 +13,7 @@ from shared.messaging.consumer.inbox import Begun
 from shared.messaging.consumer.progress import BatchProgress, BatchResult, Run
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import NewDeadLetter, store_all, stored_places
-from shared.messaging.envelope import EventContext, Place, Received
+from shared.messaging.envelope import Place, Received
 from shared.messaging.failpoints import failpoint
 from shared.transient_errors import is_transient
 
@@ -34,6 +35,7 @@ async def apply_batch(
     subscription: Subscription,
     events: Sequence[Received],
     savepoints: Collection[Place] = (),
+    generation: int | None = None,
 ) -> BatchResult:
     """Apply events in order, each at most once; the caller commits. All events of a key are of one partition.
 
@@ -44,17 +46,12 @@ async def apply_batch(
     of its events, and the halves of a half that fails. The event that fails alone becomes a dead letter, and later
     events of its key queue behind it.
 
-    Raises: HandlerFailed if a handler fails outside a savepoint; transient errors.
+    Raises: HandlerFailed if a handler fails outside a savepoint; GenerationChanged if the database has another
+    generation than the given one; transient errors.
     """
     topic = subscription.topic
     days = inbox.remembered_days()
-    trusted = [event.context for event in events if event.context and subscription.trusts(event.context)]
-    begun = Begun({}, set())
-    if trusted:
-        claimable = [context for context in trusted if context.day in days]
-        begun = await inbox.begin_batch(
-            session, consumer=consumer, topic=topic, sequences=_last_sequences(trusted), contexts=claimable
-        )
+    begun = await _begin(session, consumer, subscription, events, days=days, generation=generation)
     stored: set[Place] | None = None
     progress = BatchProgress(subscription, days=days, known=begun.known, positions=begun.positions)
     for step in progress.steps(events, savepoints=savepoints):
@@ -79,6 +76,29 @@ async def apply_batch(
     return progress.result
 
 
+async def _begin(
+    session: AsyncSession,
+    consumer: str,
+    subscription: Subscription,
+    events: Sequence[Received],
+    *,
+    days: Container[date],
+    generation: int | None,
+) -> Begun:
+    """Lock the keys of the trusted events, move their positions, and claim those events."""
+    trusted = [event for event in events if event.context and subscription.trusts(event.context)]
+    if not trusted:
+        return Begun({}, set())
+    return await inbox.begin_batch(
+        session,
+        consumer=consumer,
+        topic=subscription.topic,
+        last=_last_of_keys(trusted),
+        contexts=[event.context for event in trusted if event.context and event.context.day in days],
+        generation=generation,
+    )
+
+
 async def store_dead_letter(
     session: AsyncSession, *, consumer: str, topic: str, dead_letter: NewDeadLetter
 ) -> BatchResult:
@@ -87,20 +107,26 @@ async def store_dead_letter(
     context = event.context if dead_letter.reason.blocks_key else None
     if context is not None:
         claimable = [context] if context.day in inbox.remembered_days() else []
-        sequences = _last_sequences([context])
-        await inbox.begin_batch(session, consumer=consumer, topic=topic, sequences=sequences, contexts=claimable)
+        last = {event.key: event}
+        await inbox.begin_batch(session, consumer=consumer, topic=topic, last=last, contexts=claimable)
     is_new = bool(await store_all(session, consumer=consumer, topic=topic, dead_letters=[dead_letter]))
     if context is not None:
         await inbox.add_dead_letters(session, consumer=consumer, topic=topic, added={event.key: int(is_new)})
     return BatchResult(dead_letters=[dead_letter] if is_new else [])
 
 
-def _last_sequences(contexts: Iterable[EventContext]) -> dict[str, int]:
-    """Return the highest sequence of each key."""
-    last: dict[str, int] = {}
-    for context in contexts:
-        last[context.key] = max(last.get(context.key, 0), context.sequence)
+def _last_of_keys(events: Iterable[Received]) -> dict[str, Received]:
+    """Return the event of each key that has its highest sequence."""
+    last: dict[str, Received] = {}
+    for event in events:
+        before = last.get(event.key)
+        if before is None or _sequence_of(event) > _sequence_of(before):
+            last[event.key] = event
     return last
+
+
+def _sequence_of(event: Received) -> int:
+    return event.context.sequence if event.context else 0
 
 
 def _dead_letter_after(error: Exception, run: Run, *, consumer: str) -> NewDeadLetter | None:

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.driver_statements import DriverStatement, fetch
-from shared.messaging.envelope import EventContext
+from shared.messaging.envelope import EventContext, Received
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
+from shared.messaging.storage.generation import CURRENT
 from shared.transient_errors import TransientError
 
 # Nearly all are new, so return the duplicates. An insert with ON CONFLICT DO NOTHING takes twice as long.
@@ -34,18 +35,31 @@ _CLAIM = DriverStatement(f"WITH {_CLAIMED.format(condition='true')} SELECT event
 # The claim's snapshot is older than the locks, so it may miss that member's claims; then the insert fails.
 _BEGIN = DriverStatement(f"""
     WITH moved AS (
-        INSERT INTO inbox_sequence (consumer, topic, key, sequence, moved_on)
-        SELECT :consumer, :topic, key, sequence, (clock_timestamp() AT TIME ZONE 'UTC')::date
-        FROM unnest(CAST(:keys AS text[]), CAST(:sequences AS bigint[])) AS p (key, sequence)
+        INSERT INTO inbox_sequence (consumer, topic, key, sequence, partition, "offset", moved_on)
+        SELECT :consumer, :topic, key, sequence, partition, "offset", (clock_timestamp() AT TIME ZONE 'UTC')::date
+        FROM unnest(
+            CAST(:keys AS text[]), CAST(:sequences AS bigint[]), CAST(:partitions AS integer[]),
+            CAST(:offsets AS bigint[])
+        ) AS p (key, sequence, partition, "offset")
         ORDER BY key
         ON CONFLICT (consumer, topic, key) DO UPDATE SET
-            sequence = greatest(inbox_sequence.sequence, excluded.sequence), moved_on = excluded.moved_on
+            sequence = greatest(inbox_sequence.sequence, excluded.sequence),
+            partition = excluded.partition, "offset" = excluded."offset", moved_on = excluded.moved_on
         RETURNING new.key, old.sequence, old.dead_letters
     ), {_CLAIMED.format(condition="(SELECT count(*) FROM moved) > 0")}
     SELECT key, sequence, dead_letters, CAST(NULL AS uuid) AS event_id FROM moved WHERE sequence IS NOT NULL
     UNION ALL
     SELECT NULL, NULL, NULL, event_id FROM known
+    UNION ALL
+    SELECT NULL, generation, NULL, NULL FROM ({CURRENT}) AS g
 """)  # noqa: S608 - as above
+
+# No older position can be of an event that the topic still has.
+_NEXT_OFFSETS = sa.text("""
+    SELECT partition, max("offset") + 1 AS next_offset FROM inbox_sequence
+    WHERE consumer = :consumer AND topic = :topic AND moved_on >= :since AND partition IS NOT NULL
+    GROUP BY partition
+""")
 
 _LOCK = sa.text("""
     SELECT sequence, dead_letters FROM inbox_sequence
@@ -61,6 +75,10 @@ _ADD_DEAD_LETTERS = sa.text("""
 
 class ClaimedMeanwhile(TransientError):
     """Another process has applied some of these events since they were looked up."""
+
+
+class GenerationChanged(Exception):
+    """The database has another generation than when the consumer chose where to begin: it may have lost events."""
 
 
 class Position(NamedTuple):
@@ -88,21 +106,27 @@ class Begun(NamedTuple):
 
 
 async def begin_batch(
-    session: AsyncSession, *, consumer: str, topic: str, sequences: Mapping[str, int], contexts: Iterable[EventContext]
+    session: AsyncSession,
+    *,
+    consumer: str,
+    topic: str,
+    last: Mapping[str, Received],
+    contexts: Iterable[EventContext],
+    generation: int | None = None,
 ) -> Begun:
-    """Lock the positions of the batch's keys, move them to the batch's last sequences, and claim its events.
+    """Lock the positions of the batch's keys, move them to the batch's last events, and claim its events.
 
-    `sequences` holds the last sequence of every key. `contexts` are the events to claim. Leave out events whose day is
-    outside `remembered_days`: they may have no daily partition, and the insert would fail.
+    `last` holds the event of every key that has the highest sequence. `contexts` are the events to claim. Leave out
+    events whose day is outside `remembered_days`: they may have no daily partition, and the insert would fail.
 
-    Raises: ClaimedMeanwhile if another transaction claimed one of them first, and has committed.
+    Raises: ClaimedMeanwhile if another transaction claimed one of them first, and has committed; GenerationChanged if
+    the database has another generation than the given one.
     """
     by_day: dict[date, dict[UUID, None]] = {}
     for context in contexts:
         by_day.setdefault(context.day, {})[context.event_id] = None
     # Nearly always the only day. The statement begins a batch without claims, too.
     day, event_ids = by_day.popitem() if by_day else (datetime.now(UTC).date(), {})
-    keys = list(sequences)
     with _claiming():
         rows = await fetch(
             session,
@@ -110,21 +134,36 @@ async def begin_batch(
             {
                 "consumer": consumer,
                 "topic": topic,
-                "keys": keys,
-                "sequences": [sequences[key] for key in keys],
+                "keys": list(last),
+                "sequences": [event.context.sequence if event.context else 0 for event in last.values()],
+                "partitions": [event.partition for event in last.values()],
+                "offsets": [event.offset for event in last.values()],
                 "day": day,
                 "event_ids": list(event_ids),
             },
         )
-    begun = Begun({}, set())
+    begun, found = Begun({}, set()), None
     for key, sequence, dead_letters, event_id in rows:
-        if key is None:
+        if key is not None:
+            begun.positions[key] = Position(sequence, dead_letters)
+        elif event_id is not None:
             begun.known.add(event_id)
         else:
-            begun.positions[key] = Position(sequence, dead_letters)
+            found = sequence
+    if generation is not None and found != generation:
+        raise GenerationChanged
     for other_day, other_ids in by_day.items():
         begun.known.update(await _claim(session, consumer=consumer, day=other_day, event_ids=list(other_ids)))
     return begun
+
+
+async def next_offsets(session: AsyncSession, *, consumer: str, topic: str, since: date) -> dict[int, int]:
+    """Return the offset after the last record that this database has seen, by partition.
+
+    A partition in which no position has moved since that day has none.
+    """
+    rows = await session.execute(_NEXT_OFFSETS, {"consumer": consumer, "topic": topic, "since": since})
+    return {row.partition: row.next_offset for row in rows}
 
 
 async def lock_position(session: AsyncSession, *, consumer: str, topic: str, key: str) -> Position | None:

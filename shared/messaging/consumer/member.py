@@ -1,7 +1,7 @@
 """A member of one consumer group: fetches records for its worker, and commits their offsets afterwards."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -12,7 +12,8 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.error_descriptions import describe_error
 from shared.messaging.consumer.offsets import AppliedOffsets
-from shared.messaging.consumer.worker import ConsumerWorker, ServiceUnavailable
+from shared.messaging.consumer.starting_positions import StartingPositions
+from shared.messaging.consumer.worker import ConsumerWorker, DatabaseWentBack, ServiceUnavailable
 from shared.messaging.envelope import Record
 from shared.messaging.failpoints import failpoint
 from shared.patches import aiokafka_liveness, aiokafka_records
@@ -27,6 +28,8 @@ MAX_POLL_SECONDS = 10.0
 """Upper bound of a poll. aiokafka waits without limit for the group to assign partitions, as while Kafka is away."""
 FAILED_FETCH_DELAY_SECONDS = 5.0
 """Delay before the next poll after an unexpected error."""
+FAILED_CHECK_DELAY_SECONDS = 1.0
+"""Delay before another check of the positions, while the database or Kafka is unavailable."""
 START_TIMEOUT_SECONDS = 20.0
 """Time for a replaced consumer to start, before the watch tries again."""
 STOP_TIMEOUT_SECONDS = 10.0
@@ -53,6 +56,7 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             listener=self,
         )
         self._offsets = AppliedOffsets(consumer_name=worker.name)
+        self._positions = StartingPositions(worker.name, worker.subscription.topic, worker.sessions)
         self._handling = asyncio.Lock()
         self._is_ending = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,9 +137,11 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 await self._offsets.commit(self._subscriber.consumer)
         finally:
             self._offsets.drop(revoked)
+            self._positions.revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Do nothing."""
+        """Let their positions be checked before the next fetch is applied."""
+        self._positions.assigned(assigned)
 
     async def handle(self, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:
         """Apply one fetch. Does not raise: if it cannot be applied, Kafka delivers it again."""
@@ -145,6 +151,10 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             failpoint("consumer.received")
             await worker.apply(records)
             failpoint("consumer.db_committed")
+        except DatabaseWentBack:
+            logger.warning("database_went_back", consumer=worker.name)
+            _seek_back(consumer, records)
+            self._positions.distrust()
         except ServiceUnavailable:
             logger.warning("fetch_given_up", consumer=worker.name)
             _seek_back(consumer, records)
@@ -173,10 +183,29 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 await self.worker.sleep(FAILED_FETCH_DELAY_SECONDS)
                 continue
             self.worker.heartbeat.beat()
-            records = [record for partition in fetched.values() for record in partition]
-            if records:
-                async with self._handling:
+            async with self._handling:
+                if self._positions.is_due:
+                    fetched = await self._checked(consumer, fetched)
+                records = [record for partition in fetched.values() for record in partition]
+                if records:
                     await self.handle(consumer, records)
+
+    async def _checked(
+        self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, list[Record]]
+    ) -> Mapping[TopicPartition, list[Record]]:
+        """Check the positions; return what was fetched from right ones, or nothing if the check failed."""
+        try:
+            moved = await self._positions.check(consumer)
+        except Exception as error:  # noqa: BLE001 - the database or Kafka is unavailable, so try again
+            logger.warning("positions_not_checked", consumer=self.worker.name, error=describe_error(error))
+            self.worker.heartbeat.failed()
+            _seek_back(consumer, [record for partition in fetched.values() for record in partition])
+            await self.worker.sleep(FAILED_CHECK_DELAY_SECONDS)
+            return {}
+        self.worker.heartbeat.succeeded()
+        self._offsets.drop(moved)
+        self.worker.generation = self._offsets.generation = self._positions.generation
+        return {partition: records for partition, records in fetched.items() if partition not in moved}
 
     async def _end_tasks(self) -> None:
         """Cancel the loops; wait for the current fetch first, but not for longer than the time-out."""

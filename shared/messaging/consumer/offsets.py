@@ -25,6 +25,8 @@ class AppliedOffsets:
 
     def __init__(self, *, consumer_name: str) -> None:
         self._consumer_name = consumer_name
+        self.generation = 0
+        """The database's generation, committed with every offset: see `starting_positions`."""
         self._next: dict[TopicPartition, int] = {}
         self._applied: dict[TopicPartition, int] = {}
         self._has_some = asyncio.Event()
@@ -72,13 +74,14 @@ class AppliedOffsets:
             # A fetch may end after a rebalance: what another member has now is delivered to that one again.
             assigned = consumer.assignment()
             offsets = {partition: next_ for partition, next_ in self._next.items() if partition in assigned}
+            metadata = str(self.generation)
             self._has_some.clear()
             if not offsets:
                 self._next = {}
                 return
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
-                    await consumer.commit(offsets)
+                    await consumer.commit({partition: (next_, metadata) for partition, next_ in offsets.items()})
             except (CommitFailedError, IllegalStateError) as error:
                 # The group has rebalanced. What is still ours is delivered again.
                 self._warn(error)

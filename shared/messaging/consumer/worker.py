@@ -17,6 +17,7 @@ from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
 from shared.messaging.consumer.dispatch import classify
+from shared.messaging.consumer.inbox import GenerationChanged
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import NewDeadLetter
@@ -46,6 +47,10 @@ BACKING_OFF_SECONDS = 30.0
 
 class ServiceUnavailable(Exception):
     """A transient error lasted longer than the worker retries in place, or the process is stopping."""
+
+
+class DatabaseWentBack(ServiceUnavailable):
+    """The database may have lost events that were applied: the worker's fetch is of no use."""
 
 
 class Backoff:
@@ -96,10 +101,12 @@ class ConsumerWorker:
         """
         self.name = name
         self.subscription = subscription
-        self._sessions = sessions
+        self.sessions = sessions
         self._max_retry_seconds = max_retry_seconds
         self._stopping = asyncio.Event()
         self._failed_at = -math.inf
+        self.generation: int | None = None
+        """The database's generation when the member chose where to begin; batches of another one are given up."""
         self.heartbeat = Heartbeat(name, max_age_seconds=MAX_HEARTBEAT_AGE_SECONDS)
         self._fetch = Pace(seconds=FETCH_SECONDS, max_events=MAX_FETCH_EVENTS)
         self._batch = Pace(seconds=BATCH_SECONDS, max_events=MAX_BATCH_EVENTS)
@@ -127,7 +134,7 @@ class ConsumerWorker:
             return
 
     async def apply(self, records: Sequence[Record]) -> None:
-        """Apply one fetch, each partition in order. Raises: ServiceUnavailable, unexpected errors.
+        """Apply one fetch, each partition in order. Raises: ServiceUnavailable, DatabaseWentBack, unexpected errors.
 
         Events of ignored types are dropped here, so that they cost no transaction and do not change the pace.
         Partitions with few records share a transaction; those with many are applied side by side.
@@ -196,16 +203,23 @@ class ConsumerWorker:
         self, events: Sequence[Received], savepoints: set[Place]
     ) -> Callable[[AsyncSession], Awaitable[BatchResult]]:
         return partial(
-            apply_batch, consumer=self.name, subscription=self.subscription, events=events, savepoints=savepoints
+            apply_batch,
+            consumer=self.name,
+            subscription=self.subscription,
+            events=events,
+            savepoints=savepoints,
+            generation=self.generation,
         )
 
     async def _in_transaction(self, work: Callable[[AsyncSession], Awaitable[BatchResult]]) -> None:
-        """Commit `work`, retrying transient errors. Raises: ServiceUnavailable, and errors that are not transient."""
+        """Commit `work`, retrying transient errors. Raises: ServiceUnavailable, other errors that are not transient."""
         backoff = Backoff(max_seconds=self._max_retry_seconds)
         while True:
             try:
-                async with self._sessions.begin() as session:
+                async with self.sessions.begin() as session:
                     result = await work(session)
+            except GenerationChanged as changed:
+                raise DatabaseWentBack from changed
             except Exception as error:
                 self.heartbeat.failed()
                 if not is_transient(error):

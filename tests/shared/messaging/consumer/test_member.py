@@ -43,8 +43,9 @@ class FetchingConsumer(SimpleNamespace):
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition("users", partition) for partition in self.assigned}
 
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
-        self.calls.append(("commit", *sorted((partition.partition, offset) for partition, offset in offsets.items())))
+    async def commit(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
+        committed = sorted((partition.partition, offset) for partition, (offset, _) in offsets.items())
+        self.calls.append(("commit", *committed))
         if self.commit_raises:
             raise self.commit_raises
 
