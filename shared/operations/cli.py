@@ -1,4 +1,4 @@
-"""The operators' commands of a service's command line: dead-letters, positions, outbox, topics, republish."""
+"""The operators' commands of a service's command line: dead-letters, positions, outbox, topics, recover, republish."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio
@@ -10,6 +10,7 @@ import typer
 
 from shared.operations.dead_letters_cli import dead_letters_cli
 from shared.operations.positions_cli import positions_cli
+from shared.operations.recovery_cli import add_recover
 from shared.operations.tool import Actor, AsJson, DryRun, Since, Tool, actor_of, time_of
 from shared.operations.topics_cli import topics_cli
 
@@ -28,6 +29,7 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
     cli.add_typer(positions_cli(tool), name="positions")
     cli.add_typer(_outbox_cli(tool), name="outbox")
     cli.add_typer(topics_cli(tool), name="topics")
+    add_recover(cli, tool)
 
     @cli.command()
     def republish(

@@ -19,6 +19,7 @@ from shared.messaging.outbox.partitions import TopicPartitions
 from shared.messaging.outbox.resend import OutboxStatus
 from shared.operations.dead_letters import KeyOutcome
 from shared.operations.positions import KeyPosition, PositionAction
+from shared.operations.recovery import Recovery
 from shared.operations.runs import Operation
 
 WIDTH_WITHOUT_TERMINAL = 200
@@ -149,6 +150,18 @@ def print_topics(topics: Sequence[TopicPartitions]) -> None:
         for each in topics
     ]
     print_table(("topic", "partitions in Kafka", "partitions of its keys"), rows)
+
+
+def print_recovery(recovery: Recovery) -> None:
+    """Print the generations of the streams, and how the service continues."""
+    print_table(
+        ("generation", "timeline", "raised at", "actor", "note"),
+        [(each.generation, each.timeline, each.raised_at, each.actor, each.note) for each in recovery.generations],
+    )
+    print_line(f"{recovery.unsent_events} events wait in the outbox, and are published now or again")
+    for consumer, offsets in recovery.next_offsets.items():
+        begins = ", ".join(f"{partition}: {offset}" for partition, offset in sorted(offsets.items()))
+        print_line(f"{consumer} begins after what the database has seen: {begins or 'at the beginning of the topic'}")
 
 
 def describe_operation(operation: Operation) -> str:

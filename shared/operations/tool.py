@@ -77,13 +77,13 @@ class Tool:
         """Return the operations on dead letters, with the service's handlers."""
         from shared.operations.dead_letters import DeadLetterOperations
 
-        return DeadLetterOperations(sessions, self._subscriptions())
+        return DeadLetterOperations(sessions, self.subscriptions())
 
     def positions(self, sessions: "Sessions") -> "PositionOperations":
         """Return the operations on positions."""
         from shared.operations.positions import PositionOperations
 
-        return PositionOperations(sessions, self._subscriptions())
+        return PositionOperations(sessions, self.subscriptions())
 
     def sending(self) -> "Sending":
         """Return the resends and republications; a service may have nothing to republish."""
@@ -92,7 +92,8 @@ class Tool:
         jobs = f"{self.package}.jobs"
         return Sending(getattr(import_module(jobs), "REPUBLISHED", ()) if find_spec(jobs) else ())
 
-    def _subscriptions(self) -> "dict[str, Subscription]":
+    def subscriptions(self) -> "dict[str, Subscription]":
+        """Return the service's handlers, by consumer."""
         from shared.messaging.consumer.subscription import by_consumer
 
         return by_consumer(self.service, import_module(f"{self.package}.subscribers").SUBSCRIPTIONS)
