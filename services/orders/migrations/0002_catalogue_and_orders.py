@@ -8,6 +8,28 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+# A restored database gave away these numbers before, and orders that were decided are pending again. The generation is
+# in seconds: 20 numbers for each exceed what the orders of that time have taken.
+CONTINUE_AFTER_LOSS = """
+CREATE FUNCTION continue_after_loss() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp
+AS $$
+BEGIN
+    PERFORM setval('order_number', greatest(nextval('order_number'), NEW.generation * 20));
+    -- The replies about their credit are read again first. An order that is locked is being decided just now.
+    UPDATE customer_order SET deadline = clock_timestamp() + interval '15 minutes', version = version + 1,
+                              updated_at = clock_timestamp()
+    WHERE id = ANY(ARRAY(
+        SELECT id FROM customer_order
+        WHERE status = 'pending' AND deadline < clock_timestamp() + interval '15 minutes'
+        FOR UPDATE SKIP LOCKED
+    ));
+    RETURN NULL;
+END
+$$
+"""
+
 
 def upgrade() -> None:
     # A trusted extension: the database's owner may create it. A downgrade keeps it, because others may use it.
@@ -50,6 +72,11 @@ def upgrade() -> None:
         sa.Column("amount_cents", sa.BigInteger),
         sa.PrimaryKeyConstraint("order_id", "id", name="pk_order_timeline"),
         sa.ForeignKeyConstraint(["order_id"], ["customer_order.id"], name="fk_order_timeline_order_id"),
+    )
+    op.execute(CONTINUE_AFTER_LOSS)
+    op.execute(
+        "CREATE TRIGGER continue_after_loss AFTER INSERT ON stream_generation"
+        " FOR EACH ROW EXECUTE FUNCTION continue_after_loss()"
     )
 
 
@@ -143,6 +170,8 @@ def _create_overdue_order() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER continue_after_loss ON stream_generation")
+    op.execute("DROP FUNCTION continue_after_loss")
     for table in ("overdue_order", "order_timeline", "order_item", "customer_order", "customer", "product"):
         op.drop_table(table)
     op.execute("DROP SEQUENCE order_number")
