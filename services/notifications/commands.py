@@ -96,9 +96,9 @@ async def replace_recipients(session: AsyncSession, recipients: Mapping[UUID, Re
 
 
 async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
-    """Notify users in the app and by mail, once per user and event. Mails are deferred until the recipient is known.
+    """Notify users in the app and by mail, once per user and event, and once per change of an order.
 
-    Each event is recorded in the trace of the notice's cause.
+    Mails are deferred until the recipient is known. Each event is recorded in the trace of the notice's cause.
     """
     user_ids = {notice.user_id for notice in notices}
     recipients = await _recipients_of(session, user_ids)

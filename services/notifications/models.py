@@ -45,6 +45,16 @@ class Notification(Base):
     __tablename__ = "notification"
     __table_args__ = (
         sa.UniqueConstraint("user_id", "event_id"),
+        # An order that was restored to an earlier state is confirmed again, with another event.
+        sa.Index(
+            "uq_notification_order_change",
+            sa.text("(data->>'order_id')"),
+            "event_type",
+            sa.text("(data->>'refunded_cents')"),
+            unique=True,
+            postgresql_where=sa.text("data->>'order_id' IS NOT NULL"),
+            postgresql_nulls_not_distinct=True,
+        ),
         sa.Index("ix_notification_user_id", "user_id", "id"),
         sa.Index("ix_notification_unread", "user_id", "id", postgresql_where=sa.text("read_at IS NULL")),
     )

@@ -25,7 +25,8 @@ REPLACE_RECIPIENTS = sa.text("""
     WHERE excluded.sequence > recipient.sequence
 """)
 
-# A notification is stored once per user and event, with a delivery for each channel. Returns those that were stored.
+# A notification is stored once per user and event, and once per change of an order, with a delivery for each channel.
+# Returns those that were stored.
 INSERT_NOTIFICATIONS = DriverStatement("""
     WITH given AS (
         SELECT * FROM unnest(
@@ -38,7 +39,7 @@ INSERT_NOTIFICATIONS = DriverStatement("""
     ), stored AS (
         INSERT INTO notification (id, user_id, event_id, event_type, category, title, data)
         SELECT id, user_id, event_id, event_type, category, title, CAST(data AS jsonb) FROM given
-        ON CONFLICT (user_id, event_id) DO NOTHING
+        ON CONFLICT DO NOTHING
         RETURNING id
     ), in_app AS (
         INSERT INTO delivery (id, notification_id, channel, status, sent_at)

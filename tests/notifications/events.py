@@ -42,7 +42,11 @@ def notice_of(event: OrderConfirmed, *, trace: str | None = None) -> Notice:
     context = received(event, sequence=1).context
     assert context is not None
     traceparent = f"00-{trace}-b7ad6b7169203331-01" if trace else None
-    data: dict[str, JsonValue] = {"number": event.number, "total_cents": event.total_cents}
+    data: dict[str, JsonValue] = {
+        "order_id": str(event.order_id),
+        "number": event.number,
+        "total_cents": event.total_cents,
+    }
     return Notice(event.user_id, "orders", data, context._replace(traceparent=traceparent))
 
 

@@ -36,6 +36,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_notification"),
         sa.UniqueConstraint("user_id", "event_id", name="uq_notification_user_id_event_id"),
     )
+    # A change of an order is notified once, even if a restored orders database repeats it with another event.
+    op.create_index(
+        "uq_notification_order_change",
+        "notification",
+        [sa.text("(data->>'order_id')"), "event_type", sa.text("(data->>'refunded_cents')")],
+        unique=True,
+        postgresql_where=sa.text("data->>'order_id' IS NOT NULL"),
+        postgresql_nulls_not_distinct=True,
+    )
     op.create_index("ix_notification_user_id", "notification", ["user_id", "id"])
     op.create_index(
         "ix_notification_unread", "notification", ["user_id", "id"], postgresql_where=sa.text("read_at IS NULL")
