@@ -136,7 +136,7 @@ class JobRunner:
                     command_timeout=STATEMENT_TIMEOUT_SECONDS,
                     reset=_keep_session_state,
                 ) as pool:
-                    driver = _Driver(pool)
+                    driver = ListeningDriver(pool)
                     self._queuer = PgQueuer(driver, queries=ObservedQueries(driver, health=self.health))
                     self._jobs.install(self._queuer, self._sessions, self.health)
                     await self._queuer.run(
@@ -164,7 +164,7 @@ async def _keep_session_state(_connection: object) -> None:
     """Skip the statement that resets a connection after each use: PgQueuer's statements leave no session state."""
 
 
-class _Driver(AsyncpgPoolDriver):
+class ListeningDriver(AsyncpgPoolDriver):
     """Holds notifications back until PgQueuer listens.
 
     At its start PgQueuer sends itself a notification to check its listener, sometimes before the listener exists. It

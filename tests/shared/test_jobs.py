@@ -4,17 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from shared.connection_urls import dsn_of
 from shared.database import Database, Sessions, open_database
-from shared.jobs import JobRunner, Jobs, enqueue, purge_job_log
+from shared.jobs import JobRunner, Jobs, ListeningDriver, enqueue, purge_job_log
 from shared.maintenance import HELD_JOB_RETENTION, purge_failed_jobs
 from shared.telemetry import continued_trace, current_traceparent
 from tests.harness.database_outages import cut_connections
-from tests.harness.databases import DatabaseFactory
+from tests.harness.databases import DatabaseFactory, execute_as_owner
 from tests.harness.running import running
 from tests.harness.waiting import until
 
@@ -100,6 +101,43 @@ async def test_a_failing_job_is_retried_and_then_held(database: Database) -> Non
         assert await purge_failed_jobs(database.sessions, now) == 0
         assert await purge_failed_jobs(database.sessions, now + HELD_JOB_RETENTION + timedelta(minutes=10)) == 1
     assert [(line["event"], line["entrypoint"]) for line in logs] == [("held_job_purged", "fail")]
+
+
+async def test_a_purge_of_held_jobs_that_is_rolled_back_logs_nothing(database: Database) -> None:
+    async with database.sessions.begin() as session:
+        await enqueue(session, "fail", b"")
+        await session.execute(sa.text("UPDATE pgqueuer SET status = 'failed'"))
+    await execute_as_owner(
+        database.sessions,
+        """
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the commit fails'; END $$;
+        CREATE CONSTRAINT TRIGGER fail AFTER DELETE ON pgqueuer DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION fail()
+        """,
+    )
+
+    with capture_logs() as logs, pytest.raises(sa.exc.DBAPIError, match="the commit fails"):
+        await purge_failed_jobs(database.sessions, datetime.now(UTC) + HELD_JOB_RETENTION + timedelta(minutes=10))
+
+    assert logs == []
+
+
+async def test_a_notification_waits_until_the_runner_listens(database_url: str) -> None:
+    received: list[str] = []
+
+    async def has_arrived() -> bool:
+        return received == ["sent before anybody listened"]
+
+    dsn = dsn_of(database_url)
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool, ListeningDriver(pool) as driver:
+        notifying = asyncio.create_task(driver.notify("orderly_test", "sent before anybody listened"))
+        # Not held back, it would be sent, and lost, within this time.
+        await asyncio.wait({notifying}, timeout=0.5)
+
+        await driver.add_listener("orderly_test", lambda payload: received.append(str(payload)))
+
+        await notifying
+        await until(has_arrived, what="the notification arrived")
 
 
 async def test_jobs_run_after_their_connections_were_cut(
