@@ -31,3 +31,9 @@ def test_a_port_with_connections_in_time_wait_is_free() -> None:
         holder.accept()[0].close()
 
     check_ports_are_free({"ORDERLY_GATEWAY_PORT": port})
+
+
+def test_no_port_is_given_twice() -> None:
+    ports = [free_port() for _ in range(500)]
+
+    assert len(set(ports)) == 500
