@@ -11,8 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from deploy.local.readiness import http_answers
 from tests.contracts.applications import applications
-from tests.deploy.running_gateway import gateway
+from tests.deploy.running_gateway import gateway, gateway_process
 from tests.harness.waiting import until
 
 
@@ -122,6 +123,15 @@ async def test_the_gateway_routes_the_services_paths_and_nothing_else(tmp_path: 
                 response = await client.get(path)
                 assert (response.status_code, response.json()["code"]) == (404, "not_found"), path
                 assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_gateway_without_its_routes_is_not_ready(tmp_path: Path) -> None:
+    routes = tmp_path / "routes.yaml"
+    routes.touch()
+    async with gateway_process(tmp_path, routes_file=routes) as made:
+        await until(lambda: http_answers(made.health_port, "/ping"), what="the process answers", poll_seconds=0.05)
+
+        assert await made.program().ready() is False
 
 
 @pytest.mark.parametrize(("trusted", "believed"), [("127.0.0.1", True), ("192.0.2.0/24", False)])
