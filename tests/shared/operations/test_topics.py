@@ -8,17 +8,20 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from shared.connection_urls import dsn_of
 from shared.database import Database
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.kafka import KafkaConnection
+from shared.messaging.lag import topic_lag
 from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.pages import LeaseLost
 from shared.messaging.outbox.partitions import TopicPartitions
 from shared.messaging.outbox.relay import Relay
+from shared.messaging.topics import admin_client
 from shared.operations.topics import (
     ConsumersLag,
     PartitionsNotRaised,
@@ -100,6 +103,14 @@ async def recording(database: Database) -> AsyncIterator[None]:
     finally:
         stopping.set()
         await task
+
+
+async def test_the_lag_of_a_topic_that_the_broker_does_not_know_is_an_error(kafka_bootstrap_servers: str) -> None:
+    """A broker that has just started may not know it. Without its partitions every group would have a lag of 0."""
+    kafka = KafkaConnection(kafka_bootstrap_servers)
+    async with admin_client(kafka) as admin, topic_lag(admin, kafka, topic="unknown") as lag:
+        with pytest.raises(UnknownTopicOrPartitionError):
+            await lag.of([LAGGING])
 
 
 async def test_keys_move_to_new_partitions_under_load_and_stay_in_order(
