@@ -10,6 +10,7 @@ import pytest
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from shared.database import open_database
 from shared.logging import configure_logging
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -79,6 +80,17 @@ def test_a_traceback_is_structured_and_holds_no_locals(capsys: pytest.CaptureFix
 def test_info_messages_of_libraries_are_dropped(capsys: pytest.CaptureFixture[str], logger: str) -> None:
     configure_logging("orders")
     logging.getLogger(logger).info("GET /v1/users?email=ann@example.org")
+    assert logged(capsys) == []
+
+
+async def test_info_messages_of_the_connection_pool_are_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("orders")
+    database = open_database("postgresql://orders@127.0.0.1/orders", service="orders", pool_size=1)
+
+    # SQLAlchemy logs this, for example, when it has replaced a connection that was cut.
+    database.engine.pool.logger.info("Pool recreating")
+
+    await database.close()
     assert logged(capsys) == []
 
 
