@@ -1,5 +1,7 @@
 """The migrations of each service create what its models declare, and run down and up again."""
 
+import asyncio
+
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -61,3 +63,16 @@ async def test_the_migrations_run_down_and_up_again(migrations: Migrations) -> N
 
     assert await constraints(migrations.database_url, migrations.metadata) == before
     await migrations.check()
+
+
+async def test_a_migration_gives_up_a_lock_that_it_does_not_get(database_factory: DatabaseFactory) -> None:
+    """Else later statements would wait behind the migration, for as long as the other transaction lasts."""
+    url = as_owner(await database_factory("users"))
+    migrations = migrations_of("services.users", StorageSettings.model_construct(database_url=url))
+    engine = create_async_engine(url)
+    async with engine.begin() as holder:
+        await holder.execute(sa.text("LOCK TABLE user_account IN ACCESS SHARE MODE"))
+
+        with pytest.raises(sa.exc.DBAPIError, match="lock timeout"):
+            await asyncio.wait_for(migrations.downgrade("0001"), timeout=60)
+    await engine.dispose()
