@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from tests.architecture.source import CHECKOUT
+from tests.architecture.track_record import SOURCE, defect_tables, read_defects, summary_table
 from tests.contracts.access import access_table
 from tests.contracts.event_pages import event_pages
 from tests.contracts.events import event_table
@@ -13,10 +14,13 @@ from tests.contracts.events import event_table
 
 def generated(apps: Mapping[str, FastAPI]) -> dict[tuple[Path, str], str]:
     """Return the content of each generated section, by file and name."""
+    defects = read_defects(SOURCE.read_text())
     return {
         (CHECKOUT / "docs" / "architecture.md", "events"): event_table(),
         (CHECKOUT / "docs" / "access.md", "access"): access_table(apps),
         (CHECKOUT / "docs" / "events.md", "catalogue"): event_pages(),
+        (CHECKOUT / "docs" / "track-record.md", "track-record"): defect_tables(defects),
+        (CHECKOUT / "docs" / "guarantees.md", "defects"): summary_table(defects),
     }
 
 
