@@ -8,7 +8,8 @@ import shutil
 import signal
 import stat
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,6 +47,10 @@ class Postgres:
     folder: Path
     port: int
     password: str
+    name: str = "postgres"
+    """Name of the process."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings of this server. They override those of every server."""
     durable: bool = True
     programs: Path | None = None
     """The folder of the server's programs. Default: that of the wheel, whose server has no TLS."""
@@ -102,12 +107,12 @@ class Postgres:
 
     def program(self) -> Program:
         """Return the program that runs the server. SIGINT is the fast shutdown, SIGQUIT the immediate one."""
-        settings = SETTINGS if self.durable else {**SETTINGS, **SETTINGS_FOR_TESTS}
+        settings = {**SETTINGS, **({} if self.durable else SETTINGS_FOR_TESTS), **self.settings}
         if self.certificate_file is not None:
-            settings = {**settings, "ssl": "on"}
+            settings["ssl"] = "on"
         options = [f"--{name}={value}" for name, value in settings.items()]
         return Program(
-            name="postgres",
+            name=self.name,
             command=[self._program("postgres"), "-D", self.folder, "-p", str(self.port), *options],
             ready=self._answers,
             address=f"127.0.0.1:{self.port}",

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from deploy.local.ports import free_port
-from deploy.local.postgres import Postgres, create_database, ensure_role, owner_of
+from deploy.local.postgres import SETTINGS, Postgres, create_database, ensure_role, owner_of
 from deploy.local.process import Process, start_process
 
 
@@ -40,6 +40,16 @@ async def test_committed_rows_survive_a_stop_and_a_kill() -> None:
         async with _running(Path(folder)) as (url, _process):
             assert await _execute(url, "SELECT FROM letter") == "SELECT 1"
             await _execute(url.replace("postgres:admin@", "shop:second@").replace("/postgres", "/shop"), "SELECT 1")
+
+
+async def test_a_server_has_a_name_and_settings_of_its_own() -> None:
+    with TemporaryDirectory() as folder:
+        async with _running(Path(folder), name="shop-postgres", settings={"shared_buffers": "24MB"}) as (url, process):
+            assert process.program.name == "shop-postgres"
+            connection = await asyncpg.connect(url)
+            assert await connection.fetchval("SHOW shared_buffers") == "24MB"
+            assert await connection.fetchval("SHOW io_method") == SETTINGS["io_method"]
+            await connection.close()
 
 
 async def test_a_database_that_was_made_halfway_gets_its_privileges() -> None:
@@ -80,8 +90,10 @@ async def test_a_server_that_exits_while_it_is_asked_is_not_ready(last_words: by
 
 
 @asynccontextmanager
-async def _running(folder: Path) -> AsyncIterator[tuple[str, Process]]:
-    postgres = Postgres(folder=folder / "data", port=free_port(), password="admin")
+async def _running(
+    folder: Path, *, name: str = "postgres", settings: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[str, Process]]:
+    postgres = Postgres(folder=folder / "data", port=free_port(), password="admin", name=name, settings=settings or {})
     await postgres.prepare(folder / "log")
     process = await start_process(postgres.program(), log=folder / "log", echo=lambda _name, _line: None)
     try:
