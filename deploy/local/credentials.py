@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.compose.signing_keys import write_signing_keys
-from deploy.local.postgres import owner_of
+from deploy.local.postgres import owner_of, server_of
+from deploy.local.process import LocalError
 
 SERVICES = ("users", "orders", "notifications")
-ROLES = ("postgres", *SERVICES, *(owner_of(service) for service in SERVICES))
-"""The roles of the database server: its superuser, and for each service the one that serves and the one that owns."""
+ROLES = (*SERVICES, *map(owner_of, SERVICES), *map(server_of, SERVICES))
+"""The names of the passwords: of the roles that serve, of those that own, and of the superusers, by their servers."""
 ADMIN_EMAIL = "admin@orderly.example"
 
 
@@ -21,12 +22,16 @@ class Credentials:
     """The passwords of the database roles, and the secret files whose paths the processes get."""
 
     database_passwords: dict[str, str]
+    """The password of each of ROLES."""
     signing_keys_file: Path
     admin_password_file: Path
 
 
 def ensure_credentials(folder: Path) -> Credentials:
-    """Read the credentials, and make those that do not exist yet."""
+    """Read the credentials, and make those that do not exist yet.
+
+    Raises: LocalError if the passwords are those of an earlier version, whose data this one cannot use.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     passwords = folder / "database-passwords.json"
     _write_once(passwords, lambda: json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}))
@@ -34,8 +39,14 @@ def ensure_credentials(folder: Path) -> Credentials:
     write_signing_keys(signing_keys)
     admin_password = folder / "admin-password"
     _write_once(admin_password, lambda: secrets.token_urlsafe(18))
+    database_passwords = json.loads(passwords.read_text())
+    if missing := [role for role in ROLES if role not in database_passwords]:
+        raise LocalError(
+            f"{passwords} lacks passwords ({', '.join(missing)}): the data are of an earlier version."
+            " `make reset` deletes them."
+        )
     return Credentials(
-        database_passwords=json.loads(passwords.read_text()),
+        database_passwords=database_passwords,
         signing_keys_file=signing_keys,
         admin_password_file=admin_password,
     )

@@ -133,6 +133,11 @@ class Postgres:
         return True
 
 
+def server_of(service: str) -> str:
+    """Return the name of the server that holds the service's database, and nothing else."""
+    return f"{service}-postgres"
+
+
 def owner_of(role: str) -> str:
     """Return the role that owns the database, and migrates it, in which `role` reads and writes rows."""
     return f"{role}_owner"

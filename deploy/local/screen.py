@@ -15,6 +15,7 @@ from deploy.local.memory import MEGABYTE, memory_of_system
 
 COLOURS = {"users": "cyan", "orders": "magenta", "notifications": "green", "gateway": "blue"}
 NAME_WIDTH = 13
+"""Width of the services' names. Those of the PostgreSQL servers are longer, but write few lines."""
 WIDTH_WITHOUT_TERMINAL = 140
 
 Advance = Callable[[], None]

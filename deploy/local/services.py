@@ -77,7 +77,7 @@ class Services:
         """Return the URL of the service's database, by default with the role that the service has as it runs."""
         role = role or service
         password = self.credentials.database_passwords[role]
-        return f"postgresql://{role}:{password}@127.0.0.1:{self.settings.postgres_port}/{service}"
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.settings.postgres_port_of(service)}/{service}"
 
     def set_up_environment(self, service: str) -> dict[str, str]:
         """Return the settings of the commands that set a service up, and migrate as the schema's owner."""

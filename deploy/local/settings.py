@@ -25,7 +25,9 @@ class LocalSettings(BaseSettings):
     notifications_port: Port = 8003
     mail_page_port: Port = 8025
     smtp_port: Port = 8026
-    postgres_port: Port = 15432
+    users_postgres_port: Port = 15432
+    orders_postgres_port: Port = 15433
+    notifications_postgres_port: Port = 15434
     valkey_port: Port = 16379
     kafka_port: Port = 19092
     kafka_controller_port: Port = 19093
@@ -48,6 +50,15 @@ class LocalSettings(BaseSettings):
         port: int = getattr(self, f"{service}_port")
         return port
 
+    def postgres_port_of(self, service: str) -> int:
+        """Return the port of a service's PostgreSQL server."""
+        port: int = getattr(self, f"{service}_postgres_port")
+        return port
+
+    def postgres_data_of(self, service: str) -> Path:
+        """Return the data folder of a service's PostgreSQL server, in a folder that may be a file system of its own."""
+        return self.folder / "postgres" / service / "data"
+
     @property
     def gateway_url(self) -> str:
         """The URL of the whole API."""
@@ -67,11 +78,6 @@ class LocalSettings(BaseSettings):
     def valkey_url(self) -> str:
         """The URL of Valkey's first database."""
         return f"redis://127.0.0.1:{self.valkey_port}/0"
-
-    @property
-    def postgres_data(self) -> Path:
-        """PostgreSQL's data folder, in a folder of its own, which may be a file system of its own."""
-        return self.folder / "postgres" / "data"
 
     @property
     def logs(self) -> Path:

@@ -10,11 +10,12 @@ from typing import Any
 
 from deploy.local.broker import prepare_broker
 from deploy.local.credentials import SERVICES, Credentials
+from deploy.local.databases import create_database_of, postgres_of
 from deploy.local.gateway import Gateway
 from deploy.local.kafka import make_class_cache
 from deploy.local.kafka_jars import jars_folder
 from deploy.local.mail_program import mail_program
-from deploy.local.postgres import Postgres, create_database, owner_of
+from deploy.local.postgres import server_of
 from deploy.local.process import LocalError
 from deploy.local.screen import Screen
 from deploy.local.services import Services
@@ -24,7 +25,7 @@ from deploy.local.supervisor import Supervisor
 from deploy.local.valkey import Valkey
 
 # The services first: they finish their work while the servers that they need still run.
-STOP_ORDER = (SERVICES, ("gateway", "mail"), ("kafka",), ("valkey",), ("postgres",))
+STOP_ORDER = (SERVICES, ("gateway", "mail"), ("kafka",), ("valkey",), tuple(map(server_of, SERVICES)))
 
 
 class System:
@@ -37,11 +38,6 @@ class System:
         self._settings = settings
         self._screen = screen
         self._credentials = credentials
-        self._postgres = Postgres(
-            folder=settings.postgres_data,
-            port=settings.postgres_port,
-            password=credentials.database_passwords["postgres"],
-        )
         self._services = services or Services(
             settings=settings,
             credentials=credentials,
@@ -58,11 +54,11 @@ class System:
         async with asyncio.TaskGroup() as group:
             # Kafka takes longest, so it starts first.
             kafka = group.create_task(self._start_kafka())
-            postgres = group.create_task(self._start_postgres())
+            databases = [group.create_task(self._start_database(service)) for service in SERVICES]
             valkey = group.create_task(self._start_valkey())
             set_up = group.create_task(self._set_up())
             group.create_task(self._start_mail())
-            after = (postgres, kafka, valkey, set_up)
+            after = (*databases, kafka, valkey, set_up)
             services = [group.create_task(self._start_service(service, after=after)) for service in SERVICES]
             # A gateway that starts earlier finds the services unhealthy, and sends them nothing for a second more.
             group.create_task(self._start_gateway(after=services))
@@ -96,17 +92,12 @@ class System:
             self._services = replace(self._services, idempotent_producer=broker.idempotent)
             await self.supervisor.start(broker.program)
 
-    async def _start_postgres(self) -> None:
-        with self._screen.step("Starting PostgreSQL", "PostgreSQL is ready, with a role and a database per service"):
-            await self._postgres.prepare(self._settings.logs / "postgres.log")
-            await self.supervisor.start(self._postgres.program())
-            for service in SERVICES:
-                await create_database(
-                    self._postgres.admin_url,
-                    name=service,
-                    password=self._credentials.database_passwords[service],
-                    owner_password=self._credentials.database_passwords[owner_of(service)],
-                )
+    async def _start_database(self, service: str) -> None:
+        postgres = postgres_of(service, settings=self._settings, credentials=self._credentials)
+        with self._screen.step(f"Starting PostgreSQL for {service}", f"PostgreSQL for {service} is ready"):
+            await postgres.prepare(self._settings.logs / f"{postgres.name}.log")
+            await self.supervisor.start(postgres.program())
+            await create_database_of(service, postgres, credentials=self._credentials)
 
     async def _start_valkey(self) -> None:
         valkey = Valkey(folder=self._settings.folder / "valkey", port=self._settings.valkey_port)

@@ -45,7 +45,7 @@ class Proxies:
     def environment(self, service: str, usual: Mapping[str, str], *, settings: LocalSettings) -> dict[str, str]:
         """Return the service's environment with the proxies' ports in place of its servers'."""
         ports = {
-            "postgres": settings.postgres_port,
+            "postgres": settings.postgres_port_of(service),
             "valkey": settings.valkey_port,
             "mail": settings.smtp_port,
             "users": settings.users_port,
@@ -71,7 +71,9 @@ async def open_proxies(
     stack.push_async_callback(greylisting.close)
     proxies = Proxies(
         by_server={
-            "postgres": {service: [CuttingProxy(target_port=settings.postgres_port)] for service in SERVICES},
+            "postgres": {
+                service: [CuttingProxy(target_port=settings.postgres_port_of(service))] for service in SERVICES
+            },
             "valkey": {service: [CuttingProxy(target_port=settings.valkey_port)] for service in SERVICES},
             "mail": {"notifications": [CuttingProxy(target_port=greylisting.port, word=END_OF_MAIL)]},
             "users": {

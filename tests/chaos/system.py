@@ -8,6 +8,7 @@ import asyncpg
 
 from deploy.demo.system import RunningSystem
 from deploy.local.credentials import SERVICES, Credentials, ensure_credentials
+from deploy.local.postgres import server_of
 from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
@@ -66,7 +67,7 @@ class SystemUnderTest:
     clocks: Mapping[str, Clock]
     """The clocks of the services; empty if they cannot be shifted on this machine."""
     disk: SmallDisk | None
-    """PostgreSQL's disk; None if this process may not mount one."""
+    """The disk of the three PostgreSQL servers; None if this process may not mount one."""
     hostile: HostileProducer
 
     @property
@@ -79,8 +80,8 @@ class SystemUnderTest:
 
     def admin_url(self, service: str) -> str:
         """Return the URL of a service's database for the superuser, in the form that asyncpg takes."""
-        password = self.credentials.database_passwords["postgres"]
-        return f"postgresql://postgres:{password}@127.0.0.1:{self.settings.postgres_port}/{service}"
+        password = self.credentials.database_passwords[server_of(service)]
+        return f"postgresql://postgres:{password}@127.0.0.1:{self.settings.postgres_port_of(service)}/{service}"
 
     def end_faults(self) -> None:
         """End the faults that last: partitions, wrong clocks, and a full disk."""

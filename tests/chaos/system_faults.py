@@ -5,6 +5,7 @@ import signal
 import asyncpg
 
 from deploy.local.credentials import SERVICES
+from deploy.local.postgres import server_of
 from shared.connection_urls import dsn_of
 from tests.chaos.broker_faults import kill_broker, suspend_broker
 from tests.chaos.column_types import MESSAGING_COLUMNS, SERVICE_COLUMNS, change_type
@@ -44,8 +45,8 @@ async def kill_valkey(on: On) -> None:
 
 
 async def shut_down_postgres(on: On) -> None:
-    """Shut PostgreSQL down in immediate mode: no checkpoint, recovery at the next start."""
-    on.target.processes.send_signal("postgres", signal.SIGQUIT)
+    """Shut a service's PostgreSQL down in immediate mode: no checkpoint, recovery at the next start."""
+    on.target.processes.send_signal(server_of(on.rng.choice(SERVICES)), signal.SIGQUIT)
 
 
 async def terminate_backends(on: On) -> None:
@@ -93,7 +94,7 @@ async def change_column_type(on: On) -> None:
 
 
 async def fill_disk(on: On) -> None:
-    """Fill PostgreSQL's disk for some seconds."""
+    """Fill the disk of all PostgreSQL servers for some seconds."""
     await fill_for_a_while(on, on.target.disk)
 
 

@@ -19,8 +19,9 @@ import asyncpg
 import httpx2
 import pytest
 
+from deploy.local.credentials import SERVICES
 from deploy.local.ports import free_port
-from deploy.local.postgres import owner_of
+from deploy.local.postgres import owner_of, server_of
 from deploy.local.settings import LocalSettings
 from deploy.local.state import CHECKOUT, read_state
 from shared.connection_urls import dsn_of
@@ -110,11 +111,26 @@ def test_a_port_in_use_is_reported_before_anything_starts(run: Run) -> None:
     assert not (run.folder / "logs").exists()
 
 
+def test_data_of_an_earlier_version_are_reported_before_anything_starts(run: Run) -> None:
+    """One with a single PostgreSQL server for all services, whose superuser had the only password of that kind."""
+    (run.folder / "secrets").mkdir(parents=True)
+    passwords = {role: "secret" for service in SERVICES for role in (service, owner_of(service))}
+    (run.folder / "secrets" / "database-passwords.json").write_text(json.dumps({"postgres": "secret", **passwords}))
+
+    status, shown = run.output_of("run")
+
+    assert status == 1
+    assert "lacks passwords (users-postgres, orders-postgres, notifications-postgres)" in shown
+    assert "`make reset` deletes them." in shown
+    assert not (run.folder / "logs").exists()
+
+
 async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_keeps_its_data_until_reset(
     run: Run,
 ) -> None:
     with run.started() as (process, state):
         await _execute(run.owner_url(state["databases"]["orders"]), "CREATE TABLE kept (id int)")
+        await _check_that_a_service_has_a_server_of_its_own(state["databases"])
         async with httpx2.AsyncClient(base_url=state["urls"]["gateway"]) as client:
             await _check_routes(client)
             await _check_restart_of_a_killed_service(client, pid=state["processes"]["users"]["pid"])
@@ -123,6 +139,7 @@ async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_ke
         status, shown = run.output_of("status")
         assert status == 0
         assert "users (restarts: 1)" in shown
+        assert [service for service in SERVICES if server_of(service) not in shown] == []
 
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=DEADLINE_SECONDS)
@@ -157,6 +174,14 @@ async def _check_restart_of_a_killed_service(client: httpx2.AsyncClient, *, pid:
     async with asyncio.timeout(DEADLINE_SECONDS):
         while (await client.get("/v1/users")).status_code != 200:  # noqa: ASYNC110 - the supervisor restarts it
             await asyncio.sleep(0.1)
+
+
+async def _check_that_a_service_has_a_server_of_its_own(databases: dict[str, str]) -> None:
+    on_server = "SELECT datname::text FROM pg_database WHERE NOT datistemplate ORDER BY datname <> 'postgres'"
+    for service, url in databases.items():
+        connection = await asyncpg.connect(dsn_of(url))
+        assert [name for (name,) in await connection.fetch(on_server)] == ["postgres", service]
+        await connection.close()
 
 
 async def _execute(url: str, statement: str) -> None:

@@ -95,26 +95,30 @@ class Counters:
         self._system = system
         self._records = records
         self._http = http
-        self._statements = StatementLog(system.statement_log, SERVICES)
+        self._statements = {service: StatementLog(log, [service]) for service, log in system.statement_logs.items()}
         self._requests = RequestLog(system.request_log) if system.request_log else None
-        self._wal = Wal(system.superuser)
+        self._wals = [Wal(superuser) for superuser in system.databases.values()]
         self._sums: dict[str, Counter[str]] = {}
 
     async def start(self) -> None:
         """Begin the first window."""
-        await prepare_block_counter(self._system.superuser)
-        await self._wal.start()
+        for superuser in self._system.databases.values():
+            await prepare_block_counter(superuser)
+        for wal in self._wals:
+            await wal.start()
         await self.read()
 
     async def read(self) -> Window:
         """Return what happened since the last call."""
         system = self._system
-        written = await self._wal.read()
+        written = [await wal.read() for wal in self._wals]
+        statements = [await log.read(system.databases[service]) for service, log in self._statements.items()]
+        blocks = [await blocks_by_statement(superuser, SERVICES) for superuser in system.databases.values()]
         return Window(
-            transactions=transactions_of(await self._statements.read(system.superuser)),
-            commits=written.commits,
-            wal_bytes=written.bytes,
-            blocks=self._added("blocks", await blocks_by_statement(system.superuser, SERVICES)),
+            transactions=[one for logged in statements for one in transactions_of(logged)],
+            commits=sum((one.commits for one in written), Counter()),
+            wal_bytes=sum((one.bytes for one in written), Counter()),
+            blocks=self._added("blocks", sum(blocks, Counter())),
             records=await self._records.read(),
             kafka_requests=self._requests.read() if self._requests else Counter(),
             http=self._added("http", await http_requests(self._http, system.urls)),

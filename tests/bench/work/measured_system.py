@@ -12,10 +12,11 @@ import asyncpg
 from deploy.demo.cross_service_invariants import Databases
 from deploy.demo.system import RunningSystem
 from deploy.local.credentials import SERVICES, Credentials, ensure_credentials
+from deploy.local.databases import postgres_of
 from deploy.local.kafka import KafkaNode, class_cache_file
 from deploy.local.kafka_jars import ensure_jars
 from deploy.local.ports import free_port
-from deploy.local.postgres import Postgres, owner_of
+from deploy.local.postgres import owner_of
 from deploy.local.settings import LocalSettings
 from deploy.local.state import CHECKOUT
 from deploy.local.supervisor import Supervisor
@@ -54,7 +55,8 @@ class MeasuredSystem:
     databases: Databases
     processes: SupervisedProcesses
     kafka_pid: int | None
-    statement_log: Path
+    statement_logs: Mapping[str, Path]
+    """The log of each service's PostgreSQL server."""
     request_log: Path | None
 
     @property
@@ -62,11 +64,6 @@ class MeasuredSystem:
         """The current process ids by name; Kafka's is not among them if the system uses a given Kafka."""
         pids = {name: self.processes.pid_of(name) for name in self.processes.supervisor.children}
         return pids | ({} if self.kafka_pid is None else {"kafka": self.kafka_pid})
-
-    @property
-    def superuser(self) -> "asyncpg.Connection[asyncpg.Record]":
-        """A connection that sees the statistics of all databases."""
-        return self.databases["orders"]
 
     @property
     def urls(self) -> Mapping[str, str]:
@@ -102,7 +99,8 @@ async def measured_system(
             folder, kafka=address, gateway_requests_per_second=GATEWAY_REQUESTS_PER_SECOND
         )
         credentials = ensure_credentials(folder / "secrets")
-        await _prepare_postgres(settings, credentials, counted=counted)
+        for service in SERVICES:
+            await _prepare_postgres(service, settings, credentials, counted=counted)
         services = CheckoutServices(
             settings=settings,
             credentials=credentials,
@@ -114,16 +112,17 @@ async def measured_system(
             orders_roles=orders_roles,
         )
         system = await stack.enter_async_context(whole_system(services))
-        statement_log = settings.postgres_data / LOG_FILE
+        statement_logs = {service: settings.postgres_data_of(service) / LOG_FILE for service in SERVICES}
         if counted:
-            await wait_for_log(statement_log)
+            for log in statement_logs.values():
+                await wait_for_log(log)
         yield MeasuredSystem(
             running=system.running,
             services=services,
             databases=await stack.enter_async_context(_superuser_connections(settings, credentials)),
             processes=system.processes,
             kafka_pid=kafka_pid,
-            statement_log=statement_log,
+            statement_logs=statement_logs,
             request_log=folder / "kafka" / "kafka.log" if counted and kafka_pid else None,
         )
 
@@ -152,27 +151,21 @@ async def _kafka(given: str | None, folder: Path, *, log_requests: bool) -> Asyn
         await supervisor.stop([])
 
 
-async def _prepare_postgres(settings: LocalSettings, credentials: Credentials, *, counted: bool) -> None:
-    """Make the data folder and configure the server, before the system starts it."""
-    folder = settings.postgres_data
-    password = credentials.database_passwords["postgres"]
-    await Postgres(folder=folder, port=settings.postgres_port, password=password).prepare(settings.logs / "initdb.log")
+async def _prepare_postgres(service: str, settings: LocalSettings, credentials: Credentials, *, counted: bool) -> None:
+    """Make the data folder and configure the service's server, before the system starts it."""
+    postgres = postgres_of(service, settings=settings, credentials=credentials)
+    await postgres.prepare(settings.logs / "initdb.log")
     if counted:
         lines = [f"{name} = '{value}'\n" for name, value in {**SERVER_SETTINGS, **STATEMENT_SETTINGS}.items()]
-        with (folder / "postgresql.conf").open("a") as configuration:
+        with (postgres.folder / "postgresql.conf").open("a") as configuration:
             configuration.writelines(lines)
 
 
 @asynccontextmanager
 async def _superuser_connections(settings: LocalSettings, credentials: Credentials) -> AsyncIterator[Databases]:
-    password = credentials.database_passwords["postgres"]
+    servers = {service: postgres_of(service, settings=settings, credentials=credentials) for service in SERVICES}
     connections = await asyncio.gather(
-        *(
-            asyncpg.connect(
-                host="127.0.0.1", port=settings.postgres_port, user="postgres", password=password, database=service
-            )
-            for service in SERVICES
-        )
+        *(asyncpg.connect(server.admin_url, database=service) for service, server in servers.items())
     )
     try:
         yield dict(zip(SERVICES, connections, strict=True))

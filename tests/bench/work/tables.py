@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 
 from deploy.local.credentials import SERVICES
+from deploy.local.postgres import server_of
 from tests.bench.work.loads import Latencies, LoadWork
 from tests.bench.work.lone_orders import IdleWork, OrderWork
 from tests.bench.work.processor_time import CLIENT
 from tests.bench.work.statement_log import label_of
 
-PROCESSES = (*SERVICES, "postgres", "kafka", "valkey", "gateway", "mail")
+SERVERS = tuple(map(server_of, SERVICES))
+PROCESSES = (*SERVICES, "PostgreSQL", "kafka", "valkey", "gateway", "mail")
+"""The rows of the tables. The three PostgreSQL servers share a row."""
 
 
 def summary_table(order: OrderWork, idle: IdleWork) -> Table:
@@ -87,8 +90,10 @@ def latency_table(latencies: Latencies) -> Table:
 
 
 def cost_of(costs: Mapping[str, float], process: str) -> float:
-    """Return the cost of a process, or that of all without the client's."""
-    return sum(value for name, value in costs.items() if name != CLIENT) if process == "all" else costs[process]
+    """Return the cost of a process, that of the PostgreSQL servers, or that of all without the client's."""
+    if process == "all":
+        return sum(value for name, value in costs.items() if name != CLIENT)
+    return sum(costs[server] for server in SERVERS) if process == "PostgreSQL" else costs[process]
 
 
 def blocks_by_service(order: OrderWork) -> Counter[str]:
