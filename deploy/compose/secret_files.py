@@ -17,7 +17,7 @@ def _new_password() -> str:
 
 
 PASSWORDS = (
-    "postgres_password",
+    *(f"{service}_postgres_password" for service in SERVICES),
     *(f"{service}_owner_database_password" for service in SERVICES),
     *(f"{service}_database_password" for service in SERVICES),
     "valkey_password",

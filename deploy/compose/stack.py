@@ -20,7 +20,7 @@ from deploy.compose.engine import (
     objects_of_project,
     project_name,
 )
-from deploy.compose.secret_files import missing_secrets, write_secrets
+from deploy.compose.secret_files import SERVICES, missing_secrets, write_secrets
 from deploy.local.listening import can_listen
 
 ADMIN_EMAIL = "admin@orderly.example"
@@ -28,8 +28,8 @@ PORTS = {"ORDERLY_GATEWAY_PORT": 8080, "ORDERLY_MAIL_PAGE_PORT": 8025}
 MAX_PORT = 65535
 LOG_LINES = 20
 START_TIMEOUT_SECONDS = 300
-# These two store passwords.
-VOLUMES_WITH_PASSWORDS = ("postgres", "kafka")
+# These store passwords.
+VOLUMES_WITH_PASSWORDS = (*(f"{service}-postgres" for service in SERVICES), "kafka")
 
 
 def up(secrets_folder: Path) -> int:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.demo.target import Memory, ReceivedMail
 from deploy.local.credentials import SERVICES
+from deploy.local.postgres import server_of
 from deploy.local.process import LocalError
 
 PAGE_MAILS = 500
@@ -25,15 +26,14 @@ class ComposedSystem(BaseSettings):
 
     gateway_url: str
     mailpit_url: str
-    database_host: str
     secrets_folder: Path
 
     @property
     def databases(self) -> Mapping[str, str]:
-        """The URL of each service's database, with the role of the service."""
+        """The URL of each service's database, on its server's container, with the role of the service."""
         return {
             service: f"postgresql://{service}:{self._secret(f'{service}_database_password')}"
-            f"@{self.database_host}:5432/{service}"
+            f"@{server_of(service)}:5432/{service}"
             for service in SERVICES
         }
 

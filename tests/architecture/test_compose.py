@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.local.mailbox import MAX_MESSAGES
+from deploy.local.postgres import server_of
 from shared.settings import ServiceSettings
 from tests.architecture.composed import COMPOSE_FILE, composed, composed_with, containers
 from tests.architecture.dockerfile import copied_for
@@ -15,10 +16,11 @@ from tests.architecture.source import CHECKOUT, SERVICES
 
 RUNNING = {name for name, container in containers().items() if container["restart"] != "no"}
 TASKS = set(containers()) - RUNNING
+SERVERS = [server_of(service) for service in SERVICES]
 
 
 def test_every_part_of_the_system_has_a_container() -> None:
-    assert {*SERVICES, "gateway", "postgres", "valkey", "kafka", "mailpit"} == RUNNING
+    assert {*SERVICES, *SERVERS, "gateway", "valkey", "kafka", "mailpit"} == RUNNING
     assert {f"{service}-migrate" for service in SERVICES} <= TASKS
 
 
@@ -45,8 +47,20 @@ def test_another_container_depends_on_each_task() -> None:
 
 
 def test_a_service_starts_after_its_database_is_migrated() -> None:
-    wanted = {service: {f"{service}-migrate", "postgres", "valkey", "kafka"} for service in SERVICES}
+    wanted = {service: {f"{service}-migrate", server_of(service), "valkey", "kafka"} for service in SERVICES}
     assert [name for name, needed in wanted.items() if not needed <= containers()[name]["depends_on"].keys()] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_has_a_server_of_its_own_on_which_its_database_is_made(service: str) -> None:
+    server, task = containers()[server_of(service)], containers()[f"{service}-database"]
+
+    assert server["environment"]["POSTGRES_PASSWORD_FILE"] == f"/run/secrets/{service}_postgres_password"
+    assert task["environment"] == {"SERVICE": service, "PGHOST": server_of(service), "PGUSER": "postgres"}
+    assert {*task["secrets"], *server["secrets"]} == {
+        f"{service}_{password}" for password in ("postgres_password", "owner_database_password", "database_password")
+    }
+    assert f"{service}-database" in containers()[f"{service}-migrate"]["depends_on"]
 
 
 @pytest.mark.parametrize("name", [*SERVICES, *(f"{service}-migrate" for service in SERVICES), "admin", "catalogue"])
@@ -67,19 +81,20 @@ def test_a_container_gives_its_service_every_setting_it_needs_and_no_other(
     assert {key.removeprefix(prefix).lower() for key in given} <= settings_class.model_fields.keys()
     assert settings.http_host == "0.0.0.0"
     assert urlsplit(settings.database_url).username == service
+    assert urlsplit(settings.database_url).hostname == server_of(service)
     assert urlsplit(settings.database_url).path == f"/{service}"
 
 
 def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
     ports = {service: _environment(service)[f"{service.upper()}_HTTP_PORT"] for service in SERVICES}
-    listening = {f"{name}:{port}" for name, port in {**ports, "postgres": 5432, "valkey": 6379}.items()}
-    listening |= {"kafka:9092", "mailpit:1025"}
+    listening = {f"{name}:{port}" for name, port in ports.items()} | {f"{server}:5432" for server in SERVERS}
+    listening |= {"valkey:6379", "kafka:9092", "mailpit:1025"}
 
     named = {
         match
         for name in ("gateway", *SERVICES)
         for value in _environment(name).values()
-        for match in re.findall(r"(?:^|//|@)([a-z]+:\d+)", value)
+        for match in re.findall(r"(?:^|//|@)([a-z-]+:\d+)", value)
     }
 
     assert named == listening
@@ -106,9 +121,7 @@ def test_two_stacks_on_one_engine_share_no_image() -> None:
 def test_neither_the_gateway_nor_the_outside_can_reach_the_databases() -> None:
     assert composed()["networks"]["parts"] == {"internal": True}
     assert containers()["gateway"]["networks"] == ["edge"]
-    assert {name: containers()[name]["networks"] for name in ("postgres", "valkey", "kafka")} == {
-        name: ["parts"] for name in ("postgres", "valkey", "kafka")
-    }
+    assert [containers()[name]["networks"] for name in (*SERVERS, "valkey", "kafka")] == [["parts"]] * 5
 
 
 def test_the_gateway_gets_the_variables_of_its_routes() -> None:
@@ -125,11 +138,11 @@ def test_nothing_of_the_checkout_is_mounted_except_secrets() -> None:
 
 
 def test_data_are_in_volumes_that_outlive_their_container() -> None:
-    kept = {name: containers()[name]["volumes"] for name in ("postgres", "valkey", "kafka", "mailpit")}
+    kept = {name: containers()[name]["volumes"] for name in (*SERVERS, "valkey", "kafka", "mailpit")}
     configuration = (COMPOSE_FILE.parent / "compose" / "kafka.properties").read_text()
 
     assert kept == {
-        "postgres": ["postgres:/var/lib/postgresql"],
+        **{server: [f"{server}:/var/lib/postgresql"] for server in SERVERS},
         "valkey": ["valkey:/data"],
         "kafka": ["kafka:/var/lib/kafka/data"],
         "mailpit": ["mailpit:/data"],

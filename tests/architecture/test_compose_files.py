@@ -24,14 +24,15 @@ SCRIPTS = COMPOSE_FILE.parent / "compose"
 
 
 class Databases:
-    """A PostgreSQL with what create-databases.sh gets in its container."""
+    """A PostgreSQL with what create-database.sh gets in its containers, but with the databases of all services."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.at: SplitResult = urlsplit(url)
         self.secrets = folder / "secrets"
         self.secrets.mkdir()
         self.write_passwords("first")
-        (self.secrets / "postgres_password").write_text(self.at.password or "")
+        for service in SERVICES:
+            (self.secrets / f"{service}_postgres_password").write_text(self.at.password or "")
 
     def write_passwords(self, word: str) -> None:
         """Write a password for each role, with every character that SQL treats specially."""
@@ -39,16 +40,17 @@ class Databases:
             for role in (service, f"{service}_owner"):
                 (self.secrets / f"{role}_database_password").write_text(f'{word} it\'s; "{role}" $1')
 
-    async def create(self) -> int:
-        """Run the script, and return its exit status."""
+    async def create(self, service: str) -> int:
+        """Run the script for a service, and return its exit status."""
         environment = {
+            "SERVICE": service,
             "PATH": f"{binaries()}:{os.environ['PATH']}",
             "PGHOST": self.at.hostname or "",
             "PGPORT": str(self.at.port),
             "PGUSER": self.at.username or "",
             "SECRETS_FOLDER": str(self.secrets),
         }
-        script = await asyncio.create_subprocess_exec(SCRIPTS / "create-databases.sh", env=environment)
+        script = await asyncio.create_subprocess_exec(SCRIPTS / "create-database.sh", env=environment)
         return await script.wait()
 
     async def execute(self, *statements: str, role: str, database: str) -> None:
@@ -68,7 +70,7 @@ class Databases:
 async def databases(tmp_path: Path) -> AsyncIterator[Databases]:
     async with local_process("postgres", tmp_path / "postgres") as url:
         made = Databases(url, tmp_path)
-        assert await made.create() == 0
+        assert [await made.create(service) for service in SERVICES] == [0, 0, 0]
         yield made
 
 
@@ -95,7 +97,7 @@ async def test_a_role_uses_the_tables_of_its_owner_and_no_other_database(databas
                     await databases.execute("SELECT 1", role=role, database=other)
 
 
-async def test_databases_can_be_made_again_after_an_interruption_and_with_new_passwords(databases: Databases) -> None:
+async def test_a_database_can_be_made_again_after_an_interruption_and_with_new_passwords(databases: Databases) -> None:
     admin = await asyncpg.connect(
         host=databases.at.hostname, port=databases.at.port, user="postgres", password=databases.at.password
     )
@@ -104,17 +106,16 @@ async def test_databases_can_be_made_again_after_an_interruption_and_with_new_pa
     await admin.close()
     databases.write_passwords("second")
 
-    assert await databases.create() == 0
+    assert await databases.create("orders") == 0
 
-    for service in SERVICES:
-        await databases.execute("SELECT 1", role=service, database=service)
-        await databases.execute("CREATE TABLE mine (id int)", role=f"{service}_owner", database=service)
-        await databases.execute("SELECT * FROM mine", role=service, database=service)
+    await databases.execute("SELECT 1", role="orders", database="orders")
+    await databases.execute("CREATE TABLE mine (id int)", role="orders_owner", database="orders")
+    await databases.execute("SELECT * FROM mine", role="orders", database="orders")
 
 
 async def test_a_database_that_cannot_be_made_fails_the_start(databases: Databases) -> None:
     (databases.secrets / "notifications_owner_database_password").unlink()
-    assert await databases.create() != 0
+    assert await databases.create("notifications") != 0
 
 
 def test_the_users_service_can_load_the_signing_keys(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import re
 
 from deploy.compose.secret_files import FOLDER, NAMES
 from deploy.local.kafka_jars import KAFKA_VERSION
-from deploy.local.postgres import SETTINGS
+from deploy.local.postgres import SETTINGS, server_of
 from tests.architecture.composed import COMPOSE_FILE, composed, containers
 from tests.architecture.dockerfile import DOCKERFILE, is_sent_to_builder
 from tests.architecture.lockfile import locked_version
@@ -33,7 +33,7 @@ def test_no_container_runs_as_root() -> None:
 
 
 def test_only_postgresql_writes_to_its_root_file_system() -> None:
-    assert [name for name, each in containers().items() if not each.get("read_only")] == ["postgres"]
+    assert {name for name, each in containers().items() if not each.get("read_only")} == {*map(server_of, SERVICES)}
 
 
 def test_each_container_has_a_limit_of_memory_processes_and_logs() -> None:
@@ -57,7 +57,8 @@ def test_a_service_gets_the_time_to_serve_on_and_then_to_finish() -> None:
 def test_the_log_of_postgresql_is_as_silent_about_rows_as_that_of_make_run() -> None:
     prefixes = ("log_error", "log_min_error", "log_parameter")
     silent = {f"--{name}={value}" for name, value in SETTINGS.items() if name.startswith(prefixes)}
-    assert {*containers()["postgres"]["command"]} == {"postgres", *silent}
+    missing = {server_of(service): silent - {*containers()[server_of(service)]["command"]} for service in SERVICES}
+    assert missing == {server_of(service): set() for service in SERVICES}
 
 
 def test_no_container_leaves_a_volume_without_a_name() -> None:
@@ -88,7 +89,7 @@ def test_each_secret_is_made_by_make_up_and_used() -> None:
 
 def test_neither_git_nor_the_builder_gets_the_secrets() -> None:
     assert "deploy/secrets/" in (CHECKOUT / ".gitignore").read_text().split()
-    assert not is_sent_to_builder("deploy/secrets/postgres_password")
+    assert not is_sent_to_builder("deploy/secrets/users_postgres_password")
 
 
 def test_images_are_pinned_by_digest_in_the_dockerfiles_alone() -> None:

@@ -114,7 +114,7 @@ def test_a_password_that_an_operator_wrote_can_be_read_by_the_containers(clone: 
 
 
 def test_lost_passwords_are_not_replaced_while_their_data_exists(clone: Clone) -> None:
-    clone.docker.answer("volume", "ls", prints="mailpit\npostgres\n")
+    clone.docker.answer("volume", "ls", prints="mailpit\nusers-postgres\n")
 
     for _ in range(2):
         run = clone.run("up")
@@ -135,7 +135,7 @@ def test_one_lost_password_is_named(clone: Clone) -> None:
 
 def test_data_and_passwords_of_an_earlier_start_are_used_again(clone: Clone) -> None:
     clone.run("up")
-    clone.docker.answer("volume", "ls", prints="kafka\npostgres\n")
+    clone.docker.answer("volume", "ls", prints="kafka\norders-postgres\n")
 
     assert clone.run("up").returncode == 0
 
@@ -198,7 +198,7 @@ def test_an_engine_that_is_missing_or_too_old_is_named(clone: Clone) -> None:
 def test_the_last_lines_of_what_failed_are_printed(clone: Clone) -> None:
     containers = [
         {"Name": "orderly-users-migrate-1", "Service": "users-migrate", "State": "exited", "Status": "Exited (1)"},
-        {"Name": "orderly-databases-1", "Service": "databases", "State": "exited", "Status": "Exited (0)"},
+        {"Name": "orderly-users-database-1", "Service": "users-database", "State": "exited", "Status": "Exited (0)"},
         {"Name": "orderly-kafka-1", "Service": "kafka", "State": "running", "Status": "Up", "Health": "unhealthy"},
     ]
     containers[0]["ExitCode"] = 1  # type: ignore[assignment]  # a number among texts
@@ -211,7 +211,7 @@ def test_the_last_lines_of_what_failed_are_printed(clone: Clone) -> None:
     assert run.returncode == 17
     assert "users-migrate (Exited (1)), its last lines:\n  first\n  password authentication failed\n" in run.stderr
     assert "kafka (Up), its last lines:" in run.stderr
-    assert "databases" not in run.stderr
+    assert "users-database" not in run.stderr
     assert "API" not in run.stdout
 
 
@@ -223,11 +223,11 @@ def test_down_and_logs_need_neither_passwords_nor_the_file(clone: Clone, command
 
 def test_reset_removes_data_whose_containers_are_gone_and_the_passwords(clone: Clone) -> None:
     clone.run("up")
-    clone.docker.answer("volume", "ls", prints="orderly_kafka\norderly_postgres\n")
+    clone.docker.answer("volume", "ls", prints="orderly_kafka\norderly_users-postgres\n")
 
     assert clone.run("reset").returncode == 0
 
-    assert clone.docker.commands()[-1] == ["volume", "rm", "orderly_kafka", "orderly_postgres"]
+    assert clone.docker.commands()[-1] == ["volume", "rm", "orderly_kafka", "orderly_users-postgres"]
     assert not clone.secrets.exists()
 
 
@@ -247,7 +247,7 @@ def test_images_that_a_build_has_replaced_are_removed(clone: Clone) -> None:
 
 def test_the_demo_needs_the_running_stack(clone: Clone) -> None:
     assert "Start it: make up" in clone.run("demo").stderr
-    clone.docker.answer("ps", prints="gateway\npostgres\n")
+    clone.docker.answer("ps", prints="gateway\nusers-postgres\n")
 
     assert clone.run("demo", "--invoices", "5").returncode == 0
 

@@ -35,9 +35,10 @@ def test_the_container_has_what_the_demo_needs(system: ComposedSystem) -> None:
     assert target.gateway_url == "http://gateway:8080"
     assert target.admin_password == "admin_password-1"
     assert target.databases == {
-        service: f"postgresql://{service}:{service}_database_password-1@postgres:5432/{service}"
+        service: f"postgresql://{service}:{service}_database_password-1@{service}-postgres:5432/{service}"
         for service in ("users", "orders", "notifications")
     }
+    assert {urlsplit(url).hostname for url in target.databases.values()} <= containers().keys()
     with pytest.raises(LocalError, match="--kill needs the system of `make run`"):
         target.kill("orders")
 
