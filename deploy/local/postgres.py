@@ -71,7 +71,7 @@ class Postgres:
         unfinished = self.folder.with_name(f"{self.folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, mode=0o700)
-        _open_path_for_user(unfinished, self._program("postgres"))
+        open_path_for_user(unfinished, self._program("postgres"))
         password_file = unfinished.with_name(f"{self.folder.name}.password-{secrets.token_hex(4)}")
         try:
             password_file.touch(mode=0o600)
@@ -231,8 +231,8 @@ def system_user() -> str | None:
     return SYSTEM_USER
 
 
-def _open_path_for_user(folder: Path, program: Path) -> None:
-    """Let the user that PostgreSQL runs as reach its data folder and its programs; grants nothing else."""
+def open_path_for_user(folder: Path, program: Path) -> None:
+    """Let the user that PostgreSQL runs as reach a folder and its programs; grants nothing else."""
     if os.geteuid() != 0:
         return
     for target in (folder, program):

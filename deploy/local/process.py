@@ -218,7 +218,7 @@ async def _spawn(
         env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
         # In a session of its own: Ctrl-C reaches the supervisor only, which then stops everything in order.
         start_new_session=True,
-        preexec_fn=_signal_when_orphaned(orphan_signal),
+        preexec_fn=signal_when_orphaned(orphan_signal, parent=os.getpid()),
         cwd=working_folder,
         user=user,
         group=user,
@@ -226,9 +226,12 @@ async def _spawn(
     )
 
 
-def _signal_when_orphaned(orphan_signal: signal.Signals) -> Callable[[], None] | None:
-    """Return what a child does before exec to get `orphan_signal` when this process dies; None without Linux."""
-    libc, parent = _LIBC, os.getpid()
+def signal_when_orphaned(orphan_signal: signal.Signals, *, parent: int) -> Callable[[], None] | None:
+    """Return what a process calls to get `orphan_signal` when its parent dies; None without Linux.
+
+    It has to be called after a change of user, which makes the kernel forget it.
+    """
+    libc = _LIBC
     if libc is None:
         return None
 
