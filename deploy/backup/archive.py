@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -132,12 +132,13 @@ class Incarnation:
 
     def backups(self) -> list[BaseBackup]:
         """Return the complete base backups, the oldest first."""
-        records = sorted(self.base.glob("*/backup.json"))
-        return [
-            BaseBackup(folder=record.parent, record=BackupRecord.read(record))
-            for record in records
-            if record.parent.suffix not in {UNFINISHED, REMOVED}
-        ]
+        found = []
+        for file in sorted(self.base.glob("*/backup.json")):
+            # Another process may remove one at any moment.
+            with suppress(FileNotFoundError):
+                if file.parent.suffix not in {UNFINISHED, REMOVED}:
+                    found.append(BaseBackup(folder=file.parent, record=BackupRecord.read(file)))
+        return found
 
     def verified_backups(self) -> list[BaseBackup]:
         """Return the base backups that can be restored, the oldest first."""
