@@ -14,6 +14,9 @@ TARGET ?= local
 WORKERS ?= 2
 # The tests' servers: `local` processes, or `containers` of a Docker engine.
 SERVERS ?= local
+# The databases to back up or restore, separated by commas; all by default. TO: the time to restore, with its time zone.
+SERVICES ?=
+TO ?=
 # Which tests, and any option of pytest: T=tests/orders, T="tests/orders -k cancel".
 T ?=
 
@@ -22,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
-.PHONY: up-reset logs clean reset
+.PHONY: up-reset logs clean reset backup restore
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -85,6 +88,12 @@ format: .venv/.complete ## Format the code
 migrate: .venv/.complete ## Migrate the databases of the running system
 	@$(BIN)/python -m deploy.local migrate
 
+backup: .venv/.complete ## Take and verify a base backup of each database of the running system; BACKUP="--keep 3"
+	@$(BIN)/python -m deploy.backup backup --services "$(SERVICES)" $(BACKUP)
+
+restore: .venv/.complete ## Restore the stopped system's databases: TO=2026-11-29T12:00:00Z SERVICES=users,orders
+	@$(BIN)/python -m deploy.backup restore --to "$(TO)" --services "$(SERVICES)"
+
 up: ## Start the whole system in containers
 	@$(PYTHON) -m deploy.compose up
 
@@ -102,7 +111,7 @@ clean: ## Remove the caches of the tools
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 reset: stop ## Stop the system and delete all of its data
-	@rm -rf $(addprefix $(FOLDER)/,postgres kafka valkey logs gateway mails secrets catalogue.jsonl)
+	@rm -rf $(addprefix $(FOLDER)/,postgres archive kafka valkey logs gateway mails secrets catalogue.jsonl)
 
 .venv/.complete: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --quiet --locked --group dev --python $(PYTHON)

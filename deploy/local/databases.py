@@ -1,5 +1,6 @@
 """The PostgreSQL server of each service: a service's data can be restored without those of the others."""
 
+from deploy.backup.server import archive_settings
 from deploy.local.credentials import Credentials
 from deploy.local.postgres import Postgres, create_database, owner_of, server_of
 from deploy.local.settings import LocalSettings
@@ -15,7 +16,7 @@ def postgres_of(service: str, *, settings: LocalSettings, credentials: Credentia
         folder=settings.postgres_data_of(service),
         port=settings.postgres_port_of(service),
         password=credentials.database_passwords[server_of(service)],
-        settings=SETTINGS,
+        settings={**SETTINGS, **archive_settings(settings.wal_archive)},
     )
 
 

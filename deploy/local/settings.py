@@ -1,7 +1,7 @@
 """Settings of the local system: ORDERLY_* in the environment, or these defaults."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +33,10 @@ class LocalSettings(BaseSettings):
     kafka_controller_port: Port = 19093
     kafka: Choice = "auto"
     kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
+    wal_archive: Literal["off", "asynchronous", "synchronous"] = "asynchronous"
+    """Whether WAL is archived. `synchronous`: a commit is acknowledged once the archive has it too."""
+    archive_folder: Path | None = None
+    """The folder of the databases' archives. Default: `archive` in the folder of the system."""
     gateway_requests_per_second: int = 1000
     """Limit per client address. On a laptop, all clients have the same address."""
     gateway_trusted_proxies: str = ""
@@ -78,6 +82,11 @@ class LocalSettings(BaseSettings):
     def valkey_url(self) -> str:
         """The URL of Valkey's first database."""
         return f"redis://127.0.0.1:{self.valkey_port}/0"
+
+    @property
+    def archive(self) -> Path:
+        """The folder of base backups and archived WAL."""
+        return self.archive_folder or self.folder / "archive"
 
     @property
     def logs(self) -> Path:

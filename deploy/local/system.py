@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from deploy.backup.local import archive_program
 from deploy.local.broker import prepare_broker
 from deploy.local.credentials import SERVICES, Credentials
 from deploy.local.databases import create_database_of, postgres_of
@@ -97,6 +98,9 @@ class System:
         with self._screen.step(f"Starting PostgreSQL for {service}", f"PostgreSQL for {service} is ready"):
             await postgres.prepare(self._settings.logs / f"{postgres.name}.log")
             await self.supervisor.start(postgres.program())
+            # Before the first commit, which waits for it in synchronous mode.
+            if receiver := await archive_program(service, postgres, settings=self._settings):
+                await self.supervisor.start(receiver)
             await create_database_of(service, postgres, credentials=self._credentials)
 
     async def _start_valkey(self) -> None:

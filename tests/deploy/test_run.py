@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,9 +51,9 @@ class Run:
     def port(self, name: str) -> int:
         return int(self._environment[f"ORDERLY_{name}_PORT"])
 
-    def command(self, *arguments: str) -> subprocess.Popen[str]:
+    def command(self, *arguments: str, module: str = "deploy.local") -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "deploy.local", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=self._working_folder,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -60,8 +61,8 @@ class Run:
             text=True,
         )
 
-    def output_of(self, *arguments: str) -> tuple[int, str]:
-        with self.command(*arguments) as process:
+    def output_of(self, *arguments: str, module: str = "deploy.local") -> tuple[int, str]:
+        with self.command(*arguments, module=module) as process:
             output, _ = process.communicate(timeout=DEADLINE_SECONDS)
         return process.returncode, output
 
@@ -125,10 +126,14 @@ def test_data_of_an_earlier_version_are_reported_before_anything_starts(run: Run
     assert not (run.folder / "logs").exists()
 
 
-async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_keeps_its_data_until_reset(
+async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_is_restored_and_keeps_its_data_until_reset(
     run: Run,
 ) -> None:
     with run.started() as (process, state):
+        status, shown = run.output_of("backup", "--services", "orders", module="deploy.backup")
+        assert (status, shown.startswith("orders: base backup ")) == (0, True), shown
+        status, shown = run.output_of("restore", module="deploy.backup")
+        assert (status, shown) == (1, f"The system runs (pid {process.pid}). Stop it before a restore: make stop\n")
         await _execute(run.owner_url(state["databases"]["orders"]), "CREATE TABLE kept (id int)")
         await _check_that_a_service_has_a_server_of_its_own(state["databases"])
         async with httpx2.AsyncClient(base_url=state["urls"]["gateway"]) as client:
@@ -150,6 +155,9 @@ async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_and_ke
     assert sorted(notes[-3:]) == ["notifications stopped", "orders stopped", "users stopped"]
     assert notes[0] == "all set-up"
 
+    shutil.rmtree(run.folder / "postgres" / "orders" / "data")
+    status, shown = run.output_of("restore", "--services", "orders", module="deploy.backup")
+    assert (status, shown.startswith("orders: restored from base backup 0001/")) == (0, True), shown
     with run.started() as (_process, state):
         await _execute(state["databases"]["orders"], "SELECT FROM kept")
     run.reset()

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from deploy.backup.wal import parse_lsn
 from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres
 from deploy.local.process import Process, start_process
+from deploy.local.state import CHECKOUT
 from deploy.local.supervisor import Backoff, Supervisor
 from tests.harness.waiting import until
 
@@ -50,6 +52,7 @@ class ArchivedServer:
     reports: list[str] = field(default_factory=list)
     process: Process | None = None
     supervisor: Supervisor | None = None
+    started_at: float = 0
 
     @property
     def archive(self) -> ServiceArchive:
@@ -80,6 +83,7 @@ class ArchivedServer:
         settings = archive_settings(self.mode, max_slot_wal_keep_size=self.max_slot_wal_keep_size)
         program = replace(self.postgres, settings={**self.postgres.settings, **settings}).program()
         log = self.folder / "server.log"
+        self.started_at = time.time()
         self.process = await start_process(program, log=log, echo=lambda _name, _line: None)
         await self.process.wait_until_ready()
         await ensure_archive_role(self.postgres.admin_url, password=PASSWORD)
@@ -187,13 +191,20 @@ async def archived_server(
             folder=folder / "postgres" / "data",
             port=free_port(),
             password="admin",
-            settings={"min_wal_size": "2MB", "max_wal_size": "8MB", "shared_buffers": "4MB"},
+            settings={
+                "min_wal_size": "2MB",
+                "max_wal_size": "8MB",
+                "shared_buffers": "4MB",
+                "hba_file": str(folder / "pg_hba.conf"),
+            },
             durable=False,
         )
         made = ArchivedServer(
             folder=folder, postgres=postgres, mode=mode, max_slot_wal_keep_size=max_slot_wal_keep_size
         )
         await postgres.prepare(folder / "server.log")
+        # Here PostgreSQL's user can read it, wherever the checkout is.
+        shutil.copy(CHECKOUT / "deploy" / "compose" / "pg_hba.conf", folder)
         try:
             await made.start()
             await made.execute("CREATE TABLE entry (value int PRIMARY KEY)")
@@ -203,13 +214,18 @@ async def archived_server(
 
 
 async def run_cli(server: ArchivedServer, *arguments: str) -> tuple[int, str]:
-    """Run the command line, and return its exit status and its output."""
+    """Run a command for the server, and return its exit status and its output."""
+    return await run_command(server.environment, *arguments)
+
+
+async def run_command(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """Run a command, and return its exit status and its output."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "deploy.backup",
         *arguments,
-        env={"PATH": os.environ["PATH"], **server.environment},
+        env={"PATH": os.environ["PATH"], **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

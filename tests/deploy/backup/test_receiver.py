@@ -2,7 +2,9 @@
 
 import asyncio
 
+import asyncpg
 import psutil
+import pytest
 
 from deploy.backup.base_backup import back_up
 from deploy.backup.lag import measure
@@ -78,6 +80,10 @@ async def test_the_role_can_read_no_row_and_no_password_is_on_a_command_line() -
         assert [line for line in seen if PASSWORD in line] == []
         folders = [server.archive.folder.parent, *server.archive.folder.glob("**/")]
         assert {oct(path.stat().st_mode & 0o777) for path in folders} == {"0o700"}
+        with pytest.raises(
+            asyncpg.InvalidAuthorizationSpecificationError, match=r"no pg_hba\.conf entry for replication"
+        ):
+            await asyncpg.connect(server.postgres.admin_url, server_settings={"replication": "true"})
         async with server.connection() as connection:
             rights = await connection.fetchrow(
                 "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication,"
