@@ -20,6 +20,7 @@ PASSWORDS = (
     *(f"{service}_postgres_password" for service in SERVICES),
     *(f"{service}_owner_database_password" for service in SERVICES),
     *(f"{service}_database_password" for service in SERVICES),
+    "archive_password",
     "valkey_password",
     *(f"{service}_kafka_password" for service in SERVICES),
     "smtp_password",

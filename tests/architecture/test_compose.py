@@ -20,7 +20,8 @@ SERVERS = [server_of(service) for service in SERVICES]
 
 
 def test_every_part_of_the_system_has_a_container() -> None:
-    assert {*SERVICES, *SERVERS, "gateway", "valkey", "kafka", "mailpit"} == RUNNING
+    archives = {"backup", *(f"{service}-archive" for service in SERVICES)}
+    assert {*SERVICES, *SERVERS, *archives, "gateway", "valkey", "kafka", "mailpit"} == RUNNING
     assert {f"{service}-migrate" for service in SERVICES} <= TASKS
 
 
@@ -58,7 +59,11 @@ def test_a_service_has_a_server_of_its_own_on_which_its_database_is_made(service
     assert server["environment"]["POSTGRES_PASSWORD_FILE"] == f"/run/secrets/{service}_postgres_password"
     assert task["environment"] == {"SERVICE": service, "PGHOST": server_of(service), "PGUSER": "postgres"}
     assert {*task["secrets"], *server["secrets"]} == {
-        f"{service}_{password}" for password in ("postgres_password", "owner_database_password", "database_password")
+        "archive_password",
+        *(
+            f"{service}_{password}"
+            for password in ("postgres_password", "owner_database_password", "database_password")
+        ),
     }
     assert f"{service}-database" in containers()[f"{service}-migrate"]["depends_on"]
 

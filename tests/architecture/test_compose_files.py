@@ -31,6 +31,7 @@ class Databases:
         self.secrets = folder / "secrets"
         self.secrets.mkdir()
         self.write_passwords("first")
+        (self.secrets / "archive_password").write_text("archive")
         for service in SERVICES:
             (self.secrets / f"{service}_postgres_password").write_text(self.at.password or "")
 

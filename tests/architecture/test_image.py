@@ -85,7 +85,7 @@ def test_a_build_that_names_no_stage_builds_the_service() -> None:
     assert DOCKERFILE.read_text().splitlines()[-1] == "FROM service"
 
 
-@pytest.mark.parametrize("stage", ["builder", "tools-builder"])
+@pytest.mark.parametrize("stage", ["builder", "tools-builder", "backup-builder"])
 def test_the_image_can_be_read_by_its_user_whatever_the_modes_of_the_checkout(stage: str, tmp_path: Path) -> None:
     """COPY keeps modes, and a strict umask allows the owner alone to read the files of a checkout."""
     command = next(each.arguments for each in reversed(stages()[stage]) if "chmod" in each.arguments)
