@@ -55,6 +55,16 @@ class Supervisor:
         child.watch = asyncio.create_task(self._keep_running(child))
         self._on_change()
 
+    async def stop_one(self, name: str, *, kill: bool = False) -> None:
+        """Stop one process, or kill it without a stop signal; the others keep running."""
+        child = self.children[name]
+        if child.watch is not None:
+            child.watch.cancel()
+        if kill:
+            child.process.kill()
+        await self._stop(name)
+        self._on_change()
+
     async def stop(self, order: Iterable[Sequence[str]]) -> None:
         """Stop the named processes, group after group, then all others. From now on nothing is restarted."""
         for child in self.children.values():
