@@ -52,6 +52,20 @@ async def test_a_killed_process_is_reported_and_restarted(supervisor: Watched, t
     assert supervisor.children["shop"].process.pid != first
 
 
+@pytest.mark.parametrize("kill", [False, True])
+async def test_one_process_stops_and_the_others_keep_running(supervisor: Watched, tmp_path: Path, kill: bool) -> None:
+    await supervisor.start(program(tmp_path, "shop"))
+    await supervisor.start(program(tmp_path, "bank"))
+    stopped, other = (supervisor.children[name].process for name in ("shop", "bank"))
+
+    await supervisor.stop_one("shop", kill=kill)
+
+    assert stopped.exit_status == (-signal.SIGKILL if kill else 0)
+    assert other.exit_status is None
+    assert list(supervisor.children) == ["bank"]
+    assert supervisor.reports == []
+
+
 async def test_the_delay_before_a_restart_doubles_up_to_its_maximum(supervisor: Watched, tmp_path: Path) -> None:
     await supervisor.start(program(tmp_path, "shop", script=SHORT_LIVED))
 
