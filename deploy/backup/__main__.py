@@ -61,7 +61,6 @@ def restore(
     services: Services = "",
 ) -> None:
     """Restore stopped servers to a time, or to the newest state. The former data are kept beside the restored."""
-    from deploy.backup.recovery_due import mark_recovery_due  # noqa: PLC0415
     from deploy.backup.restore import check_stopped, restore  # noqa: PLC0415
 
     settings, target = _settings(), _time(to)
@@ -71,7 +70,6 @@ def restore(
 
     async def work(server: Server) -> None:
         restored = await restore(server, to=target, archived=settings.wal_archive != "off")
-        mark_recovery_due(settings.data_folders[server.service], restored)
         last = restored.last_transaction_at
         print(f"{server.service}: restored from base backup {restored.from_incarnation}/{restored.backup.name}")
         print(f"  last transaction   {last.isoformat() if last else 'none after the base backup'}")
@@ -80,7 +78,8 @@ def restore(
         print(f"  new incarnation    {restored.incarnation}")
         for warning in restored.warnings:
             print(f"  warning: {warning}")
-        print(f"  Before it serves again: python -m services.{server.service} recover")
+        if target is not None:
+            print("  The services continue by themselves. Run the audit once they have: make audit")
 
     _each(servers, work)
 
