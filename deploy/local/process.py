@@ -86,7 +86,9 @@ class Process:
         _signal_group(self.pid, signal.SIGKILL)
         with suppress(TimeoutError):
             # A grandchild that left the group may keep the pipe open.
-            await asyncio.wait_for(asyncio.shield(self._reading), timeout=1)
+            # Not `wait_for`: before Python 3.12 it ignores a cancellation that comes as what it waits for ends.
+            async with asyncio.timeout(1):
+                await asyncio.shield(self._reading)
         return status
 
     async def wait_until_ready(self) -> None:
@@ -109,7 +111,8 @@ class Process:
             with suppress(ProcessLookupError):
                 self._child.send_signal(self.program.stop_signal)
         try:
-            await asyncio.wait_for(self._child.wait(), timeout=self.program.stop_timeout_seconds)
+            async with asyncio.timeout(self.program.stop_timeout_seconds):
+                await self._child.wait()
             in_time = True
         except TimeoutError:
             _signal_group(self.pid, signal.SIGKILL)

@@ -66,6 +66,24 @@ async def test_one_process_stops_and_the_others_keep_running(supervisor: Watched
     assert supervisor.reports == []
 
 
+async def test_a_stop_that_comes_as_a_killed_process_ends_is_not_ignored(supervisor: Watched, tmp_path: Path) -> None:
+    await supervisor.start(program(tmp_path, "shop"))
+    child = supervisor.children["shop"]
+    assert child.watch is not None
+    output_ends = asyncio.get_running_loop().create_future()
+    child.process._reading = output_ends  # type: ignore[assignment]  # it ends at a chosen moment
+    child.process.kill()
+    await child.process._child.wait()
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+    output_ends.set_result(None)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await supervisor.stop_one("shop")
+
+    assert supervisor.reports == []
+
+
 async def test_the_delay_before_a_restart_doubles_up_to_its_maximum(supervisor: Watched, tmp_path: Path) -> None:
     await supervisor.start(program(tmp_path, "shop", script=SHORT_LIVED))
 
