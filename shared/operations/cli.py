@@ -40,10 +40,15 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
         since: Annotated[
             str | None, typer.Option(help="Only what changed at or after this time, if the service stores that.")
         ] = None,
+        key: Annotated[
+            list[str] | None, typer.Option(help="Only this aggregate of one --type; may be repeated.")
+        ] = None,
         actor: Actor = None,
         as_json: AsJson = False,
     ) -> None:
         """Publish the current state of all aggregates, for consumers that are new or have lost their data."""
+        if key and len(type_ or ()) != 1:
+            raise typer.BadParameter("name the one --type that it is a key of", param_hint="--key")
 
         async def work(sessions: "Sessions") -> bool:
             sending = tool.sending()
@@ -51,7 +56,7 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
 
             async def begin(session: "AsyncSession") -> "Operation":
                 return await sending.begin_republication(
-                    session, types=type_ or (), since=changed_since, actor=actor_of(actor)
+                    session, types=type_ or (), since=changed_since, actor=actor_of(actor), keys=key or ()
                 )
 
             return await _run_operation(sessions, sending, begin, as_json=as_json)

@@ -31,6 +31,13 @@ class NotRepublished(Problem):
     code = "not_republished"
 
 
+class KeyInvalid(Problem):
+    """The key is not one of this type of aggregate."""
+
+    status = 422
+    code = "key_invalid"
+
+
 @dataclass(frozen=True)
 class Sending:
     """Runs one service's resends and republications: so many aggregates, or events, at a time."""
@@ -59,12 +66,28 @@ class Sending:
         )
 
     async def begin_republication(
-        self, session: AsyncSession, *, types: Sequence[str], since: datetime | None, actor: str
+        self,
+        session: AsyncSession,
+        *,
+        types: Sequence[str],
+        since: datetime | None,
+        actor: str,
+        keys: Sequence[str] = (),
     ) -> Operation:
-        """Record a republication of these types, or of every type if none is given. Raises: NotRepublished."""
+        """Record a republication of these types, or of every type if none is given. `keys` limits it to aggregates.
+
+        Raises: NotRepublished, KeyInvalid.
+        """
         aggregates = self._aggregates(types)
-        total = sum([await count_aggregates(session, each, since=since) for each in aggregates])
-        parameters = {"types": [each.name for each in aggregates], "since": since.isoformat() if since else None}
+        try:
+            total = sum([await count_aggregates(session, each, since=since, keys=keys) for each in aggregates])
+        except ValueError as error:
+            raise KeyInvalid(str(error)) from error
+        parameters = {
+            "types": [each.name for each in aggregates],
+            "since": since.isoformat() if since else None,
+            "keys": list(keys),
+        }
         return await runs.begin(session, kind=REPUBLICATION, actor=actor, parameters=parameters, total=total)
 
     async def _take_step(self, session: AsyncSession, operation: Operation) -> Step:
@@ -89,6 +112,8 @@ class Sending:
             aggregate,
             since=datetime.fromisoformat(since) if since else None,
             after=position["after"],
+            # An older version has recorded no keys.
+            keys=operation.parameters.get("keys", ()),
             limit=self.page_rows,
         )
         if len(keys) == self.page_rows:
