@@ -16,7 +16,14 @@ HANDLED_TYPES = {
         "notifications": ("user.created", "user.updated"),
     },
     "orders": {
-        "users": ("order.cancelled", "order.created", "order.refunded", "order.rejected", "order.shipped"),
+        "users": (
+            "order.cancelled",
+            "order.created",
+            "order.refunded",
+            "order.rejected",
+            "order.shipped",
+            "order.snapshot",
+        ),
         "notifications": (
             "order.cancelled",
             "order.confirmed",

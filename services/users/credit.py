@@ -41,11 +41,15 @@ _WRITE = DriverStatement("""
             CAST(:added_reasons AS text[])
         ) AS n
     ), updated AS (
-        UPDATE credit_reservation r SET status = k.status, refunded_cents = k.refunded_cents, updated_at = :now
+        UPDATE credit_reservation r SET
+            status = k.status, amount_cents = k.amount_cents, refunded_cents = k.refunded_cents, reason = k.reason,
+            updated_at = :now
         FROM unnest(
-            CAST(:known_order_ids AS uuid[]), CAST(:known_statuses AS text[]), CAST(:known_refunds AS bigint[])
-        ) AS k (order_id, status, refunded_cents)
-        WHERE r.order_id = k.order_id AND (r.status, r.refunded_cents) <> (k.status, k.refunded_cents)
+            CAST(:known_order_ids AS uuid[]), CAST(:known_statuses AS text[]), CAST(:known_amounts AS bigint[]),
+            CAST(:known_refunds AS bigint[]), CAST(:known_reasons AS text[])
+        ) AS k (order_id, status, amount_cents, refunded_cents, reason)
+        WHERE r.order_id = k.order_id
+        AND (r.status, r.amount_cents, r.refunded_cents) <> (k.status, k.amount_cents, k.refunded_cents)
     )
     UPDATE credit_account a SET reserved_cents = c.reserved_cents, used_cents = c.used_cents
     FROM unnest(
@@ -133,7 +137,9 @@ async def write_credit(session: AsyncSession, credit: Credit) -> None:
                 "added_reasons": [each.reason for each in added],
                 "known_order_ids": [each.order_id for each in known],
                 "known_statuses": [each.status for each in known],
+                "known_amounts": [each.amount_cents for each in known],
                 "known_refunds": [each.refunded_cents for each in known],
+                "known_reasons": [each.reason for each in known],
                 "account_user_ids": [each.user_id for each in accounts],
                 "account_reserved": [each.reserved_cents for each in accounts],
                 "account_used": [each.used_cents for each in accounts],

@@ -6,19 +6,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users import credit_commands
 from services.users.credit import Credit, lock_credit, write_credit
-from shared.events.orders import OrderCancelled, OrderCreated, OrderRefunded, OrderRejected, OrderShipped
+from services.users.credit_snapshots import OrderState, apply_snapshot
+from shared.events.orders import (
+    OrderCancelled,
+    OrderCreated,
+    OrderRefunded,
+    OrderRejected,
+    OrderShipped,
+    OrderSnapshot,
+)
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 from shared.telemetry import continued_trace
 
-CreditEvent = OrderCreated | OrderCancelled | OrderRejected | OrderShipped | OrderRefunded
+CreditEvent = OrderCreated | OrderCancelled | OrderRejected | OrderShipped | OrderRefunded | OrderSnapshot
 """An event of an order that changes credit."""
 
 orders = Subscription("orders")
 SUBSCRIPTIONS = (orders,)
 
 
-@orders.on_batch(OrderCreated, OrderCancelled, OrderRejected, OrderShipped, OrderRefunded)
+@orders.on_batch(OrderCreated, OrderCancelled, OrderRejected, OrderShipped, OrderRefunded, OrderSnapshot)
 async def change_credit(session: AsyncSession, events: Sequence[tuple[CreditEvent, EventContext]]) -> None:
     """Apply events of orders in their order, each in its trace, with three statements for any number of events.
 
@@ -49,3 +57,6 @@ def _apply(session: AsyncSession, credit: Credit, event: CreditEvent) -> None:
             credit_commands.use_credit(credit, order_id=order_id, user_id=user_id)
         case OrderRefunded(refunded_cents=refunded_cents):
             credit_commands.refund_credit(credit, order_id=order_id, user_id=user_id, refunded_cents=refunded_cents)
+        case OrderSnapshot():
+            state = OrderState(order_id, user_id, event.status, event.total_cents, event.refunded_cents, event.currency)
+            apply_snapshot(session, credit, state)
