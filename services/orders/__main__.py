@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
+from services.orders.operations_cli import add_commands
 from services.orders.settings import Settings
 from shared.cli import service_cli
 from shared.command import run_command
 from shared.logging import configure_logging
-from shared.settings import load
+from shared.operations.tool import Tool
+from shared.settings import StorageSettings, load
 
-cli = service_cli("services.orders", settings_class=Settings)
+PACKAGE = "services.orders"
+
+cli = service_cli(PACKAGE, settings_class=Settings)
+add_commands(cli, Tool(PACKAGE, lambda: load(StorageSettings, prefix=Settings.model_config["env_prefix"])))
 
 
 @cli.command()

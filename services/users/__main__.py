@@ -6,13 +6,19 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from services.users.credit_cli import credit_cli
 from services.users.settings import Settings
 from shared.cli import service_cli
 from shared.command import run_command
 from shared.logging import configure_logging
-from shared.settings import load
+from shared.operations.tool import Tool
+from shared.settings import StorageSettings, load
 
-cli = service_cli("services.users", settings_class=Settings)
+PACKAGE = "services.users"
+
+cli = service_cli(PACKAGE, settings_class=Settings)
+tool = Tool(PACKAGE, lambda: load(StorageSettings, prefix=Settings.model_config["env_prefix"]))
+cli.add_typer(credit_cli(tool), name="credit")
 
 
 @cli.command()
