@@ -7,7 +7,7 @@ from datetime import datetime
 
 import httpx2
 
-from deploy.demo.cross_service_invariants import Connection
+from deploy.audit.databases import Connection
 from deploy.demo.target import ReceivedMail
 from deploy.demo.timelines import Timeline
 

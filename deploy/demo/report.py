@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from deploy.demo.latency import Latency, latency_to_confirmed, latency_to_mail
 from deploy.demo.mails import Mails
 from deploy.demo.request_log import INVALID_DATA, RequestLog

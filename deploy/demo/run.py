@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
 
+from deploy.audit.databases import connected
+from deploy.audit.findings import Finding
+from deploy.audit.invariants import check_once_settled
 from deploy.demo.accounts import Account, customers_of, sign_up, signed_in_admin
 from deploy.demo.catalogue import products_of
 from deploy.demo.client import Client, open_client
 from deploy.demo.fulfilment import Fulfilment
-from deploy.demo.invariants import Finding, check_once_settled, connected
 from deploy.demo.invoices import Invoice, invoices_of, read_lines
 from deploy.demo.mails import mail_violations, mails_of
 from deploy.demo.order_placement import OrderPlacement

@@ -11,9 +11,9 @@ from itertools import count
 
 import httpx2
 
+from deploy.audit.databases import Databases
 from deploy.demo.accounts import Account, sign_up, signed_in_admin
 from deploy.demo.client import Client
-from deploy.demo.cross_service_invariants import Databases
 from deploy.demo.system import RunningSystem
 from tests.bench.arrivals import arrival_times, start_each_at
 

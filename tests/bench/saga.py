@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from deploy.demo.invariants import connected
+from deploy.audit.databases import connected
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.services import Services
 from tests.bench.fixtures import Benchmark, Fixtures

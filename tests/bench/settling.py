@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy.demo.cross_service_invariants import Databases
+from deploy.audit.databases import Databases
 from tests.bench.fixtures import OUTBOX_IS_EMPTY
 from tests.bench.orders_load import PlacedOrder
 from tests.harness.waiting import until

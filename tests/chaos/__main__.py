@@ -14,7 +14,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from deploy.local.screen import Screen
 from tests.chaos.accounts import WORKLOADS
 from tests.chaos.campaign import CampaignResult, run_campaign

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from shared.messaging.topics import create_topics
 from tests.chaos.accounts import Workload
 from tests.chaos.environment import Environment

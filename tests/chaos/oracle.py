@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from uuid import UUID
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from tests.chaos.accounts import LIMIT_CENTS
 

@@ -3,7 +3,7 @@
 import ast
 from importlib import import_module
 
-from deploy.demo.cross_service_invariants import HANDLED_TYPES
+from deploy.audit.streams import HANDLED_TYPES
 from shared.events.topics import TOPICS
 from tests.architecture.source import CHECKOUT, Module
 from tests.contracts.events import CONTRACTS, handled, publishers, subscriptions

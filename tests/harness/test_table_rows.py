@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 
-from deploy.demo.invariants import check, connected
+from deploy.audit.databases import connected
+from deploy.audit.invariants import check
 from services.notifications.models import Base as NotificationsBase
 from services.orders.models import Base as OrdersBase
 from services.users.models import Base as UsersBase

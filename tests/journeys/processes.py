@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx2
 
-from deploy.demo.invariants import check_once_settled, connected
+from deploy.audit.databases import connected
+from deploy.audit.invariants import check_once_settled
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
 from shared.connection_urls import dsn_of

@@ -74,6 +74,7 @@ CREATE TABLE outbox_sent (
     CONSTRAINT pk_outbox_sent PRIMARY KEY (day, id)
 ) PARTITION BY RANGE (day);
 CREATE INDEX ix_outbox_sent_sent_at ON outbox_sent USING brin (sent_at);
+CREATE INDEX ix_outbox_sent_key ON outbox_sent (key);
 
 CREATE TABLE relay_lease (
     shard smallint NOT NULL,

@@ -74,6 +74,7 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         sa.Column("offset", sa.BigInteger, nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
         sa.Index("ix_outbox_sent_sent_at", "sent_at", postgresql_using="brin"),
+        sa.Index("ix_outbox_sent_key", "key"),
         postgresql_partition_by="RANGE (day)",
     )
 

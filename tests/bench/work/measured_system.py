@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from deploy.demo.cross_service_invariants import Databases
+from deploy.audit.databases import Databases
 from deploy.demo.system import RunningSystem
 from deploy.local.credentials import SERVICES, Credentials, ensure_credentials
 from deploy.local.databases import postgres_of

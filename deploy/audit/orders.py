@@ -1,0 +1,132 @@
+"""Checks of orders: their credit in the users service, and their notifications."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from deploy.audit import commands
+from deploy.audit.ages import first_id_after
+from deploy.audit.context import Context
+from deploy.audit.findings import Invariant, Key, Kind, Violation
+from deploy.audit.missing_notifications import settle_missing
+
+_ORDERS = """
+    SELECT o.id, o.user_id, o.total_cents, o.refunded_cents, o.status, o.updated_at, t.changes, t.times
+    FROM customer_order o, LATERAL (
+        SELECT array_agg('order.' || CASE WHEN amount_cents IS NULL THEN status ELSE 'refunded' END) AS changes,
+               array_agg(at) AS times
+        FROM order_timeline WHERE order_id = o.id AND status <> 'pending'
+    ) t
+    WHERE o.id = ANY($1::uuid[])
+"""
+_RESERVATIONS = """
+    SELECT order_id, status, amount_cents, refunded_cents, updated_at
+    FROM credit_reservation WHERE order_id = ANY($1::uuid[]) AND status IN ('reserved', 'used')
+"""
+# The index on (user_id, id) leads to the user's notifications since the order was placed.
+_NOTIFICATIONS = """
+    SELECT o.id AS order_id, n.id, n.event_type, n.created_at
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS o (id, user_id, first_id)
+    JOIN notification n ON n.user_id = o.user_id AND n.id >= o.first_id
+        AND n.category = 'orders' AND n.data->>'order_id' = o.id::text
+    ORDER BY n.id
+"""
+
+
+class _Credit(NamedTuple):
+    """The credit that an order holds."""
+
+    status: str
+    cents: int
+
+    def __str__(self) -> str:
+        return f"{self.status} credit of {self.cents} cents"
+
+
+async def check_orders(context: Context, order_ids: Sequence[str]) -> list[Violation]:
+    """Check orders by id, also those that the orders service does not know.
+
+    Credit and notifications are read before the orders: what has an effect there is committed here.
+    """
+    databases = context.databases
+    reservations = {row["order_id"]: row for row in await databases["users"].fetch(_RESERVATIONS, order_ids)}
+    orders = {row["id"]: row for row in await databases["orders"].fetch(_ORDERS, order_ids)}
+    found: list[Violation] = []
+    for order_id in orders.keys() | reservations.keys():
+        found += _compare_credit(order_id, orders.get(order_id), reservations.get(order_id))
+    return found + await _check_notifications(context, orders)
+
+
+def _compare_credit(
+    order_id: UUID, order: asyncpg.Record | None, reservation: asyncpg.Record | None
+) -> list[Violation]:
+    expected, held = _expected_credit(order), _held_credit(reservation)
+    if expected == held:
+        return []
+    key = Key(Kind.ORDER, str(order_id))
+    changed_at = max(row["updated_at"] for row in (order, reservation) if row is not None)
+    if order is None:
+        text, command = f"order {order_id} is unknown to orders", commands.release_credit(str(order_id))
+    else:
+        text, command = f"order {order_id} is {order['status']}", commands.republish_order(str(order_id))
+    text = f"{text} and holds {expected or 'no credit'}, but in users it holds {held or 'no credit'}"
+    return [Violation(Invariant.CREDIT_AGREED, key, text, command, changed_at)]
+
+
+def _expected_credit(order: asyncpg.Record | None) -> _Credit | None:
+    """Open orders hold reserved credit, shipped ones used credit, all others none."""
+    if order is None or order["status"] in {"rejected", "cancelled"}:
+        return None
+    status = "reserved" if order["status"] in {"pending", "confirmed"} else "used"
+    return _Credit(status, order["total_cents"] - order["refunded_cents"])
+
+
+def _held_credit(reservation: asyncpg.Record | None) -> _Credit | None:
+    if reservation is None:
+        return None
+    return _Credit(reservation["status"], reservation["amount_cents"] - reservation["refunded_cents"])
+
+
+async def _check_notifications(context: Context, orders: dict[UUID, asyncpg.Record]) -> list[Violation]:
+    user_ids = [order["user_id"] for order in orders.values()]
+    first_ids = [first_id_after(order_id) for order_id in orders]
+    rows = await context.databases["notifications"].fetch(_NOTIFICATIONS, list(orders), user_ids, first_ids)
+    notifications: dict[UUID, list[asyncpg.Record]] = {}
+    for row in rows:
+        notifications.setdefault(row["order_id"], []).append(row)
+    found: list[Violation] = []
+    for order_id, order in orders.items():
+        found += await _compare_notifications(context, order, notifications.get(order_id, []))
+    return found
+
+
+async def _compare_notifications(
+    context: Context, order: asyncpg.Record, notifications: Sequence[asyncpg.Record]
+) -> list[Violation]:
+    """Compare the timeline with the notifications: each entry has one, except the first. Old ones may be purged."""
+    order_id = str(order["id"])
+    entries = list(zip(order["changes"] or (), order["times"] or (), strict=True))
+    kept = Counter(change for change, at in entries if at >= context.notified_since)
+    every = Counter(change for change, _ in entries)
+    made = Counter(row["event_type"] for row in notifications)
+    found: list[Violation] = []
+    for event_type in sorted(every.keys() | made.keys()):
+        if kept[event_type] <= made[event_type] <= every[event_type]:
+            continue
+        changed_at: datetime = max(
+            [order["updated_at"], *(row["created_at"] for row in notifications), *(at for _, at in entries)]
+        )
+        text = f"order {order_id}: {made[event_type]} {event_type} notifications, expected {every[event_type]}"
+        violation = Violation(Invariant.ONE_NOTIFICATION_PER_CHANGE, Key(Kind.ORDER, order_id), text, "", changed_at)
+        if made[event_type] > every[event_type]:
+            surplus = [row["id"] for row in notifications if row["event_type"] == event_type][-1]
+            command = commands.drop_notification(str(surplus))
+        else:
+            command = await settle_missing(context, violation, topic="orders", key=order_id, event_type=event_type)
+        found.append(replace(violation, command=command))
+    return found
