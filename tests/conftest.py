@@ -1,5 +1,6 @@
 """Fixtures of all tests: the run's real servers, and a separate part of each server for every test."""
 
+import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -54,6 +55,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         drop_templates()
         servers.end_run()
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Undo `configure_logging` after the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+    for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

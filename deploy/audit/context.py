@@ -1,8 +1,9 @@
 """The context of a run: the databases, perhaps the topics, and the time before which a difference counts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from deploy.audit.databases import Databases
 
@@ -14,11 +15,20 @@ RETENTION_MARGIN = timedelta(days=1)
 _FAR = timedelta(days=36_500)
 
 
+class RecordPlace(NamedTuple):
+    """The place of an event in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    event_id: str
+
+
 class Topics(Protocol):
     """The records of Kafka's topics."""
 
-    async def missing(self, places: "list[tuple[str, int, int, str]]") -> dict[int, str]:
-        """Look for records by topic, partition, offset and event id; return what is wrong, by index in the list."""
+    async def missing(self, places: Sequence[RecordPlace]) -> dict[int, str]:
+        """Look for records; return what is wrong, by index in `places`."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from datetime import date
 import asyncpg
 
 from deploy.audit import commands
-from deploy.audit.context import Context
+from deploy.audit.context import Context, RecordPlace
 from deploy.audit.findings import Invariant, Key, Kind, Violation
 from deploy.audit.streams import HANDLED_TYPES
 from shared.events.topics import consumer_of
@@ -50,7 +50,7 @@ async def check_events(context: Context, events: Sequence[str]) -> list[Violatio
 async def _check_topic(context: Context, service: str, rows: Sequence[asyncpg.Record]) -> list[Violation]:
     if context.topics is None:
         return []
-    places = [(row["topic"], row["partition"], row["offset"], str(row["event_id"])) for row in rows]
+    places = [RecordPlace(row["topic"], row["partition"], row["offset"], str(row["event_id"])) for row in rows]
     missing = await context.topics.missing(places)
     return [
         _violation(Invariant.EVENT_IN_TOPIC, service, rows[index], f"is not in the topic: {problem}")
@@ -75,14 +75,15 @@ async def _check_consumers(context: Context, service: str, rows: Sequence[asyncp
                 dead = {row["event_id"] for row in stored}
                 text = f"was not applied by {consumer} and is no dead letter"
                 found += [
-                    _violation(Invariant.EVENT_APPLIED, service, row, text)
+                    _violation(Invariant.EVENT_APPLIED, service, row, text, consumer=consumer)
                     for row in left
                     if row["event_id"] not in dead
                 ]
     return found
 
 
-def _violation(invariant: Invariant, service: str, row: asyncpg.Record, text: str) -> Violation:
+def _violation(invariant: Invariant, service: str, row: asyncpg.Record, text: str, *, consumer: str = "") -> Violation:
     place = f"{row['topic']} {row['key']}, sequence {row['sequence']} ({row['type']}, {row['event_id']})"
     command = commands.resend(service, topic=row["topic"], key=row["key"], since=row["sent_at"])
-    return Violation(invariant, event_key(service, row["day"], row["id"]), f"{place} {text}", command, row["sent_at"])
+    key = event_key(service, row["day"], row["id"])
+    return Violation(invariant, key, f"{place} {text}", command, row["sent_at"], consumer)

@@ -83,11 +83,13 @@ class Violation:
     """The command that settles it."""
     changed_at: datetime | None = None
     """The last change of what was compared across services. Without it the invariant holds at any moment."""
+    detail: str = ""
+    """The part of its subject that it is about, such as a consumer, if a subject can violate the invariant twice."""
 
     @property
     def id(self) -> str:
         """The name of the finding: the same in every run."""
-        return f"{self.invariant.label}:{self.key.kind}:{self.key.value}"
+        return ":".join(filter(None, (self.invariant.label, self.key.kind, self.key.value, self.detail)))
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ async def pages(databases: Databases, *, page_keys: int = PAGE_KEYS) -> AsyncIte
             yield keys
 
 
-async def check_all(context: Context) -> AsyncIterator[tuple[int, list[Violation]]]:
-    """Yield, page by page, how many keys were checked and what they violate. Memory is bounded by a page."""
+async def check_all(context: Context) -> AsyncIterator[tuple[list[Key], list[Violation]]]:
+    """Yield, page by page, the checked keys and what they violate. Memory is bounded by a page."""
     async for keys in pages(context.databases):
-        yield len(keys), await check_keys(context, keys)
-    yield 0, await check_products(context, None)
-    yield 0, await check_waiting(context)
+        yield keys, await check_keys(context, keys)
+    yield [], await check_products(context, None)
+    yield [], await check_waiting(context)
 
 
 async def check(databases: Databases, *, at_rest: bool = True, topics: Topics | None = None) -> list[Finding]:

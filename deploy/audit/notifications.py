@@ -29,7 +29,7 @@ async def check_notifications(context: Context, notification_ids: Sequence[str])
 
 
 def _check_deliveries(context: Context, rows: Sequence[asyncpg.Record]) -> list[Violation]:
-    """Check that each has one delivery per channel. In production a mail may wait or have failed; at rest it is sent."""
+    """Check that each has a delivery per channel. In production a mail may wait or have failed; at rest it is sent."""
     found: list[Violation] = []
     for row in rows:
         channels, statuses = row["channels"] or [], row["statuses"] or []

@@ -122,7 +122,8 @@ async def _compare_notifications(
             [order["updated_at"], *(row["created_at"] for row in notifications), *(at for _, at in entries)]
         )
         text = f"order {order_id}: {made[event_type]} {event_type} notifications, expected {every[event_type]}"
-        violation = Violation(Invariant.ONE_NOTIFICATION_PER_CHANGE, Key(Kind.ORDER, order_id), text, "", changed_at)
+        key = Key(Kind.ORDER, order_id)
+        violation = Violation(Invariant.ONE_NOTIFICATION_PER_CHANGE, key, text, "", changed_at, detail=event_type)
         if made[event_type] > every[event_type]:
             surplus = [row["id"] for row in notifications if row["event_type"] == event_type][-1]
             command = commands.drop_notification(str(surplus))

@@ -138,4 +138,4 @@ async def _not_reached(context: Context, consumer: str, row: asyncpg.Record, *, 
         command = commands.reset_position(service, consumer=consumer, key=key, to=last)
     else:
         command = commands.resend(producer, topic=topic, key=key, since=event["sent_at"])
-    return Violation(Invariant.POSITION_REACHED, stream_key(topic, key), text, command, row["changed_at"])
+    return Violation(Invariant.POSITION_REACHED, stream_key(topic, key), text, command, row["changed_at"], consumer)

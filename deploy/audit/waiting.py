@@ -58,7 +58,7 @@ async def check_waiting(context: Context) -> list[Violation]:
 
 
 async def _check_dead_letters(context: Context, service: str) -> list[Violation]:
-    """Check dead letters. The drain retries a handler's errors, and blocked events follow: these count once they are old."""
+    """Check dead letters. The drain retries a handler's errors, and blocked events follow: these count later."""
     rows = await context.databases[service].fetch(_DEAD_LETTERS, context.settled_before, MAX_LISTED)
     return [
         _violation(

@@ -1,11 +1,9 @@
 """A database with the messaging tables and the table of effects, and relays and consumers that use it."""
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import structlog
 
 from shared.connection_urls import dsn_of
 from shared.database import Database, open_database
@@ -18,19 +16,6 @@ from shared.messaging.outbox.relay import Relay
 from shared.messaging.topics import create_topics
 from tests.harness.databases import DatabaseFactory, execute_as_owner
 from tests.shared.effects import CONSUMER, EFFECT_TABLE, subscription
-
-
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    """Undo `configure_logging` after the test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-    for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture

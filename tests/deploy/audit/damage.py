@@ -12,10 +12,12 @@ UNKNOWN_USER = "0199a6e2-0000-7000-8000-000000000009"
 
 
 def unsent_event(sequence: int, event_type: str) -> str:
-    """Return SQL that puts an event into the outbox."""
+    """Return SQL that puts an event of the confirmed order into the outbox."""
+    payload = ORDER_EVENTS[1][0].model_dump_json()
     return f"""
         INSERT INTO outbox (shard, event_id, topic, key, sequence, type, source, dataschema, occurred_at, payload)
-        VALUES (0, uuidv7(), 'orders', '{CONFIRMED}', {sequence}, '{event_type}', '-', '-', {THEN}, '');
+        VALUES (0, uuidv7(), 'orders', '{CONFIRMED}', {sequence}, '{event_type}', 'urn:orderly:orders', '-', {THEN},
+                convert_to('{payload}', 'UTF8'));
     """
 
 

@@ -3,22 +3,48 @@
 # ruff: noqa: S608 - the values are constants of this file
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from deploy.audit.streams import HANDLED_TYPES
+from shared.events.contract import Event
+from shared.events.orders import OrderConfirmed, OrderCreated
+from shared.events.users import CreditRefused, CreditReserved, UserCreated
 from shared.ids import new_id
 
 USER = "0199a6e2-0000-7000-8000-000000000001"
 CONFIRMED, SHIPPED, REJECTED = (f"0199a6e2-0000-7000-8000-00000000001{digit}" for digit in "123")
 THEN = "now() - interval '1 hour'"
 
-Events = Sequence[tuple[str, UUID]]
-"""The types and ids of a key's events, in their order."""
+Events = Sequence[tuple[Event, UUID]]
+"""A key's events with their ids, in their order."""
+
+
+def _credit(order_id: str, amount_cents: int) -> dict[str, Any]:
+    return {"user_id": UUID(USER), "order_id": UUID(order_id), "amount_cents": amount_cents, "currency": "GBP"}
+
+
+_ORDER: dict[str, Any] = {
+    "order_id": UUID(CONFIRMED),
+    "number": "O-1",
+    "user_id": UUID(USER),
+    "total_cents": 300,
+    "currency": "GBP",
+}
 USER_EVENTS: Events = [
-    (event_type, new_id())
-    for event_type in ("user.created", "user.credit_reserved", "user.credit_reserved", "user.credit_refused")
+    (event, new_id())
+    for event in (
+        UserCreated(user_id=UUID(USER), email="ada@example.com", name="Ada", phone=None, locale="en", time_zone="UTC"),
+        CreditReserved(**_credit(CONFIRMED, 300)),
+        CreditReserved(**_credit(SHIPPED, 400)),
+        CreditRefused(**_credit(REJECTED, 900), reason="limit_exceeded"),
+    )
 ]
-ORDER_EVENTS: Events = [(event_type, new_id()) for event_type in ("order.created", "order.confirmed")]
+ORDER_EVENTS: Events = [
+    (event, new_id())
+    for event in (OrderCreated(**_ORDER, deadline=datetime.now(UTC)), OrderConfirmed(**_ORDER, lines=()))
+]
 
 
 def sent(topic: str, key: str, events: Events) -> str:
@@ -29,8 +55,8 @@ def sent(topic: str, key: str, events: Events) -> str:
         INSERT INTO outbox_sent (day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at,
                                  payload, shard, partition, "offset", sent_at)
         SELECT (now() AT TIME ZONE 'UTC')::date, n, id, '{topic}', '{key}', n, type, 'urn:orderly:{topic}', '-',
-               {THEN}, convert_to('{{}}', 'UTF8'), 0, 0, n, {THEN}
-        FROM (VALUES {_rows(events)}) AS e (n, type, id);
+               {THEN}, convert_to(payload, 'UTF8'), 0, 0, n, {THEN}
+        FROM (VALUES {_rows(events)}) AS e (n, type, id, payload);
     """
 
 
@@ -38,7 +64,7 @@ def applied(topic: str, key: str, events: Events) -> dict[str, str]:
     """Return SQL by service that applies the events which each service handles."""
     statements: dict[str, str] = {}
     for service, types in HANDLED_TYPES[topic].items():
-        handled = [(n, id_) for n, (event_type, id_) in enumerate(events, start=1) if event_type in types]
+        handled = [(n, id_) for n, (event, id_) in enumerate(events, start=1) if event.type in types]
         if handled:
             ids = ", ".join(f"('{id_}'::uuid)" for _, id_ in handled)
             statements[service] = f"""
@@ -52,7 +78,10 @@ def applied(topic: str, key: str, events: Events) -> dict[str, str]:
 
 
 def _rows(events: Events) -> str:
-    return ", ".join(f"({n}, '{each}', '{id_}'::uuid)" for n, (each, id_) in enumerate(events, start=1))
+    return ", ".join(
+        f"({n}, '{event.type}', '{id_}'::uuid, '{event.model_dump_json()}')"
+        for n, (event, id_) in enumerate(events, start=1)
+    )
 
 
 _APPLIED: Sequence[Mapping[str, str]] = (
