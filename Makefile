@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
-.PHONY: up-reset logs clean reset backup restore
+.PHONY: up-reset logs clean reset backup restore audit
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ else
 demo: .venv/.complete
 	@$(BIN)/python -m deploy.demo $(DEMO)
 endif
+
+audit: .venv/.complete ## Find what contradicts the invariants in the running system; AUDIT="--full"
+	@$(BIN)/python -m deploy.audit run --local $(AUDIT)
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory
 	@$(BIN)/python -m deploy.local status

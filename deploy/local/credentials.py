@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.compose.signing_keys import write_signing_keys
-from deploy.local.postgres import owner_of, server_of
+from deploy.local.postgres import AUDITOR, owner_of, server_of
 from deploy.local.process import LocalError
 
 SERVICES = ("users", "orders", "notifications")
-ROLES = (*SERVICES, *map(owner_of, SERVICES), *map(server_of, SERVICES))
-"""The names of the passwords: of the roles that serve, of those that own, and of the superusers, by their servers."""
+ROLES = (*SERVICES, *map(owner_of, SERVICES), *map(server_of, SERVICES), AUDITOR)
+"""The names of the passwords: of the roles that serve, of those that own, of the superusers, by their servers, and of
+the one that audits."""
 ADMIN_EMAIL = "admin@orderly.example"
 
 

@@ -2,7 +2,7 @@
 
 from deploy.backup.server import archive_settings
 from deploy.local.credentials import Credentials
-from deploy.local.postgres import Postgres, create_database, owner_of, server_of
+from deploy.local.postgres import AUDITOR, Postgres, create_database, owner_of, server_of
 from deploy.local.settings import LocalSettings
 
 # Each server has a third of the load. Together they take about as much memory and disk as one server for all would.
@@ -27,4 +27,5 @@ async def create_database_of(service: str, postgres: Postgres, *, credentials: C
         name=service,
         password=credentials.database_passwords[service],
         owner_password=credentials.database_passwords[owner_of(service)],
+        audit_password=credentials.database_passwords[AUDITOR],
     )

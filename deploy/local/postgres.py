@@ -143,10 +143,16 @@ def owner_of(role: str) -> str:
     return f"{role}_owner"
 
 
-async def create_database(admin_url: str, *, name: str, password: str, owner_password: str) -> bool:
+AUDITOR = "audit"
+"""The role of `deploy.audit`, which reads every database, and writes to none."""
+
+
+async def create_database(
+    admin_url: str, *, name: str, password: str, owner_password: str, audit_password: str | None = None
+) -> bool:
     """Make a database, its owner and the role `name`, which reads and writes rows but can change no table.
 
-    Sets the passwords of roles that exist. Returns whether the database is new.
+    Sets the passwords of roles that exist. Returns whether the database is new. With its password, the audit can read.
     """
     connection = await asyncpg.connect(admin_url)
     try:
@@ -159,9 +165,21 @@ async def create_database(admin_url: str, *, name: str, password: str, owner_pas
             # Whoever made the database may have been killed before it had its privileges.
             await _let_connect(connection, name, role=name)
         await grant_rows(admin_url, database=name, owner=owner_of(name), role=name)
+        if audit_password is not None:
+            await let_audit(connection, name, password=audit_password)
         return is_new
     finally:
         await connection.close()
+
+
+async def let_audit(connection: asyncpg.Connection, database: str, *, password: str) -> None:
+    """Let the audit read a database."""
+    await ensure_role(connection, name=AUDITOR, password=password)
+    await connection.execute(f"""
+        GRANT pg_read_all_data TO "{AUDITOR}";
+        ALTER ROLE "{AUDITOR}" SET default_transaction_read_only = on;
+        GRANT CONNECT ON DATABASE "{database}" TO "{AUDITOR}";
+    """)
 
 
 async def grant_rows(admin_url: str, *, database: str, owner: str, role: str) -> None:

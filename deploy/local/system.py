@@ -16,7 +16,7 @@ from deploy.local.gateway import Gateway
 from deploy.local.kafka import make_class_cache
 from deploy.local.kafka_jars import jars_folder
 from deploy.local.mail_program import mail_program
-from deploy.local.postgres import server_of
+from deploy.local.postgres import AUDITOR, server_of
 from deploy.local.process import LocalError
 from deploy.local.screen import Screen
 from deploy.local.services import Services
@@ -157,6 +157,7 @@ class System:
                 "valkey": settings.valkey_url,
             },
             "databases": {service: services.database_url(service) for service in SERVICES},
+            "audit_databases": {service: services.database_url(service, role=AUDITOR) for service in SERVICES},
             "kafka_bootstrap_servers": services.kafka_bootstrap_servers,
             "signing_keys_file": str(self._credentials.signing_keys_file),
             "admin_password_file": str(self._credentials.admin_password_file),
