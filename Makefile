@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
-.PHONY: up-reset logs clean reset backup restore audit
+.PHONY: up-reset logs clean reset backup restore audit audit-at-size
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ endif
 
 audit: .venv/.complete ## Find what contradicts the invariants in the running system; AUDIT="--full"
 	@$(BIN)/python -m deploy.audit run --local $(AUDIT)
+
+audit-at-size: .venv/.complete ## Show that an audit of 1,000,000 orders reads what one of 50,000 reads (minutes)
+	@AUDIT_TEST_ORDERS=1000000 $(BIN)/pytest -s tests/deploy/audit/test_bounded_reads.py
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory
 	@$(BIN)/python -m deploy.local status

@@ -23,6 +23,8 @@ _READ_ONLY = {
     "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
     "lock_timeout": "5s",
     "jit": "off",
+    # Every statement has an index for what it looks up. Reading a whole table looks cheaper only while it is small.
+    "enable_seqscan": "off",
 }
 
 

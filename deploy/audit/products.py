@@ -10,12 +10,13 @@ MAX_OPEN_ORDERS = 100_000
 """Above this number of open orders, only a full run checks the stock."""
 
 # One statement reads all open orders, however many products are checked: no index leads from a product to its open
-# orders, and one that did would cost every order. The orders that were placed long ago and are done are not read.
+# orders, and one that did would cost every order. OFFSET 0 makes the planner look up the items of each open order:
+# joining the tables otherwise, it would read the items of all orders that were ever placed.
 _STOCK = """
     SELECT sku, stock, reserved, coalesce(held, 0) AS held
     FROM product LEFT JOIN (
         SELECT i.sku, sum(i.quantity) AS held
-        FROM customer_order o JOIN order_item i ON i.order_id = o.id
+        FROM customer_order o, LATERAL (SELECT sku, quantity FROM order_item WHERE order_id = o.id OFFSET 0) AS i
         WHERE o.status IN ('pending', 'confirmed') AND ($1::text[] IS NULL OR i.sku = ANY($1))
         GROUP BY i.sku
     ) open_orders USING (sku)

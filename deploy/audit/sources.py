@@ -9,12 +9,15 @@ from deploy.audit.findings import Key, Kind
 from deploy.audit.sent_events import Place, sent_after
 from deploy.audit.streams import stream_key
 
-_UUIDS = "SELECT id::text FROM {table} WHERE id > $1::uuid ORDER BY id LIMIT $2"
+# The names of the tables: a bare `id` after ORDER BY would be the text that is selected, which no index sorts.
+_UUIDS = "SELECT id::text FROM {table} WHERE id > $1::uuid ORDER BY {table}.id LIMIT $2"
 _USERS = _UUIDS.format(table="user_account")
 _ORDERS = _UUIDS.format(table="customer_order")
 _NOTIFICATIONS = _UUIDS.format(table="notification")
 _PRODUCTS = "SELECT sku FROM product WHERE sku > $1 ORDER BY sku LIMIT $2"
-_RESERVATIONS = "SELECT order_id::text FROM credit_reservation WHERE order_id > $1::uuid ORDER BY order_id LIMIT $2"
+_RESERVATIONS = """
+    SELECT order_id::text FROM credit_reservation r WHERE order_id > $1::uuid ORDER BY r.order_id LIMIT $2
+"""
 _KNOWN_ORDERS = "SELECT id::text FROM customer_order WHERE id = ANY($1::uuid[])"
 _STREAMS = """
     SELECT topic, key FROM event_stream WHERE (topic, key) > ($1, $2) ORDER BY topic, key LIMIT $3

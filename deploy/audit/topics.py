@@ -1,14 +1,16 @@
 """The records of Kafka's topics, read at the places where the relays say that they have written them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from deploy.audit.context import RecordPlace
+from shared.events.topics import TOPICS
 from shared.messaging.kafka import KafkaConnection
+from shared.messaging.topics import admin_client, count_partitions
 
 READ_TIMEOUT_SECONDS = 20.0
 """Upper bound of the time without a record from a partition."""
@@ -19,8 +21,10 @@ MAX_SKIPPED_RECORDS = 500
 class KafkaTopics:
     """Reads records without a consumer group, so that it changes nothing in Kafka."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, *, prefix: str) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, *, partitions: Mapping[str, int], prefix: str) -> None:
+        """Read with a started consumer. `partitions` are the numbers of those that exist, by topic with its prefix."""
         self._consumer = consumer
+        self._partitions = partitions
         self._prefix = prefix
 
     async def missing(self, places: Sequence[RecordPlace]) -> dict[int, str]:
@@ -33,8 +37,7 @@ class KafkaTopics:
             by_partition.setdefault((place.topic, place.partition), []).append(index)
         wrong: dict[int, str] = {}
         for (topic, partition), indexes in sorted(by_partition.items()):
-            partitions = self._consumer.partitions_for_topic(self._prefix + topic) or set()
-            if partition not in partitions:
+            if partition >= self._partitions.get(self._prefix + topic, 0):
                 wrong |= dict.fromkeys(indexes, f"Kafka has no partition {partition} of {topic}")
             else:
                 wrong |= await self._missing_of(TopicPartition(self._prefix + topic, partition), indexes, places)
@@ -103,12 +106,18 @@ async def opened_topics(kafka: KafkaConnection) -> AsyncIterator[KafkaTopics]:
         metadata_max_age_ms=30_000,
     )
     try:
-        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+        async with asyncio.timeout(READ_TIMEOUT_SECONDS), admin_client(kafka) as admin:
+            names = [kafka.topic_prefix + topic.name for topic in TOPICS]
+            partitions = await count_partitions(admin, names)
             await consumer.start()
-            await consumer.topics()
-        yield KafkaTopics(consumer, prefix=kafka.topic_prefix)
     except TimeoutError:
+        await _stop(consumer)
         raise KafkaTimeoutError("Kafka does not answer") from None
+    except (KafkaError, OSError):
+        await _stop(consumer)
+        raise
+    try:
+        yield KafkaTopics(consumer, partitions=partitions, prefix=kafka.topic_prefix)
     finally:
         await _stop(consumer)
 

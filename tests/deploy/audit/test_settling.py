@@ -54,7 +54,7 @@ async def test_what_is_overdue_names_the_program_that_has_to_run(
 
 
 def _left(damage: Damage, urls: dict[str, str], settings: AuditSettings) -> list[str]:
-    """Damage the databases, run the commands of what is found, and return what is found after that.
+    """Do the damage, run the commands of what is found, and return what is found after that.
 
     Not in an event loop: each command runs one of its own, as in a process.
     """
