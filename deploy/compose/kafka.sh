@@ -1,5 +1,6 @@
 #!/bin/bash
-# `kafka.sh serve` starts Apache Kafka; on a new volume, it first formats the storage with a SCRAM user per service.
+# `kafka.sh serve` starts Apache Kafka; on a new volume, it first formats the storage with a SCRAM user per service, and
+# one for the audit.
 # `kafka.sh check` exits with 0 if the broker answers. It starts no JVM, which would take 1.6 CPU seconds each time.
 set -euo pipefail
 
@@ -9,7 +10,7 @@ serve() {
     local secrets="${SECRETS_FOLDER:-/run/secrets}" programs="${KAFKA_PROGRAMS:-/opt/kafka/bin}" user password
     local credentials=()
     if [[ ! -e "$data/meta.properties" ]]; then
-        for user in users orders notifications; do
+        for user in users orders notifications audit; do
             password="$(<"$secrets/${user}_kafka_password")"
             credentials+=(--add-scram "SCRAM-SHA-512=[name=$user,password=$password]")
         done

@@ -21,8 +21,10 @@ PASSWORDS = (
     *(f"{service}_owner_database_password" for service in SERVICES),
     *(f"{service}_database_password" for service in SERVICES),
     "archive_password",
+    "audit_database_password",
     "valkey_password",
     *(f"{service}_kafka_password" for service in SERVICES),
+    "audit_kafka_password",
     "smtp_password",
     "admin_password",
 )

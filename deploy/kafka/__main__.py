@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from deploy.kafka.acls import MIGRATOR, SERVICES, acls_of, acls_of_migrator, acls_of_outsider, apply_acls
+from deploy.kafka.acls import (
+    AUDITOR,
+    MIGRATOR,
+    SERVICES,
+    acls_of,
+    acls_of_auditor,
+    acls_of_migrator,
+    acls_of_outsider,
+    apply_acls,
+)
 from shared.command import run_command
 from shared.messaging.kafka import kafka_of
 from shared.settings import KafkaSettings, load
@@ -16,7 +25,8 @@ from shared.settings import KafkaSettings, load
 
 def main(
     principal: Annotated[
-        list[str] | None, typer.Option(help="SERVICE=NAME, if the principal is not named as the service or `migrate`.")
+        list[str] | None,
+        typer.Option(help="SERVICE=NAME, if the principal is not named as the service, `migrate` or `audit`."),
     ] = None,
     outside: Annotated[
         list[str] | None, typer.Option(help="NAME=TOPIC: an outside subscriber, with groups named NAME.*")
@@ -24,7 +34,7 @@ def main(
 ) -> None:
     """Apply the ACLs, and print them."""
     settings = load(KafkaSettings)
-    names = {**{service: service for service in SERVICES}, MIGRATOR: MIGRATOR}
+    names = {name: name for name in (*SERVICES, MIGRATOR, AUDITOR)}
     for pair in principal or []:
         role, _, name = pair.partition("=")
         if role not in names or not name:
@@ -33,6 +43,7 @@ def main(
     prefix = settings.kafka_topic_prefix
     acls = [acl for service in SERVICES for acl in acls_of(service, prefix=prefix, principal=names[service])]
     acls += acls_of_migrator(prefix=prefix, principal=names[MIGRATOR])
+    acls += acls_of_auditor(prefix=prefix, principal=names[AUDITOR])
     for pair in outside or []:
         name, _, topic = pair.partition("=")
         acls += acls_of_outsider(name, [topic], prefix=prefix)

@@ -18,6 +18,8 @@ from shared.messaging.kafka import KafkaConnection
 SERVICES = tuple(sorted({topic.producer for topic in TOPICS}))
 MIGRATOR = "migrate"
 """The principal of `migrate`, which creates topics."""
+AUDITOR = "audit"
+"""The principal of the audit, which reads all topics without a consumer group."""
 
 _ALLOW = 3
 
@@ -88,6 +90,12 @@ def acls_of_migrator(*, prefix: str = "", principal: str = MIGRATOR) -> Iterator
             yield Acl(principal, operation, Resource.TOPIC, prefix + topic.name)
     for service in SERVICES:
         yield Acl(principal, Operation.DESCRIBE, Resource.GROUP, f"{prefix}{service}.", Pattern.PREFIXED)
+
+
+def acls_of_auditor(*, prefix: str = "", principal: str = AUDITOR) -> Iterator[Acl]:
+    """Yield the ACLs of the principal that reads all topics."""
+    for topic in TOPICS:
+        yield Acl(principal, Operation.READ, Resource.TOPIC, prefix + topic.name)
 
 
 async def apply_acls(kafka: KafkaConnection, acls: list[Acl]) -> None:

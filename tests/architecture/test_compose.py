@@ -21,7 +21,7 @@ SERVERS = [server_of(service) for service in SERVICES]
 
 def test_every_part_of_the_system_has_a_container() -> None:
     archives = {"backup", *(f"{service}-archive" for service in SERVICES)}
-    assert {*SERVICES, *SERVERS, *archives, "gateway", "valkey", "kafka", "mailpit"} == RUNNING
+    assert {*SERVICES, *SERVERS, *archives, "gateway", "valkey", "kafka", "mailpit", "audit"} == RUNNING
     assert {f"{service}-migrate" for service in SERVICES} <= TASKS
 
 
@@ -60,6 +60,7 @@ def test_a_service_has_a_server_of_its_own_on_which_its_database_is_made(service
     assert task["environment"] == {"SERVICE": service, "PGHOST": server_of(service), "PGUSER": "postgres"}
     assert {*task["secrets"], *server["secrets"]} == {
         "archive_password",
+        "audit_database_password",
         *(
             f"{service}_{password}"
             for password in ("postgres_password", "owner_database_password", "database_password")

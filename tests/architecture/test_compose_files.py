@@ -37,7 +37,7 @@ class Databases:
 
     def write_passwords(self, word: str) -> None:
         """Write a password for each role, with every character that SQL treats specially."""
-        for service in SERVICES:
+        for service in (*SERVICES, "audit"):
             for role in (service, f"{service}_owner"):
                 (self.secrets / f"{role}_database_password").write_text(f'{word} it\'s; "{role}" $1')
 
@@ -96,6 +96,15 @@ async def test_a_role_uses_the_tables_of_its_owner_and_no_other_database(databas
             for role in (service, f"{service}_owner"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
                     await databases.execute("SELECT 1", role=role, database=other)
+
+
+async def test_the_audit_can_read_every_table_and_change_nothing(databases: Databases) -> None:
+    for service in SERVICES:
+        await databases.execute("CREATE TABLE mine (id int)", role=f"{service}_owner", database=service)
+        await databases.execute("SELECT * FROM mine", role="audit", database=service)
+        for statement in ("INSERT INTO mine VALUES (1)", "SET transaction_read_only = off; DELETE FROM mine"):
+            with pytest.raises((asyncpg.ReadOnlySQLTransactionError, asyncpg.InsufficientPrivilegeError)):
+                await databases.execute(statement, role="audit", database=service)
 
 
 async def test_a_database_can_be_made_again_after_an_interruption_and_with_new_passwords(databases: Databases) -> None:

@@ -120,8 +120,8 @@ def kafka(tmp_path: Path) -> dict[str, str]:
         command = shlex.join(map(str, java_command(main)))
         (programs / name).write_text(f'#!/bin/sh\necho "$1" >>{tmp_path}/calls\nexec {command} "$@"\n')
         (programs / name).chmod(0o755)
-    for service in SERVICES:
-        (tmp_path / f"{service}_kafka_password").write_text(f"password-of-{service}")
+    for user in (*SERVICES, "audit"):
+        (tmp_path / f"{user}_kafka_password").write_text(f"password-of-{user}")
     clients, local, controller = (str(free_port()) for _ in range(3))
     text = (SCRIPTS / "kafka.properties").read_text()
     for there, here in (
@@ -152,8 +152,8 @@ async def test_kafka_knows_the_password_of_each_service_and_lets_nobody_else_in(
     assert _check("kafka.sh", kafka) != 0
     with _serving("kafka.sh", kafka):
         await until(partial(_answers, "kafka.sh", kafka))
-        for service in SERVICES:
-            await _connect(clients, username=service, password=f"password-of-{service}")
+        for user in (*SERVICES, "audit"):
+            await _connect(clients, username=user, password=f"password-of-{user}")
         for username, password in (("orders", "password-of-users"), (None, None)):
             with pytest.raises(KafkaConnectionError):
                 await _connect(clients, username=username, password=password)
