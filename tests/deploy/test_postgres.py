@@ -62,7 +62,12 @@ async def test_a_database_that_was_made_halfway_gets_its_privileges() -> None:
             # Here the process was killed.
             await connection.execute(f"CREATE DATABASE shop OWNER {owner_of('shop')}")
             await connection.close()
-            assert await create_database(url, name="shop", password="role", owner_password="owner") is False
+            assert (
+                await create_database(
+                    url, name="shop", password="role", owner_password="owner", audit_password="auditor"
+                )
+                is False
+            )
 
             def url_of(role: str, password: str) -> str:
                 return url.replace("postgres:admin@", f"{role}:{password}@").replace("/postgres", "/shop")
@@ -71,6 +76,11 @@ async def test_a_database_that_was_made_halfway_gets_its_privileges() -> None:
             assert await _execute(url_of("shop", "role"), "INSERT INTO letter VALUES (1)") == "INSERT 0 1"
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await _execute(url_of("stranger", "stranger"), "SELECT 1")
+            assert await _execute(url_of("audit", "auditor"), "SELECT FROM letter") == "SELECT 1"
+            with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+                await _execute(url_of("audit", "auditor"), "DELETE FROM letter")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await _execute(url_of("audit", "auditor"), "BEGIN READ WRITE; DELETE FROM letter")
 
 
 # It ends the connection without a word, or because it starts (57P03), or because an administrator stops it (57P01).
