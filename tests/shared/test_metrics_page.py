@@ -8,8 +8,9 @@ from deploy.local.state import CHECKOUT
 
 _NAMES = """
 import services.notifications.app, services.orders.app, services.users.app
+from deploy.audit.metrics import AuditMetrics
 from prometheus_client import REGISTRY
-for metric in REGISTRY.collect():
+for metric in [*REGISTRY.collect(), *AuditMetrics().registry.collect()]:
     print(metric.name + ("_total" if metric.type == "counter" else ""))
 """
 
