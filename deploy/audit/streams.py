@@ -12,6 +12,7 @@ from deploy.audit.databases import SERVICES
 from deploy.audit.findings import Invariant, Key, Kind, Violation
 from shared.events.topics import TOPICS, consumer_of, topic_named
 from shared.messaging.storage.daily_partitions import SENT_RETENTION
+from shared.messaging.storage.generation import NUMBER_BITS, generation_of
 
 HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "users": {
@@ -40,25 +41,29 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """The event types that each service handles, by topic. Other types move no position."""
 
 # One statement, so that the stream's last sequence and its events are those of one moment. Sent events are kept for
-# some days only: the oldest of a key may be purged, but none after that may be missing.
-_STREAMS = """
-    SELECT w.topic, w.key, s.sequence AS recorded, s.moved_on, e.events, e.first, e.last, e.changed_at, e.last_by_type
+# some days only: the oldest of a key may be purged, but none after that may be missing within a generation.
+_STREAMS = f"""
+    SELECT w.topic, w.key, s.sequence AS recorded, s.moved_on, e.*,
+           (SELECT max(generation) FROM stream_generation) AS generation
     FROM unnest($1::text[], $2::text[]) AS w (topic, key)
     LEFT JOIN event_stream s USING (topic, key), LATERAL (
-        SELECT coalesce(sum(t.events), 0)::bigint AS events, min(t.first) AS first, max(t.last) AS last,
-               max(t.changed_at) AS changed_at, coalesce(json_object_agg(t.type, t.last), '{}') AS last_by_type
-        FROM (
-            SELECT type, count(*) AS events, min(sequence) AS first, max(sequence) AS last, max(at) AS changed_at
-            FROM (
-                SELECT type, sequence, occurred_at AS at FROM outbox WHERE topic = w.topic AND key = w.key
-                UNION ALL
-                SELECT type, sequence, sent_at FROM outbox_sent WHERE topic = w.topic AND key = w.key
-            ) AS kept
-            GROUP BY type
-        ) AS t
-        WHERE t.type IS NOT NULL
+        WITH kept AS (
+            SELECT type, sequence, occurred_at AS at FROM outbox WHERE topic = w.topic AND key = w.key
+            UNION ALL
+            SELECT type, sequence, sent_at FROM outbox_sent WHERE topic = w.topic AND key = w.key
+        ), by_generation AS (
+            SELECT count(*) AS events, min(sequence) AS first, max(sequence) AS last
+            FROM kept GROUP BY sequence >> {NUMBER_BITS}
+        ), by_type AS (
+            SELECT type, max(sequence) AS last, max(at) AS changed_at FROM kept GROUP BY type
+        )
+        SELECT (SELECT coalesce(sum(events), 0)::bigint FROM by_generation) AS events,
+               (SELECT bool_and(events = last - first + 1) FROM by_generation) AS is_unbroken,
+               (SELECT max(last) FROM by_type) AS last,
+               (SELECT max(changed_at) FROM by_type) AS changed_at,
+               (SELECT coalesce(json_object_agg(type, last), '{{}}') FROM by_type) AS last_by_type
     ) AS e
-"""
+"""  # noqa: S608 - a constant
 _POSITIONS = """
     SELECT key, sequence FROM inbox_sequence WHERE consumer = $1 AND topic = $2 AND key = ANY($3::text[])
 """
@@ -93,7 +98,7 @@ async def check_streams(context: Context, streams: Sequence[str]) -> list[Violat
 def _gaps(context: Context, service: str, row: asyncpg.Record) -> Iterator[Violation]:
     topic, key, events = row["topic"], row["key"], row["events"]
     if events:
-        is_whole = row["last"] == row["recorded"] and events == row["last"] - row["first"] + 1
+        is_whole = row["last"] == row["recorded"] and row["is_unbroken"]
         text = f"{events} events up to sequence {row['last']}, but the last sequence is {row['recorded']}"
     else:
         # Days are those of the database; the margin is one day for its clock and one for the purge itself.
@@ -114,9 +119,11 @@ async def _check_positions(context: Context, rows: Sequence[asyncpg.Record]) -> 
             positions = await context.databases[service].fetch(_POSITIONS, consumer, topic.name, list(streams))
             reached = {row["key"]: row["sequence"] for row in positions}
             for key, row in streams.items():
-                last = _last_of(types, row)
-                if last is not None and reached.get(key, 0) != last:
-                    found.append(await _not_reached(context, consumer, row, position=reached.get(key, 0), last=last))
+                last, position = _last_of(types, row), reached.get(key, 0)
+                # A restored producer lacks events that were consumed before: that alone contradicts nothing.
+                knows_more = position > (last or 0) and generation_of(position) < row["generation"]
+                if last is not None and position != last and not knows_more:
+                    found.append(await _not_reached(context, consumer, row, position=position, last=last))
     return found
 
 
