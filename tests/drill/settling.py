@@ -1,0 +1,84 @@
+"""The audit after a round: what it finds, and whether the commands that it names settle that."""
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from deploy.audit.context import Context
+from deploy.audit.databases import connected
+from deploy.audit.findings import Violation
+from deploy.audit.invariants import check_all
+from deploy.local.services import Services
+from deploy.local.state import CHECKOUT
+
+SETTLE_SECONDS = 90.0
+"""Time for events and mails that are on their way."""
+POLL_SECONDS = 1.0
+UNCHANGED_SECONDS = 15.0
+"""Time after which an unchanged finding does not settle by itself. A mail's retry takes less."""
+MAX_ROUNDS = 4
+"""Rounds of commands: one of them may leave work to another, such as a republished order to its customer's account."""
+NOTE = '"..."'
+
+
+@dataclass
+class Settlement:
+    """The findings of one audit, and what became of them."""
+
+    found: list[Violation] = field(default_factory=list)
+    """The findings that did not settle by themselves."""
+    left: list[Violation] = field(default_factory=list)
+    """The findings that the commands have not settled either."""
+    failed: list[str] = field(default_factory=list)
+    """Commands that failed, with their output."""
+
+
+async def settle(services: Services, databases: Mapping[str, str]) -> Settlement:
+    """Wait until nothing changes by itself, then run the command of every finding until there is none."""
+    settlement = Settlement(found=await _findings_at_rest(databases))
+    settlement.left = settlement.found
+    for _ in range(MAX_ROUNDS):
+        if not settlement.left:
+            break
+        # One after the other: two of them may be about the same order.
+        for command in dict.fromkeys(violation.command for violation in settlement.left):
+            settlement.failed += await _run(services, command)
+        settlement.left = await _findings_at_rest(databases)
+    return settlement
+
+
+async def _findings_at_rest(databases: Mapping[str, str]) -> list[Violation]:
+    """Return what the audit finds once that has not changed for a while."""
+    loop = asyncio.get_running_loop()
+    deadline, changed_at = loop.time() + SETTLE_SECONDS, loop.time()
+    before: set[str] | None = None
+    async with connected(databases) as connections:
+        while True:
+            context = Context(connections, datetime.now(UTC), grace=timedelta(0), at_rest=True)
+            found = [violation async for _, page in check_all(context) for violation in page]
+            ids = {violation.id for violation in found}
+            if ids != before:
+                before, changed_at = ids, loop.time()
+            if not found or loop.time() > min(deadline, changed_at + UNCHANGED_SECONDS):
+                return sorted(set(found))
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _run(services: Services, command: str) -> list[str]:
+    """Run a command as an operator does; return what it printed if it failed."""
+    python, *arguments = shlex.split(command.replace(NOTE, "drill"))
+    service = arguments[1].rpartition(".")[2]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=CHECKOUT,
+        env=services.environment(service),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    del python
+    return [f"{command}: {output.decode().strip()}"] if process.returncode else []
