@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import asyncpg
 
+from shared.transient_errors import CONNECTION_ERRORS
+
 INTERVAL_SECONDS = 0.01
 RECONNECT_SECONDS = 0.05
-_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 _CREATE = "CREATE TABLE IF NOT EXISTS drill_commit (id bigint PRIMARY KEY, at timestamptz NOT NULL)"
 _COMMIT = "INSERT INTO drill_commit (id, at) VALUES ($1, clock_timestamp()) RETURNING at"
@@ -27,7 +28,7 @@ class Commit(NamedTuple):
 
 @dataclass
 class Commits:
-    """Commits until it is cancelled. After the connection is lost it waits until `resume`."""
+    """Commits until it is cancelled. After `let_go`, a lost connection is not replaced before `resume`."""
 
     url: str
     acknowledged: list[Commit] = field(default_factory=list)
@@ -45,6 +46,10 @@ class Commits:
             await connection.close()
         return Commit(*row) if row is not None else None
 
+    def let_go(self) -> None:
+        """Go on until the connection is lost, and then wait for `resume`."""
+        self._may_connect.clear()
+
     def resume(self) -> None:
         """Connect and commit again."""
         self.acknowledged = []
@@ -60,13 +65,11 @@ class Commits:
         """Commit one row after the other."""
         while True:
             await self._may_connect.wait()
-            with suppress(*_LOST):
+            with suppress(*CONNECTION_ERRORS):
                 await self._commit_until_lost()
-                continue
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _commit_until_lost(self) -> None:
-        """Return when the connection is lost; raise if there was none."""
         connection = await asyncpg.connect(self.url, timeout=5)
         try:
             await connection.execute(_CREATE)
@@ -76,11 +79,8 @@ class Commits:
                 at = await connection.fetchval(_COMMIT, self._id, timeout=30)
                 self.acknowledged.append(Commit(self._id, at))
                 await asyncio.sleep(INTERVAL_SECONDS)
-        except _LOST:
-            self._may_connect.clear()
         finally:
-            with suppress(*_LOST):
-                await connection.close(timeout=1)
+            connection.terminate()
 
 
 @asynccontextmanager
@@ -94,4 +94,6 @@ async def committing(*all_commits: Commits) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended

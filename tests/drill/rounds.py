@@ -85,6 +85,8 @@ class Drill:
         for service in services:
             await back_up(self.servers[service])
         await asyncio.sleep(AFTER_BACKUP_SECONDS + back_seconds)
+        for service in services:
+            self.commits[service].let_go()
         destroyed_at = time.monotonic()
         target = datetime.now(UTC) - timedelta(seconds=back_seconds) if back_seconds else None
         await asyncio.gather(*(self._destroy(service) for service in services))

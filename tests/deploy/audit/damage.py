@@ -192,7 +192,8 @@ DAMAGES = (
     Damage(
         "a notification about a change that has one already",
         "notifications",
-        "UPDATE notification SET event_type = 'order.shipped' WHERE event_type = 'order.refunded'",
+        """DROP INDEX uq_notification_order_change;
+           UPDATE notification SET event_type = 'order.shipped' WHERE event_type = 'order.refunded'""",
         {
             Invariant.ONE_NOTIFICATION_PER_CHANGE: f"order {SHIPPED}: 2 order.shipped notifications, expected 1",
         },
