@@ -84,11 +84,9 @@ class Process:
         """Wait until the process exits, kill what is left of its group, and return its exit status."""
         status = await self._child.wait()
         _signal_group(self.pid, signal.SIGKILL)
-        with suppress(TimeoutError):
-            # A grandchild that left the group may keep the pipe open.
-            # Not `wait_for`: before Python 3.12 it ignores a cancellation that comes as what it waits for ends.
-            async with asyncio.timeout(1):
-                await asyncio.shield(self._reading)
+        # A grandchild that left the group may keep the pipe open. Not `wait_for`, which on Python 3.11 ignores a
+        # cancellation that comes when the result does: the supervisor, which stops, would start the process again.
+        await asyncio.wait([self._reading], timeout=1)
         return status
 
     async def wait_until_ready(self) -> None:
@@ -180,7 +178,8 @@ async def run_to_end(
             command, environment or {}, user=user, orphan_signal=signal.SIGKILL, log=log, stdout=stdout
         )
         try:
-            printed = b"".join(filter(None, await asyncio.wait_for(child.communicate(), timeout=timeout_seconds)))
+            async with asyncio.timeout(timeout_seconds):
+                printed = b"".join(filter(None, await child.communicate()))
         except (TimeoutError, asyncio.CancelledError) as error:
             _signal_group(child.pid, signal.SIGKILL)
             await child.wait()

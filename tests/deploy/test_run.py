@@ -43,6 +43,8 @@ class Run:
             **os.environ,
             **{name: str(free_port()) for name in LocalSettings().ports()},
             "ORDERLY_FOLDER": str(self.folder),
+            # A killed server with its data may cost no commit, and no start may wait for a receiver that waits for it.
+            "ORDERLY_WAL_ARCHIVE": "synchronous",
             "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
             "PYTHONPATH": str(CHECKOUT),
             "NOTES": str(self.notes),

@@ -106,9 +106,16 @@ class ArchivedServer:
         return (self.folder / f"{SERVICE}-archive.log").read_text()
 
     async def stop_receiver(self) -> None:
+        """Stop the receiver, and wait until a running server has noticed."""
         if self.supervisor is not None:
             await self.supervisor.stop([])
             self.supervisor = None
+        if self.process is not None:
+            await until(self._slot_is_free, what="the slot is free for another receiver")
+
+    async def _slot_is_free(self) -> bool:
+        async with self.connection() as connection:
+            return not await connection.fetchval("SELECT true FROM pg_replication_slots WHERE active")
 
     async def kill_receiver(self) -> None:
         """Kill the receiver; its supervisor starts it again."""
