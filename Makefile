@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
-.PHONY: up-reset logs clean reset backup restore audit audit-at-size
+.PHONY: up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
@@ -99,6 +99,9 @@ backup: .venv/.complete ## Take and verify a base backup of each database of the
 
 restore: .venv/.complete ## Restore the stopped system's databases: TO=2026-11-29T12:00:00Z SERVICES=users,orders
 	@$(BIN)/python -m deploy.backup restore --to "$(TO)" --services "$(SERVICES)"
+
+restore-drill: .venv/.complete ## Destroy databases under load, restore them and audit; DRILL="--newest-only"
+	@$(BIN)/python -m tests.drill $(DRILL)
 
 up: ## Start the whole system in containers
 	@$(PYTHON) -m deploy.compose up

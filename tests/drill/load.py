@@ -34,7 +34,7 @@ class Load:
         """Sign up, place orders and cancel some, and begin again as somebody else."""
         while True:
             account = await self._sign_up()
-            for _ in range(self.rng.randrange(4, 12) if account else 0):
+            for _ in range(self.rng.randrange(10, 30) if account else 0):
                 await self._place(account)  # type: ignore[arg-type]  # the loop is empty without an account
                 await asyncio.sleep(self.rng.uniform(0.5, 1.5) * INTERVAL_SECONDS)
             await asyncio.sleep(INTERVAL_SECONDS)
