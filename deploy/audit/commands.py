@@ -40,9 +40,9 @@ def drop_notification(notification_id: str) -> str:
     return f"python -m services.notifications notifications drop --id {notification_id} {NOTE}"
 
 
-def drop_notifications_of(order_id: str, *, user_id: str) -> str:
+def drop_notifications_of(order_id: str) -> str:
     """Drop the notifications of an order that its service does not know."""
-    return f"python -m services.notifications notifications drop --order {order_id} --user {user_id} {NOTE}"
+    return f"python -m services.notifications notifications drop --order {order_id} {NOTE}"
 
 
 def resend(service: str, *, topic: str, key: str, since: datetime) -> str:

@@ -56,7 +56,7 @@ async def _check_subjects(context: Context, rows: Sequence[asyncpg.Record]) -> l
         key = Key(Kind.NOTIFICATION, str(row["id"]))
         if row["category"] == "orders" and row["order_id"] and UUID(row["order_id"]) not in known:
             text = f"{about} is about order {row['order_id']}, which is unknown to orders"
-            command = commands.drop_notifications_of(row["order_id"], user_id=str(row["user_id"]))
+            command = commands.drop_notifications_of(row["order_id"])
         elif row["user_id"] not in known:
             text = f"{about} is for user {row['user_id']}, who is unknown to users"
             command = commands.drop_notification(str(row["id"]))

@@ -10,13 +10,12 @@ from uuid import UUID
 import asyncpg
 
 from deploy.audit import commands
-from deploy.audit.ages import first_id_after
 from deploy.audit.context import Context
 from deploy.audit.findings import Invariant, Key, Kind, Violation
 from deploy.audit.missing_notifications import settle_missing
 
 _ORDERS = """
-    SELECT o.id, o.user_id, o.total_cents, o.refunded_cents, o.status, o.updated_at, t.changes, t.times
+    SELECT o.id, o.total_cents, o.refunded_cents, o.status, o.updated_at, t.changes, t.times
     FROM customer_order o, LATERAL (
         SELECT array_agg('order.' || CASE WHEN amount_cents IS NULL THEN status ELSE 'refunded' END) AS changes,
                array_agg(at) AS times
@@ -28,13 +27,10 @@ _RESERVATIONS = """
     SELECT order_id, status, amount_cents, refunded_cents, updated_at
     FROM credit_reservation WHERE order_id = ANY($1::uuid[]) AND status IN ('reserved', 'used')
 """
-# The index on (user_id, id) leads to the user's notifications since the order was placed.
 _NOTIFICATIONS = """
-    SELECT o.id AS order_id, n.id, n.event_type, n.created_at
-    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS o (id, user_id, first_id)
-    JOIN notification n ON n.user_id = o.user_id AND n.id >= o.first_id
-        AND n.category = 'orders' AND n.data->>'order_id' = o.id::text
-    ORDER BY n.id
+    SELECT (data->>'order_id')::uuid AS order_id, id, event_type, created_at
+    FROM notification WHERE data->>'order_id' = ANY($1::text[]) AND category = 'orders'
+    ORDER BY id
 """
 
 
@@ -93,9 +89,7 @@ def _held_credit(reservation: asyncpg.Record | None) -> _Credit | None:
 
 
 async def _check_notifications(context: Context, orders: dict[UUID, asyncpg.Record]) -> list[Violation]:
-    user_ids = [order["user_id"] for order in orders.values()]
-    first_ids = [first_id_after(order_id) for order_id in orders]
-    rows = await context.databases["notifications"].fetch(_NOTIFICATIONS, list(orders), user_ids, first_ids)
+    rows = await context.databases["notifications"].fetch(_NOTIFICATIONS, [str(order_id) for order_id in orders])
     notifications: dict[UUID, list[asyncpg.Record]] = {}
     for row in rows:
         notifications.setdefault(row["order_id"], []).append(row)

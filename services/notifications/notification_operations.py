@@ -13,7 +13,7 @@ logger = structlog.get_logger(__name__)
 
 
 class NoNotificationSelected(Problem):
-    """Give either --id, or --order and --user."""
+    """Give either --id or --order."""
 
     status = 422
     code = "no_notification_selected"
@@ -30,23 +30,21 @@ async def drop(
     *,
     notification_id: UUID | None,
     order_id: UUID | None,
-    user_id: UUID | None,
     actor: str,
     note: str,
 ) -> list[UUID]:
-    """Delete one notification, or those of a user about an order, with their deliveries; return their ids. Repeatable.
+    """Delete one notification, or those about an order, with their deliveries; return their ids. Repeatable.
 
     A mail that waits is not sent any more. `notification.sent` was published, and stays true.
 
     Raises: NoNotificationSelected, DeliveryBeingSent.
     """
-    if notification_id is not None and order_id is None and user_id is None:
-        wanted = Notification.id == notification_id
-    elif notification_id is None and order_id is not None and user_id is not None:
-        is_about = Notification.data["order_id"].astext == str(order_id)
-        wanted = sa.and_(Notification.user_id == user_id, Notification.category == "orders", is_about)
-    else:
+    if (notification_id is None) == (order_id is None):
         raise NoNotificationSelected
+    is_about = Notification.data["order_id"].astext == str(order_id)
+    wanted = (
+        Notification.id == notification_id if notification_id else sa.and_(Notification.category == "orders", is_about)
+    )
     async with sessions.begin() as session:
         ids = list(await session.scalars(sa.select(Notification.id).where(wanted)))
         # The deliveries first, as the worker locks them.

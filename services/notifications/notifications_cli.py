@@ -25,8 +25,7 @@ def notifications_cli(tool: Tool) -> typer.Typer:
         *,
         note: Annotated[str, typer.Option(help="The reason, for the log.")],
         notification_id: Annotated[UUID | None, typer.Option("--id", help="One notification.")] = None,
-        order: Annotated[UUID | None, typer.Option(help="All about this order; needs --user.")] = None,
-        user: Annotated[UUID | None, typer.Option(help="The user whom they notify.")] = None,
+        order: Annotated[UUID | None, typer.Option(help="All about this order.")] = None,
         actor: Actor = None,
     ) -> None:
         """Delete a notification, or those about an order that the orders service does not know."""
@@ -39,7 +38,6 @@ def notifications_cli(tool: Tool) -> typer.Typer:
                 sessions,
                 notification_id=notification_id,
                 order_id=order,
-                user_id=user,
                 actor=actor_of(actor),
                 note=note,
             )

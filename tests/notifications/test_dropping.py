@@ -35,7 +35,7 @@ async def _subjects(sessions: Sessions) -> list[str]:
 
 async def test_the_notifications_of_an_unknown_order_are_dropped(sessions: Sessions, tool: Tool) -> None:
     first, second = await _notify(sessions)
-    about = ("notifications", "drop", "--order", str(first), "--user", str(USER), *NOTE)
+    about = ("notifications", "drop", "--order", str(first), *NOTE)
 
     assert (await tool(*about))[:2] == (0, "1 dropped\n")
     assert (await tool(*about))[:2] == (0, "0 dropped\n")
@@ -61,14 +61,14 @@ async def test_a_mail_that_is_being_sent_keeps_its_notification(sessions: Sessio
         sessions, "UPDATE delivery SET status = 'sending', next_attempt_at = now() WHERE channel = 'email'"
     )
 
-    status, _, error = await tool("notifications", "drop", "--order", str(first), "--user", str(USER), *NOTE)
+    status, _, error = await tool("notifications", "drop", "--order", str(first), *NOTE)
 
     assert status == 2
     assert "is being sent" in error
     assert len(await _subjects(sessions)) == 3
 
 
-@pytest.mark.parametrize("selection", [(), ("--order", str(uuid4())), ("--id", str(uuid4()), "--user", str(USER))])
+@pytest.mark.parametrize("selection", [(), ("--order", str(uuid4()), "--id", str(uuid4()))])
 async def test_an_ambiguous_selection_drops_nothing(sessions: Sessions, tool: Tool, selection: tuple[str, ...]) -> None:
     await _notify(sessions)
 

@@ -192,10 +192,10 @@ DAMAGES = (
     Damage(
         "a notification about a change that has one already",
         "notifications",
-        """DROP INDEX uq_notification_order_change;
-           UPDATE notification SET event_type = 'order.shipped' WHERE event_type = 'order.refunded'""",
+        """UPDATE notification SET event_type = 'order.refunded', data = data || '{"refunded_cents": 1}'
+           WHERE event_type = 'order.shipped'""",
         {
-            Invariant.ONE_NOTIFICATION_PER_CHANGE: f"order {SHIPPED}: 2 order.shipped notifications, expected 1",
+            Invariant.ONE_NOTIFICATION_PER_CHANGE: f"order {SHIPPED}: 2 order.refunded notifications, expected 1",
         },
     ),
     Damage(

@@ -10,6 +10,7 @@ from deploy.audit.findings import Invariant, Key, Kind
 from deploy.audit.runs import Limits, Outcome, run_full, run_incremental
 from deploy.audit.watermarks import State
 from shared.ids import new_id
+from shared.messaging.storage.generation import NUMBER_BITS
 from tests.deploy.audit.damage import DAMAGES, VANISHED, Damage
 from tests.deploy.audit.test_invariants import differences
 from tests.deploy.audit.undamaged import CONFIRMED, THEN, USER
@@ -167,3 +168,22 @@ async def test_an_order_whose_event_waits_behind_the_watermark_stays_open(writab
     await run_incremental(context_of(writable), state, Limits())
 
     assert state.open == [Key(Kind.ORDER, VANISHED), Key(Kind.STREAM, f"orders/{VANISHED}")]
+
+
+async def test_a_key_that_goes_on_in_a_new_generation_has_no_gap(writable: Databases) -> None:
+    """A restored orders database has lost the key's third event, and its next ones have much higher numbers."""
+    first = (7 << NUMBER_BITS) + 1
+    await writable["orders"].execute(
+        f"""INSERT INTO outbox_sent (day, id, event_id, topic, key, sequence, type, source, dataschema, occurred_at,
+                                     payload, shard, partition, "offset", sent_at)
+            SELECT (now() AT TIME ZONE 'UTC')::date, 100 + n, uuidv7(), 'orders', '{CONFIRMED}', {first} + n,
+                   'order.unknown', '-', '-', {THEN}, '', 0, 0, 100 + n, {THEN}
+            FROM generate_series(0, 2) AS n;
+            UPDATE event_stream SET sequence = {first} + 2 WHERE key = '{CONFIRMED}'"""
+    )
+    whole = await run_incremental(context_of(writable), State(), Limits())
+    await writable["orders"].execute(f"DELETE FROM outbox_sent WHERE sequence = {first} + 1")
+    gap = await run_incremental(context_of(writable), State(), Limits())
+
+    assert whole.reported == []
+    assert found_by(gap).keys() == {Invariant.NO_GAP}
