@@ -100,7 +100,7 @@ NOTIFICATIONS_FILLS = {
     "notification": """
         INSERT INTO notification (id, user_id, event_id, event_type, category, title, data, created_at, read_at)
         SELECT uuidv7(at - now()), user_id, uuidv7(at - now()), 'order.confirmed', 'orders', 'Your order is confirmed',
-               '{"order_id": "019ab0f2-31b4-7e0d-8a6c-5b9d0f7e2a13", "number": "O-ZZEAKPZ4", "total_cents": 10710}',
+               jsonb_build_object('order_id', uuidv7(at - now()), 'number', 'O-ZZEAKPZ4', 'total_cents', 10710),
                at, CASE n % 2 WHEN 0 THEN at + interval '1 hour' END
         FROM (
             SELECT user_id, n, now() - interval '365 days' * (1 - n::float8 / $1) AS at

@@ -22,11 +22,13 @@ NOT_FILLED = {
     "outbox_resend",
     "relay_lease",
     "event_stream_floor",
+    "stream_generation",
     "topic_partitions",
     "overdue_order",
     "delivery_action",
 }
-"""Events in the outbox are not completed; the others have a row for each shard or topic, or for what went wrong."""
+"""Events in the outbox are not completed; the others have a row for each shard, topic or restore, or for what went
+wrong."""
 JOB_QUEUE_TABLES = {"pgqueuer_log", "pgqueuer_statistics"}
 
 

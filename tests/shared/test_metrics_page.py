@@ -9,8 +9,10 @@ from deploy.local.state import CHECKOUT
 _NAMES = """
 import services.notifications.app, services.orders.app, services.users.app
 from deploy.audit.metrics import AuditMetrics
+from deploy.backup.metrics import BackupMetrics
 from prometheus_client import REGISTRY
-for metric in [*REGISTRY.collect(), *AuditMetrics().registry.collect()]:
+registries = [REGISTRY, AuditMetrics().registry, BackupMetrics([]).registry]
+for metric in [metric for registry in registries for metric in registry.collect()]:
     print(metric.name + ("_total" if metric.type == "counter" else ""))
 """
 
