@@ -44,6 +44,10 @@ return redis.call('del', KEYS[2])
 _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
+class OtherVersion(ValueError):
+    """The stored value has another version: processes of another release have stored it."""
+
+
 @dataclass
 class Outage:
     """Skips Valkey for a second after each error, and logs at most one warning every 30 seconds."""
@@ -75,8 +79,15 @@ class Cache:
     lease: timedelta = DEFAULT_LEASE
     _outage: Outage = field(default_factory=lambda: Outage("cache_unavailable"), init=False)
 
-    async def get_or_load(self, key: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], model: type[T]) -> T:
-        """Return the stored value, or load and store it. Of concurrent readers in all processes, only one loads."""
+    async def get_or_load(
+        self, key: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], model: type[T], version: int
+    ) -> T:
+        """Return the stored value, or load and store it. Of concurrent readers in all processes, only one loads.
+
+        `version`: of the form and the meaning of the value; raise it when either changes. A value of another version
+        counts as a miss. The version is no part of the key, so that processes of two releases invalidate each other's
+        values.
+        """
         adapter: TypeAdapter[T] = _adapter_of(model)  # type: ignore[arg-type]  # every type is hashable
         token = secrets.token_hex(8)
         deadline = time.monotonic() + self.lease.total_seconds()
@@ -84,15 +95,15 @@ class Cache:
             try:
                 found = await self._get_or_lease(key, token)
                 if isinstance(found, bytes):
-                    return adapter.validate_json(found)
-            except ValidationError:  # stored by another version of the code
+                    return adapter.validate_json(_content_of(found, version=version))
+            except (ValidationError, OtherVersion):
                 await self.invalidate(key)
                 break
             except (RedisError, OSError) as error:
                 self._outage.report(error)
                 break
             if found:
-                return await self._load_under_lease(key, token, ttl=ttl, load=load, adapter=adapter)
+                return await self._load_under_lease(key, token, ttl=ttl, load=load, adapter=adapter, version=version)
             await asyncio.sleep(_POLL_SECONDS)
         return await load()
 
@@ -118,14 +129,21 @@ class Cache:
         return found
 
     async def _load_under_lease(
-        self, key: str, token: str, *, ttl: timedelta, load: Callable[[], Awaitable[T]], adapter: TypeAdapter[T]
+        self,
+        key: str,
+        token: str,
+        *,
+        ttl: timedelta,
+        load: Callable[[], Awaitable[T]],
+        adapter: TypeAdapter[T],
+        version: int,
     ) -> T:
         try:
             value = await load()
         except BaseException:
             await self._run_script(_RELEASE, [self._lease(key)], [token])
             raise
-        arguments = [token, adapter.dump_json(value), _milliseconds(ttl)]
+        arguments = [token, b"%d:%b" % (version, adapter.dump_json(value)), _milliseconds(ttl)]
         await self._run_script(_STORE, [self._value(key), self._lease(key)], arguments)
         return value
 
@@ -145,6 +163,14 @@ class Cache:
 @lru_cache
 def _adapter_of(model: Any) -> TypeAdapter[Any]:
     return TypeAdapter(model)
+
+
+def _content_of(stored: bytes, *, version: int) -> bytes:
+    """Return the JSON of a stored value. Raises: OtherVersion."""
+    stamp, _, content = stored.partition(b":")
+    if stamp != b"%d" % version:
+        raise OtherVersion
+    return content
 
 
 def _milliseconds(duration: timedelta) -> int:

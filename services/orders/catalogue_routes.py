@@ -11,7 +11,14 @@ from services.orders.catalogue_commands import SkuTaken
 from services.orders.dependencies import IsStaff, SettingsDep
 from services.orders.models import StockBelowReserved
 from services.orders.queries import ProductNotFound
-from services.orders.schemas import SKU_PATTERN, CachedProduct, NewProduct, ProductChanges, ProductView
+from services.orders.schemas import (
+    CACHED_PRODUCT_VERSION,
+    SKU_PATTERN,
+    CachedProduct,
+    NewProduct,
+    ProductChanges,
+    ProductView,
+)
 from shared.http.auth import RoleRequired, admin_only, public
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import IfMatch, etag_of
@@ -77,7 +84,11 @@ async def read_product(
             return CachedProduct.model_validate(await queries.product_by_sku(session, sku))
 
     product = await cache.get_or_load(
-        queries.product_cache_key(sku), ttl=settings.product_cache_ttl, load=load, model=CachedProduct
+        queries.product_cache_key(sku),
+        ttl=settings.product_cache_ttl,
+        load=load,
+        model=CachedProduct,
+        version=CACHED_PRODUCT_VERSION,
     )
     if not (product.active or is_staff):
         raise ProductNotFound

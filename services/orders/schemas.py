@@ -110,6 +110,10 @@ class ProductView(ResponseBody):
     )
 
 
+CACHED_PRODUCT_VERSION = 1
+"""Raise it with every change of the form or the meaning of CachedProduct: processes of two releases share Valkey."""
+
+
 class CachedProduct(ProductView):
     """A product as the cache stores it: with the version, which is sent as the ETag."""
 

@@ -56,7 +56,7 @@ def source() -> Source:
 
 
 def reading(cache: Cache, source: Source, *, ttl: timedelta = MINUTE) -> Awaitable[Price]:
-    return cache.get_or_load("price:1", ttl=ttl, load=source.load, model=Price)
+    return cache.get_or_load("price:1", ttl=ttl, load=source.load, model=Price, version=1)
 
 
 async def test_the_second_reader_gets_the_stored_value(cache: Cache, source: Source) -> None:
@@ -83,7 +83,7 @@ async def test_concurrent_misses_load_once_even_if_the_load_is_quick(
     elsewhere = cache_with_long_timeouts(valkey_url, prefix=cache.prefix.rstrip(":"))
     for number in range(20):
         readers = [
-            at.get_or_load(f"price:{number}", ttl=MINUTE, load=source.load, model=Price)
+            at.get_or_load(f"price:{number}", ttl=MINUTE, load=source.load, model=Price, version=1)
             for at in (cache, elsewhere)
             for _ in range(10)
         ]
@@ -123,7 +123,7 @@ async def test_a_failed_load_raises_and_releases_the_lease(cache: Cache, source:
         raise LookupError("no price")
 
     with pytest.raises(LookupError, match="no price"):
-        await cache.get_or_load("price:1", ttl=MINUTE, load=failing, model=Price)
+        await cache.get_or_load("price:1", ttl=MINUTE, load=failing, model=Price, version=1)
     async with asyncio.timeout(20):
         assert await reading(cache, source) == Price(cents=1)
 
@@ -147,12 +147,23 @@ async def test_a_reader_loads_itself_if_the_holder_of_the_lease_has_died(valkey_
     await cache.close()
 
 
-async def test_a_value_that_another_version_stored_is_replaced(cache: Cache, source: Source) -> None:
-    await cache.client.set(f"{cache.prefix}cache:{{price:1}}", b'{"euros": 3}')
+@pytest.mark.parametrize("stored", [b'{"euros": 3}', b'{"cents": 3}', b'2:{"cents": 3}', b'1:{"euros": 3}'])
+async def test_a_value_that_another_version_stored_is_replaced(cache: Cache, source: Source, stored: bytes) -> None:
+    await cache.client.set(f"{cache.prefix}cache:{{price:1}}", stored)
     assert await reading(cache, source) == Price(cents=1)
     assert await reading(cache, source) == Price(cents=1)
     await reading(cache, source)
     assert source.loads == 2
+
+
+async def test_each_version_invalidates_the_values_of_the_other(cache: Cache, source: Source) -> None:
+    async def reading_as(version: int) -> int:
+        return (await cache.get_or_load("price:1", ttl=MINUTE, load=source.load, model=Price, version=version)).cents
+
+    assert await reading_as(2) == 1
+    source.cents = 5
+    await cache.invalidate("price:1")
+    assert [await reading_as(1), await reading_as(2), await reading_as(1)] == [5, 5, 5]
 
 
 @pytest.mark.parametrize("value", [None, [], 0, "", False])
@@ -165,7 +176,7 @@ async def test_an_empty_value_is_cached(cache: Cache, value: object) -> None:
         return value
 
     for _ in range(2):
-        assert await cache.get_or_load("empty", ttl=MINUTE, load=load, model=object) == value
+        assert await cache.get_or_load("empty", ttl=MINUTE, load=load, model=object, version=1) == value
     assert loads == 1
 
 
