@@ -8,14 +8,19 @@ from pathlib import Path
 
 import asyncpg
 import sqlalchemy as sa
+import structlog
 from alembic import command, op
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from pgqueuer import AsyncpgDriver, Queries
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.connection_urls import dsn_of
 from shared.database import create_engine
 from shared.messaging.storage.daily_partitions import RETENTIONS, maintain_daily_partitions
+
+logger = structlog.get_logger(__name__)
 
 _NOT_COMPARED = re.compile(r"pgqueuer.*|(inbox|outbox_sent)_p\d{8}")
 """Tables that `alembic check` ignores: PgQueuer migrates its own, and a job makes and drops daily partitions."""
@@ -30,8 +35,11 @@ class Migrations:
     database_url: str
 
     async def upgrade(self, revision: str = "head") -> None:
-        """Migrate up, then update the job queue's tables and the daily partitions. Safe to repeat."""
-        await self._run(lambda config: command.upgrade(config, revision))
+        """Migrate up, then update the job queue's tables and the daily partitions. Safe to repeat.
+
+        A schema of a newer version stays as it is: a rollback brings old code back, not the old schema.
+        """
+        await self._run(lambda config: _upgrade(config, revision))
         await self._upgrade_job_queue()
         async with self._transaction() as connection:
             for parent in RETENTIONS:
@@ -88,6 +96,16 @@ class Migrations:
                 await queries.install()
         finally:
             await connection.close()
+
+
+def _upgrade(config: Config, revision: str) -> None:
+    """Migrate up, unless the database is at a revision that this version does not know."""
+    current = MigrationContext.configure(config.attributes["connection"]).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        logger.warning("schema_is_newer", revision=current)
+    else:
+        command.upgrade(config, revision)
 
 
 def is_compared(_object: object, name: str | None, type_: str, _reflected: bool, _compare_to: object) -> bool:

@@ -2,12 +2,15 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
+from structlog.testing import capture_logs
 
 from deploy.local.credentials import SERVICES
 from shared.cli import migrations_of
+from shared.connection_urls import dsn_of
 from shared.migrations.runner import Migrations
 from shared.settings import StorageSettings
 from tests.harness.databases import DatabaseFactory, as_owner
@@ -76,3 +79,18 @@ async def test_a_migration_gives_up_a_lock_that_it_does_not_get(database_factory
         with pytest.raises(sa.exc.DBAPIError, match="lock timeout"):
             await asyncio.wait_for(migrations.downgrade("0001"), timeout=60)
     await engine.dispose()
+
+
+async def test_the_migrations_of_an_older_version_leave_a_newer_schema_as_it_is(migrations: Migrations) -> None:
+    """A deployment that brings the old version back runs its migrations too."""
+    connection = await asyncpg.connect(dsn_of(migrations.database_url))
+    await connection.execute("ALTER TABLE idempotency_key ADD COLUMN newer text")
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    with capture_logs() as logs:
+        await migrations.upgrade()
+
+    assert [entry["event"] for entry in logs] == ["schema_is_newer"]
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
+    assert await connection.fetchval("SELECT count(newer) FROM idempotency_key") == 0
+    await connection.close()
