@@ -24,11 +24,11 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick bench lint format migrate up down
-.PHONY: up-reset logs clean reset backup restore restore-drill audit audit-at-size
+.PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick chaos-upgrade bench lint format
+.PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}'
 
 doctor: ## Say what this machine lacks, and how to get it
 	@command -v $(PYTHON) >/dev/null || { echo "missing   Python: no $(PYTHON) here. \
@@ -70,6 +70,9 @@ check: lint test ## Run every check of CI except coverage and chaos-quick
 
 chaos: .venv/.complete ## Run random chaos campaigns: CHAOS="--seeds 60 --seconds 60"
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+chaos-upgrade: .venv/.complete ## Upgrade under load, and roll back: CHAOS="--seeds 10 --evidence upgrade.json"
+	@$(BIN)/python -m tests.chaos --upgrade $(CHAOS)
 
 # With a fixed seed, so that each run does the same. `make chaos` chooses a new one.
 chaos-quick: .venv/.complete ## Run the failpoint list, the mutants and three short campaigns (under 10 minutes)

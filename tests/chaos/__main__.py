@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -25,6 +26,7 @@ from tests.chaos.servers import CampaignServers, campaign_servers
 from tests.chaos.system import SystemUnderTest, system_under_test
 from tests.chaos.system_campaign import run_system_campaign
 from tests.chaos.system_faults import GREYLISTING, SYSTEM_WORKLOADS
+from tests.chaos.upgrade.__main__ import cli as upgrade_cli
 from tests.harness.cli import chosen
 
 ALL_WORKLOADS = (*WORKLOADS, *SYSTEM_WORKLOADS)
@@ -141,4 +143,5 @@ class Campaigns:
 
 
 if __name__ == "__main__":
-    cli()
+    # The campaigns that change versions have other options.
+    (upgrade_cli if "--upgrade" in sys.argv else cli)()
