@@ -187,8 +187,11 @@ async def run_idempotently(
 
 
 def _fingerprint(body: BaseModel, *, key: str) -> bytes:
-    """Return a keyed hash of the body, equal for equal bodies whatever the order of their fields."""
-    canonical = orjson.dumps(body.model_dump(), default=_to_json, option=orjson.OPT_SORT_KEYS)
+    """Return a keyed hash of the members that the client has sent, whatever their order.
+
+    Those that have their default are left out: a version that knows more of them must find the same fingerprint.
+    """
+    canonical = orjson.dumps(body.model_dump(exclude_unset=True), default=_to_json, option=orjson.OPT_SORT_KEYS)
     return hmac.digest(key.encode(), canonical, "sha256")
 
 

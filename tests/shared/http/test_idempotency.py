@@ -157,6 +157,30 @@ async def test_the_order_of_fields_and_sets_does_not_matter(client: httpx2.Async
     assert await shop.things() == 1
 
 
+async def test_a_version_that_knows_more_fields_finds_the_saved_response(
+    client: httpx2.AsyncClient, shop: Shop
+) -> None:
+    """A request that is repeated during an upgrade may reach the other version."""
+
+    class NewerThing(NewThing):
+        colour: str = "none"
+
+    async def add(
+        place: str, body: NewerThing, request: Request, key: IdempotencyKey = None, x_caller: None = None
+    ) -> Response:
+        return await shop.add(place, body, request, key, x_caller)
+
+    newer = FastAPI()
+    install_problems(newer)
+    newer.post("/v1/{place}/things")(add)
+
+    first = await post(client)
+    async with client_of(newer) as other_client:
+        second = await post(other_client)
+    assert (second.status_code, second.json()) == (201, first.json())
+    assert await shop.things() == 1
+
+
 @pytest.mark.parametrize("difference", [{"X-Caller": str(uuid4())}, {"place": "there"}, {"key": "key-2"}])
 async def test_a_key_is_valid_for_one_caller_and_route_only(
     client: httpx2.AsyncClient, shop: Shop, difference: dict[str, str]
