@@ -41,7 +41,7 @@ class Migrations:
         """
         await self._run(lambda config: _upgrade(config, revision))
         await self._upgrade_job_queue()
-        async with self._transaction() as connection:
+        async with self._connected() as connection, connection.begin():
             for parent in RETENTIONS:
                 await maintain_daily_partitions(connection, parent)
 
@@ -69,19 +69,22 @@ class Migrations:
             config.attributes["connection"] = connection
             action(config)
 
-        async with self._transaction() as connection:
-            await connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('orderly:migrations'))"))
+        async with self._connected() as connection:
+            # A lock of the session, which ends with it: Alembic begins the transaction itself, so that a migration can
+            # leave it with `autocommit_block`, as an index that is built concurrently must.
+            await connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('orderly:migrations'))"))
+            await connection.commit()
             await connection.run_sync(run)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
         engine = create_engine(
             self.database_url,
             # While a statement waits for a lock, later ones on the table wait behind it: fail, and retry later.
             connect_with={"server_settings": {"lock_timeout": "5s", "statement_timeout": "60s", "timezone": "UTC"}},
         )
         try:
-            async with engine.begin() as connection:
+            async with engine.connect() as connection:
                 yield connection
         finally:
             await engine.dispose()
@@ -100,7 +103,9 @@ class Migrations:
 
 def _upgrade(config: Config, revision: str) -> None:
     """Migrate up, unless the database is at a revision that this version does not know."""
-    current = MigrationContext.configure(config.attributes["connection"]).get_current_revision()
+    connection: sa.Connection = config.attributes["connection"]
+    with connection.begin():
+        current = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if current is not None and current not in known:
         logger.warning("schema_is_newer", revision=current)

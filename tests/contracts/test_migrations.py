@@ -1,6 +1,9 @@
 """The migrations of each service create what its models declare, and run down and up again."""
 
 import asyncio
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -94,3 +97,36 @@ async def test_the_migrations_of_an_older_version_leave_a_newer_schema_as_it_is(
     assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
     assert await connection.fetchval("SELECT count(newer) FROM idempotency_key") == 0
     await connection.close()
+
+
+CONCURRENT_INDEX = """
+from alembic import op
+
+revision, down_revision = "9998", "{last}"
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.create_index("ix_concurrent", "idempotency_key", ["route"], postgresql_concurrently=True)
+"""
+
+
+async def test_a_migration_can_build_an_index_concurrently(migrations: Migrations, tmp_path: Path) -> None:
+    shutil.copytree(migrations.folder, tmp_path, dirs_exist_ok=True)
+    last = max(path.name[:4] for path in migrations.folder.glob("*.py"))
+    (tmp_path / "9998_index.py").write_text(CONCURRENT_INDEX.format(last=last))
+
+    await replace(migrations, folder=tmp_path).upgrade()
+
+    connection = await asyncpg.connect(dsn_of(migrations.database_url))
+    assert await connection.fetchval("SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_concurrent'::regclass")
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9998"
+    await connection.close()
+
+
+async def test_migrations_that_run_at_once_wait_for_each_other(migrations: Migrations) -> None:
+    await migrations.downgrade("base")
+
+    await asyncio.gather(migrations.upgrade(), migrations.upgrade(), migrations.upgrade())
+
+    await migrations.check()
