@@ -14,22 +14,22 @@ ANNOTATIONS = {"$schema", "$id", "$defs", "title", "description", "examples"}
 
 def breaking_changes(released: Schema, current: Schema) -> list[str]:
     """Describe each change of the current schema that breaks consumers or publishers of the release."""
-    old, new = (_plain(schema, schema.get("$defs", {})) for schema in (released, current))
+    old, new = (plain(schema, schema.get("$defs", {})) for schema in (released, current))
     return [*_changed_keywords(old, new, at="the event"), *_changed_examples(released, current)]
 
 
-def _plain(schema: Any, definitions: Schema) -> Any:
+def plain(schema: Any, definitions: Schema) -> Any:
     """Return the schema without annotations and with references resolved: names of classes are not part of it."""
     if isinstance(schema, list):
-        return [_plain(each, definitions) for each in schema]
+        return [plain(each, definitions) for each in schema]
     if not isinstance(schema, Mapping):
         return schema
     if "$ref" in schema:
         schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **schema}
     return {
-        keyword: {name: _plain(each, definitions) for name, each in value.items()}
+        keyword: {name: plain(each, definitions) for name, each in value.items()}
         if keyword == "properties"
-        else _plain(value, definitions)
+        else plain(value, definitions)
         for keyword, value in schema.items()
         if keyword not in ANNOTATIONS | {"$ref"}
     }

@@ -1,4 +1,4 @@
-"""What can be compared before two versions run together: their migrations, and their golden events."""
+"""Comparisons that need no running system: the migrations of two versions, and their golden events."""
 
 import hashlib
 import json
@@ -27,8 +27,8 @@ class Migration:
 
     @property
     def digest(self) -> str:
-        """The hash of the SQL: comments and the form of the code do not matter."""
-        return hashlib.sha256(self.sql.encode()).hexdigest()
+        """The hash of the SQL without its layout: neither that nor the form of the code matters."""
+        return hashlib.sha256(" ".join(self.sql.split()).encode()).hexdigest()
 
 
 Migrations = Mapping[str, Sequence[Migration]]
@@ -37,7 +37,7 @@ Migrations = Mapping[str, Sequence[Migration]]
 
 @dataclass(frozen=True)
 class GoldenEvents:
-    """How many golden events both versions have parsed, and a sentence for each failure."""
+    """The number of golden events that both versions have parsed, and a sentence for each failure."""
 
     parsed: int
     failures: Sequence[str]
