@@ -47,7 +47,7 @@ class Campaign:
     bugs: list[str] = field(default_factory=list)
     """A sentence for each 500 that a client got from the gateway."""
     errors: list[Exception] = field(default_factory=list)
-    """What ended the campaign too early."""
+    """The errors that ended the campaign too early."""
 
     async def run(self) -> CampaignRecord:
         """Run the campaign. Whatever goes wrong is a violation in its record."""
@@ -85,16 +85,16 @@ class Campaign:
             seed=self.seed,
             started_at=started_at,
             ended_at=datetime.now(UTC),
-            steps=[_step(step.name, step.started_at, step.seconds, step.work) for step in rollout.steps],
+            steps=tuple(_step(step.name, step.started_at, step.seconds, step.work) for step in rollout.steps),
             orders=len(run.log.orders),
             journeys=journeys.count,
             faults=injector.counts,
             effects={**rollout.effects, **injector.effects, "stale reads while Valkey was away": len(excused)},
             retries=client.retries,
-            findings=[
-                *(FindingRecord(name=each.name, violations=each.violations) for each in findings),
-                *(FindingRecord(name=name, violations=violations) for name, violations in own.items()),
-            ],
+            findings=tuple(
+                FindingRecord(name=name, violations=tuple(violations))
+                for name, violations in [*((each.name, each.violations) for each in findings), *own.items()]
+            ),
         )
 
     def _demo(

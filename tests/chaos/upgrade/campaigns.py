@@ -65,7 +65,7 @@ class Campaigns:
             check_imports(version)
         migrations = new_migrations(migrations_of(old), migrations_of(new), old_ref=old.ref)
         golden = golden_events(old, new)
-        revisions = {service: [each.revision for each in found] for service, found in migrations.items()}
+        revisions = {service: tuple(each.revision for each in found) for service, found in migrations.items()}
         self.screen.note(
             f"From {old.ref} ({old.commit[:12]}) to {plant or new.commit[:12]}; new migrations: {_listed(revisions)}; "
             f"{golden.parsed} golden events parsed; logs in {self.folder}"
@@ -82,7 +82,7 @@ class Campaigns:
             golden_events=golden.parsed,
             started_at=started_at,
             ended_at=datetime.now(UTC),
-            campaigns=records,
+            campaigns=tuple(records),
         )
 
     async def _campaign(

@@ -65,13 +65,18 @@ class DirectClient:
 
     async def send_to_each(self, service: str, method: str, path: str, **request: Any) -> list[tuple[Instance, Answer]]:
         """Return the answer of every serving instance of a service, but of those that have just been stopped."""
+        loop = asyncio.get_running_loop()
         answers = []
         for instance in self.instances.serving(service):
-            try:
-                answers.append((instance, await self.send_to(instance, method, path, **request)))
-            except RequestFailed:
-                if instance in self.instances.serving(service):
-                    raise
+            deadline = loop.time() + REQUEST_TIMEOUT_SECONDS
+            # One that a fault has killed is restarted.
+            while instance in self.instances.serving(service):
+                try:
+                    answers.append((instance, await self.send_to(instance, method, path, **request)))
+                    break
+                except RequestFailed:
+                    if loop.time() > deadline:
+                        raise
         return answers
 
     async def send_to(

@@ -5,7 +5,7 @@ this upgrade.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ JOURNEYS = "Every step of a journey had its effect, whichever version served it"
 LOGS = "No process logged an unexpected error"
 COMPLETED = "The campaign came to its end"
 REQUIRED_FINDINGS = frozenset({VERSIONS_WORK, GOLDEN_EVENTS, ANSWERS, CACHED_VALUES, JOURNEYS, LOGS, COMPLETED})
-"""What each campaign checks beside the invariants of the demo."""
+"""Findings of each campaign beside the invariants of the demo."""
 
 
 class Record(BaseModel):
@@ -42,7 +42,7 @@ class VersionRecord(Record):
 
 
 class WorkRecord(Record):
-    """What one version did."""
+    """The work of one version."""
 
     requests: int
     published: int
@@ -63,7 +63,7 @@ class FindingRecord(Record):
     """An invariant, and the sentences of its violations."""
 
     name: str
-    violations: Sequence[str]
+    violations: tuple[str, ...]
 
 
 class CampaignRecord(Record):
@@ -72,13 +72,13 @@ class CampaignRecord(Record):
     seed: int
     started_at: datetime
     ended_at: datetime
-    steps: Sequence[StepRecord]
+    steps: tuple[StepRecord, ...]
     orders: int
     journeys: int
     faults: Mapping[str, int]
     effects: Mapping[str, int]
     retries: Mapping[str, int]
-    findings: Sequence[FindingRecord]
+    findings: tuple[FindingRecord, ...]
 
     @property
     def violations(self) -> list[str]:
@@ -94,17 +94,17 @@ class Evidence(Record):
     new: VersionRecord
     plant: str | None
     """The incompatible change that was planted into the new version, if any."""
-    migrations: Mapping[str, Sequence[str]]
+    migrations: Mapping[str, tuple[str, ...]]
     """The revisions that only the new version has, by service."""
     golden_events: int
     """Examples that one version has parsed of the other one."""
     started_at: datetime
     ended_at: datetime
-    campaigns: Sequence[CampaignRecord]
+    campaigns: tuple[CampaignRecord, ...]
 
     @property
     def has_passed(self) -> bool:
-        """Whether every campaign is complete and has violated nothing."""
+        """Return whether every campaign is complete and has violated nothing."""
         return bool(self.campaigns) and not any(objections_to(each) for each in self.campaigns)
 
 

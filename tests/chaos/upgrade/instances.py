@@ -27,7 +27,7 @@ class VersionServices(Services):
     ports: Mapping[str, int]
     """The port of each service's process."""
     addresses: Mapping[str, str]
-    """For the gateway: the URLs of a service's processes of both versions, separated by commas."""
+    """The URLs of each service's processes of both versions, separated by commas, for the gateway."""
 
     def program(self, service: str) -> Program:
         """Return the program that runs a service in this version."""

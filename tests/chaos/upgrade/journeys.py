@@ -15,7 +15,7 @@ from tests.harness.waiting import until
 EFFECT_TIMEOUT_SECONDS = 60.0
 """Time for an event or a job to have its effect: a killed process's partitions are taken over after 10 s."""
 POLL_SECONDS = 0.25
-PAUSE_SECONDS = 0.5
+DELAY_SECONDS = 0.5
 QUANTITY = 2
 REFUND_CENTS = 100
 NOTIFIED = ("user.created", "order.confirmed", "order.shipped", "order.delivered", "order.refunded")
@@ -42,7 +42,7 @@ class Journeys:
             except (RequestFailed, AssertionError, KeyError) as error:
                 self.violations.append(f"{type(error).__name__}: {error}")
             self.count += 1
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(DELAY_SECONDS)
 
     async def _travel(self, tag: str) -> None:
         admin = await self._signed_in(ADMIN_EMAIL, self.admin_password)

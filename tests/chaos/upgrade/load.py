@@ -21,10 +21,11 @@ from tests.chaos.upgrade.instances import Instances
 from tests.chaos.upgrade.journeys import Journeys
 from tests.chaos.upgrade.rollout import Rollout
 
-ORDERS_PER_SECOND = 3
-CONCURRENCY = 6
-BATCH = 24
-"""Invoices after which the load looks whether the rollout has ended. The last one of a batch is sent alone."""
+ORDERS_PER_SECOND = 4
+CONCURRENCY = 9
+LANES = 3
+BATCH = 9
+"""Invoices after which a lane looks whether the rollout has ended."""
 CUSTOMERS = 40
 LOYAL_CUSTOMERS = 80
 ANONYMOUS_SHARE = 0.1
@@ -97,12 +98,9 @@ class RunDuringRollout(DemoRun):
             watching = group.create_task(self.rollout.traffic.watch())
             group.create_task(self._roll_out(ended))
             group.create_task(self.journeys.run(ended))
-            for start in range(0, len(invoices), BATCH):
-                if ended.is_set():
-                    break
-                batch = invoices[start : start + BATCH]
-                await placement.place_all(batch, concurrency=CONCURRENCY, advance=lambda: None)
+            lanes = [group.create_task(_place_until(ended, placement, lane)) for lane in lanes_of(invoices)]
             await ended.wait()
+            await asyncio.wait(lanes)
             watching.cancel()
 
     async def _roll_out(self, ended: asyncio.Event) -> None:
@@ -112,6 +110,24 @@ class RunDuringRollout(DemoRun):
         finally:
             await self.injector.stop()
         ended.set()
+
+
+async def _place_until(ended: asyncio.Event, placement: OrderPlacement, invoices: Sequence[Invoice]) -> None:
+    for start in range(0, len(invoices), BATCH):
+        if ended.is_set():
+            return
+        batch = invoices[start : start + BATCH]
+        await placement.place_all(batch, concurrency=CONCURRENCY // LANES, advance=lambda: None)
+
+
+def lanes_of(invoices: Sequence[Invoice]) -> list[list[Invoice]]:
+    """Split the invoices, those of one customer into one lane. While one lane ends a batch, the others go on."""
+    lanes: list[list[Invoice]] = [[] for _ in range(LANES)]
+    lane_of: dict[str, int] = {}
+    for invoice in invoices:
+        lane = lane_of.setdefault(invoice.customer or invoice.number, len(lane_of) % LANES)
+        lanes[lane].append(invoice)
+    return lanes
 
 
 def invoices_of_some(invoices: Sequence[Invoice], rng: random.Random) -> list[Invoice]:

@@ -1,4 +1,4 @@
-"""What the services' processes have logged: unexpected errors, and when the cache was unavailable."""
+"""The logs of the services' processes: unexpected errors, and when the cache was unavailable."""
 
 import json
 from collections import Counter

@@ -14,9 +14,9 @@ from tests.chaos.upgrade.traffic import Traffic, Work
 from tests.chaos.upgrade.versions import VersionName
 
 SECONDS_ALONE = (3.0, 6.0)
-"""How long one version serves alone."""
+"""Time for which one version serves alone."""
 SECONDS_TOGETHER = (2.0, 5.0)
-"""How long both versions of a service serve together. A consumer group gives the new member partitions meanwhile."""
+"""Time for which both versions of a service serve. The consumer group gives the new member partitions meanwhile."""
 KILL_SHARE = 0.4
 """The share of processes that are killed instead of stopped."""
 MIGRATE_FIRST_SHARE = 0.4

@@ -1,4 +1,4 @@
-"""Who did the work: requests served, events published and events applied, by version and step of the campaign."""
+"""The work of each version: requests served, events published and events applied."""
 
 import asyncio
 import re
