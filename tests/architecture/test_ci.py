@@ -15,6 +15,8 @@ from tests.architecture.source import CHECKOUT
 
 NOWHERE = "http://127.0.0.1:9"
 GITHUB = CHECKOUT / ".github"
+WRITING_JOBS = {("release.yml", "publish"): {"contents": "write"}}
+"""The jobs that may do more than read the repository."""
 WORKFLOWS = sorted((GITHUB / "workflows").glob("*.yml"))
 
 
@@ -52,7 +54,38 @@ def test_a_workflow_may_only_read_and_ends_in_time(file: Path) -> None:
     workflow = _loaded(file)
 
     assert workflow["permissions"] == {"contents": "read"}
-    assert [name for name, job in workflow["jobs"].items() if job["timeout-minutes"] > 40 or "permissions" in job] == []
+    assert [name for name, job in workflow["jobs"].items() if job["timeout-minutes"] > 40] == []
+    found = {(file.name, name): job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+    assert found == {job: given for job, given in WRITING_JOBS.items() if job[0] == file.name}
+
+
+def test_nothing_is_published_without_the_evidence_of_its_upgrade() -> None:
+    """The step before the publication fails unless the evidence is of the published commit; `needs` waits for it."""
+    jobs = _loaded(GITHUB / "workflows" / "release.yml")["jobs"]
+    commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    publishing = [name for name, found in commands.items() if any("gh release" in command for command in found)]
+
+    assert publishing == ["publish"]
+    assert jobs["publish"]["needs"] == "upgrade"
+    assert commands["upgrade"] == ['make chaos-upgrade CHAOS="--seeds 10 --evidence upgrade-evidence.json"']
+    check, publish = commands["publish"][-2:]
+    assert check.split()[1:] == [
+        "-m",
+        "tests.chaos.upgrade.evidence",
+        "upgrade-evidence.json",
+        "--new",
+        '"$GITHUB_SHA"',
+    ]
+    assert publish.startswith('gh release create "$GITHUB_REF_NAME"')
+    assert "upgrade-evidence.json" in publish
+    assert not any(key in part for job in jobs.values() for part in (job, *job["steps"]) for key in SKIPPING)
+    # The old version is in the history.
+    checkouts = [step["with"] for job in jobs.values() for step in job["steps"] if "checkout" in step.get("uses", "")]
+    assert [checkout["fetch-depth"] for checkout in checkouts] == [0, 0]
+
+
+SKIPPING = ("if", "continue-on-error")
+"""Keys that would let a job go on after a failed step."""
 
 
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
