@@ -15,6 +15,8 @@ TRY_SECONDS = 4.0
 """Time to repeat a request at one instance, before another one is asked: the first may have been stopped."""
 REQUEST_TIMEOUT_SECONDS = 60.0
 REPEAT_DELAY_SECONDS = 0.2
+MAX_BUGS_PER_REQUEST = 20
+"""Tries until a request that gets 500 fails."""
 
 
 class StrictClient(Client):
@@ -36,10 +38,6 @@ class StrictClient(Client):
             self._bugs.append(f"{method} {path}: got 500 {answer.code}")
             await asyncio.sleep(REPEAT_DELAY_SECONDS)
         raise RequestFailed(f"{method} {path} got 500 {MAX_BUGS_PER_REQUEST} times in a row")
-
-
-MAX_BUGS_PER_REQUEST = 20
-"""Tries until a request that gets 500 fails."""
 
 
 @dataclass

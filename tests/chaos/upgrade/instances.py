@@ -17,6 +17,10 @@ MAX_MAIL_RETRY_SECONDS = "15"
 SHUTDOWN_DELAY_SECONDS = "2"
 """Time for which a stopped process still serves, so that the gateway's health checks notice, as in production."""
 READY_TIMEOUT_SECONDS = 60.0
+MIGRATION_KILL_SHARE = 0.3
+"""The share of migrations that are killed once before they run to their end."""
+MIGRATION_KILL_SECONDS = (0.2, 3.0)
+"""Time after which they are killed: while they import, connect or migrate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,16 +139,12 @@ class Instances:
         kills = 0
         if rng.random() < MIGRATION_KILL_SHARE:
             try:
-                async with asyncio.timeout(rng.uniform(0.2, 3.0)):
+                async with asyncio.timeout(rng.uniform(*MIGRATION_KILL_SECONDS)):
                     await self.services[version].migrate(service)
             except TimeoutError:
                 kills = 1
         await self.services[version].migrate(service)
         return kills
-
-
-MIGRATION_KILL_SHARE = 0.3
-"""The share of migrations that are killed once before they run to their end."""
 
 
 def instance_name(service: str, version: VersionName) -> str:
