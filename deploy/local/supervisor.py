@@ -62,6 +62,8 @@ class Supervisor:
             child.watch.cancel()
         if kill:
             child.process.kill()
+            # A signal to a process that has exited would let `subprocess` take its exit status away from asyncio.
+            await child.process.wait()
         await self._stop(name)
         self._on_change()
 
