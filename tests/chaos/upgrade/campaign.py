@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx2
 
+from deploy.audit.findings import Finding
 from deploy.demo.catalogue import products_of
-from deploy.demo.invariants import Finding
 from deploy.demo.invoices import invoices_of, read_lines
 from deploy.demo.run import Options
 from deploy.local.credentials import SERVICES, ensure_credentials
