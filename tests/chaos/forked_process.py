@@ -23,11 +23,13 @@ STOP_TIMEOUT_SECONDS = 25.0
 T = TypeVar("T")
 
 _context = multiprocessing.get_context("forkserver")
+_preloaded: list[str] = []
 
 
 def preload(*modules: str) -> None:
-    """Have these modules imported by the process that all others are forked from; call it before the first fork."""
-    _context.set_forkserver_preload(list(modules))
+    """Have these modules too imported by the process that all others are forked from, before the first fork."""
+    _preloaded.extend(modules)
+    _context.set_forkserver_preload(_preloaded)
 
 
 def set_up_process(*, log: Path, seed: int = 0, failpoint_specification: str = "") -> None:

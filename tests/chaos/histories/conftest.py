@@ -1,0 +1,127 @@
+"""Fixtures: a short campaign of contending clients on users and orders, with a mutant in orders or without one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from deploy.compose.signing_keys import write_signing_keys
+from deploy.demo.cross_service_invariants import Databases
+from deploy.demo.invariants import connected
+from deploy.local.credentials import ADMIN_EMAIL
+from services.users.account_creation import create_admin
+from services.users.settings import Settings
+from shared.connection_urls import dsn_of
+from shared.messaging.kafka import KafkaConnection
+from shared.messaging.topics import create_topics
+from tests.chaos.forked_process import ForkedProcess
+from tests.chaos.histories import applied_times
+from tests.chaos.histories.cache_outages import CacheOutages, max_cached_seconds
+from tests.chaos.histories.contention import Contention
+from tests.chaos.histories.final_state import read_final_state
+from tests.chaos.histories.history import Observed
+from tests.chaos.histories.recorder import Recorder
+from tests.chaos.histories.samples import Sampler
+from tests.chaos.histories.service_process import ServicePlan, main
+from tests.harness.databases import DatabaseFactory, as_owner
+from tests.harness.waiting import until
+from tests.journeys.processes import PASSWORD, SERVICES, environment_of
+
+ROUNDS = 3
+DECISION_TIMEOUT_SECONDS = 60
+Contend = Callable[..., Awaitable[Observed]]
+
+
+@pytest.fixture
+async def contend(
+    database_factory: DatabaseFactory,
+    kafka_bootstrap_servers: str,
+    topic_prefix: str,
+    valkey_url: str,
+    tmp_path: Path,
+) -> AsyncIterator[Contend]:
+    """`await contend("lost_update")`: what three rounds of the contention workload have led to.
+
+    `until_decided`: wait until no order is pending before the state is read.
+    """
+    databases = {service: await database_factory(service) for service in SERVICES}
+    await asyncio.gather(*(applied_times.add_column(as_owner(url)) for url in databases.values()))
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
+    signing_keys = tmp_path / "keys.json"
+    write_signing_keys(signing_keys)
+    environment, urls = environment_of(
+        databases,
+        kafka=kafka_bootstrap_servers,
+        topic_prefix=topic_prefix,
+        valkey_url=valkey_url,
+        smtp_url="smtp://127.0.0.1:9",
+        signing_keys_file=signing_keys,
+    )
+    await _create_admin(environment)
+    log = tmp_path / "orders.log"
+    processes: list[ForkedProcess] = []
+
+    async def contend_with(mutant: str | None, *, until_decided: bool = False) -> Observed:
+        for service, planted in (("users", None), ("orders", mutant)):
+            plan = ServicePlan(service, environment, tmp_path / f"{service}.log", planted)
+            processes.append(ForkedProcess(main, plan))
+        for service in ("users", "orders"):
+            await _until_ready(urls[service], log=tmp_path / f"{service}.log")
+        dsns = {service: dsn_of(url) for service, url in databases.items()}
+        recorder = Recorder()
+        sampler, outages = Sampler(dsns, recorder.began), CacheOutages(log, recorder.began)
+        contention = Contention(recorder, _address_in(urls), PASSWORD, seed=1)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(contention.close)
+            await contention.set_up()
+            sampling = asyncio.create_task(sampler.run())
+            stack.callback(sampling.cancel)
+            await contention.run(interval_seconds=0, rounds=ROUNDS)
+            await contention.read_everything()
+        outages.look()
+        async with connected(dsns) as connections:
+            if until_decided:
+                await _until_decided(connections)
+            final = await read_final_state(connections, recorder.requests)
+        return Observed(
+            requests=recorder.requests,
+            final=final,
+            samples=sampler.violations(),
+            cache_outages=outages.found,
+            cache_seconds=max_cached_seconds(),
+        )
+
+    yield contend_with
+    await asyncio.gather(*(process.stop() for process in processes))
+
+
+def _address_in(urls: dict[str, str]) -> Callable[[str], str]:
+    """Return a function that finds the service of a path, as the gateway does."""
+    return lambda path: urls["users" if path.startswith(("/v1/users", "/v1/sessions")) else "orders"]
+
+
+async def _create_admin(environment: dict[str, str]) -> None:
+    values = {name: environment.get(f"USERS_{name.upper()}") for name in Settings.model_fields}
+    settings = Settings.model_validate({name: value for name, value in values.items() if value is not None})
+    await create_admin(settings, email=ADMIN_EMAIL, password=PASSWORD)
+
+
+async def _until_decided(databases: Databases) -> None:
+    async def is_none_pending() -> bool:
+        return not await databases["orders"].fetchval("SELECT count(*) FROM customer_order WHERE status = 'pending'")
+
+    await until(is_none_pending, seconds=DECISION_TIMEOUT_SECONDS, what="no order is pending", poll_seconds=0.1)
+
+
+async def _until_ready(url: str, *, log: Path) -> None:
+    async def is_ready() -> bool:
+        try:
+            async with httpx2.AsyncClient() as client:
+                return (await client.get(f"{url}/health/ready")).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    await until(is_ready, what=f"the service of {log.name} is ready", poll_seconds=0.1)
