@@ -20,6 +20,8 @@ from deploy.local.screen import Screen
 from tests.chaos.accounts import WORKLOADS
 from tests.chaos.campaign import CampaignResult, run_campaign
 from tests.chaos.faults import FAULTS
+from tests.chaos.history_page.page import Heading, write_history
+from tests.chaos.history_page.record import CampaignRecord
 from tests.chaos.oracle import violated
 from tests.chaos.report import faults_table, invariants_table, summary_line
 from tests.chaos.servers import CampaignServers, campaign_servers
@@ -55,6 +57,9 @@ def run(
         float, typer.Option(min=1, help="Time for which the workload greylisting turns each recipient away.")
     ] = 600,
     keep: Annotated[bool, typer.Option(help="Keep the folder with logs and data.")] = False,
+    history: Annotated[
+        bool, typer.Option(help="Write history.html for campaigns that pass too, not only for those that fail.")
+    ] = False,
 ) -> None:
     """Run campaigns and print their results. Lists are comma-separated."""
     first = random.SystemRandom().randrange(1, 1_000_000) if seed is None else seed
@@ -71,6 +76,7 @@ def run(
         faults=chosen_faults,
         mean_interval_seconds=every_seconds,
         greylisting_seconds=greylisting_seconds,
+        writes_history_of_all=history,
     )
     campaigns.screen.note(f"seed {first}, {seeds} campaigns of {seconds:.0f} s, {brokers} broker(s); logs in {folder}")
     results: list[CampaignResult] = []
@@ -97,6 +103,7 @@ class Campaigns:
     faults: Sequence[str]
     mean_interval_seconds: float
     greylisting_seconds: float
+    writes_history_of_all: bool
 
     async def run(self, folder: Path, *, brokers: int, results: list[CampaignResult]) -> None:
         """Run one campaign after the other and add each to `results`; start the whole system when one needs it."""
@@ -105,22 +112,34 @@ class Campaigns:
             system: SystemUnderTest | None = None
             for number, seed in enumerate(self.seeds):
                 workload = self.workloads[number % len(self.workloads)]
+                record = CampaignRecord()
                 try:
                     if workload in WORKLOADS:
-                        result = await self._on_small_services(servers, workload, seed=seed)
+                        result = await self._on_small_services(servers, workload, seed=seed, record=record)
                     else:
                         if system is None:
                             system = await stack.enter_async_context(system_under_test(servers))
-                        result = await self._on_whole_system(system, workload, seed=seed)
+                            record = CampaignRecord()  # its time begins when the system has started
+                        result = await self._on_whole_system(system, workload, seed=seed, record=record)
                 except Exception as error:  # noqa: BLE001 - a campaign without findings has failed; the others still run
                     finding = Finding("The campaign ends with findings", [repr(error)])
                     result = CampaignResult(seed=seed, workload=workload, findings=[finding])
                 results.append(result)
-                self.screen.console.print(summary_line(result))
-                for name, violations in violated(result.findings).items():
-                    self.screen.console.print(f"      {name}: {violations[0]}", style="red", markup=False)
+                await self.report(result, record, folder=histories_of(folder))
 
-    async def _on_small_services(self, servers: CampaignServers, workload: str, *, seed: int) -> CampaignResult:
+    async def report(self, result: CampaignResult, record: CampaignRecord, *, folder: Path) -> None:
+        """Print the result, and write the history of a campaign that has failed."""
+        self.screen.console.print(summary_line(result))
+        for name, violations in violated(result.findings).items():
+            self.screen.console.print(f"      {name}: {violations[0]}", style="red", markup=False)
+        if self.writes_history_of_all or not result.passed:
+            file = folder / f"{result.workload}-{result.seed}" / "history.html"
+            await write_history(file, Heading(result.workload, result.seed, result.passed), record, result.findings)
+            self.screen.console.print(f"      history: {file}", markup=False, soft_wrap=True)
+
+    async def _on_small_services(
+        self, servers: CampaignServers, workload: str, *, seed: int, record: CampaignRecord
+    ) -> CampaignResult:
         return await run_campaign(
             servers,
             WORKLOADS[workload],
@@ -128,9 +147,12 @@ class Campaigns:
             seconds=self.seconds,
             faults=self.faults,
             mean_interval_seconds=self.mean_interval_seconds,
+            record=record,
         )
 
-    async def _on_whole_system(self, system: SystemUnderTest, workload: str, *, seed: int) -> CampaignResult:
+    async def _on_whole_system(
+        self, system: SystemUnderTest, workload: str, *, seed: int, record: CampaignRecord
+    ) -> CampaignResult:
         return await run_system_campaign(
             system,
             workload=workload,
@@ -139,7 +161,13 @@ class Campaigns:
             faults={name: fault for name, fault in SYSTEM_WORKLOADS[workload].items() if name in self.faults},
             mean_interval_seconds=self.mean_interval_seconds,
             greylisting_seconds=self.greylisting_seconds,
+            record=record,
         )
+
+
+def histories_of(folder: Path) -> Path:
+    """Return the folder of the histories, which stays when the folder of logs and data is removed."""
+    return folder.with_name(f"{folder.name}-histories")
 
 
 if __name__ == "__main__":

@@ -24,11 +24,14 @@ T = TypeVar("T", bound=HasServers)
 async def kill_broker(on: Injector[T]) -> None:
     """Kill one broker."""
     servers = on.target.servers.supervised
-    servers.processes.send_signal(on.rng.choice(servers.brokers), signal.SIGKILL)
+    broker = on.rng.choice(servers.brokers)
+    on.note(broker)
+    servers.processes.send_signal(broker, signal.SIGKILL)
 
 
 async def suspend_broker(on: Injector[T]) -> None:
     """Suspend a broker for less, or for more, than the cluster waits for its heartbeat."""
     servers = on.target.servers.supervised
-    pid = servers.processes.pid_of(on.rng.choice(servers.brokers))
-    on.suspend(pid, seconds=on.rng.choice(SUSPENSION_SECONDS))
+    broker = on.rng.choice(servers.brokers)
+    on.note(broker)
+    on.suspend(servers.processes.pid_of(broker), seconds=on.rng.choice(SUSPENSION_SECONDS))

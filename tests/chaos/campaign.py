@@ -12,6 +12,7 @@ from shared.messaging.topics import create_topics
 from tests.chaos.accounts import Workload
 from tests.chaos.environment import Environment
 from tests.chaos.faults import FAULTS, Target
+from tests.chaos.history_page.record import CampaignRecord
 from tests.chaos.hostile_producer import HostileProducer
 from tests.chaos.injector import Injector
 from tests.chaos.observer import observe
@@ -56,6 +57,7 @@ async def run_campaign(
     seconds: float,
     faults: Sequence[str],
     mean_interval_seconds: float,
+    record: CampaignRecord,
 ) -> CampaignResult:
     """Run a campaign in databases and topics of its own."""
     processes = servers.supervised.processes
@@ -69,6 +71,8 @@ async def run_campaign(
         random.Random(seed),  # noqa: S311 - reproducible by its seed
         mean_interval_seconds,
     )
+    record.faults, record.has_own_databases = injector.log, True
+    record.databases = {"producer": environment.producer_url, "consumer": environment.consumer_url}
     cuts_before, leader_changes_before = servers.proxy.cuts, servers.leaders.changes
     workers.start()
     try:

@@ -8,6 +8,7 @@ import asyncpg
 from shared.connection_urls import dsn_of
 from shared.messaging.kafka import KafkaConnection
 from tests.chaos.accounts import CONSUMER, CONSUMER_TABLES, PRODUCER_TABLES, TOPIC
+from tests.chaos.histories import applied_times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +42,10 @@ class Environment:
         return self.folder / "acknowledged"
 
     async def create_tables(self) -> None:
-        """Create the workload's own tables."""
+        """Create the workload's own tables, and the column that the history needs."""
         for url, statements in ((self.producer_url, PRODUCER_TABLES), (self.consumer_url, CONSUMER_TABLES)):
             connection = await asyncpg.connect(dsn_of(url))
             for statement in statements:
                 await connection.execute(statement)
             await connection.close()
+            await applied_times.add_column(url)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping
 from contextlib import suppress
@@ -20,6 +21,22 @@ class FaultImpossible(Exception):
 
 
 @dataclass
+class InjectedFault:
+    """One fault that was injected. Times are those of the monotonic clock."""
+
+    name: str
+    began: float
+    ended: float | None = None
+    """The end of a fault that lasts. None if it takes a moment, or lasts as long as its target needs to recover."""
+    detail: str = ""
+    """The target, or whatever else the fault has noted."""
+
+    def end(self, _task: object = None) -> None:
+        """Record that it has ended now."""
+        self.ended = time.monotonic()
+
+
+@dataclass
 class Injector(Generic[T]):
     """Injects one of `faults` into `target` every `mean_interval_seconds` on average."""
 
@@ -31,11 +48,15 @@ class Injector(Generic[T]):
     """The count of each fault that was injected."""
     effects: Counter[str] = field(default_factory=Counter)
     """The counts of what the faults have caused, as far as they know it."""
+    log: list[InjectedFault] = field(default_factory=list)
+    """Every fault that was injected, for the campaign's history."""
     _lasting: set[asyncio.Task[None]] = field(default_factory=set)
     """The faults that last, until they have ended or are undone."""
     _undoing: dict[Hashable, asyncio.Task[None]] = field(default_factory=dict)
     _errors: list[Exception] = field(default_factory=list)
     _injecting: asyncio.Task[None] | None = None
+    _current: InjectedFault | None = None
+    """The fault that is being injected."""
 
     def start(self) -> None:
         """Begin to inject faults."""
@@ -56,6 +77,12 @@ class Injector(Generic[T]):
         await asyncio.gather(*self._lasting, return_exceptions=True)
         if self._errors:
             raise ExceptionGroup("faults have failed", self._errors)
+
+    def note(self, detail: str, *, seconds: float = 0) -> None:
+        """Note the target of the fault that is being injected, and for how long the fault lasts, if that is known."""
+        if self._current is not None:
+            self._current.detail = detail
+            self._current.ended = self._current.began + seconds if seconds else None
 
     def suspend(self, pid: int, *, seconds: float) -> None:
         """Send SIGSTOP now, and SIGCONT after `seconds`."""
@@ -85,6 +112,8 @@ class Injector(Generic[T]):
         task = asyncio.create_task(lasting)
         self._lasting.add(task)
         task.add_done_callback(self._ended)
+        if self._current is not None:
+            task.add_done_callback(self._current.end)
         return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -97,6 +126,7 @@ class Injector(Generic[T]):
         while names:
             await asyncio.sleep(self.rng.expovariate(1 / self.mean_interval_seconds))
             name = self.rng.choice(names)
+            fault = self._current = InjectedFault(name, time.monotonic())
             try:
                 await self.faults[name](self)
             except FaultImpossible:
@@ -110,6 +140,7 @@ class Injector(Generic[T]):
                 self.effects[f"{name} skipped: {type(error).__name__}"] += 1
             else:
                 self.counts[name] += 1
+                self.log.append(fault)
 
 
 Fault = Callable[[Injector[T]], Awaitable[None]]

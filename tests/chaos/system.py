@@ -15,6 +15,7 @@ from deploy.local.settings import LocalSettings
 from shared.connection_urls import dsn_of
 from shared.messaging.kafka import KafkaConnection
 from shared.operations.topics import declared_consumers
+from tests.chaos.histories.cache_outages import PRODUCT_CACHE_SECONDS
 from tests.chaos.hostile_producer import HostileProducer
 from tests.chaos.partition_faults import PublishedTopic
 from tests.chaos.proxies import Proxies, open_proxies
@@ -42,8 +43,10 @@ class ServicesUnderTest(Services):
     clocks: Mapping[str, Clock]
 
     def environment(self, service: str) -> dict[str, str]:
-        """Return the environment of a service, with short delays before a mail's retries."""
+        """Return the environment of a service, with a short cache, and short delays before a mail's retries."""
         usual = super().environment(service)
+        if service == "orders":
+            usual |= {"ORDERS_PRODUCT_CACHE_SECONDS": str(PRODUCT_CACHE_SECONDS)}
         if service == "notifications":
             usual |= {
                 "NOTIFICATIONS_DELIVERY_INITIAL_RETRY_SECONDS": "1",

@@ -3,11 +3,10 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
-
-import httpx2
 
 from deploy.demo.accounts import Account
 from deploy.demo.catalogue import products_of
@@ -17,6 +16,9 @@ from deploy.demo.report import Results
 from deploy.demo.run import DemoRun, Options
 from deploy.local.credentials import SERVICES
 from tests.chaos.campaign import CampaignResult
+from tests.chaos.histories import applied_times
+from tests.chaos.histories.observation import HistoryObservation, observed_history
+from tests.chaos.history_page.record import CampaignRecord
 from tests.chaos.hostile_dead_letters import discard_hostile
 from tests.chaos.injector import Fault, Injector
 from tests.chaos.system import SystemUnderTest
@@ -69,6 +71,7 @@ class RunUnderFaults(DemoRun):
     """A run of the demo with faults while its orders are placed."""
 
     injector: Injector[SystemUnderTest] = field(kw_only=True)
+    history: HistoryObservation = field(kw_only=True)
     mail_timeout_seconds: float = field(default=0, kw_only=True)
     """Time for the mails to be sent before the system is judged; 0 without a wait of its own."""
 
@@ -81,9 +84,11 @@ class RunUnderFaults(DemoRun):
         stock_codes: Collection[str],
     ) -> None:
         system = self.injector.target
+        await self.history.contention.set_up()
         self.injector.start()
         try:
-            await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
+            async with self.history.contending():
+                await super().place_orders(invoices, admin=admin, accounts=accounts, stock_codes=stock_codes)
         finally:
             # Else they would go on in the next campaign.
             try:
@@ -91,6 +96,7 @@ class RunUnderFaults(DemoRun):
             finally:
                 system.end_faults()
         await system.wait_until_ready()
+        await self.history.contention.read_everything()
         self.injector.effects["hostile dead letters"] += await discard_hostile(
             system.hostile, system.topics, databases=system.running.databases
         )
@@ -112,44 +118,70 @@ async def run_system_campaign(
     faults: Mapping[str, Fault[SystemUnderTest]],
     mean_interval_seconds: float,
     greylisting_seconds: float,
+    record: CampaignRecord,
 ) -> CampaignResult:
-    """Place orders under faults, wait until the system has settled, and check every invariant of the demo."""
+    """Place orders under faults, wait until the system has settled, and check every invariant and every history."""
     injector = Injector(
         system,
         faults,
         random.Random(seed),  # noqa: S311 - reproducible by its seed
         mean_interval_seconds,
     )
+    record.faults, record.databases = injector.log, system.running.databases
+    for service in SERVICES:
+        await applied_times.add_column(system.admin_url(service))
     events_before, applied_before = await system.count(_EVENTS), await system.count(_APPLIED)
     before = _effects(system)
-    mail_timeout_seconds = 0.0
-    if workload == GREYLISTING:
-        system.proxies.greylisting.greylist(greylisting_seconds)
-        mail_timeout_seconds = greylisting_seconds + MAIL_TIMEOUT_SECONDS
-    try:
+    async with (
+        _greylisted(system, workload, greylisting_seconds) as mail_timeout_seconds,
+        _observed(system, record, seed=seed) as history,
+    ):
         results = await _run_demo(
             system,
             injector,
+            history,
             invoices=int(seconds * INVOICES_PER_SECOND),
             mail_timeout_seconds=mail_timeout_seconds,
         )
-    finally:
-        system.proxies.greylisting.greylist(0)
+        history_findings = await history.findings()
     effects = _effects(system)
     effects.subtract(before)
-    effects.update(injector.effects)
-    effects["services restarted"] = sum(results.restarts[service] for service in SERVICES)
-    for name in AMBIGUOUS_ANSWERS.values():
-        effects[f"answered {name}"] = results.retries[name]
+    for counts in (injector.effects, history.counts(), _effects_on_clients(results)):
+        effects.update(counts)
     return CampaignResult(
         seed=seed,
         workload=workload,
-        findings=results.findings,
+        findings=[*results.findings, *history_findings],
         faults=injector.counts,
         effects=effects,
         events=await system.count(_EVENTS) - events_before,
         applied=await system.count(_APPLIED) - applied_before,
         duplicates=results.mails.repeats,
+    )
+
+
+@asynccontextmanager
+async def _greylisted(system: SystemUnderTest, workload: str, seconds: float) -> AsyncIterator[float]:
+    """Turn each recipient away for some seconds, if that is the workload; yield the time that mails need then."""
+    greylisting = system.proxies.greylisting
+    is_greylisted = workload == GREYLISTING
+    greylisting.greylist(seconds if is_greylisted else 0)
+    try:
+        yield seconds + MAIL_TIMEOUT_SECONDS if is_greylisted else 0
+    finally:
+        greylisting.greylist(0)
+
+
+def _observed(
+    system: SystemUnderTest, record: CampaignRecord, *, seed: int
+) -> AbstractAsyncContextManager[HistoryObservation]:
+    return observed_history(
+        record.recorder,
+        gateway_url=system.running.gateway_url,
+        databases=system.running.databases,
+        orders_log=system.settings.logs / "orders.log",
+        admin_password=system.running.admin_password,
+        seed=seed,
     )
 
 
@@ -164,12 +196,23 @@ def _effects(system: SystemUnderTest) -> Counter[str]:
     )
 
 
+def _effects_on_clients(results: Results) -> Counter[str]:
+    restarts = sum(results.restarts[service] for service in SERVICES)
+    answers = {f"answered {name}": results.retries[name] for name in AMBIGUOUS_ANSWERS.values()}
+    return Counter({"services restarted": restarts, **answers})
+
+
 async def _has_no_open_delivery(system: SystemUnderTest) -> bool:
     return not await system.count_open_deliveries()
 
 
 async def _run_demo(
-    system: SystemUnderTest, injector: Injector[SystemUnderTest], *, invoices: int, mail_timeout_seconds: float
+    system: SystemUnderTest,
+    injector: Injector[SystemUnderTest],
+    history: HistoryObservation,
+    *,
+    invoices: int,
+    mail_timeout_seconds: float,
 ) -> Results:
     """Run the demo with consecutive invoices of its data; the seed chooses the first one."""
     options = Options(
@@ -183,7 +226,8 @@ async def _run_demo(
     all_invoices = invoices_of(lines)
     first = injector.rng.randrange(max(1, len(all_invoices) - invoices))
     restarts_before = system.running.restarts()
-    async with httpx2.AsyncClient(base_url=system.running.gateway_url, timeout=REQUEST_TIMEOUT_SECONDS) as http:
+    gateway_url = system.running.gateway_url
+    async with history.recorder.client("demo", base_url=gateway_url, timeout_seconds=REQUEST_TIMEOUT_SECONDS) as http:
         paced = PacedClient(http)
         run = RunUnderFaults(
             options,
@@ -192,6 +236,7 @@ async def _run_demo(
             paced,
             restarts_before,
             injector=injector,
+            history=history,
             mail_timeout_seconds=mail_timeout_seconds,
         )
         return await run.carry_out(

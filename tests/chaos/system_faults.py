@@ -23,7 +23,9 @@ On = Injector[SystemUnderTest]
 
 
 async def kill_service(on: On) -> None:
-    on.target.processes.send_signal(on.rng.choice(SERVICES), signal.SIGKILL)
+    service = on.rng.choice(SERVICES)
+    on.note(service)
+    on.target.processes.send_signal(service, signal.SIGKILL)
 
 
 async def kill_notifications(on: On) -> None:
@@ -32,8 +34,9 @@ async def kill_notifications(on: On) -> None:
 
 
 async def suspend_service(on: On) -> None:
-    pid = on.target.processes.pid_of(on.rng.choice(SERVICES))
-    on.suspend(pid, seconds=LONGER_THAN_LEASE_AND_SESSION_SECONDS)
+    service = on.rng.choice(SERVICES)
+    on.note(service)
+    on.suspend(on.target.processes.pid_of(service), seconds=LONGER_THAN_LEASE_AND_SESSION_SECONDS)
 
 
 async def kill_gateway(on: On) -> None:
@@ -62,7 +65,9 @@ async def terminate_backends(on: On) -> None:
 
 async def cut_after_commit(on: On) -> None:
     """Cut a service's next connections between COMMIT and its reply."""
-    (proxy,) = on.target.proxies.by_server["postgres"][on.rng.choice(SERVICES)]
+    service = on.rng.choice(SERVICES)
+    on.note(service)
+    (proxy,) = on.target.proxies.by_server["postgres"][service]
     proxy.arm(on.rng.choice((1, 2, 4)))
 
 
@@ -76,14 +81,18 @@ async def suspend_mail_server(on: On) -> None:
 
 
 async def refuse_mail_connections(on: On) -> None:
+    on.note("mail", seconds=MAIL_UNAVAILABLE_SECONDS)
     on.target.proxies.mail.refuse(MAIL_UNAVAILABLE_SECONDS)
 
 
 async def partition_network(on: On) -> None:
     """Let nothing through between a service and one of its servers, for some seconds."""
-    by_service = on.target.proxies.by_server[on.rng.choice(list(on.target.proxies.by_server))]
+    server = on.rng.choice(list(on.target.proxies.by_server))
+    by_service = on.target.proxies.by_server[server]
     seconds = on.rng.uniform(*PARTITION_SECONDS)
-    for proxy in by_service[on.rng.choice(list(by_service))]:
+    service = on.rng.choice(list(by_service))
+    on.note(f"{service} from {server}", seconds=seconds)
+    for proxy in by_service[service]:
         proxy.partition(seconds)
 
 
@@ -100,7 +109,9 @@ async def fill_disk(on: On) -> None:
 
 async def shift_clock(on: On) -> None:
     """Set a service's clock wrong by ten minutes for some seconds."""
-    shift_for_a_while(on, on.target.clocks.get(on.rng.choice(SERVICES)))
+    service = on.rng.choice(SERVICES)
+    on.note(service)
+    shift_for_a_while(on, on.target.clocks.get(service))
 
 
 async def add_partitions(on: On) -> None:

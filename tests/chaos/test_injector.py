@@ -55,6 +55,30 @@ async def test_a_fault_of_a_server_that_is_down_is_counted_as_skipped() -> None:
     assert not injector.counts
 
 
+async def test_the_log_has_the_target_and_the_end_of_each_fault() -> None:
+    async def begin(on: Injector[None]) -> None:
+        on.note("orders")
+        on.run_beside(asyncio.sleep(0.01))
+
+    async def begin_to_wait(on: Injector[None]) -> None:
+        on.note("users from kafka", seconds=5)
+
+    injector = Injector(None, {"lasts": begin, "waits": begin_to_wait}, random.Random(1), 0.001)  # noqa: S311 - no secret
+
+    async def are_injected() -> bool:
+        return injector.counts.keys() == {"lasts", "waits"}
+
+    injector.start()
+    await until(are_injected, what="both faults were injected")
+    await injector.stop()
+    lasting = next(fault for fault in injector.log if fault.name == "lasts")
+    waiting = next(fault for fault in injector.log if fault.name == "waits")
+    assert (lasting.detail, waiting.detail) == ("orders", "users from kafka")
+    assert lasting.ended is not None
+    assert lasting.ended > lasting.began
+    assert waiting.ended == waiting.began + 5
+
+
 async def test_what_was_broken_twice_is_undone_once_and_late() -> None:
     undone: list[str] = []
     injector = injector_of(lambda _on: asyncio.sleep(0))

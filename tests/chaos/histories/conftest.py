@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import httpx2
 import pytest
 
 from deploy.compose.signing_keys import write_signing_keys
-from deploy.demo.cross_service_invariants import Databases
-from deploy.demo.invariants import connected
 from deploy.local.credentials import ADMIN_EMAIL
 from services.users.account_creation import create_admin
 from services.users.settings import Settings
@@ -26,13 +26,24 @@ from tests.chaos.histories.history import Observed
 from tests.chaos.histories.recorder import Recorder
 from tests.chaos.histories.samples import Sampler
 from tests.chaos.histories.service_process import ServicePlan, main
+from tests.chaos.history_page.record import CampaignRecord
 from tests.harness.databases import DatabaseFactory, as_owner
 from tests.harness.waiting import until
 from tests.journeys.processes import PASSWORD, SERVICES, environment_of
 
 ROUNDS = 3
 DECISION_TIMEOUT_SECONDS = 60
-Contend = Callable[..., Awaitable[Observed]]
+
+
+@dataclass(frozen=True)
+class ShortCampaign:
+    """A campaign of some rounds of contention, as the rules and the page see it."""
+
+    observed: Observed
+    record: CampaignRecord
+
+
+Contend = Callable[..., Awaitable[ShortCampaign]]
 
 
 @pytest.fixture
@@ -64,7 +75,7 @@ async def contend(
     log = tmp_path / "orders.log"
     processes: list[ForkedProcess] = []
 
-    async def contend_with(mutant: str | None, *, until_decided: bool = False) -> Observed:
+    async def contend_with(mutant: str | None, *, until_decided: bool = False) -> ShortCampaign:
         for service, planted in (("users", None), ("orders", mutant)):
             plan = ServicePlan(service, environment, tmp_path / f"{service}.log", planted)
             processes.append(ForkedProcess(main, plan))
@@ -82,17 +93,16 @@ async def contend(
             await contention.run(interval_seconds=0, rounds=ROUNDS)
             await contention.read_everything()
         outages.look()
-        async with connected(dsns) as connections:
-            if until_decided:
-                await _until_decided(connections)
-            final = await read_final_state(connections, recorder.requests)
-        return Observed(
+        if until_decided:
+            await _until_decided(dsns["orders"])
+        observed = Observed(
             requests=recorder.requests,
-            final=final,
+            final=await read_final_state(databases, recorder.requests),
             samples=sampler.violations(),
             cache_outages=outages.found,
             cache_seconds=max_cached_seconds(),
         )
+        return ShortCampaign(observed, CampaignRecord(recorder, databases=dsns))
 
     yield contend_with
     await asyncio.gather(*(process.stop() for process in processes))
@@ -109,11 +119,14 @@ async def _create_admin(environment: dict[str, str]) -> None:
     await create_admin(settings, email=ADMIN_EMAIL, password=PASSWORD)
 
 
-async def _until_decided(databases: Databases) -> None:
+async def _until_decided(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+
     async def is_none_pending() -> bool:
-        return not await databases["orders"].fetchval("SELECT count(*) FROM customer_order WHERE status = 'pending'")
+        return not await connection.fetchval("SELECT count(*) FROM customer_order WHERE status = 'pending'")
 
     await until(is_none_pending, seconds=DECISION_TIMEOUT_SECONDS, what="no order is pending", poll_seconds=0.1)
+    await connection.close()
 
 
 async def _until_ready(url: str, *, log: Path) -> None:

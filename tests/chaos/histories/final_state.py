@@ -2,13 +2,14 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
-from deploy.demo.cross_service_invariants import Databases
+from shared.connection_urls import dsn_of
 from tests.chaos.histories.history import CreditStep, FinalState, Request, Resource, TimelineEntry
 
 _USERS = """
@@ -31,16 +32,28 @@ _EVENTS = """
 """
 _APPLIED = "SELECT event_id, applied_at FROM inbox WHERE consumer = 'users.orders' AND event_id = ANY($1)"
 
+Connections: TypeAlias = "dict[str, asyncpg.Connection[asyncpg.Record]]"
 
-async def read_final_state(databases: Databases, requests: Sequence[Request]) -> FinalState:
+
+async def read_final_state(databases: Mapping[str, str], requests: Sequence[Request]) -> FinalState:
     """Read the state. Call it once everything is applied.
 
-    The databases have the column `inbox.applied_at`, which `applied_times.add_column` adds.
+    `databases`: URLs by service. They have the column `inbox.applied_at`, which `applied_times.add_column` adds.
     """
-    resources = {one.resource for one in requests} - {None}
-    users = sorted({one.key for one in resources if one and one.kind in ("users", "credit")} | _callers(requests))
-    products = [one.key for one in resources if one and one.kind == "products"]
-    order_ids = [one.key for one in resources if one and one.kind == "orders"]
+    async with AsyncExitStack() as stack:
+        connections: Connections = {}
+        for service in ("users", "orders"):
+            connections[service] = await asyncpg.connect(dsn_of(databases[service]))
+            stack.push_async_callback(connections[service].close)
+        return await _read(connections, requests)
+
+
+async def _read(databases: Connections, requests: Sequence[Request]) -> FinalState:
+    resources = {one.resource for one in requests if one.resource is not None}
+    callers = {one.caller for one in requests if one.caller}
+    users = sorted({one.key for one in resources if one.kind in ("users", "credit")} | callers)
+    products = [one.key for one in resources if one.kind == "products"]
+    order_ids = [one.key for one in resources if one.kind == "orders"]
     accounts = await databases["users"].fetch(_USERS, users)
     goods = await databases["orders"].fetch(_PRODUCTS, products)
     orders = await databases["orders"].fetch(_ORDERS, order_ids, users)
@@ -61,7 +74,7 @@ async def read_final_state(databases: Databases, requests: Sequence[Request]) ->
     )
 
 
-async def _timelines(databases: Databases, order_ids: Sequence[str]) -> dict[str, list[TimelineEntry]]:
+async def _timelines(databases: Connections, order_ids: Sequence[str]) -> dict[str, list[TimelineEntry]]:
     found: dict[str, list[TimelineEntry]] = defaultdict(list)
     for order_id, status, amount_cents in await databases["orders"].fetch(_TIMELINES, order_ids):
         found[order_id].append(TimelineEntry(status, amount_cents))
@@ -69,7 +82,7 @@ async def _timelines(databases: Databases, order_ids: Sequence[str]) -> dict[str
 
 
 async def _credit_steps(
-    databases: Databases, users: Sequence[str], order_ids: Sequence[str]
+    databases: Connections, users: Sequence[str], order_ids: Sequence[str]
 ) -> dict[str, list[CreditStep]]:
     """Return the changes of each user's credit.
 
@@ -107,10 +120,6 @@ async def _credit_steps(
 
 def _is_after(later: datetime | None, earlier: datetime | None) -> bool:
     return later is not None and earlier is not None and later > earlier
-
-
-def _callers(requests: Iterable[Request]) -> set[str]:
-    return {one.caller for one in requests if one.caller}
 
 
 def _payloads(kind: str, rows: Iterable[asyncpg.Record]) -> dict[Resource, list[dict[str, Any]]]:
