@@ -106,7 +106,7 @@ def _request(request: Request) -> list[Any]:
         _rounded(request.started),
         _rounded(request.ended),
         request.outcome.name,
-        request.error if answer is None else f"{answer.status} {answer.code}".strip(),
+        (request.error or "no answer") if answer is None else f"{answer.status} {answer.code}".strip(),
         None if answer is None else answer.version,
         request.if_match,
         request.key or "",
