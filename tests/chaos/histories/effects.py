@@ -7,7 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.chaos.histories.history import TRY_AGAIN, FinalState, Observed, Outcome, Request, Resource, TimelineEntry
+from tests.chaos.histories.history import (
+    KEY_IN_USE,
+    TRY_AGAIN,
+    FinalState,
+    Observed,
+    Outcome,
+    Request,
+    Resource,
+    TimelineEntry,
+)
 
 STATUS_AFTER = {"cancel": "cancelled", "ship": "shipped", "deliver": "delivered"}
 """The status that each action gives to an order."""
@@ -123,7 +132,9 @@ def _by_key(requests: Sequence[Request]) -> dict[str, list[Request]]:
 
 def _is_final_error(request: Request) -> bool:
     answer = request.answer
-    return request.outcome is Outcome.CLIENT_ERROR and answer is not None and answer.code not in TRY_AGAIN
+    if answer is None or request.outcome is not Outcome.CLIENT_ERROR:
+        return False
+    return answer.status not in TRY_AGAIN and answer.code != KEY_IN_USE
 
 
 def _answered(requests: Sequence[Request]) -> int:

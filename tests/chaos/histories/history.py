@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 SAYS_NOTHING = frozenset({"status_404", "status_408"})
 """Codes of client errors that say nothing about the request: a gateway that has not loaded its routes, or a time-out.
 A problem of the services has a code of its own."""
-TRY_AGAIN = frozenset({"idempotency_key_in_use", "rate_limited", "token_expired", "token_invalid"})
-"""Codes of client errors that a request may get whatever an earlier one with its Idempotency-Key has done."""
+KEY_IN_USE = "idempotency_key_in_use"
+"""The code of the client error that a request gets while another one with its Idempotency-Key is in progress."""
+TRY_AGAIN = frozenset({401, 429})
+"""Statuses that a request may get whatever an earlier one with its Idempotency-Key has done."""
 
 
 class Outcome(Enum):

@@ -62,6 +62,8 @@ def test_the_answers_of_a_key_agree() -> None:
         (1.9, 409, "out_of_stock", False),  # it may have been decided before the other one
         (2.1, 409, "idempotency_key_in_use", False),
         (2.1, 429, "rate_limited", False),
+        (2.1, 401, "token_expired", False),
+        (2.1, 422, "idempotency_key_reused", True),
         (2.1, 503, "database_unavailable", False),
     ],
 )
