@@ -78,7 +78,7 @@ class Injector(Generic[T]):
         if self._errors:
             raise ExceptionGroup("faults have failed", self._errors)
 
-    def note(self, detail: str, *, seconds: float = 0) -> None:
+    def note(self, detail: str = "", *, seconds: float = 0) -> None:
         """Note the target of the fault that is being injected, and for how long the fault lasts, if that is known."""
         if self._current is not None:
             self._current.detail = detail

@@ -81,7 +81,7 @@ async def suspend_mail_server(on: On) -> None:
 
 
 async def refuse_mail_connections(on: On) -> None:
-    on.note("mail", seconds=MAIL_UNAVAILABLE_SECONDS)
+    on.note(seconds=MAIL_UNAVAILABLE_SECONDS)
     on.target.proxies.mail.refuse(MAIL_UNAVAILABLE_SECONDS)
 
 

@@ -73,7 +73,7 @@ class Page:
 
 
 def page_of(requests: Iterable[Request], events: Events, findings: Sequence[Finding]) -> Page:
-    """Sort everything into lanes: those that violations name first, then those with unresolved dead letters.
+    """Sort everything into lanes: first those that violations name, then those with unresolved dead letters.
 
     A page that would have too many marks lacks its last lanes, or the last marks of a single lane.
     """
@@ -133,9 +133,9 @@ def _named(text: str, names: Mapping[str, Sequence[LaneKey]]) -> list[LaneKey]:
     return list(dict.fromkeys(key for name in _NAME.findall(text) for key in names.get(name, ())))
 
 
-def _rank(lane: Lane) -> tuple[bool, bool, str, int]:
+def _rank(lane: Lane) -> tuple[bool, bool, bool, int]:
     is_blocked = any(dead_letter.resolution is None for dead_letter in lane.dead_letters)
-    return (not lane.violations, not is_blocked, lane.key.topic or "~", -lane.marks)
+    return (not lane.violations, not is_blocked, not lane.requests, -lane.marks)
 
 
 def _within(lanes: Sequence[Lane], max_marks: int) -> tuple[list[Lane], int]:
