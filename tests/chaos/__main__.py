@@ -20,6 +20,7 @@ from deploy.local.screen import Screen
 from tests.chaos.accounts import WORKLOADS
 from tests.chaos.campaign import CampaignResult, run_campaign
 from tests.chaos.faults import FAULTS
+from tests.chaos.histories.mutants import MUTANTS
 from tests.chaos.history_page.page import Heading, write_history
 from tests.chaos.history_page.record import CampaignRecord
 from tests.chaos.oracle import violated
@@ -57,11 +58,17 @@ def run(
         float, typer.Option(min=1, help="Time for which the workload greylisting turns each recipient away.")
     ] = 600,
     keep: Annotated[bool, typer.Option(help="Keep the folder with logs and data.")] = False,
+    mutant: Annotated[
+        str | None,
+        typer.Option(help=f"Plant a mutant in orders, any of {', '.join(MUTANTS)}: the campaign orders has to fail."),
+    ] = None,
     history: Annotated[
         bool, typer.Option(help="Write history.html for campaigns that pass too, not only for those that fail.")
     ] = False,
 ) -> None:
     """Run campaigns and print their results. Lists are comma-separated."""
+    if mutant not in {None, *MUTANTS}:
+        raise typer.BadParameter(f"unknown; known: {', '.join(MUTANTS)}", param_hint="--mutant")
     first = random.SystemRandom().randrange(1, 1_000_000) if seed is None else seed
     workloads, chosen_faults = chosen(workload, known=ALL_WORKLOADS), chosen(faults, known=ALL_FAULTS)
     folder = Path(tempfile.mkdtemp(prefix="orderly-chaos-"))
@@ -77,6 +84,7 @@ def run(
         mean_interval_seconds=every_seconds,
         greylisting_seconds=greylisting_seconds,
         writes_history_of_all=history,
+        mutant=mutant,
     )
     campaigns.screen.note(f"seed {first}, {seeds} campaigns of {seconds:.0f} s, {brokers} broker(s); logs in {folder}")
     results: list[CampaignResult] = []
@@ -104,6 +112,8 @@ class Campaigns:
     mean_interval_seconds: float
     greylisting_seconds: float
     writes_history_of_all: bool
+    mutant: str | None = None
+    """A mutant of the orders service in the whole system."""
 
     async def run(self, folder: Path, *, brokers: int, results: list[CampaignResult]) -> None:
         """Run one campaign after the other and add each to `results`; start the whole system when one needs it."""
@@ -118,7 +128,7 @@ class Campaigns:
                         result = await self._on_small_services(servers, workload, seed=seed, record=record)
                     else:
                         if system is None:
-                            system = await stack.enter_async_context(system_under_test(servers))
+                            system = await stack.enter_async_context(system_under_test(servers, mutant=self.mutant))
                             record = CampaignRecord()  # its time begins when the system has started
                         result = await self._on_whole_system(system, workload, seed=seed, record=record)
                 except Exception as error:  # noqa: BLE001 - a campaign without findings has failed; the others still run

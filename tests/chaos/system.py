@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncpg
 
 from deploy.demo.system import RunningSystem
 from deploy.local.credentials import SERVICES, Credentials, ensure_credentials
 from deploy.local.postgres import server_of
+from deploy.local.process import Program
 from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
@@ -41,6 +42,15 @@ class ServicesUnderTest(Services):
 
     proxies: Proxies
     clocks: Mapping[str, Clock]
+    mutant: str | None = None
+    """A mutant of the orders service, which a campaign has to find."""
+
+    def program(self, service: str) -> Program:
+        """Return the program that runs a service, perhaps with the mutant."""
+        usual = super().program(service)
+        if service != "orders" or self.mutant is None:
+            return usual
+        return replace(usual, command=[self.python, "-m", "tests.chaos.histories.mutated_orders", self.mutant])
 
     def environment(self, service: str) -> dict[str, str]:
         """Return the environment of a service, with a short cache, and short delays before a mail's retries."""
@@ -116,8 +126,8 @@ class SystemUnderTest:
 
 
 @asynccontextmanager
-async def system_under_test(servers: CampaignServers) -> AsyncIterator[SystemUnderTest]:
-    """Start the system on the campaigns' Kafka; stop it at the end."""
+async def system_under_test(servers: CampaignServers, *, mutant: str | None = None) -> AsyncIterator[SystemUnderTest]:
+    """Start the system on the campaigns' Kafka, perhaps with a mutant of orders; stop it at the end."""
     folder = servers.supervised.folder / "system"
     settings = settings_on_free_ports(folder, kafka=servers.supervised.kafka)
     async with AsyncExitStack() as stack:
@@ -132,6 +142,7 @@ async def system_under_test(servers: CampaignServers) -> AsyncIterator[SystemUnd
             kafka_bootstrap_servers=servers.supervised.kafka,
             proxies=proxies,
             clocks={name: Clock(folder / f"{name}.clock") for name in SERVICES} if clocks_can_be_shifted() else {},
+            mutant=mutant,
         )
         system = await stack.enter_async_context(whole_system(services))
         yield SystemUnderTest(
