@@ -65,10 +65,11 @@ class Recorder:
 class RecordingTransport(httpx2.AsyncBaseTransport):
     """Sends requests, reads their answers to the end, and records both."""
 
-    def __init__(self, recorder: Recorder, session: str) -> None:
+    def __init__(self, recorder: Recorder, session: str, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        """Send with `transport`, by default over HTTP."""
         self._recorder = recorder
         self._session = session
-        self._http = httpx2.AsyncHTTPTransport()
+        self._transport = transport or httpx2.AsyncHTTPTransport()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request. Raises: httpx2.TransportError."""
@@ -76,7 +77,7 @@ class RecordingTransport(httpx2.AsyncBaseTransport):
         answer: Answer | None = None
         error = ""
         try:
-            response = await self._http.handle_async_request(request)
+            response = await self._transport.handle_async_request(request)
             await response.aread()
             answer = answer_of(response)
         except BaseException as failure:
@@ -104,7 +105,7 @@ class RecordingTransport(httpx2.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
 
 def answer_of(response: httpx2.Response) -> Answer:
