@@ -36,9 +36,12 @@ class CacheOutages:
     found: list[Interval] = field(default_factory=list)
     _position: int = 0
 
-    async def run(self) -> None:
-        """Follow the log until cancelled; what it has at first is of earlier campaigns."""
+    def __post_init__(self) -> None:
+        """Skip what earlier campaigns have logged."""
         self._position = self._size()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             self.look()
