@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from tests.chaos.histories import effects, limits, versions
 from tests.chaos.histories.history import Observed
 

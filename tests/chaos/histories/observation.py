@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from tests.chaos.histories.cache_outages import PRODUCT_CACHE_SECONDS, CacheOutages, max_cached_seconds
 from tests.chaos.histories.checker import check
 from tests.chaos.histories.contention import Contention

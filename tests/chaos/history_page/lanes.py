@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from tests.chaos.histories.history import Request
 from tests.chaos.history_page.events import DeadLetter, Event, Events
 

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from tests.chaos.histories.history import Request
 from tests.chaos.history_page.events import DeadLetter, Event, Events, collect
 from tests.chaos.history_page.lanes import Lane, Page, page_of

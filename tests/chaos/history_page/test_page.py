@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from deploy.demo.invariants import Finding
+from deploy.audit.findings import Finding
 from deploy.local.screen import Screen
 from tests.chaos.__main__ import Campaigns
 from tests.chaos.campaign import CampaignResult
