@@ -35,6 +35,11 @@ def cancel_overdue(order_id: str) -> str:
     return f"python -m services.orders cancel-overdue {order_id} {NOTE}"
 
 
+def cancel_order(order_id: str) -> str:
+    """Cancel an order that was not shipped."""
+    return f"python -m services.orders cancel {order_id} {NOTE}"
+
+
 def drop_notification(notification_id: str) -> str:
     """Drop one notification."""
     return f"python -m services.notifications notifications drop --id {notification_id} {NOTE}"

@@ -15,7 +15,7 @@ from deploy.audit.findings import Invariant, Key, Kind, Violation
 from deploy.audit.missing_notifications import settle_missing
 
 _ORDERS = """
-    SELECT o.id, o.total_cents, o.refunded_cents, o.status, o.updated_at, t.changes, t.times
+    SELECT o.id, o.user_id, o.total_cents, o.refunded_cents, o.status, o.updated_at, t.changes, t.times
     FROM customer_order o, LATERAL (
         SELECT array_agg('order.' || CASE WHEN amount_cents IS NULL THEN status ELSE 'refunded' END) AS changes,
                array_agg(at) AS times
@@ -27,6 +27,7 @@ _RESERVATIONS = """
     SELECT order_id, status, amount_cents, refunded_cents, updated_at
     FROM credit_reservation WHERE order_id = ANY($1::uuid[]) AND status IN ('reserved', 'used')
 """
+_KNOWN_USERS = "SELECT id FROM user_account WHERE id = ANY($1::uuid[])"
 _NOTIFICATIONS = """
     SELECT (data->>'order_id')::uuid AS order_id, id, event_type, created_at
     FROM notification WHERE data->>'order_id' = ANY($1::text[]) AND category = 'orders'
@@ -55,7 +56,27 @@ async def check_orders(context: Context, order_ids: Sequence[str]) -> list[Viola
     found: list[Violation] = []
     for order_id in orders.keys() | reservations.keys():
         found += _compare_credit(order_id, orders.get(order_id), reservations.get(order_id))
+    found = await _without_users(context, found, orders)
     return found + await _check_notifications(context, orders)
+
+
+async def _without_users(
+    context: Context, found: Sequence[Violation], orders: dict[UUID, asyncpg.Record]
+) -> list[Violation]:
+    """Name other commands for the orders of users that the users service does not know: no credit can be theirs."""
+    about = {each: orders.get(UUID(each.key.value)) for each in found}
+    user_ids = [order["user_id"] for order in about.values() if order is not None]
+    known = {row["id"] for row in await context.databases["users"].fetch(_KNOWN_USERS, user_ids)} if user_ids else set()
+    return [
+        violation if order is None or order["user_id"] in known else _of_unknown_user(violation, order)
+        for violation, order in about.items()
+    ]
+
+
+def _of_unknown_user(violation: Violation, order: asyncpg.Record) -> Violation:
+    is_open = order["status"] in {"pending", "confirmed"}
+    command = commands.cancel_order(violation.key.value) if is_open else commands.accept(violation.id)
+    return replace(violation, text=f"{violation.text}, whose user it does not know", command=command)
 
 
 def _compare_credit(

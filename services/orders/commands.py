@@ -146,6 +146,14 @@ def cancel_overdue(session: AsyncSession, orders: Sequence[Order]) -> None:
         _cancel(session, order, reason="deadline")
 
 
+async def cancel_as_operator(session: AsyncSession, order_id: UUID) -> None:
+    """Cancel an order without an account to do so, and release its stock. Raises: OrderNotFound, TransitionNotAllowed."""
+    order = await _lock_order(session, order_id)
+    if order is None:
+        raise OrderNotFound
+    _cancel(session, order, reason="support")
+
+
 async def ship_order(
     session: AsyncSession, *, order_id: UUID, actor: Actor, expected_version: int | None = None
 ) -> Order:

@@ -1,4 +1,4 @@
-"""The operators' commands for stock and overdue orders: stock recompute, cancel-overdue."""
+"""The operators' commands for stock and orders: stock recompute, cancel-overdue, cancel."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +32,20 @@ def add_commands(cli: typer.Typer, tool: Tool) -> None:
 
             is_cancelled = await stock_operations.cancel_now(sessions, order_id, actor=actor_of(actor), note=note)
             print_line("cancelled" if is_cancelled else "the order is no longer pending")
+            return True
+
+        tool.run(work)
+
+    @cli.command()
+    def cancel(order_id: Annotated[UUID, typer.Argument(metavar="ORDER")], *, note: Note, actor: Actor = None) -> None:
+        """Cancel an order that was not shipped, such as one whose user was lost with a restored database."""
+
+        async def work(sessions: "Sessions") -> bool:
+            from services.orders import stock_operations
+            from shared.operations.output import print_line
+
+            await stock_operations.cancel(sessions, order_id, actor=actor_of(actor), note=note)
+            print_line("cancelled")
             return True
 
         tool.run(work)

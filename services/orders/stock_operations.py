@@ -7,7 +7,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.orders.commands import cancel_overdue
+from services.orders.commands import cancel_as_operator, cancel_overdue
 from services.orders.models import Order, OrderItem, OrderStatus, OverdueOrder, Product
 from services.orders.overdue_orders import lock_overdue_orders
 from services.orders.queries import OrderNotFound
@@ -95,6 +95,13 @@ async def cancel_now(sessions: Sessions, order_id: UUID, *, actor: str, note: st
     if is_cancelled:
         logger.warning("order_cancelled", order_id=str(order_id), reason="deadline", actor=actor, note=note)
     return is_cancelled
+
+
+async def cancel(sessions: Sessions, order_id: UUID, *, actor: str, note: str) -> None:
+    """Cancel an order that was not shipped. Raises: OrderNotFound, TransitionNotAllowed."""
+    async with sessions.begin() as session:
+        await cancel_as_operator(session, order_id)
+    logger.warning("order_cancelled", order_id=str(order_id), reason="support", actor=actor, note=note)
 
 
 async def _cancel(session: AsyncSession, order_id: UUID) -> bool:

@@ -32,7 +32,11 @@ class Outcome:
 def line_of(one: Round, settlement: Settlement) -> str:
     """Describe a round in one line."""
     seconds = max(each.recovery_seconds for each in one.databases)
-    found = f"{len(settlement.found)} findings, {len(settlement.left)} left" if settlement.found else "no findings"
+    found = (
+        f"{len(settlement.found)} findings, {settlement.accepted} accepted, {len(settlement.left)} left"
+        if settlement.found
+        else "no findings"
+    )
     return f"{one.name}: back after {seconds:.1f} s, {found}"
 
 
@@ -60,6 +64,10 @@ def table_of(outcome: Outcome) -> Table:
                     Text(str(count), style="red" if count else "green")
                     for count in (each.lost_commits, each.surplus_commits)
                 ),
-                *((str(len(settlement.found)), str(len(settlement.left))) if position == 0 else ("", "")),
+                *(
+                    (str(len(settlement.found)), str(settlement.accepted), str(len(settlement.left)))
+                    if position == 0
+                    else ("", "", "")
+                ),
             )
     return table

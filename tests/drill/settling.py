@@ -1,19 +1,20 @@
 """The audit after a round: what it finds, and whether the commands that it names settle that."""
 
 import asyncio
-import shlex
-from collections.abc import Mapping
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-
-from typer.testing import CliRunner
 
 from deploy.audit.context import Context
 from deploy.audit.databases import connected
 from deploy.audit.findings import Violation
 from deploy.audit.invariants import check_all
+from deploy.local.credentials import SERVICES
 from deploy.local.services import Services
+from deploy.local.state import CHECKOUT
 
 SETTLE_SECONDS = 90.0
 """Time for events and mails that are on their way."""
@@ -22,7 +23,7 @@ UNCHANGED_SECONDS = 15.0
 """Time after which an unchanged finding does not settle by itself. A mail's retry takes less."""
 MAX_ROUNDS = 4
 """Rounds of commands: one of them may leave work to another, such as a republished order to its customer's account."""
-NOTE = '"..."'
+ACCEPT = "python -m deploy.audit accept "
 
 
 @dataclass
@@ -33,21 +34,24 @@ class Settlement:
     """The findings that did not settle by themselves."""
     left: list[Violation] = field(default_factory=list)
     """The findings that the commands have not settled either."""
+    accepted: int = 0
+    """The number of findings that nothing makes whole, and that an operator accepts."""
     failed: list[str] = field(default_factory=list)
-    """Commands that failed, with their output."""
+    """The commands of the last round that failed, with their output."""
 
 
 async def settle(services: Services, databases: Mapping[str, str]) -> Settlement:
     """Wait until nothing changes by itself, then run the command of every finding until there is none."""
     settlement = Settlement(found=await _findings_at_rest(databases))
-    settlement.left = settlement.found
+    settlement.left = [each for each in settlement.found if not each.command.startswith(ACCEPT)]
+    settlement.accepted = len(settlement.found) - len(settlement.left)
     for _ in range(MAX_ROUNDS):
         if not settlement.left:
             break
-        # One after the other: two of them may be about the same order.
-        for command in dict.fromkeys(violation.command for violation in settlement.left):
-            settlement.failed += await asyncio.to_thread(_execute, services, command)
-        settlement.left = await _findings_at_rest(databases)
+        settlement.failed = await _execute(services, list(dict.fromkeys(each.command for each in settlement.left)))
+        found = await _findings_at_rest(databases)
+        settlement.left = [each for each in found if not each.command.startswith(ACCEPT)]
+        settlement.accepted = len(found) - len(settlement.left)
     return settlement
 
 
@@ -68,12 +72,23 @@ async def _findings_at_rest(databases: Mapping[str, str]) -> list[Violation]:
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _execute(services: Services, command: str) -> list[str]:
-    """Execute a command as its arguments stand there; return what it printed if it failed.
+async def _execute(services: Services, commands: Sequence[str]) -> list[str]:
+    """Execute commands one after the other; return those that failed, with what they printed.
 
-    In this process, because a process for each of a hundred commands would take minutes.
+    In one process, because a process for each of a hundred commands would take minutes.
     """
-    _python, _option, module, *arguments = shlex.split(command.replace(NOTE, "drill"))
-    environment = services.environment(module.rpartition(".")[2])
-    result = CliRunner(env=environment).invoke(import_module(f"{module}.__main__").cli, arguments)
-    return [f"{command}: {result.output.strip()} {result.exception!r}"] if result.exit_code else []
+    environment: dict[str, str] = {}
+    for service in SERVICES:
+        environment |= services.environment(service)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.drill.execute",
+        cwd=CHECKOUT,
+        env=os.environ | environment,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate("\n".join(commands).encode())
+    failed: list[str] = json.loads(output)
+    return failed

@@ -5,7 +5,7 @@ from uuid import uuid4
 from services.orders.jobs import cancel_overdue_orders
 from tests.harness.databases import execute_as_owner
 from tests.harness.tool import Tool
-from tests.orders.service import OrdersService
+from tests.orders.service import OrdersService, credit_reserved
 from tests.orders.test_overdue_orders import set_reserved
 
 NOTE = ("--note", "after a restore")
@@ -66,6 +66,26 @@ async def test_an_order_before_its_deadline_is_not_cancelled(service: OrdersServ
     assert (await tool("cancel-overdue", order["id"], *NOTE))[0] == 2
     assert (await tool("cancel-overdue", str(uuid4()), *NOTE))[0] == 2
     assert (await service.read_order(order))["status"] == "pending"
+
+
+async def test_an_operator_cancels_an_order_that_was_not_shipped(service: OrdersService, tool: Tool) -> None:
+    await service.add_product("A", stock=5)
+    order = await service.place_order(("A", 2))
+    await service.apply(credit_reserved(order))
+
+    cancelled = await tool("cancel", order["id"], *NOTE)
+    again = await tool("cancel", order["id"], *NOTE)
+
+    assert (cancelled[:2], again[0]) == ((0, "cancelled\n"), 2)
+    assert (await tool("cancel", str(uuid4()), *NOTE))[0] == 2
+    found = await service.read_order(order)
+    assert (found["status"], found["timeline"][-1]["actor"], found["timeline"][-1]["reason"]) == (
+        "cancelled",
+        "system",
+        "support",
+    )
+    assert (await service.events("orders"))[-1][0] == "order.cancelled"
+    assert await service.stock("A") == (5, 0)
 
 
 async def test_one_order_is_republished_by_its_key(service: OrdersService, tool: Tool) -> None:
