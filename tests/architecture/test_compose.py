@@ -2,11 +2,13 @@
 
 import re
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from deploy.audit.settings import AuditSettings
 from deploy.local.mailbox import MAX_MESSAGES
 from deploy.local.postgres import server_of
 from shared.settings import ServiceSettings
@@ -89,6 +91,21 @@ def test_a_container_gives_its_service_every_setting_it_needs_and_no_other(
     assert urlsplit(settings.database_url).username == service
     assert urlsplit(settings.database_url).hostname == server_of(service)
     assert urlsplit(settings.database_url).path == f"/{service}"
+
+
+def test_the_audit_reads_every_database_with_its_own_role_and_knows_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in _environment("audit").items():
+        monkeypatch.setenv(key.replace("_PASSWORD_FILE", "_PASSWORD"), value)
+
+    settings = AuditSettings()
+
+    addresses = {service: urlsplit(url) for service, url in settings.database_urls.items()}
+    assert {service: (at.username, at.hostname, at.path) for service, at in addresses.items()} == {
+        service: ("audit", server_of(service), f"/{service}") for service in SERVICES
+    }
+    assert (settings.kafka_bootstrap_servers, settings.kafka_username) == ("kafka:9092", "audit")
+    assert f"http://127.0.0.1:{settings.http_port}/metrics" in " ".join(containers()["audit"]["healthcheck"]["test"])
+    assert settings.state_file.parent == Path(containers()["audit"]["volumes"][0].partition(":")[2])
 
 
 def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
