@@ -147,7 +147,7 @@ def cancel_overdue(session: AsyncSession, orders: Sequence[Order]) -> None:
 
 
 async def cancel_as_operator(session: AsyncSession, order_id: UUID) -> None:
-    """Cancel an order without an account to do so, and release its stock. Raises: OrderNotFound, TransitionNotAllowed."""
+    """Cancel an order for no account, and release its stock. Raises: OrderNotFound, TransitionNotAllowed."""
     order = await _lock_order(session, order_id)
     if order is None:
         raise OrderNotFound
