@@ -135,7 +135,7 @@ def _named(text: str, names: Mapping[str, Sequence[LaneKey]]) -> list[LaneKey]:
 
 def _rank(lane: Lane) -> tuple[bool, bool, bool, int]:
     is_blocked = any(dead_letter.resolution is None for dead_letter in lane.dead_letters)
-    return (not lane.violations, not is_blocked, not lane.requests, -lane.marks)
+    return (not lane.violations, not is_blocked, not (lane.requests and lane.key.topic), -lane.marks)
 
 
 def _within(lanes: Sequence[Lane], max_marks: int) -> tuple[list[Lane], int]:

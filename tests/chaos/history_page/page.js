@@ -62,12 +62,14 @@ function ticks(width) {
 function drawFaults(canvas, faults) {
   const [context, width] = contextOf(canvas, FAULT_HEIGHT);
   context.font = "11px system-ui, sans-serif";
-  for (const fault of faults) {
+  for (const [place, fault] of faults.entries()) {
     const x = xOf(fault[FAULT.began], width), end = fault[FAULT.ended];
+    const next = faults[place + 1] ? xOf(faults[place + 1][FAULT.began], width) : width;
     const length = end === null ? 3 : Math.max(xOf(end, width) - x, 3);
     context.fillStyle = color("fault");
     context.fillRect(x, 3, end === null ? 3 : length, FAULT_HEIGHT - 6);
-    const text = fault[FAULT.detail], inside = context.measureText(text).width + 8 < length;
+    const text = fault[FAULT.detail], space = context.measureText(text).width + 8, inside = space < Math.min(length, next - x);
+    if (!inside && x + length + space > next) continue; // pointing at it shows the text
     context.fillStyle = inside ? "#fff" : color("quiet");
     context.fillText(text, inside ? Math.max(x, 0) + 4 : x + length + 3, FAULT_HEIGHT - 5);
   }
