@@ -84,7 +84,7 @@ async def _drill(folder: Path, screen: Screen, backs: Sequence[float], *, seed: 
         for number, (back_seconds, targets) in enumerate((back, each) for back in backs for each in TARGETS):
             async with working(client, admin_password=system.running.admin_password, seed=seed + number):
                 one = await drill.round(targets, back_seconds=back_seconds)
-            settlement = await settle(services, system.running.databases)
+            settlement = await settle(services, system.running.databases, accepted=outcome.accepted)
             outcome.rounds.append((one, settlement))
             screen.note(line_of(one, settlement))
 

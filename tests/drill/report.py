@@ -14,6 +14,8 @@ class Outcome:
     """The rounds so far."""
 
     rounds: list[tuple[Round, Settlement]] = field(default_factory=list)
+    accepted: set[str] = field(default_factory=set)
+    """The ids of the findings that nothing makes whole."""
 
     @property
     def problems(self) -> list[str]:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -40,35 +40,44 @@ class Settlement:
     """The commands of the last round that failed, with their output."""
 
 
-async def settle(services: Services, databases: Mapping[str, str]) -> Settlement:
-    """Wait until nothing changes by itself, then run the command of every finding until there is none."""
-    settlement = Settlement(found=await _findings_at_rest(databases))
-    settlement.left = [each for each in settlement.found if not each.command.startswith(ACCEPT)]
-    settlement.accepted = len(settlement.found) - len(settlement.left)
+async def settle(services: Services, databases: Mapping[str, str], *, accepted: set[str]) -> Settlement:
+    """Wait until nothing changes by itself, then run the command of every finding until there is none.
+
+    `accepted`: the ids of findings that were accepted, to which those of this round are added.
+    """
+    before = len(accepted)
+    found = await _findings_at_rest(databases, accepted)
+    settlement = Settlement(found=found, left=_accept(found, accepted))
     for _ in range(MAX_ROUNDS):
         if not settlement.left:
             break
         settlement.failed = await _execute(services, list(dict.fromkeys(each.command for each in settlement.left)))
-        found = await _findings_at_rest(databases)
-        settlement.left = [each for each in found if not each.command.startswith(ACCEPT)]
-        settlement.accepted = len(found) - len(settlement.left)
+        settlement.left = _accept(await _findings_at_rest(databases, accepted), accepted)
+    settlement.accepted = len(accepted) - before
     return settlement
 
 
-async def _findings_at_rest(databases: Mapping[str, str]) -> list[Violation]:
-    """Return what the audit finds once that has not changed for a while."""
+def _accept(found: Sequence[Violation], accepted: set[str]) -> list[Violation]:
+    """Accept the findings that nothing makes whole, and return the others."""
+    accepted.update(each.id for each in found if each.command.startswith(ACCEPT))
+    return [each for each in found if each.id not in accepted]
+
+
+async def _findings_at_rest(databases: Mapping[str, str], accepted: Collection[str]) -> list[Violation]:
+    """Return what the audit finds beside the accepted findings, once that has not changed for a while."""
     loop = asyncio.get_running_loop()
     deadline, changed_at = loop.time() + SETTLE_SECONDS, loop.time()
     before: set[str] | None = None
     async with connected(databases) as connections:
         while True:
             context = Context(connections, datetime.now(UTC), grace=timedelta(0), at_rest=True)
-            found = [violation async for _, page in check_all(context) for violation in page]
+            found = {violation async for _, page in check_all(context) for violation in page}
+            found = {violation for violation in found if violation.id not in accepted}
             ids = {violation.id for violation in found}
             if ids != before:
                 before, changed_at = ids, loop.time()
             if not found or loop.time() > min(deadline, changed_at + UNCHANGED_SECONDS):
-                return sorted(set(found))
+                return sorted(found)
             await asyncio.sleep(POLL_SECONDS)
 
 
