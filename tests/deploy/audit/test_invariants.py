@@ -8,7 +8,9 @@ import pytest
 from deploy.audit.databases import Databases, connected
 from deploy.audit.findings import Invariant, violated
 from deploy.audit.invariants import check, check_once_settled
+from shared.messaging.storage.generation import NUMBER_BITS
 from tests.deploy.audit.damage import DAMAGES, Damage, unsent_event
+from tests.deploy.audit.undamaged import CONFIRMED, SHIPPED
 
 AT_REST = {
     *Invariant,
@@ -48,6 +50,37 @@ async def test_a_system_that_does_not_settle_in_time_has_violations(writable: Da
     findings = await check_once_settled(writable, within=timedelta(0))
 
     assert [finding.name for finding in findings if finding.violations] == [Invariant.OUTBOX_EMPTY]
+
+
+async def test_a_notification_of_an_order_needs_no_known_user(writable: Databases) -> None:
+    await writable["users"].execute("TRUNCATE user_account CASCADE")
+
+    found = violated(await check(writable))[Invariant.NOTIFICATION_HAS_SUBJECT]
+
+    assert [text for text in found if "(user.created)" not in text] == []
+
+
+async def test_consumers_may_know_more_than_a_producer_that_went_back(writable: Databases) -> None:
+    last = await writable["orders"].fetchval(
+        "UPDATE event_stream SET sequence = sequence - 1 WHERE key = $1 RETURNING sequence", SHIPPED
+    )
+    await writable["orders"].execute("DELETE FROM outbox_sent WHERE key = $1 AND sequence > $2", SHIPPED, last)
+    without_generation = violated(await check(writable))
+
+    await writable["orders"].execute("INSERT INTO stream_generation VALUES (5, '00000002', 'test', 'restored')")
+    with_generation = violated(await check(writable))
+
+    assert Invariant.POSITION_REACHED in without_generation
+    assert {Invariant.POSITION_REACHED, Invariant.NO_GAP}.isdisjoint(with_generation)
+
+
+async def test_a_new_generation_is_no_gap(writable: Databases) -> None:
+    await writable["orders"].execute("INSERT INTO stream_generation VALUES (5, '00000002', 'test', 'restored')")
+    sequence = (5 << NUMBER_BITS) + 1
+    await writable["orders"].execute(unsent_event(sequence, "order.snapshot"))
+    await writable["orders"].execute("UPDATE event_stream SET sequence = $1 WHERE key = $2", sequence, CONFIRMED)
+
+    assert Invariant.NO_GAP not in violated(await check(writable))
 
 
 async def test_the_audit_cannot_write(writable: Databases, urls: dict[str, str]) -> None:
