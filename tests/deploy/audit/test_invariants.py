@@ -10,7 +10,7 @@ from deploy.audit.findings import Invariant, violated
 from deploy.audit.invariants import check, check_once_settled
 from shared.messaging.storage.generation import NUMBER_BITS
 from tests.deploy.audit.damage import DAMAGES, Damage, unsent_event
-from tests.deploy.audit.undamaged import CONFIRMED, SHIPPED
+from tests.deploy.audit.undamaged import CONFIRMED, USER
 
 AT_REST = {
     *Invariant,
@@ -61,13 +61,13 @@ async def test_a_notification_of_an_order_needs_no_known_user(writable: Database
 
 
 async def test_consumers_may_know_more_than_a_producer_that_went_back(writable: Databases) -> None:
-    last = await writable["orders"].fetchval(
-        "UPDATE event_stream SET sequence = sequence - 1 WHERE key = $1 RETURNING sequence", SHIPPED
+    last = await writable["users"].fetchval(
+        "UPDATE event_stream SET sequence = sequence - 1 WHERE key = $1 RETURNING sequence", USER
     )
-    await writable["orders"].execute("DELETE FROM outbox_sent WHERE key = $1 AND sequence > $2", SHIPPED, last)
+    await writable["users"].execute("DELETE FROM outbox_sent WHERE key = $1 AND sequence > $2", USER, last)
     without_generation = violated(await check(writable))
 
-    await writable["orders"].execute("INSERT INTO stream_generation VALUES (5, '00000002', 'test', 'restored')")
+    await writable["users"].execute("INSERT INTO stream_generation VALUES (5, '00000002', 'test', 'restored')")
     with_generation = violated(await check(writable))
 
     assert Invariant.POSITION_REACHED in without_generation
