@@ -1,6 +1,6 @@
 """The inbox: which events a consumer has applied, kept in the transaction of their effects."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
@@ -54,10 +54,9 @@ _BEGIN = DriverStatement(f"""
     SELECT NULL, generation, NULL, NULL FROM ({CURRENT}) AS g
 """)  # noqa: S608 - as above
 
-# No older position can be of an event that the topic still has.
 _NEXT_OFFSETS = sa.text("""
     SELECT partition, max("offset") + 1 AS next_offset FROM inbox_sequence
-    WHERE consumer = :consumer AND topic = :topic AND moved_on >= :since AND partition IS NOT NULL
+    WHERE moved_on = :day AND consumer = :consumer AND topic = :topic AND partition IS NOT NULL
     GROUP BY partition
 """)
 
@@ -157,13 +156,21 @@ async def begin_batch(
     return begun
 
 
-async def next_offsets(session: AsyncSession, *, consumer: str, topic: str, since: date) -> dict[int, int]:
+async def next_offsets(
+    session: AsyncSession, *, consumer: str, topic: str, since: date, partitions: Collection[int] | None = None
+) -> dict[int, int]:
     """Return the offset after the last record that this database has seen, by partition.
 
-    A partition in which no position has moved since that day has none.
+    A partition in which no position has moved since that day has none. Offsets rise with the days, so the days are read
+    from the last one on, until all of `partitions` are found: a statement reads the positions of one day.
     """
-    rows = await session.execute(_NEXT_OFFSETS, {"consumer": consumer, "topic": topic, "since": since})
-    return {row.partition: row.next_offset for row in rows}
+    found: dict[int, int] = {}
+    day = datetime.now(UTC).date() + timedelta(days=1)
+    while day >= since and (partitions is None or not found.keys() >= set(partitions)):
+        for row in await session.execute(_NEXT_OFFSETS, {"consumer": consumer, "topic": topic, "day": day}):
+            found.setdefault(row.partition, row.next_offset)
+        day -= timedelta(days=1)
+    return found
 
 
 async def lock_position(session: AsyncSession, *, consumer: str, topic: str, key: str) -> Position | None:

@@ -27,8 +27,8 @@ UNKNOWN = -1
 """The generation before the first check."""
 CHECK_INTERVAL_SECONDS = 30.0
 """Time after which a member that gets no events looks at the generation again."""
-CHECK_TIMEOUT_SECONDS = 20.0
-"""Upper bound of a look at what the group has committed."""
+CHECK_TIMEOUT_SECONDS = 25.0
+"""Upper bound of a check: below the age of a heartbeat at which a member counts as stuck."""
 
 
 @dataclass
@@ -63,15 +63,18 @@ class StartingPositions:
     async def check(self, consumer: AIOKafkaConsumer) -> set[TopicPartition]:
         """Set the positions that are not right, and return their partitions. What was fetched of these is of no use.
 
-        Raises: KafkaError, errors of the database. Then no record may be applied before another check.
+        Raises: KafkaError, TimeoutError, errors of the database. Then no record may be applied before another check.
         """
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
+            return await self._check(consumer)
+
+    async def _check(self, consumer: AIOKafkaConsumer) -> set[TopicPartition]:
         async with self.sessions.begin() as session:
             generation = await current_generation(session)
         # The positions of a running member are of no use either after the generation has risen.
         went_back = self.generation not in (UNKNOWN, generation)
         partitions = set(consumer.assignment()) if went_back else self._unchecked & consumer.assignment()
-        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
-            committed = await aiokafka_offsets.committed(consumer, partitions) if partitions else {}
+        committed = await aiokafka_offsets.committed(consumer, partitions) if partitions else {}
         outdated = {
             partition
             for partition in partitions
@@ -97,7 +100,13 @@ class StartingPositions:
         """
         since = datetime.now(UTC).date() - topic_named(self.topic).retention - timedelta(days=1)
         async with self.sessions() as session:
-            applied = await inbox.next_offsets(session, consumer=self.consumer, topic=self.topic, since=since)
+            applied = await inbox.next_offsets(
+                session,
+                consumer=self.consumer,
+                topic=self.topic,
+                since=since,
+                partitions=[partition.partition for partition in partitions if partition in committed],
+            )
         for partition in partitions:
             try:
                 if partition in committed and partition.partition in applied:

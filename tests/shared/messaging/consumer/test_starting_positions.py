@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -12,6 +13,7 @@ from shared.connection_urls import dsn_of
 from shared.database import Database, open_database
 from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
+from shared.messaging.consumer.inbox import next_offsets
 from shared.messaging.outbox.publisher import partition_of
 from shared.messaging.storage.generation import NUMBER_BITS, raise_generation
 from tests.harness.databases import execute_as_owner
@@ -191,3 +193,24 @@ async def test_offsets_that_an_operator_has_reset_are_trusted_in_the_first_gener
     await consume(consumers_of(database), database, effects=1)
     assert await sequences_of(database, user_id) == [2]
     assert await committed(user_id) == 2
+
+
+async def test_the_last_day_on_which_a_partition_moved_tells_where_to_begin(database: Database) -> None:
+    rows = [("a", 0, 10, 3), ("b", 0, 7, 4), ("c", 1, 5, 6), ("d", 2, 9, 40)]
+    today = datetime.now(UTC).date()
+    for key, partition, offset, days in rows:
+        await execute_as_owner(
+            database.sessions,
+            f"""
+            INSERT INTO inbox_sequence (consumer, topic, key, sequence, partition, "offset", moved_on)
+            VALUES ('{CONSUMER}', 'users', '{key}', 1, {partition}, {offset}, '{today - timedelta(days=days)}')
+            """,  # noqa: S608 - constants
+        )
+    async with database.sessions() as session:
+
+        async def found(partitions: list[int] | None = None) -> dict[int, int]:
+            since = today - timedelta(days=8)
+            return await next_offsets(session, consumer=CONSUMER, topic="users", since=since, partitions=partitions)
+
+        assert await found() == {0: 11, 1: 6}
+        assert await found([0]) == {0: 11}
