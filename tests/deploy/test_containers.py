@@ -149,5 +149,6 @@ async def test_a_kafka_container_serves() -> None:
 
 
 def test_tests_run_on_the_images_of_the_compose_stack() -> None:
-    assert {kind: composed_containers()[kind]["build"]["target"] for kind in KINDS} == {kind: kind for kind in KINDS}
+    built = {container["build"]["target"] for container in composed_containers().values() if "build" in container}
+    assert set(KINDS) <= built
     assert {image.partition("@")[2][:7] for image in IMAGES.values()} == {"sha256:"}
