@@ -149,6 +149,6 @@ async def test_a_kafka_container_serves() -> None:
 
 
 def test_tests_run_on_the_images_of_the_compose_stack() -> None:
-    built = {container["build"]["target"] for container in composed_containers().values() if "build" in container}
+    built = {container.get("build", {}).get("target") for container in composed_containers().values()}
     assert set(KINDS) <= built
     assert {image.partition("@")[2][:7] for image in IMAGES.values()} == {"sha256:"}

@@ -123,7 +123,7 @@ def test_data_of_an_earlier_version_are_reported_before_anything_starts(run: Run
     status, shown = run.output_of("run")
 
     assert status == 1
-    assert "lacks passwords (users-postgres, orders-postgres, notifications-postgres)" in shown
+    assert "lacks passwords (users-postgres, orders-postgres, notifications-postgres" in shown
     assert "`make reset` deletes them." in shown
     assert not (run.folder / "logs").exists()
 
