@@ -35,10 +35,12 @@ class CacheOutages:
     """The monotonic time at which the campaign began."""
     found: list[Interval] = field(default_factory=list)
     _position: int = 0
+    _looked_at: float = 0.0
 
     def __post_init__(self) -> None:
         """Skip what earlier campaigns have logged."""
         self._position = self._size()
+        self._looked_at = self._now()
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
@@ -48,17 +50,24 @@ class CacheOutages:
 
     def look(self) -> None:
         """Look at what was logged since the last time."""
-        if self._size() < self._position:
+        began, self._looked_at = self._looked_at, self._now()
+        if LOGGED in self._new_text():
+            ended = self._looked_at + SILENT_SECONDS + MARGIN_SECONDS
+            self.found.append(Interval(began - MARGIN_SECONDS, ended))
+
+    def _new_text(self) -> bytes:
+        if self._size() < self._position:  # it was rotated
             self._position = 0
         if not self.log.exists():
-            return
+            return b""
         with self.log.open("rb") as log:
             log.seek(self._position)
             text = log.read()
             self._position = log.tell()
-        if LOGGED in text:
-            now = time.monotonic() - self.began
-            self.found.append(Interval(now - MARGIN_SECONDS, now + SILENT_SECONDS + MARGIN_SECONDS))
+        return text
+
+    def _now(self) -> float:
+        return time.monotonic() - self.began
 
     def _size(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0

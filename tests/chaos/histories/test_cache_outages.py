@@ -27,6 +27,17 @@ async def test_an_outage_is_found_when_it_is_logged(tmp_path: Path) -> None:
     assert outage.ended - outage.started > SILENT_SECONDS
 
 
+def test_an_outage_may_have_been_at_any_time_since_the_last_look(tmp_path: Path) -> None:
+    log = tmp_path / "orders.log"
+    outages = CacheOutages(log, began=time.monotonic())
+    log.write_bytes(LINE)
+    outages.began -= 50
+    outages.look()
+    (outage,) = outages.found
+    assert outage.meets(0, 1)
+    assert outage.meets(50, 51)
+
+
 def test_a_rotated_log_is_read_from_its_beginning(tmp_path: Path) -> None:
     log = tmp_path / "orders.log"
     outages = CacheOutages(log, began=time.monotonic())
