@@ -24,7 +24,8 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick chaos-upgrade bench lint format
+.PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade bench
+.PHONY: lint format
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -66,7 +67,7 @@ test: .venv/.complete ## Run the tests, on real servers; T=tests/orders, SERVERS
 coverage: .venv/.complete ## Run all tests, and fail if they run too little of the code
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term:skip-covered
 
-check: lint test ## Run every check of CI except coverage and chaos-quick
+check: lint test ## Run every check of CI except coverage and chaos-short
 
 chaos: .venv/.complete ## Run random chaos campaigns: CHAOS="--seeds 60 --seconds 60"
 	@$(BIN)/python -m tests.chaos $(CHAOS)
@@ -75,9 +76,12 @@ chaos-upgrade: .venv/.complete ## Upgrade under load, and roll back: CHAOS="--se
 	@$(BIN)/python -m tests.chaos --upgrade $(CHAOS)
 
 # With a fixed seed, so that each run does the same. `make chaos` chooses a new one.
+chaos-short: .venv/.complete ## Run three short campaigns, as CI does
+	@$(BIN)/python -m tests.chaos --seeds 3 --seconds 30 --seed 255871 --workload hot-keys,poison,orders $(CHAOS)
+
 chaos-quick: .venv/.complete ## Run the failpoint list, the mutants and three short campaigns (under 10 minutes)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/chaos
-	@$(BIN)/python -m tests.chaos --seeds 3 --seconds 30 --seed 255871 --workload hot-keys,poison,orders $(CHAOS)
+	@$(MAKE) --no-print-directory chaos-short
 
 bench: .venv/.complete ## Run the benchmarks: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
