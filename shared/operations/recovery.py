@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.events.topics import topic_named
 from shared.messaging.consumer import inbox
 from shared.messaging.consumer.subscription import Subscription
-from shared.messaging.storage.generation import current_generation, raise_generation
+from shared.messaging.storage.generation import raise_generation
 
 _UNSENT = sa.text("SELECT count(*) FROM outbox")
 _GENERATIONS = sa.text("SELECT generation, timeline, actor, note, raised_at FROM stream_generation ORDER BY generation")
@@ -38,11 +37,6 @@ class Recovery:
     next_offsets: dict[str, dict[int, int]]
     """Offset after the last record that the database has seen, by consumer and partition."""
 
-    @property
-    def generation(self) -> int:
-        """The current generation."""
-        return self.generations[-1].generation
-
 
 async def recover(
     session: AsyncSession, subscriptions: Mapping[str, Subscription], *, actor: str, note: str
@@ -52,27 +46,16 @@ async def recover(
     The caller commits. Harmless if nothing was lost: the inbox knows the events that are read again.
     """
     await raise_generation(session, actor=actor, note=note)
-    return await _recovery_of(session, subscriptions)
+    return await show_recovery(session, subscriptions)
 
 
 async def show_recovery(session: AsyncSession, subscriptions: Mapping[str, Subscription]) -> Recovery:
-    """Return the current state. Raises the generation only if the server has started a timeline; the caller commits."""
-    await current_generation(session)
-    return await _recovery_of(session, subscriptions)
-
-
-async def _recovery_of(session: AsyncSession, subscriptions: Mapping[str, Subscription]) -> Recovery:
-    today = datetime.now(UTC).date()
+    """Return how the service continues."""
     return Recovery(
         generations=[Generation(*row) for row in await session.execute(_GENERATIONS)],
         unsent_events=await session.scalar(_UNSENT) or 0,
         next_offsets={
-            consumer: await inbox.next_offsets(
-                session,
-                consumer=consumer,
-                topic=subscription.topic,
-                since=today - topic_named(subscription.topic).retention - timedelta(days=1),
-            )
+            consumer: await inbox.next_offsets(session, consumer=consumer, topic=subscription.topic)
             for consumer, subscription in subscriptions.items()
         },
     )

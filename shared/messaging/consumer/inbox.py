@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.driver_statements import DriverStatement, fetch
+from shared.events.topics import topic_named
 from shared.messaging.envelope import EventContext, Received
 from shared.messaging.storage.daily_partitions import INBOX_RETENTION
 from shared.messaging.storage.generation import CURRENT
@@ -157,16 +158,18 @@ async def begin_batch(
 
 
 async def next_offsets(
-    session: AsyncSession, *, consumer: str, topic: str, since: date, partitions: Collection[int] | None = None
+    session: AsyncSession, *, consumer: str, topic: str, partitions: Collection[int] | None = None
 ) -> dict[int, int]:
     """Return the offset after the last record that this database has seen, by partition.
 
-    A partition in which no position has moved since that day has none. Offsets rise with the days, so the days are read
-    from the last one on, until all of `partitions` are found: a statement reads the positions of one day.
+    A partition in which no position has moved within the topic's retention has none. Offsets rise with the days, so the
+    days are read from the last one on, until all of `partitions` are found: a statement reads the positions of one day.
     """
     found: dict[int, int] = {}
-    day = datetime.now(UTC).date() + timedelta(days=1)
-    while day >= since and (partitions is None or not found.keys() >= set(partitions)):
+    today = datetime.now(UTC).date()
+    # One day more at either end, because clocks differ.
+    first, day = today - topic_named(topic).retention - timedelta(days=1), today + timedelta(days=1)
+    while day >= first and (partitions is None or not found.keys() >= set(partitions)):
         for row in await session.execute(_NEXT_OFFSETS, {"consumer": consumer, "topic": topic, "day": day}):
             found.setdefault(row.partition, row.next_offset)
         day -= timedelta(days=1)

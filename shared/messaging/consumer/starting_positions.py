@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,7 +15,6 @@ from aiokafka.errors import IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
 from shared.database import Sessions
-from shared.events.topics import topic_named
 from shared.messaging.consumer import inbox
 from shared.messaging.storage.generation import current_generation
 from shared.patches import aiokafka_offsets
@@ -98,13 +96,11 @@ class StartingPositions:
         Records of before the topic's retention are gone, so a partition without a younger position is read from its
         beginning; the inbox knows what was applied.
         """
-        since = datetime.now(UTC).date() - topic_named(self.topic).retention - timedelta(days=1)
         async with self.sessions() as session:
             applied = await inbox.next_offsets(
                 session,
                 consumer=self.consumer,
                 topic=self.topic,
-                since=since,
                 partitions=[partition.partition for partition in partitions if partition in committed],
             )
         for partition in partitions:

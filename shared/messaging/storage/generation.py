@@ -21,28 +21,24 @@ NUMBER_BITS = 22
 """Bits of a sequence below its generation. A key that needs more numbers goes on into the generation's bits: harmless,
 because the next generation is higher by the seconds that have passed."""
 
-CURRENT = """
-    SELECT generation FROM (
-        SELECT generation, timeline FROM stream_generation ORDER BY generation DESC LIMIT 1
-    ) AS latest
-    WHERE timeline = substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
-"""
+_LATEST = "SELECT generation, timeline FROM stream_generation ORDER BY generation DESC LIMIT 1"
+_TIMELINE = "substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"
+CURRENT = f"SELECT generation FROM ({_LATEST}) AS latest WHERE timeline = {_TIMELINE}"  # noqa: S608 - constants
 """Selects the generation; no row if the server has started a timeline since it was raised."""
 
 _CURRENT = sa.text(CURRENT)
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('orderly:stream_generation'))")
 # Seconds since 2026, so that a database restored twice from the same backup does not assign the same numbers twice.
-_RAISE = sa.text("""
+_RAISE = sa.text(f"""
     INSERT INTO stream_generation (generation, timeline, actor, note)
     SELECT greatest(
                latest.generation + 1,
                CAST(extract(epoch FROM clock_timestamp() - timestamptz '2026-01-01T00:00:00Z') AS bigint)
            ), server.timeline, :actor, :note
-    FROM (SELECT generation, timeline FROM stream_generation ORDER BY generation DESC LIMIT 1) AS latest,
-         (SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline) AS server
+    FROM ({_LATEST}) AS latest, (SELECT {_TIMELINE} AS timeline) AS server
     WHERE :on_same_timeline OR latest.timeline <> server.timeline
     RETURNING generation, timeline
-""")
+""")  # noqa: S608 - constants
 _NOTICED = {"actor": "system", "note": "the server has started a timeline", "on_same_timeline": False}
 
 

@@ -209,8 +209,7 @@ async def test_the_last_day_on_which_a_partition_moved_tells_where_to_begin(data
     async with database.sessions() as session:
 
         async def found(partitions: list[int] | None = None) -> dict[int, int]:
-            since = today - timedelta(days=8)
-            return await next_offsets(session, consumer=CONSUMER, topic="users", since=since, partitions=partitions)
+            return await next_offsets(session, consumer=CONSUMER, topic="users", partitions=partitions)
 
         assert await found() == {0: 11, 1: 6}
         assert await found([0]) == {0: 11}
