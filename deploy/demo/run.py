@@ -85,12 +85,18 @@ class DemoRun:
         stock_codes: Collection[str],
     ) -> None:
         """Place the invoices as orders."""
-        placement = OrderPlacement(
-            self.client, admin=admin, accounts=accounts, stock_codes=stock_codes, run=self.tag, log=self.log
-        )
+        placement = self.placement(admin=admin, accounts=accounts, stock_codes=stock_codes)
         with self.screen.progress("Placing invoices as orders", total=len(invoices)) as count:
             advance = self._killing(count, after=len(invoices) // 2) if self.options.kill else count
             await placement.place_all(invoices, concurrency=self.options.concurrency, advance=advance)
+
+    def placement(
+        self, *, admin: Account, accounts: Mapping[str, Account], stock_codes: Collection[str]
+    ) -> OrderPlacement:
+        """Return what places this run's orders."""
+        return OrderPlacement(
+            self.client, admin=admin, accounts=accounts, stock_codes=stock_codes, run=self.tag, log=self.log
+        )
 
     async def _sign_up(self, customers: Mapping[str, str], *, admin: Account) -> dict[str, Account]:
         # Before the first order: hashing passwords keeps the processors busy, which would show in the latencies.

@@ -17,7 +17,12 @@ Note = Annotated[str, typer.Option(help="The reason, for the log.")]
 def credit_cli(tool: Tool) -> typer.Typer:
     """Return the commands."""
     cli = typer.Typer(help="Credit that does not agree with the orders.", no_args_is_help=True)
+    _add_release(cli, tool)
+    _add_recompute(cli, tool)
+    return cli
 
+
+def _add_release(cli: typer.Typer, tool: Tool) -> None:
     @cli.command()
     def release(
         order_id: Annotated[UUID, typer.Argument(metavar="ORDER")],
@@ -41,6 +46,8 @@ def credit_cli(tool: Tool) -> typer.Typer:
 
         tool.run(work)
 
+
+def _add_recompute(cli: typer.Typer, tool: Tool) -> None:
     @cli.command()
     def recompute(
         user_id: Annotated[UUID, typer.Argument(metavar="USER")],
@@ -68,5 +75,3 @@ def credit_cli(tool: Tool) -> typer.Typer:
             return True
 
         tool.run(work)
-
-    return cli

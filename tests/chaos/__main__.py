@@ -87,6 +87,14 @@ def run(
         mutant=mutant,
     )
     campaigns.screen.note(f"seed {first}, {seeds} campaigns of {seconds:.0f} s, {brokers} broker(s); logs in {folder}")
+    passed = _run_and_report(campaigns, folder, brokers=brokers)
+    if passed and not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    raise typer.Exit(0 if passed else 1)
+
+
+def _run_and_report(campaigns: "Campaigns", folder: Path, *, brokers: int) -> bool:
+    """Run the campaigns, print their results, and return whether all have passed."""
     results: list[CampaignResult] = []
     try:
         asyncio.run(campaigns.run(folder, brokers=brokers, results=results))
@@ -94,10 +102,7 @@ def run(
         # Show the results so far, even when the run is interrupted.
         campaigns.screen.table(faults_table(results))
         campaigns.screen.table(invariants_table(results))
-    passed = all(result.passed for result in results)
-    if passed and not keep:
-        shutil.rmtree(folder, ignore_errors=True)
-    raise typer.Exit(0 if passed else 1)
+    return all(result.passed for result in results)
 
 
 @dataclass(frozen=True, kw_only=True)

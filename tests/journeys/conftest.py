@@ -5,15 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.compose.signing_keys import write_signing_keys
 from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
 from shared.database import open_database
-from shared.messaging.kafka import KafkaConnection
-from shared.messaging.topics import create_topics
 from tests.harness.databases import DatabaseFactory
 from tests.harness.mail import MailCatcher
-from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, environment_of
+from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, prepared_environment
 
 
 @pytest.fixture
@@ -26,16 +23,13 @@ async def services(
     tmp_path: Path,
 ) -> AsyncIterator[RunningServices]:
     databases = {service: await database_factory(service) for service in SERVICES}
-    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
-    signing_keys = tmp_path / "keys.json"
-    write_signing_keys(signing_keys)
-    environment, urls = environment_of(
+    environment, urls = await prepared_environment(
         databases,
         kafka=kafka_bootstrap_servers,
         topic_prefix=topic_prefix,
         valkey_url=valkey_url,
         smtp_url=smtp_catcher.smtp_url,
-        signing_keys_file=signing_keys,
+        folder=tmp_path,
     )
     await _add_product(databases["orders"])
     running = RunningServices(urls=urls, environment=environment, logs=tmp_path)

@@ -16,9 +16,12 @@ import httpx2
 
 from deploy.audit.databases import connected
 from deploy.audit.invariants import check_once_settled
+from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
 from shared.connection_urls import dsn_of
+from shared.messaging.kafka import KafkaConnection
+from shared.messaging.topics import create_topics
 from tests.harness.waiting import until
 
 PASSWORD = "correct horse battery"
@@ -153,6 +156,23 @@ async def broken_invariants(services: RunningServices) -> list[str]:
             for finding in await check_once_settled(databases, within=timedelta(seconds=60))
             if finding.violations
         ]
+
+
+async def prepared_environment(
+    databases: Mapping[str, str], *, kafka: str, topic_prefix: str, valkey_url: str, smtp_url: str, folder: Path
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Make the topics and the signing keys; return the services' environment, and their URLs."""
+    await create_topics(KafkaConnection(kafka, topic_prefix))
+    signing_keys = folder / "keys.json"
+    write_signing_keys(signing_keys)
+    return environment_of(
+        databases,
+        kafka=kafka,
+        topic_prefix=topic_prefix,
+        valkey_url=valkey_url,
+        smtp_url=smtp_url,
+        signing_keys_file=signing_keys,
+    )
 
 
 def environment_of(

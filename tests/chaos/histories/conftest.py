@@ -10,13 +10,10 @@ import asyncpg
 import httpx2
 import pytest
 
-from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.credentials import ADMIN_EMAIL
 from services.users.account_creation import create_admin
 from services.users.settings import Settings
 from shared.connection_urls import dsn_of
-from shared.messaging.kafka import KafkaConnection
-from shared.messaging.topics import create_topics
 from tests.chaos.forked_process import ForkedProcess
 from tests.chaos.histories import applied_times
 from tests.chaos.histories.cache_outages import CacheOutages, max_cached_seconds
@@ -29,7 +26,7 @@ from tests.chaos.histories.service_process import ServicePlan, main
 from tests.chaos.history_page.record import CampaignRecord
 from tests.harness.databases import DatabaseFactory, as_owner
 from tests.harness.waiting import until
-from tests.journeys.processes import PASSWORD, SERVICES, environment_of
+from tests.journeys.processes import PASSWORD, SERVICES, prepared_environment
 
 ROUNDS = 3
 DECISION_TIMEOUT_SECONDS = 60
@@ -60,19 +57,15 @@ async def contend(
     """
     databases = {service: await database_factory(service) for service in SERVICES}
     await asyncio.gather(*(applied_times.add_column(as_owner(url)) for url in databases.values()))
-    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
-    signing_keys = tmp_path / "keys.json"
-    write_signing_keys(signing_keys)
-    environment, urls = environment_of(
+    environment, urls = await prepared_environment(
         databases,
         kafka=kafka_bootstrap_servers,
         topic_prefix=topic_prefix,
         valkey_url=valkey_url,
         smtp_url="smtp://127.0.0.1:9",
-        signing_keys_file=signing_keys,
+        folder=tmp_path,
     )
     await _create_admin(environment)
-    log = tmp_path / "orders.log"
     processes: list[ForkedProcess] = []
 
     async def contend_with(mutant: str | None, *, until_decided: bool = False) -> ShortCampaign:
@@ -81,31 +74,36 @@ async def contend(
             processes.append(ForkedProcess(main, plan))
         for service in ("users", "orders"):
             await _until_ready(urls[service], log=tmp_path / f"{service}.log")
-        dsns = {service: dsn_of(url) for service, url in databases.items()}
-        recorder = Recorder()
-        sampler, outages = Sampler(dsns, recorder.began), CacheOutages(log, recorder.began)
-        contention = Contention(recorder, _address_in(urls), PASSWORD, seed=1)
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(contention.close)
-            await contention.set_up()
-            sampling = asyncio.create_task(sampler.run())
-            stack.callback(sampling.cancel)
-            await contention.run(interval_seconds=0, rounds=ROUNDS)
-            await contention.read_everything()
-        outages.look()
-        if until_decided:
-            await _until_decided(dsns["orders"])
-        observed = Observed(
-            requests=recorder.requests,
-            final=await read_final_state(databases, recorder.requests),
-            samples=sampler.violations(),
-            cache_outages=outages.found,
-            cache_seconds=max_cached_seconds(),
-        )
-        return ShortCampaign(observed, CampaignRecord(recorder, databases=dsns))
+        return await _contend(databases, urls, log=tmp_path / "orders.log", until_decided=until_decided)
 
     yield contend_with
     await asyncio.gather(*(process.stop() for process in processes))
+
+
+async def _contend(databases: dict[str, str], urls: dict[str, str], *, log: Path, until_decided: bool) -> ShortCampaign:
+    """Let the rounds run on services that are ready. `log`: that of orders, which names outages of its cache."""
+    dsns = {service: dsn_of(url) for service, url in databases.items()}
+    recorder = Recorder()
+    sampler, outages = Sampler(dsns, recorder.began), CacheOutages(log, recorder.began)
+    contention = Contention(recorder, _address_in(urls), PASSWORD, seed=1)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(contention.close)
+        await contention.set_up()
+        sampling = asyncio.create_task(sampler.run())
+        stack.callback(sampling.cancel)
+        await contention.run(interval_seconds=0, rounds=ROUNDS)
+        await contention.read_everything()
+    outages.look()
+    if until_decided:
+        await _until_decided(dsns["orders"])
+    observed = Observed(
+        requests=recorder.requests,
+        final=await read_final_state(databases, recorder.requests),
+        samples=sampler.violations(),
+        cache_outages=outages.found,
+        cache_seconds=max_cached_seconds(),
+    )
+    return ShortCampaign(observed, CampaignRecord(recorder, databases=dsns))
 
 
 def _address_in(urls: dict[str, str]) -> Callable[[str], str]:

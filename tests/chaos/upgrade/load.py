@@ -90,9 +90,7 @@ class RunDuringRollout(DemoRun):
         stock_codes: Collection[str],
     ) -> None:
         """Place invoices as orders until the rollout has ended."""
-        placement = OrderPlacement(
-            self.client, admin=admin, accounts=accounts, stock_codes=stock_codes, run=self.tag, log=self.log
-        )
+        placement = self.placement(admin=admin, accounts=accounts, stock_codes=stock_codes)
         ended = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             watching = group.create_task(self.rollout.traffic.watch())
