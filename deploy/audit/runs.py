@@ -12,7 +12,7 @@ from deploy.audit.databases import SERVICES
 from deploy.audit.findings import Key, Kind, Violation
 from deploy.audit.invariants import check_all
 from deploy.audit.products import has_many_open_orders
-from deploy.audit.sent_events import Place
+from deploy.audit.sent_events import Place, place_in_generation
 from deploy.audit.sources import SOURCES
 from deploy.audit.touched import products_of, touched_since
 from deploy.audit.waiting import check_waiting
@@ -59,7 +59,11 @@ async def run_incremental(context: Context, state: State, limits: Limits) -> Out
     keys = set(again)
     waiting: set[Key] = set()
     for service in SERVICES:
-        watermark = Place.of(state.watermarks.get(service, ""))
+        watermark, state.generations[service] = await place_in_generation(
+            context.databases[service],
+            Place.of(state.watermarks.get(service, "")),
+            state.generations.get(service),
+        )
         limit = max(1, (limits.max_keys - len(again)) // len(SERVICES))
         touched = await touched_since(context, service, watermark, limit=limit)
         state.watermarks[service] = str(touched.watermark)

@@ -13,6 +13,8 @@ _OF_DAY = """
            CASE WHEN type LIKE 'user.credit%' THEN convert_from(payload, 'UTF8')::jsonb->>'order_id' END AS order_id
     FROM outbox_sent WHERE day = $1 AND id > $2 ORDER BY id LIMIT $3
 """
+_GENERATION = "SELECT generation, raised_at FROM stream_generation ORDER BY generation DESC LIMIT 1"
+_LAST_BEFORE = "SELECT day, id FROM outbox_sent WHERE sent_at <= $1 ORDER BY day DESC, id DESC LIMIT 1"
 _NEXT_DAY = "SELECT min(day) FROM outbox_sent WHERE day > $1"
 
 
@@ -43,3 +45,15 @@ async def sent_after(connection: Connection, place: Place, *, limit: int) -> lis
                 break
             place = Place(next_day, 0)
     return rows
+
+
+async def place_in_generation(connection: Connection, place: Place, generation: int | None) -> tuple[Place, int]:
+    """Return where to read on, and the generation: after a restore, ids are given away again.
+
+    `generation`: the one in which `place` was read; None before the first run.
+    """
+    current, raised_at = await connection.fetchrow(_GENERATION) or (0, None)
+    if generation in (None, current):
+        return place, current
+    last = await connection.fetchrow(_LAST_BEFORE, raised_at)
+    return Place.of("") if last is None else Place(*last), current

@@ -39,6 +39,8 @@ class State(BaseModel):
     version: Literal[1] = 1
     watermarks: dict[str, str] = Field(default_factory=dict)
     """The place of the last sent event that was read, by service."""
+    generations: dict[str, int] = Field(default_factory=dict)
+    """The generation of each service's database at its watermark."""
     parts: dict[str, str] = Field(default_factory=dict)
     """The row after which the next run's part of a table begins, by source."""
     open: list[Key] = Field(default_factory=list)

@@ -79,7 +79,7 @@ def restore(
         for warning in restored.warnings:
             print(f"  warning: {warning}")
         if target is not None:
-            print("  The services continue by themselves. Run the audit once they have: make audit")
+            print('  The services continue by themselves. Then audit everything: make audit AUDIT="--full"')
 
     _each(servers, work)
 

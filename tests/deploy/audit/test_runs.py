@@ -61,6 +61,24 @@ async def _differences(damage: Damage, databases: Databases) -> dict[str, str]:
     return differences(expected, {str(name): "\n".join(texts) for name, texts in found_by(outcome).items()})
 
 
+async def test_events_of_a_restored_database_are_read_although_their_ids_were_read_before(writable: Databases) -> None:
+    state = State()
+    await run_incremental(context_of(writable), state, Limits())
+    today = datetime.now(UTC).date()
+    state.watermarks["orders"] = f"{today}/900"
+    copied = "event_id, topic, key, sequence, type, source, dataschema, occurred_at, payload, shard, partition"
+    await writable["orders"].execute(f"""
+        INSERT INTO stream_generation (generation, timeline, actor, note) VALUES (5, '00000002', 'test', 'restored');
+        INSERT INTO outbox_sent (day, id, {copied}, "offset", sent_at)
+        SELECT day, 3, {copied}, 3, clock_timestamp() FROM outbox_sent WHERE id = 2
+    """)
+
+    after = await run_incremental(context_of(writable, in_=2 * GRACE), state, Limits())
+
+    assert after.checked[Kind.EVENT] == 1
+    assert (state.watermarks["orders"], state.generations["orders"]) == (f"{today}/3", 5)
+
+
 async def test_a_young_difference_is_open_until_it_is_old_or_gone(writable: Databases) -> None:
     state = State()
     await writable["orders"].execute("UPDATE customer_order SET status = 'cancelled', updated_at = now()")
