@@ -7,6 +7,7 @@ BackupError
 ├── TargetAfterEnd   the archive ends before the time that was asked for
 ├── WalGap           a WAL segment is missing
 ├── WalDamaged       recovery stopped before the end of the archive
+├── DataLost         a server has no data although its archive has base backups
 ├── ServerRunning    the server to be replaced still runs
 └── DiskFull         the restored data does not fit
 """
@@ -40,6 +41,10 @@ class WalGap(BackupError):
 
 class WalDamaged(BackupError):
     """Recovery stopped before the end of the archive."""
+
+
+class DataLost(BackupError):
+    """A server has no data although its archive has base backups."""
 
 
 class ServerRunning(BackupError):

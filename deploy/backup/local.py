@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from deploy.backup.archive import ServiceArchive
+from deploy.backup.errors import DataLost
 from deploy.backup.receiver import receiver_program
 from deploy.backup.server import drop_unused_slot, ensure_archive_role
 from deploy.backup.settings import BackupSettings
@@ -49,6 +51,27 @@ def backup_settings(settings: LocalSettings) -> BackupSettings:
         data_folders=json.loads(environment["BACKUP_DATA_FOLDERS"]),
         wal_archive=settings.wal_archive,
     )
+
+
+def check_no_data_are_lost(settings: LocalSettings) -> None:
+    """Raise DataLost if a server has an archive that can be restored, and no data.
+
+    An empty server would take the place of the lost one, as if there had never been anything.
+    """
+    lost = [service for service in SERVICES if _is_lost(service, settings)]
+    if lost:
+        raise DataLost(
+            f"The data of {', '.join(lost)} are gone ({settings.postgres_data_of(lost[0])}), but base backups of them"
+            f" exist. Restore them: make restore SERVICES={','.join(lost)}. To begin with empty databases instead, move"
+            f" their archives away: {', '.join(str(settings.archive / service) for service in lost)}"
+        )
+
+
+def _is_lost(service: str, settings: LocalSettings) -> bool:
+    if (settings.postgres_data_of(service) / "PG_VERSION").exists():
+        return False
+    incarnations = ServiceArchive(folder=settings.archive / service).incarnations()
+    return any(incarnation.verified_backups() for incarnation in incarnations)
 
 
 async def archive_program(

@@ -7,6 +7,7 @@ from typing import NoReturn
 import typer
 from pydantic import ValidationError
 
+from deploy.backup.local import check_no_data_are_lost
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.ports import check_ports_are_free
 from deploy.local.process import LocalError
@@ -34,6 +35,7 @@ def run() -> None:
             was_killed = state_file(settings.folder).exists()
             check_ports_are_free(settings.ports(), timeout_seconds=LEFTOVERS_TIMEOUT_SECONDS if was_killed else 0)
             credentials = ensure_credentials(settings.folder / "secrets")
+            check_no_data_are_lost(settings)
             try:
                 asyncio.run(_run(System(settings, credentials=credentials, screen=screen), settings, screen))
             finally:

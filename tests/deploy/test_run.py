@@ -158,6 +158,9 @@ async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_is_res
     assert notes[0] == "all set-up"
 
     shutil.rmtree(run.folder / "postgres" / "orders" / "data")
+    status, shown = run.output_of("run")
+    assert status == 1
+    assert "Restore them: make restore SERVICES=orders." in " ".join(shown.split())
     status, shown = run.output_of("restore", "--services", "orders", module="deploy.backup")
     assert (status, shown.startswith("orders: restored from base backup 0001/")) == (0, True), shown
     with run.started() as (_process, state):
