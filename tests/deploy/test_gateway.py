@@ -14,6 +14,7 @@ import pytest
 from deploy.local.readiness import http_answers
 from tests.contracts.applications import applications
 from tests.deploy.running_gateway import gateway, gateway_process
+from tests.harness.tcp_server import tcp_server
 from tests.harness.waiting import until
 
 
@@ -177,12 +178,9 @@ async def test_a_request_whose_connection_was_lost_is_repeated_only_if_it_is_ide
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         else:
             received.append(method)
-        writer.close()
 
-    async with await asyncio.start_server(drop, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with gateway(tmp_path, users=url) as client:
-            responses = [await client.request(method, "/v1/users") for method in ("POST", "GET")]
+    async with tcp_server(drop) as port, gateway(tmp_path, users=f"http://127.0.0.1:{port}") as client:
+        responses = [await client.request(method, "/v1/users") for method in ("POST", "GET")]
 
     assert [(response.status_code, response.json()["code"]) for response in responses] == [
         (502, "service_unreachable"),
@@ -199,16 +197,14 @@ async def test_server_sent_events_are_not_delayed(tmp_path: Path) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nX-Request-Id: 1\r\nContent-Type: text/event-stream\r\n\r\ndata: first\n\n")
         if path != "/health/ready":
             await received.wait()
-        writer.close()
 
-    async with await asyncio.start_server(stream, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with (
-            gateway(tmp_path, notifications=url) as client,
-            client.stream("GET", "/v1/notifications/1") as response,
-        ):
-            first = await anext(response.aiter_lines())
-            received.set()
+    async with (
+        tcp_server(stream) as port,
+        gateway(tmp_path, notifications=f"http://127.0.0.1:{port}") as client,
+        client.stream("GET", "/v1/notifications/1") as response,
+    ):
+        first = await anext(response.aiter_lines())
+        received.set()
 
     assert first == "data: first"
 

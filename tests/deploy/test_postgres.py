@@ -15,6 +15,7 @@ import pytest
 from deploy.local.ports import free_port
 from deploy.local.postgres import SETTINGS, Postgres, create_database, ensure_role, owner_of
 from deploy.local.process import Process, start_process
+from tests.harness.tcp_server import tcp_server
 
 
 def _fatal(sqlstate: bytes) -> bytes:
@@ -91,11 +92,8 @@ async def test_a_server_that_exits_while_it_is_asked_is_not_ready(last_words: by
         answer.write(b"N")
         assert await asked.read(1)  # the first bytes of the log-in
         answer.write(last_words)
-        answer.close()
 
-    async with await asyncio.start_server(answer_and_exit, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-
+    async with tcp_server(answer_and_exit) as port:
         assert await Postgres(folder=tmp_path, port=port, password="admin").program().ready() is False
 
 

@@ -54,15 +54,12 @@ class CuttingProxy(Proxy):
         self._connected.set()
 
     async def _connect(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
-        try:
-            if time.monotonic() >= self._refuses_until:
-                # The kernel has accepted it, where a partitioned network would not: the client waits either way.
-                await self._connected.wait()
-                await self._forward(client_in, client_out)
-        except OSError:
+        if time.monotonic() < self._refuses_until:
             return
-        finally:
-            client_out.close()
+        # The kernel has accepted it, where a partitioned network would not: the client waits either way.
+        await self._connected.wait()
+        with suppress(OSError):
+            await self._forward(client_in, client_out)
 
     async def _forward(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
         """Forward until one side has closed the connection, or until it is stalled; then hold it. Raises: OSError."""

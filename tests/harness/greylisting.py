@@ -31,7 +31,6 @@ class GreylistingProxy(Proxy):
         try:
             server_in, server_out = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
-            client_out.close()
             return
         directions = [
             asyncio.create_task(_forward_replies(server_in, client_out)),
@@ -43,7 +42,6 @@ class GreylistingProxy(Proxy):
         finally:
             for direction in directions:
                 direction.cancel()
-            client_out.close()
             server_out.close()
 
     async def _forward_commands(

@@ -17,6 +17,7 @@ from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.greylisting import GreylistingProxy
 from tests.harness.mail import MailCatcher, running_mail_catcher
 from tests.harness.small_disk import disks_can_be_mounted, small_disk
+from tests.harness.tcp_server import tcp_server
 
 PRINT_TIME = "import time\nwhile True: print(time.time(), flush=True); time.sleep(0.05)"
 
@@ -24,17 +25,15 @@ PRINT_TIME = "import time\nwhile True: print(time.time(), flush=True); time.slee
 async def _echo(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while chunk := await stream.read(100):
         writer.write(chunk)
-    writer.close()
 
 
 @asynccontextmanager
 async def proxied_echo() -> AsyncIterator[CuttingProxy]:
-    server = await asyncio.start_server(_echo, "127.0.0.1", 0)
-    proxy = CuttingProxy(target_port=server.sockets[0].getsockname()[1])
-    await proxy.open()
-    yield proxy
-    await proxy.close()
-    server.close()
+    async with tcp_server(_echo) as port:
+        proxy = CuttingProxy(target_port=port)
+        await proxy.open()
+        yield proxy
+        await proxy.close()
 
 
 async def test_a_partition_delays_what_is_sent_and_loses_nothing() -> None:

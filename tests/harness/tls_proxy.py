@@ -5,25 +5,22 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from tests.harness.tcp_server import tcp_server
+
 
 @asynccontextmanager
 async def tls_proxy(target_port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
     """Accept TLS connections on a free port, which is yielded, and pass their bytes on."""
-    open_writers: set[asyncio.StreamWriter] = set()
 
     async def pass_on(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server, to_server = await asyncio.open_connection("127.0.0.1", target_port)
-        open_writers.update({to_client, to_server})
-        with suppress(OSError):
+        try:
             await asyncio.gather(_copy(client, to_server), _copy(server, to_client))
+        finally:
+            to_server.close()
 
-    listener = await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=context)
-    try:
-        yield listener.sockets[0].getsockname()[1]
-    finally:
-        listener.close()
-        for writer in open_writers:
-            writer.close()
+    async with tcp_server(pass_on, tls=context) as port:
+        yield port
 
 
 async def _copy(source: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

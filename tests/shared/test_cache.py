@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from shared.cache import Cache, open_cache
+from tests.harness.tcp_server import tcp_server
 
 MINUTE = timedelta(minutes=1)
 
@@ -196,19 +197,17 @@ class SilentServer:
     url: str = ""
     connections: int = 0
 
-    async def swallow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def swallow(self, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         await reader.read()
-        writer.close()
 
 
 @pytest.fixture
 async def silent_server() -> AsyncIterator[SilentServer]:
     silent = SilentServer()
-    server = await asyncio.start_server(silent.swallow, "127.0.0.1", 0)
-    silent.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    yield silent
-    server.close()
+    async with tcp_server(silent.swallow) as port:
+        silent.url = f"redis://127.0.0.1:{port}/0"
+        yield silent
 
 
 async def use_all(cache: Cache, source: Source) -> list[Price]:
@@ -245,21 +244,18 @@ async def test_the_cache_is_used_again_soon_after_an_outage(valkey_url: str, sou
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if up:
             valkey_reader, valkey_writer = await asyncio.open_connection(host, int(port))
-            await asyncio.wait(
-                [
-                    asyncio.create_task(copy(reader, valkey_writer)),
-                    asyncio.create_task(copy(valkey_reader, writer)),
-                ]
-            )
-        writer.close()
+            try:
+                await asyncio.gather(copy(reader, valkey_writer), copy(valkey_reader, writer))
+            finally:
+                valkey_writer.close()
 
     async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
             target.write(data)
         target.close()
 
-    async with await asyncio.start_server(forward, "127.0.0.1", 0) as server:
-        cache = open_cache(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", prefix=uuid.uuid4().hex)
+    async with tcp_server(forward) as forwarding_port:
+        cache = open_cache(f"redis://127.0.0.1:{forwarding_port}/0", prefix=uuid.uuid4().hex)
         await reading(cache, source)
         await reading(cache, source)
         assert source.loads == 2
