@@ -1,16 +1,15 @@
 """Choose what a restore starts from: a base backup that is intact, and WAL that reaches the time that is asked for."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from deploy.backup import programs
-from deploy.backup.archive import BaseBackup, Incarnation, ServiceArchive, give_to_server_user
+from deploy.backup.archive import BaseBackup, Incarnation, ServiceArchive
 from deploy.backup.base_backup import verify
 from deploy.backup.errors import NoBackup, TargetAfterEnd, WalGap
+from deploy.backup.recovery_wal import Segments, end_of, ends_with_shutdown, linked, readable_segments
 from deploy.backup.wal import Run, histories
 
 
@@ -20,7 +19,10 @@ class Plan:
 
     incarnation: Incarnation
     backup: BaseBackup
-    wal: Run
+    archived: Run
+    """The archived WAL from the base backup on."""
+    segments: Segments
+    """The WAL that recovery reads: the archived WAL, and what the data folder has beyond it."""
     to: datetime | None
     """The time at which recovery stops; None for the end of the archive."""
     damaged: list[BaseBackup] = field(default_factory=list)
@@ -29,12 +31,14 @@ class Plan:
     @property
     def minimum_end(self) -> int:
         """The position that recovery to the end of the archive has to reach: the last complete segment."""
-        last = self.wal.last_complete if self.wal.files else None
+        last = self.archived.last_complete if self.archived.files else None
         return self.backup.start if last is None else last * self.incarnation.wal.segment_bytes
 
 
-async def plan_restore(archive: ServiceArchive, *, to: datetime | None) -> Plan:
+async def plan_restore(archive: ServiceArchive, *, to: datetime | None, data_folder: Path) -> Plan:
     """Choose the base backup and the WAL for a restore to a time, or to the newest state; change nothing but records.
+
+    `data_folder`: the one that the restore will replace, if it exists.
 
     Raises: NoBackup, WalGap, TargetAfterEnd.
     """
@@ -44,33 +48,32 @@ async def plan_restore(archive: ServiceArchive, *, to: datetime | None) -> Plan:
         if not checked.is_verified:
             damaged.append(checked)
             continue
-        wal = incarnation.wal.run_from(backup.start)
-        target = await _checked_target(archive, incarnation, wal, to=to)
-        return Plan(incarnation=incarnation, backup=checked, wal=wal, to=target, damaged=damaged)
+        archived = incarnation.wal.run_from(backup.start)
+        segments = await readable_segments(archive, incarnation, archived, start=backup.start, data_folder=data_folder)
+        target = await _checked_target(archive, incarnation, archived, segments, to=to)
+        return Plan(
+            incarnation=incarnation,
+            backup=checked,
+            archived=archived,
+            segments=segments,
+            to=target,
+            damaged=damaged,
+        )
     raise NoBackup(_why_none(archive, to=to, damaged=damaged))
 
 
-@asynccontextmanager
-async def recovery_source(archive: ServiceArchive, plan: Plan) -> AsyncIterator[Path]:
+@contextmanager
+def recovery_source(archive: ServiceArchive, plan: Plan) -> Iterator[Path]:
     """Yield a folder of links to what recovery may read: the checked WAL, and all histories.
 
     The histories of all incarnations, so that the restored server gives its timeline a number that none of them has.
     """
-    with TemporaryDirectory(prefix="orderly-restore-") as folder:
-        source = Path(folder)
-        give_to_server_user(source)
-        link_wal(plan.incarnation, plan.wal, source)
+    with linked(plan.incarnation, plan.segments) as source:
         for incarnation in archive.incarnations():
             for history in histories(incarnation.wal.folder):
                 (source / history.name).unlink(missing_ok=True)
                 (source / history.name).symlink_to(history.absolute())
         yield source
-
-
-def link_wal(incarnation: Incarnation, wal: Run, folder: Path) -> None:
-    """Link segments by the names that PostgreSQL asks for, the partial one too."""
-    for number, file in wal.files.items():
-        (folder / incarnation.wal.name_of(number)).symlink_to(file.absolute())
 
 
 def _candidates(archive: ServiceArchive, *, to: datetime | None) -> list[tuple[Incarnation, BaseBackup]]:
@@ -89,46 +92,27 @@ def _candidates(archive: ServiceArchive, *, to: datetime | None) -> list[tuple[I
 
 
 async def _checked_target(
-    archive: ServiceArchive, incarnation: Incarnation, wal: Run, *, to: datetime | None
+    archive: ServiceArchive, incarnation: Incarnation, archived: Run, segments: Segments, *, to: datetime | None
 ) -> datetime | None:
-    """Return where recovery stops: at the target, or None if that is the end of the archive."""
-    if to is None and wal.missing is None:
+    """Return where recovery stops: at the target, or None if that is the end of the WAL."""
+    if to is None and archived.missing is None:
         return None
-    end = await end_of(archive, incarnation, wal)
+    end = await end_of(archive, incarnation, segments)
     if to is not None and end is not None and to < end:
         return to
     shown = f"{end.isoformat()}" if end else "no transaction after the base backup"
-    if wal.missing is not None:
+    if archived.missing is not None:
         raise WalGap(
-            f"WAL segment {incarnation.wal.name_of(wal.missing)} of {archive.service} is missing. What comes before it"
-            f" can be restored, with a time before its last transaction: {shown}."
+            f"WAL segment {incarnation.wal.name_of(archived.missing)} of {archive.service} is missing. What comes"
+            f" before it can be restored, with a time before its last transaction: {shown}."
         )
-    if wal.files and await _was_shut_down(archive, incarnation, wal):
+    if await ends_with_shutdown(archive, incarnation, segments):
         # Nothing happened between the end and the target.
         return None
     raise TargetAfterEnd(
         f"The archive of {archive.service} ends before {to.isoformat() if to else 'now'}: {shown}. Name an earlier"
         " time, or none for the newest state."
     )
-
-
-async def end_of(archive: ServiceArchive, incarnation: Incarnation, wal: Run) -> datetime | None:
-    """Return when the last archived transaction ended; None without one."""
-    with TemporaryDirectory(prefix="orderly-restore-") as folder:
-        give_to_server_user(Path(folder))
-        link_wal(incarnation, wal, Path(folder))
-        for number in reversed(wal.files):
-            segment = Path(folder, incarnation.wal.name_of(number))
-            if ends := await programs.transaction_ends(segment, log=archive.log):
-                return ends[-1]
-    return None
-
-
-async def _was_shut_down(archive: ServiceArchive, incarnation: Incarnation, wal: Run) -> bool:
-    with TemporaryDirectory(prefix="orderly-restore-") as folder:
-        give_to_server_user(Path(folder))
-        link_wal(incarnation, wal, Path(folder))
-        return await programs.ends_with_shutdown(Path(folder, incarnation.wal.name_of(wal.last)), log=archive.log)
 
 
 def _why_none(archive: ServiceArchive, *, to: datetime | None, damaged: list[BaseBackup]) -> str:

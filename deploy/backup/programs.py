@@ -10,13 +10,15 @@ from pathlib import Path
 from deploy.backup.archive import BaseBackup, make_private_folder
 from deploy.backup.errors import BackupError, DiskFull
 from deploy.backup.server import Access
-from deploy.backup.wal import format_lsn
+from deploy.backup.wal import format_lsn, parse_lsn
 from deploy.local.postgres import binaries, system_user
 from deploy.local.process import LocalError, run_to_end
 
 TIMEOUT_SECONDS = 24 * 3600.0
 """Upper bound of a base backup, a copy or a verification: a hanging one ends some time, and is tried again."""
 _TRANSACTION_END = re.compile(r"desc: (?:COMMIT|ABORT)(?:_PREPARED)? .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
+_POSITION = re.compile(r"\blsn: ([0-9A-F]+/[0-9A-F]+),")
+_SYSTEM_IDENTIFIER = re.compile(r"^Database system identifier: +(\d+)$", re.MULTILINE)
 _NO_SPACE = "No space left on device"
 
 
@@ -76,6 +78,18 @@ async def transaction_ends(segment: Path, *, log: Path) -> list[datetime]:
     return [datetime.fromisoformat(f"{found}+00:00") for found in _TRANSACTION_END.findall(output)]
 
 
+async def last_record(segment: Path, *, log: Path) -> int | None:
+    """Return the position of a segment's last complete record; None without one."""
+    positions = _POSITION.findall(await _dump(segment, log=log))
+    return parse_lsn(positions[-1]) if positions else None
+
+
+async def system_identifier(data_folder: Path, *, log: Path) -> int | None:
+    """Return the identifier of the server whose data a folder holds; None if there is none that can be read."""
+    found = _SYSTEM_IDENTIFIER.search(await _output_of(binaries() / "pg_controldata", "-D", data_folder, log=log))
+    return int(found[1]) if found else None
+
+
 async def ends_with_shutdown(segment: Path, *, log: Path) -> bool:
     """Return whether a segment's last record says that the server was shut down, so that nothing came after it."""
     lines = (await _dump(segment, log=log)).splitlines()
@@ -101,8 +115,13 @@ async def first_damage(wal: Path, *, start: str, end: int, timeline: int, log: P
 
 async def _dump(segment: Path, *options: str, log: Path) -> str:
     """Return the records of a segment as text, up to the first that is incomplete."""
+    # It fails where the WAL ends within the segment. A file that it cannot read has no record at all.
+    return await _output_of(binaries() / "pg_waldump", *options, segment, log=log)
+
+
+async def _output_of(*command: str | Path, log: Path) -> str:
+    """Return what a command has printed, until it ended or failed."""
     with tempfile.NamedTemporaryFile("r") as output:
-        # It fails where the WAL ends within the segment. A file that it cannot read has no record at all.
         with suppress(BackupError):
-            await run(binaries() / "pg_waldump", *options, segment, log=log, output_to=Path(output.name))
+            await run(*command, log=log, output_to=Path(output.name))
         return output.read()

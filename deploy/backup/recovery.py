@@ -50,21 +50,18 @@ async def recovered(
     signal_file = data_folder / "recovery.signal"
     signal_file.touch(mode=0o600)
     give_to_server_user(signal_file)
-    async with recovery_source(archive, plan) as source:
-        with TemporaryDirectory(prefix="orderly-restore-") as folder:
-            sockets = Path(folder)
-            (sockets / "pg_hba.conf").write_text(_NO_PASSWORDS)
-            for path in (sockets, sockets / "pg_hba.conf"):
-                give_to_server_user(path)
-            program = _program(
-                plan, data_folder, source=source, sockets=sockets, service=archive.service, durable=durable
-            )
-            process = await start_process(program, log=archive.log, echo=lambda _name, _line: None)
-            try:
-                await _wait_until_promoted(process, plan, service=archive.service)
-                yield await _inspect(plan, data_folder, sockets=sockets, service=archive.service)
-            finally:
-                await process.stop()
+    with recovery_source(archive, plan) as source, TemporaryDirectory(prefix="orderly-restore-") as folder:
+        sockets = Path(folder)
+        (sockets / "pg_hba.conf").write_text(_NO_PASSWORDS)
+        for path in (sockets, sockets / "pg_hba.conf"):
+            give_to_server_user(path)
+        program = _program(plan, data_folder, source=source, sockets=sockets, service=archive.service, durable=durable)
+        process = await start_process(program, log=archive.log, echo=lambda _name, _line: None)
+        try:
+            await _wait_until_promoted(process, plan, service=archive.service)
+            yield await _inspect(plan, data_folder, sockets=sockets, service=archive.service)
+        finally:
+            await process.stop()
 
 
 def _program(plan: Plan, data_folder: Path, *, source: Path, sockets: Path, service: str, durable: bool) -> Program:

@@ -63,7 +63,7 @@ async def restore(server: Server, *, to: datetime | None = None, archived: bool 
     await check_stopped(server)
     archive = server.archive
     with archive.locked():
-        plan = await plan_restore(archive, to=to)
+        plan = await plan_restore(archive, to=to, data_folder=folder)
         _check_space(plan, folder)
         unfinished = folder.with_name(f"{folder.name}{UNFINISHED}-restore")
         await asyncio.to_thread(shutil.rmtree, unfinished, ignore_errors=True)

@@ -131,14 +131,18 @@ class ArchivedServer:
             self.process = None
         await self.stop_receiver()
 
-    async def destroy(self) -> None:
-        """Kill the server and delete its data."""
+    async def kill(self) -> None:
+        """Kill the server, and stop its receiver."""
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGKILL)
         await self.process.wait()
         self.process = None
-        shutil.rmtree(self.postgres.folder)
         await self.stop_receiver()
+
+    async def destroy(self) -> None:
+        """Kill the server and delete its data."""
+        await self.kill()
+        shutil.rmtree(self.postgres.folder)
 
     async def restore(self, *, to: datetime | None = None) -> Restored:
         return await restore(self.server, to=to, archived=self.mode != "off")
