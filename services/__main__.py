@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from shared.cli import migrations_of
 from shared.command import run_command
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.connection_urls import dsn_of
 from shared.logging import configure_logging
 from shared.messaging.kafka import kafka_of
@@ -77,7 +78,7 @@ async def _retry_until_connected(call: Callable[[], Awaitable[None]], *, deadlin
     while True:
         try:
             return await call()
-        except (OSError, asyncpg.PostgresError, TimeoutError, KafkaError):
+        except (KafkaError, *CONNECTION_ERRORS):
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(0.1)

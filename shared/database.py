@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
 
 from shared.commit_buffer import BufferedSession
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.connection_urls import dsn_of
 from shared.patches.sqlalchemy_driver import invalidate_statements, ping_with_begin
-from shared.transient_errors import CONNECTION_ERRORS, is_stale_statement
+from shared.transient_errors import is_stale_statement
 
 Sessions = async_sessionmaker[AsyncSession]
 

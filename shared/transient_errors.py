@@ -5,13 +5,12 @@ from traceback import walk_tb
 import asyncpg
 from sqlalchemy import exc
 
+from shared.connection_errors import CONNECTION_ERRORS
+
 _PERMANENT_SQLSTATES = ("0A", "21", "22", "23", "42", "P0")
 """SQLSTATE classes that repeating a statement does not change: data, constraints, syntax, raised exceptions."""
 _REPEATABLE_SQLSTATES = frozenset({"40001", "40P01"})
 """Serialization failure and deadlock: PostgreSQL has ended one of the transactions that were in each other's way."""
-CONNECTION_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
-"""Errors that asyncpg raises when a connection fails or is lost. If it is lost while a statement begins, asyncpg raises
-an InternalClientError."""
 _STALE_STATEMENTS = (asyncpg.InvalidCachedStatementError, asyncpg.OutdatedSchemaCacheError)
 """A migration has changed the type of a column or a composite type since a connection prepared its statement."""
 _CACHE_LOOKUP_FAILED = "cache lookup failed"

@@ -13,8 +13,8 @@ from prometheus_client import start_http_server
 from deploy.audit.auditor import run_once
 from deploy.audit.metrics import AuditMetrics
 from deploy.audit.settings import AuditSettings
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.error_descriptions import describe_error
-from shared.transient_errors import CONNECTION_ERRORS
 
 logger = structlog.get_logger(__name__)
 

@@ -5,6 +5,7 @@ import pwd
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from deploy.backup.wal import format_lsn
 from deploy.local.postgres import binaries, system_user
 from deploy.local.process import Program, signal_when_orphaned
 from deploy.local.state import CHECKOUT
+from shared.connection_errors import CONNECTION_ERRORS
 
 ANOTHER_HISTORY = "another history: a restore elsewhere, a fail-over, or another server"
 """The reason of an incarnation whose server has another system identifier or timeline."""
@@ -127,19 +129,15 @@ def receiver_program(
     """Return the program that archives the WAL of a server of the local system. `environment`: its BACKUP_*."""
 
     async def receives() -> bool:
-        try:
+        streaming = "SELECT true FROM pg_stat_replication WHERE application_name = $1 AND state = 'streaming'"
+        # The server may exit at any moment.
+        with suppress(*CONNECTION_ERRORS):
             connection = await asyncpg.connect(admin_url, timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError):
-            return False
-        try:
-            return bool(
-                await connection.fetchval(
-                    "SELECT true FROM pg_stat_replication WHERE application_name = $1 AND state = 'streaming'",
-                    APPLICATION_NAME,
-                )
-            )
-        finally:
-            await connection.close()
+            try:
+                return bool(await connection.fetchval(streaming, APPLICATION_NAME))
+            finally:
+                await connection.close()
+        return False
 
     return Program(
         name=f"{service}-archive",

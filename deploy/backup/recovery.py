@@ -9,8 +9,6 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import asyncpg
-
 from deploy.backup.archive import ServiceArchive, give_to_server_user
 from deploy.backup.errors import BackupError, DiskFull, TargetAfterEnd, WalDamaged
 from deploy.backup.plan import Plan, recovery_source
@@ -18,6 +16,7 @@ from deploy.backup.server import Access, Identity, identify
 from deploy.backup.wal import forked_at, format_lsn, history_of
 from deploy.local.postgres import SETTINGS, binaries, system_user
 from deploy.local.process import Process, Program, StartFailed, start_process
+from shared.connection_errors import CONNECTION_ERRORS
 
 PORT = 5432
 """The number in the Unix socket's name. The server listens on no TCP port."""
@@ -102,7 +101,7 @@ async def _answers(sockets: Path) -> bool:
     try:
         async with _superuser(sockets).connection() as connection:
             return not await connection.fetchval("SELECT pg_is_in_recovery()")
-    except (BackupError, asyncpg.PostgresError, OSError):
+    except (BackupError, *CONNECTION_ERRORS):
         # It still recovers, or has just exited.
         return False
 

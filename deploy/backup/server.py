@@ -13,6 +13,7 @@ from deploy.backup.archive import ServiceArchive
 from deploy.backup.errors import NotArchiving
 from deploy.backup.wal import parse_lsn
 from deploy.local.postgres import ensure_role
+from shared.connection_errors import CONNECTION_ERRORS
 
 Mode = Literal["off", "asynchronous", "synchronous"]
 ROLE = SLOT = APPLICATION_NAME = "orderly_archive"
@@ -57,7 +58,7 @@ class Access:
                 yield connection
             finally:
                 await connection.close()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except CONNECTION_ERRORS as error:
             raise NotArchiving(
                 f"{self.host}:{self.port} as {self.role}: {str(error) or type(error).__name__}"
             ) from error

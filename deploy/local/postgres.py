@@ -38,6 +38,15 @@ SETTINGS = {
 }
 # Data need not survive a crash of the machine, which ends the test run. Commits are synchronous, as in production.
 SETTINGS_FOR_TESTS = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "5s"}
+# Not CONNECTION_ERRORS: a wrong password is no reason to wait.
+_NOT_READY = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +135,10 @@ class Postgres:
     async def _answers(self) -> bool:
         try:
             connection = await asyncpg.connect(self.admin_url, timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+            await connection.close()
+        except _NOT_READY:
             # It is still starting, or has just exited.
             return False
-        await connection.close()
         return True
 
 

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 
 import asyncpg
 
+from shared.connection_errors import CONNECTION_ERRORS
+
 T = TypeVar("T")
 
 
@@ -135,7 +137,7 @@ class Injector(Generic[T]):
             except asyncpg.SyntaxOrAccessError:
                 # A mistake of the fault itself, such as a column that does not exist.
                 raise
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except CONNECTION_ERRORS as error:
                 # A server that is down from an earlier fault cannot be asked who leads, nor be broken again.
                 self.effects[f"{name} skipped: {type(error).__name__}"] += 1
             else:

@@ -11,6 +11,7 @@ import asyncpg
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.connection_urls import dsn_of
 from shared.messaging.envelope import decode_records
 from tests.chaos.accounts import CONSUMER
@@ -122,7 +123,7 @@ async def _unsent_and_lag(environment: Environment) -> tuple[int, int]:
         unsent: int = await producer.fetchval("SELECT count(*) FROM outbox")
         await producer.close()
         return unsent, await lag_of(environment.kafka, group=environment.group, topic=environment.topic)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError, OSError):
+    except (KafkaError, *CONNECTION_ERRORS):
         return -1, -1
 
 

@@ -1,9 +1,7 @@
 """The PostgreSQL of `make run` keeps its data, even if it is killed, and completes what a killed start began."""
 
-import asyncio
 import os
 import signal
-import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,13 +13,7 @@ import pytest
 from deploy.local.ports import free_port
 from deploy.local.postgres import SETTINGS, Postgres, create_database, ensure_role, owner_of
 from deploy.local.process import Process, start_process
-from tests.harness.tcp_server import tcp_server
-
-
-def _fatal(sqlstate: bytes) -> bytes:
-    """Return the message by which PostgreSQL ends a connection."""
-    fields = b"SFATAL\0C" + sqlstate + b"\0Mshutting down\0\0"
-    return b"E" + struct.pack(">i", 4 + len(fields)) + fields
+from tests.harness.exiting_postgres import LAST_WORDS, exiting_postgres
 
 
 async def test_committed_rows_survive_a_stop_and_a_kill() -> None:
@@ -84,16 +76,9 @@ async def test_a_database_that_was_made_halfway_gets_its_privileges() -> None:
                 await _execute(url_of("audit", "auditor"), "BEGIN READ WRITE; DELETE FROM letter")
 
 
-# It ends the connection without a word, or because it starts (57P03), or because an administrator stops it (57P01).
-@pytest.mark.parametrize("last_words", [b"", _fatal(b"57P03"), _fatal(b"57P01")], ids=["none", "57P03", "57P01"])
+@pytest.mark.parametrize("last_words", LAST_WORDS.values(), ids=LAST_WORDS.keys())
 async def test_a_server_that_exits_while_it_is_asked_is_not_ready(last_words: bytes, tmp_path: Path) -> None:
-    async def answer_and_exit(asked: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        assert len(await asked.readexactly(8)) == 8  # may the connection be encrypted?
-        answer.write(b"N")
-        assert await asked.read(1)  # the first bytes of the log-in
-        answer.write(last_words)
-
-    async with tcp_server(answer_and_exit) as port:
+    async with exiting_postgres(last_words) as port:
         assert await Postgres(folder=tmp_path, port=port, password="admin").program().ready() is False
 
 

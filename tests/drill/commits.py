@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from shared.transient_errors import CONNECTION_ERRORS
+from shared.connection_errors import CONNECTION_ERRORS
 
 INTERVAL_SECONDS = 0.01
 RECONNECT_SECONDS = 0.05

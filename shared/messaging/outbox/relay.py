@@ -10,6 +10,7 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.error_descriptions import describe_error
 from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
@@ -18,7 +19,6 @@ from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.pages import PAGE_ROWS, LeaseLost, OutboxPages
 from shared.messaging.outbox.publisher import Acknowledged, Publisher
 from shared.messaging.outbox.wake_up import CHANNEL
-from shared.transient_errors import CONNECTION_ERRORS
 
 logger = structlog.get_logger(__name__)
 

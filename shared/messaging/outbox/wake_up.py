@@ -9,9 +9,9 @@ import asyncio
 import asyncpg
 import structlog
 
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.error_descriptions import describe_error
 from shared.heartbeat import Heartbeat
-from shared.transient_errors import CONNECTION_ERRORS
 
 logger = structlog.get_logger(__name__)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.connection_urls import dsn_of
 
 INTERVAL_SECONDS = 0.2
@@ -72,7 +73,7 @@ class Sampler:
                             self._add(await sample(connection, service))
                         self.taken += 1
                         await asyncio.sleep(INTERVAL_SECONDS)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except CONNECTION_ERRORS:
                 await asyncio.sleep(INTERVAL_SECONDS)
 
     def violations(self) -> list[str]:

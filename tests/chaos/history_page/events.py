@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from shared.connection_errors import CONNECTION_ERRORS
 from shared.connection_urls import dsn_of
 from tests.chaos.history_page.record import CampaignRecord
 from tests.chaos.lasting_faults import SHIFT_SECONDS
@@ -109,7 +110,7 @@ async def collect(record: CampaignRecord) -> Events:
     for name, url in record.databases.items():
         try:
             await _collect(found, name, url, applied, clock=clock, since=record.recorder.began_at - margin)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except CONNECTION_ERRORS as error:
             found.unavailable.append(f"{name}: {error!r}")
     by_id = {event.event_id: event for event in found.events}
     for consumer, event_id, applied_at in applied:

@@ -8,8 +8,10 @@ import pytest
 
 from deploy.backup.base_backup import back_up
 from deploy.backup.lag import measure
+from deploy.backup.receiver import receiver_program
 from deploy.backup.server import ROLE
 from tests.deploy.backup.archived_server import PASSWORD, archived_server
+from tests.harness.exiting_postgres import LAST_WORDS, exiting_postgres
 
 
 async def test_a_server_keeps_limited_wal_for_a_receiver_that_is_away() -> None:
@@ -37,6 +39,16 @@ async def test_a_server_keeps_limited_wal_for_a_receiver_that_is_away() -> None:
         assert (await server.restore()).from_incarnation == "0002"
         await server.start()
         assert await server.values() == [1]
+
+
+@pytest.mark.parametrize("after_log_in", [False, True])
+@pytest.mark.parametrize("last_words", LAST_WORDS.values(), ids=LAST_WORDS.keys())
+async def test_a_receiver_is_not_ready_whenever_its_server_exits(last_words: bytes, after_log_in: bool) -> None:
+    async with exiting_postgres(last_words, after_log_in=after_log_in) as port:
+        url = f"postgresql://postgres:admin@127.0.0.1:{port}/postgres"
+        program = receiver_program("shop", admin_url=url, environment={"BACKUP_ARCHIVE": "archive"})
+
+        assert [await program.ready() for _ in range(20)] == [False] * 20
 
 
 async def test_a_lost_archive_or_slot_begins_another_incarnation() -> None:

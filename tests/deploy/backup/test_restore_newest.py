@@ -6,6 +6,7 @@ from contextlib import suppress
 import asyncpg
 
 from deploy.backup.base_backup import back_up
+from shared.connection_errors import CONNECTION_ERRORS
 from tests.deploy.backup.archived_server import ArchivedServer, archived_server
 
 CLIENTS = 4
@@ -24,7 +25,7 @@ class Clients:
         await asyncio.gather(*(self._insert() for _ in range(CLIENTS)))
 
     async def _insert(self) -> None:
-        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        with suppress(*CONNECTION_ERRORS):
             connection = await asyncpg.connect(self._server.postgres.admin_url)
             while True:
                 value = next(self._numbers)
