@@ -24,8 +24,8 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv run demo status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade bench
-.PHONY: lint format
+.PHONY: help doctor venv run demo shell status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade
+.PHONY: bench lint format
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -54,6 +54,9 @@ audit: .venv/.complete ## Find what contradicts the invariants in the running sy
 
 audit-at-size: .venv/.complete ## Show that an audit of 1,000,000 orders reads what one of 50,000 reads (minutes)
 	@AUDIT_TEST_ORDERS=1000000 $(BIN)/pytest -s tests/deploy/audit/test_bounded_reads.py
+
+shell: .venv/.complete ## Open a shell for the services' commands; C="python -m services.orders dead-letters list"
+	@$(BIN)/python -m deploy.local shell $${C:+--command "$$C"}
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory
 	@$(BIN)/python -m deploy.local status

@@ -79,14 +79,12 @@ def load_settings(*, local: bool) -> AuditSettings:
 def _use_local_system() -> None:
     # Imported here: a container that audits has nothing of what `make run` needs.
     from deploy.local.settings import LocalSettings  # noqa: PLC0415
-    from deploy.local.state import read_state  # noqa: PLC0415
+    from deploy.local.state import audit_environment, read_state  # noqa: PLC0415
 
     folder = LocalSettings().folder
     state = read_state(folder)
     if state is None:
         print("The system is not running: `make run` starts it.", file=sys.stderr)
         raise SystemExit(2)
-    urls = {f"AUDIT_{service.upper()}_DATABASE_URL": state["audit_databases"][service] for service in SERVICES}
-    given = {**urls, "AUDIT_KAFKA_BOOTSTRAP_SERVERS": state["kafka_bootstrap_servers"]}
-    for name, value in {**given, "AUDIT_STATE_FILE": str(folder / "audit.json")}.items():
+    for name, value in audit_environment(folder, state).items():
         os.environ.setdefault(name, value)

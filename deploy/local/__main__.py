@@ -1,8 +1,8 @@
-"""The command line of the local system: `python -m deploy.local run`, `status`, `stop` and `migrate`."""
+"""The command line of the local system: `python -m deploy.local run`, `status`, `stop`, `shell` and `migrate`."""
 
 import asyncio
 import signal
-from typing import NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from deploy.local.process import LocalError
 from deploy.local.screen import Screen, system_table
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
+from deploy.local.shell import become_shell
 from deploy.local.state import read_state, single_instance, state_file, stop_running
 from deploy.local.system import System
 
@@ -66,17 +67,21 @@ def stop() -> None:
 
 
 @cli.command()
+def shell(
+    command: Annotated[str | None, typer.Option(help="Run this instead of an interactive shell.")] = None,
+) -> None:
+    """Open a shell in which the commands of the services and of the audit work on the running system."""
+    services, state = _running_services()
+    if command is None:
+        Screen().note("Commands such as `python -m services.orders dead-letters list` work here; `exit` leaves.")
+    become_shell(services, state, command=command)
+
+
+@cli.command()
 def migrate() -> None:
     """Migrate the databases of the running system to the newest schema, and create new topics."""
-    screen, settings = Screen(), _settings()
-    state = read_state(settings.folder)
-    if state is None:
-        _fail(screen, f"{NOT_RUNNING} `make run` starts it and migrates its databases.")
-    services = Services(
-        settings=settings,
-        credentials=ensure_credentials(settings.folder / "secrets"),
-        kafka_bootstrap_servers=state["kafka_bootstrap_servers"],
-    )
+    screen = Screen()
+    services, _state = _running_services()
     try:
         for service in SERVICES:
             with screen.step(f"Migrating {service}", f"{service}: schema and topics are up to date"):
@@ -109,6 +114,20 @@ async def _run(system: System, settings: LocalSettings, screen: Screen) -> None:
                 await asyncio.gather(task, return_exceptions=True)
         with screen.working(), screen.step("Stopping everything", "Everything has stopped"):
             await system.stop()
+
+
+def _running_services() -> tuple[Services, dict[str, Any]]:
+    """Return the services of the running system, and its state."""
+    settings = _settings()
+    state = read_state(settings.folder)
+    if state is None:
+        _fail(Screen(), f"{NOT_RUNNING} `make run` starts it.")
+    services = Services(
+        settings=settings,
+        credentials=ensure_credentials(settings.folder / "secrets"),
+        kafka_bootstrap_servers=state["kafka_bootstrap_servers"],
+    )
+    return services, state
 
 
 def _settings() -> LocalSettings:

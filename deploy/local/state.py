@@ -95,3 +95,13 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = json.loads(state_file(folder).read_text())
         return state
     return None
+
+
+def audit_environment(folder: Path, state: dict[str, Any]) -> dict[str, str]:
+    """Return the settings with which the audit reads the running system. `folder`: of the system."""
+    urls = {f"AUDIT_{service.upper()}_DATABASE_URL": url for service, url in state["audit_databases"].items()}
+    return {
+        **urls,
+        "AUDIT_KAFKA_BOOTSTRAP_SERVERS": state["kafka_bootstrap_servers"],
+        "AUDIT_STATE_FILE": str((folder / "audit.json").absolute()),
+    }

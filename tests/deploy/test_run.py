@@ -114,6 +114,10 @@ def test_a_port_in_use_is_reported_before_anything_starts(run: Run) -> None:
     assert not (run.folder / "logs").exists()
 
 
+def test_a_shell_needs_a_running_system(run: Run) -> None:
+    assert run.output_of("shell") == (1, "  ✗ The system is not running. `make run` starts it.\n")
+
+
 def test_data_of_an_earlier_version_are_reported_before_anything_starts(run: Run) -> None:
     """One with a single PostgreSQL server for all services, whose superuser had the only password of that kind."""
     (run.folder / "secrets").mkdir(parents=True)
@@ -142,6 +146,10 @@ async def test_a_run_routes_restarts_excludes_a_second_run_stops_in_order_is_res
             await _check_routes(client)
             await _check_restart_of_a_killed_service(client, pid=state["processes"]["users"]["pid"])
 
+        python = Path(sys.executable).parent / "python"
+        show = "echo $ORDERS_DATABASE_URL $AUDIT_STATE_FILE; command -v python"
+        expected = f"{state['databases']['orders']} {run.folder / 'audit.json'}\n{python}\n"
+        assert run.output_of("shell", "--command", show) == (0, expected)
         assert run.output_of("run") == (1, f"  ✗ {ALREADY_RUNNING.format(process.pid)}\n")
         status, shown = run.output_of("status")
         assert status == 0
