@@ -131,6 +131,7 @@ clean: ## Remove the caches of the tools
 
 reset: stop ## Stop the system and delete all of its data
 	@rm -rf $(addprefix $(FOLDER)/,postgres archive kafka valkey logs gateway mails secrets catalogue.jsonl)
+	@rm -f $(addprefix $(FOLDER)/,audit.json audit.json.lock)
 
 .venv/.complete: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --quiet --locked --group dev --python $(PYTHON)
