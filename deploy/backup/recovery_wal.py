@@ -33,8 +33,8 @@ async def readable_segments(
         first = archived.last if files[archived.last].suffix == PARTIAL else archived.last + 1
     more = own.run_from(first * record.segment_bytes).files
     if first in files and first in more:
-        ends = [await _last_record(archive, incarnation, first, file) for file in (files[first], more[first])]
-        if ends[1] < ends[0]:
+        archived_end = await _last_record(archive, incarnation, first, files[first])
+        if await _last_record(archive, incarnation, first, more[first]) < archived_end:
             # The data folder is damaged, or an older copy.
             return files
     return {**files, **more}
