@@ -90,10 +90,10 @@ async def system_identifier(data_folder: Path, *, log: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-async def ends_with_shutdown(segment: Path, *, log: Path) -> bool:
-    """Return whether a segment's last record says that the server was shut down, so that nothing came after it."""
+async def ends_with_shutdown(segment: Path, *, log: Path) -> bool | None:
+    """Return whether a segment's last record says that the server was shut down; None without a record."""
     lines = (await _dump(segment, log=log)).splitlines()
-    return bool(lines) and "CHECKPOINT_SHUTDOWN" in lines[-1]
+    return "CHECKPOINT_SHUTDOWN" in lines[-1] if lines else None
 
 
 async def first_damage(wal: Path, *, start: str, end: int, timeline: int, log: Path) -> str | None:

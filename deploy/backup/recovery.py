@@ -16,7 +16,6 @@ from deploy.backup.server import Access, Identity, identify
 from deploy.backup.wal import forked_at, format_lsn, history_of
 from deploy.local.postgres import SETTINGS, binaries, system_user
 from deploy.local.process import Process, Program, StartFailed, start_process
-from shared.connection_errors import CONNECTION_ERRORS
 
 PORT = 5432
 """The number in the Unix socket's name. The server listens on no TCP port."""
@@ -101,7 +100,7 @@ async def _answers(sockets: Path) -> bool:
     try:
         async with _superuser(sockets).connection() as connection:
             return not await connection.fetchval("SELECT pg_is_in_recovery()")
-    except (BackupError, *CONNECTION_ERRORS):
+    except BackupError:
         # It still recovers, or has just exited.
         return False
 

@@ -58,9 +58,9 @@ async def ends_with_shutdown(archive: ServiceArchive, incarnation: Incarnation, 
     """Return whether the server was shut down at the end of the segments, so that nothing came after it."""
     with linked(incarnation, segments) as folder:
         for number in reversed(segments):
-            segment = folder / incarnation.wal.name_of(number)
-            if await programs.last_record(segment, log=archive.log) is not None:
-                return await programs.ends_with_shutdown(segment, log=archive.log)
+            ended = await programs.ends_with_shutdown(folder / incarnation.wal.name_of(number), log=archive.log)
+            if ended is not None:
+                return ended
     return False
 
 
