@@ -109,10 +109,9 @@ def migrations_of(package: str, storage: StorageSettings) -> "Migrations":
     """Return the migrations of the service in `package`."""
     from shared.migrations.runner import Migrations
 
-    models = import_module(f"{package}.models")
-    assert models.__file__, "a service is a package of files"  # noqa: S101
+    (folder,) = import_module(package).__path__
     return Migrations(
-        folder=Path(models.__file__).parent / "migrations",
-        metadata=models.Base.metadata,
+        folder=Path(folder) / "migrations",
+        metadata=import_module(f"{package}.models").Base.metadata,
         database_url=storage.owner_database_url,
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from services.users.credit_cli import credit_cli
+from services.users.credit.cli import credit_cli
 from services.users.settings import Settings
 from shared.cli import service_cli
 from shared.command import run_command
@@ -31,8 +31,8 @@ def create_user(
     role: Annotated[list[str] | None, typer.Option(help="customer, support or admin; repeat for several.")] = None,
 ) -> None:
     """Create a user with a verified address. An existing user is not changed."""
-    from services.users.account_creation import RoleUnknown, create_verified_account, roles_of
-    from services.users.schemas import SignUp
+    from services.users.accounts.creation import RoleUnknown, create_verified_account, roles_of
+    from services.users.accounts.schemas import SignUp
 
     try:
         roles = roles_of(role or ["customer"])

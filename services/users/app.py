@@ -4,13 +4,16 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
-from services.users import credit_routes, routes, session_routes
-from services.users.access_tokens import AccessTokens, load_signing_keys
+from services.users.accounts import routes as account_routes
+from services.users.credentials.passwords import Passwords
+from services.users.credentials.throttling import SignInLimits, SignInThrottle
+from services.users.credit import routes as credit_routes
 from services.users.jobs import REPUBLISHED, jobs
-from services.users.passwords import Passwords
+from services.users.sessions import key_routes
+from services.users.sessions import routes as session_routes
+from services.users.sessions.access_tokens import AccessTokens, load_signing_keys
 from services.users.settings import Settings
 from services.users.subscribers import SUBSCRIPTIONS
-from services.users.throttling import SignInLimits, SignInThrottle
 from shared.http.tokens import TokenVerifier
 from shared.service import create_service
 
@@ -26,7 +29,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="users",
         description="Accounts, sessions and credit.",
         settings=settings,
-        routers=[routes.router, credit_routes.router, session_routes.router, routes.keys_router],
+        routers=[account_routes.router, credit_routes.router, session_routes.router, key_routes.router],
         subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
         republished=REPUBLISHED,

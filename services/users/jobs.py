@@ -4,9 +4,9 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from services.users.commands import user_updated
-from services.users.models import UserAccount
-from services.users.session_commands import purge_expired_sessions, purge_expired_tokens
+from services.users.accounts.commands import user_updated
+from services.users.models.accounts import UserAccount
+from services.users.sessions.commands import purge_expired_sessions, purge_expired_tokens
 from shared.database import Sessions
 from shared.jobs import Jobs
 from shared.maintenance import purge_in_batches

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users import credit_commands
-from services.users.credit import Credit, lock_credit, write_credit
-from services.users.credit_snapshots import OrderState, apply_snapshot
+from services.users.credit import commands as credit_commands
+from services.users.credit.batch import Credit, lock_credit, write_credit
+from services.users.credit.snapshots import OrderState, apply_snapshot
 from shared.events.orders import (
     OrderCancelled,
     OrderCreated,

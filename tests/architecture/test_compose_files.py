@@ -15,7 +15,7 @@ import pytest
 from deploy.compose.secret_files import SERVICES
 from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.postgres import binaries
-from services.users.access_tokens import load_signing_keys
+from services.users.sessions.access_tokens import load_signing_keys
 from tests.architecture.composed import COMPOSE_FILE, containers
 from tests.architecture.dockerfile import copied_for_tools, copy_into
 from tests.harness.server_host import local_process

@@ -10,7 +10,7 @@ from deploy.audit.databases import connected
 from deploy.audit.invariants import check
 from services.notifications.models import Base as NotificationsBase
 from services.orders.models import Base as OrdersBase
-from services.users.models import Base as UsersBase
+from services.users.models.declarative import Base as UsersBase
 from shared.connection_urls import dsn_of
 from tests.harness.databases import DatabaseFactory, as_owner
 from tests.harness.service_table_rows import fill_tables

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.commands import Profile, create_account
-from services.users.models import CreditAccount, CreditReservation, UserAccount
+from services.users.accounts.commands import Profile, create_account
+from services.users.models.accounts import UserAccount
+from services.users.models.credit import CreditAccount, CreditReservation
 from services.users.subscribers import CreditEvent, change_credit, orders
 from shared.database import Sessions
 from shared.events.contract import Event

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from services.users.commands import replace_password_hash
-from services.users.models import UserAccount
+from services.users.accounts.commands import replace_password_hash
+from services.users.models.accounts import UserAccount
 from tests.harness.databases import until_waiting
 from tests.harness.problems import problem
 from tests.users.service import ADA, UsersService

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-from services.users.credit import ReservedMeanwhile, lock_credit, write_credit
+from services.users.credit.batch import ReservedMeanwhile, lock_credit, write_credit
 from shared.events.contract import Event
 from tests.harness.databases import until_waiting
 from tests.users.orders import Order

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from services.users.models import CreditAccount, CreditReservation
+from services.users.models.credit import CreditAccount, CreditReservation
 from services.users.subscribers import CreditEvent, change_credit
 from shared.messaging.envelope import Received
 from shared.telemetry import new_trace

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from joserfc.jwk import ECKey, OKPKey
 
-from services.users.access_tokens import AccessTokens, SigningKeysInvalid, load_signing_keys
-from services.users.models import UserAccount
+from services.users.models.accounts import UserAccount
+from services.users.sessions.access_tokens import AccessTokens, SigningKeysInvalid, load_signing_keys
 from shared.http.tokens import TokenInvalid, TokenVerifier
 from tests.users.service import UsersService
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.users.commands import update_profile
+from services.users.accounts.commands import update_profile
 from services.users.jobs import REPUBLISHED
 from shared.messaging.outbox.republish import count_aggregates, republish_page
 from shared.operations.sending import NotRepublished, Sending

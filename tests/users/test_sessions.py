@@ -9,7 +9,7 @@ import httpx2
 import sqlalchemy as sa
 
 from services.users import jobs
-from services.users.models import RefreshToken, UserSession
+from services.users.models.sessions import RefreshToken, UserSession
 from tests.harness.problems import problem
 from tests.users.service import UsersService, bearer
 

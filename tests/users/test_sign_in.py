@@ -11,8 +11,8 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from pydantic import SecretStr
 
-from services.users.passwords import Passwords
-from services.users.session_routes import CredentialsInvalid
+from services.users.credentials.passwords import Passwords
+from services.users.sessions.routes import CredentialsInvalid
 from tests.harness.asgi import client_of
 from tests.harness.problems import problem
 from tests.users.service import ADA, PASSWORD, UsersService, bearer

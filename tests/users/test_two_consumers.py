@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from services.users.credit import lock_credit
+from services.users.credit.batch import lock_credit
 from services.users.settings import Settings
 from services.users.subscribers import orders
 from shared.database import Database, open_database

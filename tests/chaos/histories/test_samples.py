@@ -8,7 +8,7 @@ import pytest
 
 from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
-from services.users.commands import Profile, create_account
+from services.users.accounts.commands import Profile, create_account
 from shared.connection_urls import dsn_of
 from shared.database import open_database
 from tests.chaos.histories.observation import running_beside

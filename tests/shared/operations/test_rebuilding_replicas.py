@@ -25,7 +25,7 @@ from services.orders.catalogue_commands import create_product
 from services.orders.commands import place_order
 from services.orders.order_rows import PendingLimits
 from services.orders.schemas import NewProduct
-from services.users.commands import Profile, create_account, update_profile
+from services.users.accounts.commands import Profile, create_account, update_profile
 from shared.database import Sessions
 from shared.ids import new_id
 from shared.messaging.kafka import KafkaConnection

@@ -7,11 +7,11 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.credit import lock_credit, write_credit
-from services.users.credit_commands import release_credit
-from services.users.credit_snapshots import release_used
-from services.users.models import CreditAccount, CreditReservation, ReservationStatus
-from services.users.queries import UserNotFound
+from services.users.accounts.queries import UserNotFound
+from services.users.credit.batch import lock_credit, write_credit
+from services.users.credit.commands import release_credit
+from services.users.credit.snapshots import release_used
+from services.users.models.credit import CreditAccount, CreditReservation, ReservationStatus
 from shared.database import Sessions
 from shared.errors import Conflict, NotFound
 

@@ -1,4 +1,4 @@
-"""Routes of accounts, and of the public keys that verify access tokens."""
+"""Routes of accounts."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,12 +7,14 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users import commands, queries
-from services.users.commands import EmailTaken, Profile
-from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep
-from services.users.models import UserStatus
-from services.users.queries import UserNotFound
-from services.users.schemas import Email, ProfileChanges, PublicKeysView, SignUp, UserView
+from services.users.accounts import commands, queries
+from services.users.accounts.commands import EmailTaken, Profile
+from services.users.accounts.fields import Email
+from services.users.accounts.queries import UserNotFound
+from services.users.accounts.schemas import ProfileChanges, SignUp, UserView
+from services.users.credentials.dependencies import PasswordsDep
+from services.users.dependencies import SettingsDep
+from services.users.models.accounts import UserStatus
 from shared.http.auth import Caller, public, staff_only
 from shared.http.dependencies import SessionsDep
 from shared.http.etags import IfMatch, etag_of
@@ -24,7 +26,6 @@ from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/users", tags=["users"])
-keys_router = APIRouter(tags=["keys"])
 
 
 @router.post(
@@ -113,13 +114,6 @@ async def update_own_user(
 async def read_user(user_id: UUID, sessions: SessionsDep, response: Response) -> UserView:
     """Return one user. For support and admins."""
     return await _user_view(user_id, sessions=sessions, response=response)
-
-
-@keys_router.get("/.well-known/jwks.json", summary="Read the public keys", dependencies=[Depends(public)])
-async def read_public_keys(access_tokens: AccessTokensDep, response: Response) -> PublicKeysView:
-    """Return every key that may have signed a valid access token, as a JWK Set."""
-    response.headers["Cache-Control"] = "public, max-age=300"
-    return PublicKeysView.model_validate({"keys": access_tokens.public_keys()})
 
 
 async def _user_view(user_id: UUID, *, sessions: SessionsDep, response: Response) -> UserView:

@@ -6,20 +6,24 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter, Depends, Header, Request, Response
 
-from services.users import queries, session_commands
-from services.users.commands import replace_password_hash
-from services.users.dependencies import AccessTokensDep, PasswordsDep, SettingsDep, SignInThrottleDep
-from services.users.models import UserAccount, UserSession
-from services.users.passwords import Passwords
-from services.users.schemas import Refresh, SessionView, SignIn, TokenPairView
-from services.users.session_commands import (
+from services.users.accounts.commands import replace_password_hash
+from services.users.accounts.queries import account_with_email
+from services.users.credentials.dependencies import PasswordsDep, SignInThrottleDep
+from services.users.credentials.passwords import Passwords
+from services.users.credentials.throttling import TooManyAttempts
+from services.users.dependencies import SettingsDep
+from services.users.models.accounts import UserAccount
+from services.users.models.sessions import UserSession
+from services.users.sessions import commands, queries
+from services.users.sessions.commands import (
     AccountInactive,
     FamilyRevoked,
     Grant,
     RefreshTokenInvalid,
     SessionNotFound,
 )
-from services.users.throttling import TooManyAttempts
+from services.users.sessions.dependencies import AccessTokensDep
+from services.users.sessions.schemas import Refresh, SessionView, SignIn, TokenPairView
 from shared.database import Sessions
 from shared.errors import Unauthenticated
 from shared.http.auth import Caller, public
@@ -72,7 +76,7 @@ async def sign_in(
     async with attempt:
         account, new_hash = await _authenticate(body, sessions=sessions, passwords=passwords)
         async with sessions.begin() as session:
-            grant = await session_commands.start_session(
+            grant = await commands.start_session(
                 session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
             )
             if new_hash is not None:
@@ -97,7 +101,7 @@ async def refresh_session(
     A refresh token works once. Presenting a used one revokes its session, because one of its two holders stole it.
     """
     async with sessions.begin() as session:
-        outcome = await session_commands.refresh_session(
+        outcome = await commands.refresh_session(
             session,
             refresh_token=body.refresh_token.get_secret_value(),
             lifetime=settings.refresh_token_lifetime,
@@ -126,14 +130,14 @@ async def list_own_sessions(
 async def revoke_own_session(session_id: UUID, caller: Caller, sessions: SessionsDep) -> None:
     """End one of your sessions. It can't be refreshed any more; its access token works until it expires."""
     async with sessions.begin() as session:
-        await session_commands.revoke_session(session, session_id=session_id, user_id=caller.user_id)
+        await commands.revoke_session(session, session_id=session_id, user_id=caller.user_id)
     logger.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
 
 
 async def _authenticate(body: SignIn, *, sessions: Sessions, passwords: Passwords) -> tuple[UserAccount, str | None]:
     """Return the account and, if its password's hash is outdated, a new one. Raises: CredentialsInvalid."""
     async with sessions() as session:
-        account = await queries.account_with_email(session, body.email)
+        account = await account_with_email(session, body.email)
     check = await passwords.verify(body.password, stored_hash=account.password_hash if account else None)
     if account is None or not check.is_right:
         raise CredentialsInvalid

@@ -34,10 +34,10 @@ def _add_release(cli: typer.Typer, tool: Tool) -> None:
         """Release the credit of an order that the orders service does not know."""
 
         async def work(sessions: "Sessions") -> bool:
-            from services.users import credit_operations
+            from services.users.credit import operations
             from shared.operations.output import print_json, print_line
 
-            released = await credit_operations.release(sessions, order_id, actor=actor_of(actor), note=note)
+            released = await operations.release(sessions, order_id, actor=actor_of(actor), note=note)
             if as_json:
                 print_json(released)
             else:
@@ -62,10 +62,10 @@ def _add_recompute(cli: typer.Typer, tool: Tool) -> None:
         """Set a user's reserved and used credit to the sums of the reservations."""
 
         async def work(sessions: "Sessions") -> bool:
-            from services.users import credit_operations
+            from services.users.credit import operations
             from shared.operations.output import print_json, print_table
 
-            done = await credit_operations.recompute(
+            done = await operations.recompute(
                 sessions, user_id, raise_limit=raise_limit, actor=actor_of(actor), note=note
             )
             if as_json:

@@ -1,102 +1,17 @@
-"""Tables of the users service, and the rules that guard a row."""
+"""Tables of credit, and the rules that guard a row."""
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
+from services.users.models.declarative import Base, Cents, NowByDefault
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.events.users import CreditRefusedReason
-from shared.ids import new_id
-from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
+from shared.metadata import one_of
 
-Role = Literal["customer", "support", "admin"]
-UserStatus = Literal["active", "suspended"]
-"""Only the user of an active account can sign in, refresh a session, and get credit for an order."""
 ReservationStatus = Literal["reserved", "refused", "released", "used"]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-Cents = Annotated[int, mapped_column(sa.BigInteger)]
-Id = Annotated[UUID, mapped_column(primary_key=True, default=new_id)]
-NowByDefault = Annotated[datetime, mapped_column(default=_now)]
-
-
-class Base(DeclarativeBase):
-    """The declarative base of this service's tables."""
-
-    metadata = service_metadata()
-    type_annotation_map = TYPE_ANNOTATIONS
-
-
-class UserAccount(Base):
-    """A user. `version` counts changes of what `GET /v1/users/me` shows."""
-
-    __tablename__ = "user_account"
-
-    id: Mapped[Id]
-    email: Mapped[str]
-    name: Mapped[str]
-    phone: Mapped[str | None]
-    locale: Mapped[str]
-    time_zone: Mapped[str]
-    roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
-    status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
-    password_hash: Mapped[str]
-    email_verified_at: Mapped[datetime | None]
-    created_at: Mapped[NowByDefault]
-    updated_at: Mapped[NowByDefault]
-    version: Mapped[int] = mapped_column(default=1)
-
-    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012 - SQLAlchemy's own form
-    __table_args__ = (
-        sa.CheckConstraint(one_of("status", get_args(UserStatus)), name="status"),
-        sa.CheckConstraint("roles <@ ARRAY['customer', 'support', 'admin'] AND cardinality(roles) > 0", name="roles"),
-        sa.Index("ix_user_account_lower_email", sa.text("lower(email)"), unique=True),
-        sa.Index("ix_user_account_created_at", "created_at", "id"),
-        sa.Index("ix_user_account_status", "status", "created_at", "id"),
-    )
-
-
-class UserSession(Base):
-    """One sign-in and the family of its refresh tokens. Locking its row locks the family."""
-
-    __tablename__ = "user_session"
-
-    id: Mapped[Id]
-    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("user_account.id", ondelete="CASCADE"))
-    user_agent: Mapped[str | None]
-    created_at: Mapped[NowByDefault]
-    last_used_at: Mapped[NowByDefault]
-    expires_at: Mapped[datetime]
-    revoked_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        sa.Index("ix_user_session_user_id", "user_id", "created_at", "id"),
-        sa.Index("ix_user_session_expires_at", "expires_at"),
-    )
-
-
-class RefreshToken(Base):
-    """The SHA-256 of a refresh token. A used one is kept until it expires, so that its reuse is detected."""
-
-    __tablename__ = "refresh_token"
-
-    token_hash: Mapped[bytes] = mapped_column(sa.LargeBinary, primary_key=True)
-    session_id: Mapped[UUID] = mapped_column(sa.ForeignKey("user_session.id", ondelete="CASCADE"))
-    expires_at: Mapped[datetime]
-    used_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        sa.Index("ix_refresh_token_session_id", "session_id"),
-        sa.Index("ix_refresh_token_expires_at", "expires_at"),
-    )
 
 
 class CreditAccount(Base):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import cast, get_args
 
-from services.users.commands import EmailTaken, Profile, create_account
-from services.users.models import Role
-from services.users.passwords import Passwords
-from services.users.schemas import SignUp
+from services.users.accounts.commands import EmailTaken, Profile, create_account
+from services.users.accounts.schemas import SignUp
+from services.users.credentials.passwords import Passwords
+from services.users.models.accounts import Role
 from services.users.settings import Settings
 from shared.database import open_database
 

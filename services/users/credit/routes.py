@@ -5,10 +5,10 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter, Depends
 
-from services.users import credit_commands, queries
-from services.users.credit_commands import LimitBelowUse
-from services.users.queries import UserNotFound
-from services.users.schemas import CreditLimit, CreditView
+from services.users.accounts.queries import UserNotFound
+from services.users.credit import commands, queries
+from services.users.credit.commands import LimitBelowUse
+from services.users.credit.schemas import CreditLimit, CreditView
 from shared.http.auth import Caller, admin_only, staff_only
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import responses
@@ -43,7 +43,7 @@ async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
 async def set_credit_limit(user_id: UUID, body: CreditLimit, sessions: SessionsDep) -> CreditView:
     """Set the limit, which must cover what is reserved and used already. For admins."""
     async with sessions.begin() as session:
-        account = await credit_commands.set_credit_limit(session, user_id=user_id, limit_cents=body.limit_cents)
+        account = await commands.set_credit_limit(session, user_id=user_id, limit_cents=body.limit_cents)
     logger.info("credit_limit_set", user_id=str(user_id), limit_cents=account.limit_cents)
     return CreditView.model_validate(account)
 

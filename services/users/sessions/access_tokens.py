@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
 
-from services.users.models import UserAccount
+from services.users.models.accounts import UserAccount
 from shared.http.tokens import ALGORITHM, AUDIENCE
 from shared.ids import new_id
 

@@ -9,7 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models import RefreshToken, UserAccount, UserSession
+from services.users.models.accounts import UserAccount
+from services.users.models.sessions import RefreshToken, UserSession
 from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.ids import new_id
 from shared.statements import count_deleted

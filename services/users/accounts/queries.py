@@ -1,11 +1,11 @@
-"""Queries of the users service."""
+"""Queries of accounts."""
 
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models import CreditAccount, UserAccount, UserSession, UserStatus
+from services.users.models.accounts import UserAccount, UserStatus
 from shared.errors import NotFound
 
 
@@ -28,14 +28,6 @@ async def account_with_email(session: AsyncSession, email: str) -> UserAccount |
     return await session.scalar(sa.select(UserAccount).where(_has_email(email)))
 
 
-async def credit_of(session: AsyncSession, user_id: UUID) -> CreditAccount:
-    """Return a user's credit account. Raises: UserNotFound."""
-    account = await session.get(CreditAccount, user_id)
-    if account is None:
-        raise UserNotFound
-    return account
-
-
 def accounts_newest_first(*, email: str | None, status: UserStatus | None) -> sa.Select[UserAccount]:
     """Select accounts, newest first."""
     query = sa.select(UserAccount).order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
@@ -44,19 +36,6 @@ def accounts_newest_first(*, email: str | None, status: UserStatus | None) -> sa
     if status is not None:
         query = query.where(UserAccount.status == status)
     return query
-
-
-def open_sessions_of(user_id: UUID) -> sa.Select[UserSession]:
-    """Select the sessions that can still be refreshed, newest first."""
-    return (
-        sa.select(UserSession)
-        .where(
-            UserSession.user_id == user_id,
-            UserSession.revoked_at.is_(None),
-            UserSession.expires_at > sa.func.now(),
-        )
-        .order_by(UserSession.created_at.desc(), UserSession.id.desc())
-    )
 
 
 def _has_email(email: str) -> sa.ColumnElement[bool]:

@@ -6,9 +6,9 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.credit import Credit
-from services.users.credit_commands import release_credit, reserve_credit
-from services.users.models import CreditAccount, CreditReservation, ReservationStatus
+from services.users.credit.batch import Credit
+from services.users.credit.commands import release_credit, reserve_credit
+from services.users.models.credit import CreditAccount, CreditReservation, ReservationStatus
 from shared.errors import Conflict
 from shared.events.orders import OrderStatus
 from shared.events.users import CreditRefused, CreditReleased, CreditReserved

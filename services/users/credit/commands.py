@@ -6,9 +6,9 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.credit import Credit
-from services.users.models import CreditAccount, CreditReservation
-from services.users.queries import UserNotFound
+from services.users.accounts.queries import UserNotFound
+from services.users.credit.batch import Credit
+from services.users.models.credit import CreditAccount, CreditReservation
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, Problem
 from shared.events.users import CreditRefused, CreditRefusedReason, CreditReleased, CreditReserved

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models import CreditAccount, Role, UserAccount
-from services.users.queries import UserNotFound
+from services.users.accounts.queries import UserNotFound
+from services.users.models.accounts import Role, UserAccount
+from services.users.models.credit import CreditAccount
 from shared.errors import Conflict, PreconditionFailed
 from shared.events.users import UserCreated, UserUpdated
 from shared.ids import new_id

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models import CreditAccount, CreditReservation
+from services.users.models.credit import CreditAccount, CreditReservation
 from shared.driver_statements import DriverStatement, fetch
 from shared.transient_errors import TransientError
 

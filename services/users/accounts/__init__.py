@@ -1,0 +1,1 @@
+"""Accounts: sign-up, profiles, and what staff see of them."""

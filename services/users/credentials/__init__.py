@@ -1,0 +1,1 @@
+"""Credentials: passwords, and the throttle against guessing them."""

@@ -1,0 +1,1 @@
+"""Credit: reservations of orders, limits, and operators' corrections."""

@@ -1,0 +1,6 @@
+"""Tables of the users service, one module per subject. Importing this package completes the metadata."""
+
+from services.users.models import accounts as accounts
+from services.users.models import credit as credit
+from services.users.models import sessions as sessions
+from services.users.models.declarative import Base as Base

@@ -1,0 +1,1 @@
+"""Sessions: sign-in, refresh tokens, access tokens and their keys."""

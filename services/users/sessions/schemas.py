@@ -1,0 +1,69 @@
+"""Request and response bodies of sessions and of public keys."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from services.users.accounts.fields import Email, Secret
+from shared.http.bodies import RequestBody, ResponseBody
+
+_SESSION_ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
+_TIME = "2026-11-23T17:30:00Z"
+_REFRESH_TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
+
+
+class SignIn(RequestBody):
+    """The credentials of a user."""
+
+    email: Email
+    password: Annotated[Secret, Field(min_length=1, max_length=128, examples=["correct horse battery staple"])]
+
+
+class Refresh(RequestBody):
+    """A refresh token, used once."""
+
+    refresh_token: Annotated[Secret, Field(min_length=1, max_length=100, examples=[_REFRESH_TOKEN])]
+
+
+class TokenPairView(ResponseBody):
+    """Tokens of a session. The refresh token works once."""
+
+    access_token: Annotated[str, Field(description="A JWT for `Authorization: Bearer`.", examples=["eyJhbGciOi..."])]
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type
+    expires_in: Annotated[int, Field(description="Seconds until the access token expires.", examples=[900])]
+    refresh_token: Annotated[str, Field(examples=[_REFRESH_TOKEN])]
+    session_id: Annotated[UUID, Field(examples=[_SESSION_ID])]
+
+
+class SessionView(ResponseBody):
+    """A session: one place where the user is signed in."""
+
+    id: Annotated[UUID, Field(examples=[_SESSION_ID])]
+    user_agent: Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_64)"])]
+    created_at: Annotated[datetime, Field(examples=[_TIME])]
+    last_used_at: Annotated[datetime, Field(description="Time of the last refresh.", examples=[_TIME])]
+    expires_at: Annotated[
+        datetime, Field(description="The session ends then, unless it is refreshed.", examples=[_TIME])
+    ]
+    is_current: Annotated[
+        bool, Field(description="Whether the request's access token is of this session.", examples=[True])
+    ] = False
+
+
+class PublicKeyView(ResponseBody):
+    """A JSON Web Key (RFC 7517, RFC 8037)."""
+
+    kty: Annotated[str, Field(examples=["OKP"])]
+    crv: Annotated[str, Field(examples=["Ed25519"])]
+    x: Annotated[str, Field(examples=["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"])]
+    kid: Annotated[str, Field(examples=["2026-11"])]
+    use: Annotated[str, Field(examples=["sig"])]
+    alg: Annotated[str, Field(examples=["Ed25519"])]
+
+
+class PublicKeysView(ResponseBody):
+    """A JWK Set."""
+
+    keys: list[PublicKeyView]
