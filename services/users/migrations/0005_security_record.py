@@ -1,0 +1,87 @@
+"""The security record."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.migrations.runner import run_script
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+# An entry keeps what happened; only what is personal may be removed from it.
+_APPEND_ONLY = """
+CREATE FUNCTION keep_security_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.address IS NULL AND NEW.user_agent IS NULL
+       AND (NEW.id, NEW.user_id, NEW.kind, NEW.actor, NEW.details, NEW.occurred_at)
+           IS NOT DISTINCT FROM (OLD.id, OLD.user_id, OLD.kind, OLD.actor, OLD.details, OLD.occurred_at) THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'the security record is append-only' USING ERRCODE = 'integrity_constraint_violation';
+END
+$$;
+
+CREATE TRIGGER security_event_is_append_only BEFORE UPDATE OR DELETE ON security_event
+FOR EACH ROW EXECUTE FUNCTION keep_security_event();
+"""
+
+_KINDS = (
+    "account_created",
+    "account_suspended",
+    "account_reinstated",
+    "account_purged",
+    "roles_changed",
+    "credit_limit_changed",
+    "profile_changed",
+    "signed_in",
+    "sign_in_failed",
+    "new_device",
+    "session_revoked",
+    "sessions_revoked",
+    "refresh_token_reused",
+    "email_verified",
+    "email_change_requested",
+    "email_changed",
+    "password_reset_requested",
+    "password_reset",
+    "password_changed",
+    "second_factor_added",
+    "second_factor_removed",
+    "recovery_codes_generated",
+    "recovery_code_used",
+    "passkey_added",
+    "passkey_removed",
+    "signing_keys_rotated",
+    "erasure_requested",
+    "erased",
+    "exported",
+)
+
+
+def upgrade() -> None:
+    op.create_table(
+        "security_event",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("address", sa.Text(), nullable=True),
+        sa.Column("user_agent", sa.Text(), nullable=True),
+        sa.Column("details", JSONB(), nullable=False),
+        sa.Column(
+            "occurred_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_security_event")),
+        sa.CheckConstraint(f"kind IN ({', '.join(map(repr, _KINDS))})", name=op.f("ck_security_event_kind")),
+    )
+    for column in ("user_id", "kind", "actor", "occurred_at"):
+        op.create_index(f"ix_security_event_{column}", "security_event", [column, "id"])
+    run_script(_APPEND_ONLY)
+
+
+def downgrade() -> None:
+    op.drop_table("security_event")
+    op.execute("DROP FUNCTION keep_security_event()")

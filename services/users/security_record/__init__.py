@@ -1,0 +1,1 @@
+"""The security record: an append-only list of sign-ins, changes of accounts, and erasures."""
