@@ -136,9 +136,12 @@ class ServiceSettings(StorageSettings):
     that probes `/health/live` itself."""
     trusted_proxies: str = "127.0.0.1"
     """Comma-separated addresses, or *, whose X-Forwarded-For header is trusted."""
-    jwks_url: str | None = None
-    jwks_ca_file: ReadableFile | None = None
-    """Certificates of the CAs that may sign the one of `jwks_url`. Default: those of the system."""
+    users_url: str | None = None
+    """http(s)://host:port of the users service, which every other service asks; several are separated by commas."""
+    users_token: Password = None
+    """Token of this service for the internal routes of the users service."""
+    users_ca_file: ReadableFile | None = None
+    """Certificates of the CAs that may sign the one of `users_url`. Default: those of the system."""
     token_issuer: str = "orderly"  # noqa: S105 - no secret
     rate_limit: str = "600/minute"
     """Limit of requests under /v1 for each caller, or for each address if the caller is unknown."""

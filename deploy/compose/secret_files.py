@@ -3,6 +3,7 @@
 Only the standard library: `make up` needs no virtual environment.
 """
 
+import base64
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,11 @@ def _new_password() -> str:
     return secrets.token_urlsafe(24)
 
 
+def new_encryption_key() -> str:
+    """Return a Fernet key: 32 random bytes in URL-safe base64."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
 PASSWORDS = (
     *(f"{service}_postgres_password" for service in SERVICES),
     *(f"{service}_owner_database_password" for service in SERVICES),
@@ -25,11 +31,16 @@ PASSWORDS = (
     "valkey_password",
     *(f"{service}_kafka_password" for service in SERVICES),
     "audit_kafka_password",
+    *(f"{service}_users_token" for service in SERVICES if service != "users"),
     "smtp_password",
     "admin_password",
 )
-# Made of the passwords above.
+# Of another form, or made of the passwords above.
 DERIVED: Mapping[str, Callable[[Path], str]] = {
+    "users_encryption_keys": lambda _folder: new_encryption_key(),
+    "users_service_tokens": lambda folder: "".join(
+        f"{service}={(folder / f'{service}_users_token').read_text()}\n" for service in SERVICES if service != "users"
+    ),
     "smtp_users": lambda folder: f"notifications:{(folder / 'smtp_password').read_text()}",
 }
 NAMES = (*PASSWORDS, *DERIVED)

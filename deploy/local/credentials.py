@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.compose.secret_files import new_encryption_key
 from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.postgres import AUDITOR, owner_of, server_of
 from deploy.local.process import LocalError
@@ -24,6 +25,9 @@ class Credentials:
 
     database_passwords: dict[str, str]
     """The password of each of ROLES."""
+    service_tokens: dict[str, str]
+    """The tokens for the internal routes of the users service, by the service that has each."""
+    encryption_keys_file: Path
     signing_keys_file: Path
     admin_password_file: Path
 
@@ -36,6 +40,10 @@ def ensure_credentials(folder: Path) -> Credentials:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     passwords = folder / "database-passwords.json"
     _write_once(passwords, lambda: json.dumps({role: secrets.token_urlsafe(24) for role in ROLES}))
+    tokens = folder / "service-tokens.json"
+    _write_once(tokens, lambda: json.dumps({name: secrets.token_urlsafe(24) for name in SERVICES if name != "users"}))
+    encryption_keys = folder / "encryption-keys"
+    _write_once(encryption_keys, new_encryption_key)
     signing_keys = folder / "signing-keys.json"
     write_signing_keys(signing_keys)
     admin_password = folder / "admin-password"
@@ -48,6 +56,8 @@ def ensure_credentials(folder: Path) -> Credentials:
         )
     return Credentials(
         database_passwords=database_passwords,
+        service_tokens=json.loads(tokens.read_text()),
+        encryption_keys_file=encryption_keys,
         signing_keys_file=signing_keys,
         admin_password_file=admin_password,
     )

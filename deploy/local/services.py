@@ -94,12 +94,18 @@ class Services:
             "HTTP_HOST": "127.0.0.1",
             "HTTP_PORT": str(self.settings.port_of(service)),
             "LOG_FORMAT": "console",
-            "JWKS_URL": f"{self.url_of('users')}/.well-known/jwks.json",
         }
+        tokens = self.credentials.service_tokens
         own = {
-            "users": {"SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file)},
-            "orders": {},
+            "users": {
+                "ENCRYPTION_KEYS_FILE": str(self.credentials.encryption_keys_file),
+                "SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file),
+                "SERVICE_TOKENS": ",".join(f"{name}={token}" for name, token in tokens.items()),
+            },
+            "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},
             "notifications": {
+                "USERS_URL": self.url_of("users"),
+                "USERS_TOKEN": tokens["notifications"],
                 "SMTP_URL": self.settings.smtp_url,
                 "MAIL_FROM": "Orderly <no-reply@orderly.example>",
                 "PUBLIC_URL": self.settings.gateway_url,

@@ -16,7 +16,8 @@ from services.notifications.routes import router
 from services.notifications.settings import Settings, address_of
 from services.notifications.smtp import Smtp
 from services.notifications.subscribers import SUBSCRIPTIONS
-from shared.http.tokens import TokenVerifier, remote_keys
+from shared.http.tokens import TokenVerifier
+from shared.http.users_client import UsersClient
 from shared.service import create_service
 
 
@@ -24,6 +25,7 @@ def create_app(settings: Settings) -> FastAPI:
     """Compose the service. Nothing connects before it starts."""
     smtp = Smtp(settings.smtp_url, local_hostname=address_of(settings.mail_from).domain)
     channels: Channels = {"email": mail_channel(smtp, mail_from=settings.mail_from, public_url=settings.public_url)}
+    users = UsersClient(settings.users_url, token=settings.users_token, ca_file=settings.users_ca_file)
     return create_service(
         name="notifications",
         description="Notifications of account and order events, by e-mail and in the app.",
@@ -33,11 +35,9 @@ def create_app(settings: Settings) -> FastAPI:
         jobs=notification_jobs(retention=timedelta(days=settings.retention_days)),
         measurements=[DELIVERIES],
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
-        token_verifier=TokenVerifier(
-            remote_keys(settings.jwks_url, ca_file=settings.jwks_ca_file), issuer=settings.token_issuer
-        ),
+        token_verifier=TokenVerifier(users.key_set, issuer=settings.token_issuer),
         checks={"smtp": smtp.ping},
-        closing=[smtp.close],
+        closing=[smtp.close, users.close],
     )
 
 

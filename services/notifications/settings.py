@@ -31,7 +31,8 @@ class Settings(ServiceSettings):
 
     relay_linger_ms: RelayLingerMs = 100
     """Saves work: no step of an order waits for these events."""
-    jwks_url: str
+    users_url: str
+    users_token: Annotated[str, Field(repr=False)]
     """URL of the public keys that verify access tokens."""
     smtp_password: Password = None
     """Completes `smtp_url`."""

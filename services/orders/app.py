@@ -6,12 +6,14 @@ from services.orders import catalogue_routes, routes
 from services.orders.jobs import REPUBLISHED, jobs
 from services.orders.settings import Settings
 from services.orders.subscribers import SUBSCRIPTIONS
-from shared.http.tokens import TokenVerifier, remote_keys
+from shared.http.tokens import TokenVerifier
+from shared.http.users_client import UsersClient
 from shared.service import create_service
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Compose the service. Nothing connects before it starts."""
+    users = UsersClient(settings.users_url, token=settings.users_token, ca_file=settings.users_ca_file)
     return create_service(
         name="orders",
         description="The catalogue, its stock, and orders.",
@@ -20,8 +22,7 @@ def create_app(settings: Settings) -> FastAPI:
         subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
         republished=REPUBLISHED,
-        token_verifier=TokenVerifier(
-            remote_keys(settings.jwks_url, ca_file=settings.jwks_ca_file), issuer=settings.token_issuer
-        ),
+        token_verifier=TokenVerifier(users.key_set, issuer=settings.token_issuer),
         state={"settings": settings},
+        closing=[users.close],
     )

@@ -8,6 +8,7 @@ from services.users.accounts import routes as account_routes
 from services.users.credentials.passwords import Passwords
 from services.users.credentials.throttling import SignInLimits, SignInThrottle
 from services.users.credit import routes as credit_routes
+from services.users.encryption import load_encryption
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.sessions import key_routes
 from services.users.sessions import routes as session_routes
@@ -19,12 +20,13 @@ from shared.service import create_service
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Compose the service. Nothing connects before it starts. Raises: SigningKeysInvalid."""
+    """Compose the service. Nothing connects before it starts. Raises: SigningKeysInvalid, EncryptionKeysInvalid."""
     access_tokens = AccessTokens(
         load_signing_keys(settings.signing_keys_file),
         issuer=settings.token_issuer,
         lifetime=settings.access_token_lifetime,
     )
+    encryption = load_encryption(settings.encryption_keys_file)
     app = create_service(
         name="users",
         description="Accounts, sessions and credit.",
@@ -36,7 +38,9 @@ def create_app(settings: Settings) -> FastAPI:
         token_verifier=TokenVerifier(access_tokens.keys, issuer=settings.token_issuer),
         state={
             "settings": settings,
+            "encryption": encryption,
             "access_tokens": access_tokens,
+            "service_tokens": settings.service_tokens,
             "passwords": Passwords(concurrency=settings.password_hashing_concurrency),
         },
     )

@@ -12,8 +12,19 @@ from shared.amounts import MAX_AMOUNT_CENTS
 from shared.settings import ServiceSettings
 
 
+def _tokens_of(text: object) -> object:
+    """Return the tokens of "service=token" pairs, which commas or line breaks separate."""
+    if not isinstance(text, str):
+        return text
+    pairs = (part.strip().partition("=") for part in text.replace(",", "\n").splitlines() if part.strip())
+    return {name: token for name, _, token in pairs}
+
+
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+ServiceToken = Annotated[str, Field(min_length=16)]
 
 
 class Settings(ServiceSettings):
@@ -24,6 +35,12 @@ class Settings(ServiceSettings):
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8001
     signing_keys_file: Path
     """A file with a JWK Set of private Ed25519 keys: the first one signs, all of them verify."""
+    encryption_keys_file: Path
+    """A file with a Fernet key per line: the first one encrypts secrets in the database, all of them decrypt."""
+    service_tokens: Annotated[
+        dict[str, ServiceToken], NoDecode, BeforeValidator(_tokens_of), Field(min_length=1, repr=False)
+    ]
+    """The tokens of the services that may use the internal routes, as "orders=...,notifications=..."."""
     access_token_minutes: Annotated[int, Field(gt=0, le=60)] = 15
     """Lifetime of an access token. A revoked session's token works for this long at most."""
     refresh_token_days: Annotated[int, Field(gt=0, le=365)] = 30

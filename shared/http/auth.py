@@ -1,6 +1,7 @@
 """Access control: routes are public, or require an access token, or a role; and the access matrix of an application."""
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -60,6 +61,22 @@ async def current_caller(
 Caller = Annotated[Principal, Depends(current_caller)]
 
 
+async def calling_service(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> str:
+    """Return the name of the service whose token an internal route was called with.
+
+    `app.state.service_tokens` has the tokens by name. Raises: TokenMissing, TokenInvalid.
+    """
+    if credentials is None:
+        raise TokenMissing
+    tokens: Mapping[str, str] = request.app.state.service_tokens
+    for name, token in tokens.items():
+        if secrets.compare_digest(credentials.credentials.encode(), token.encode()):
+            return name
+    raise TokenInvalid
+
+
 @dataclass(frozen=True)
 class RoleGuard:
     """A dependency that requires one of `roles`."""
@@ -89,7 +106,7 @@ admin_only = require_role("admin")
 def access_matrix(app: FastAPI) -> dict[str, str]:
     """Map each route, such as `GET /v1/orders`, to who may call it.
 
-    The values are "public", "caller", roles joined as "admin|support", or UNDECLARED: a test rejects the last one.
+    The values are "public", "service", "caller", roles joined as "admin|support", or UNDECLARED, which a test rejects.
     """
     documentation = {app.openapi_url, app.docs_url, app.redoc_url, app.swagger_ui_oauth2_redirect_url}
     matrix = {}
@@ -106,6 +123,8 @@ def _access_of(dependant: Dependant) -> str:
     roles = ["|".join(sorted(call.roles)) for call in calls if isinstance(call, RoleGuard)]
     if roles:
         return " and ".join(sorted(set(roles)))
+    if calling_service in calls:
+        return "service"
     if current_caller in calls:
         return "caller"
     return "public" if public in calls else UNDECLARED

@@ -7,12 +7,10 @@ user's id), `sid` (the session's id), `roles`, `iat`, `exp` and `jti`.
 import asyncio
 import binascii
 import hashlib
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID
 
 import httpx2
@@ -25,7 +23,6 @@ from shared.errors import Problem, Unauthenticated
 
 ALGORITHM = "Ed25519"  # the name of RFC 9864; the older "EdDSA" allows other curves too
 AUDIENCE = "orderly"
-FETCH_TIMEOUT_SECONDS = 2.0
 
 logger = structlog.get_logger(__name__)
 
@@ -64,21 +61,6 @@ class Principal:
     user_id: UUID
     roles: frozenset[str]
     session_id: UUID | None
-
-
-def remote_keys(url: str, *, ca_file: Path | None = None) -> KeySource:
-    """Return a source that fetches the key set from a JWKS URL.
-
-    `ca_file` has the certificates of the CAs that may sign the server's. Default: those of the system.
-    """
-    context = ssl.create_default_context(cafile=ca_file)
-
-    async def fetch() -> KeySet:
-        async with httpx2.AsyncClient(timeout=FETCH_TIMEOUT_SECONDS, verify=context) as client:
-            response = await client.get(url)
-        return KeySet.import_key_set(response.raise_for_status().json())
-
-    return fetch
 
 
 class PublishedKeys:

@@ -80,7 +80,7 @@ def test_a_container_gives_its_service_every_setting_it_needs_and_no_other(
     prefix = f"{service.upper()}_"
     given = {key: value for key, value in containers()[name]["environment"].items() if key.startswith(prefix)}
     # NAME_FILE names the file with the value of NAME. Here any text will do.
-    given = {key.replace("_PASSWORD_FILE", "_PASSWORD"): value for key, value in given.items()}
+    given = {_setting_of(key): f"orders={value}" if "TOKENS" in key else value for key, value in given.items()}
     for key, value in given.items():
         monkeypatch.setenv(key, value)
 
@@ -91,6 +91,12 @@ def test_a_container_gives_its_service_every_setting_it_needs_and_no_other(
     assert urlsplit(settings.database_url).username == service
     assert urlsplit(settings.database_url).hostname == server_of(service)
     assert urlsplit(settings.database_url).path == f"/{service}"
+
+
+def _setting_of(variable: str) -> str:
+    """Return the setting that a variable gives, by its value or by the file that has it."""
+    in_file = variable.endswith(("_PASSWORD_FILE", "_USERS_TOKEN_FILE", "_SERVICE_TOKENS_FILE"))
+    return variable.removesuffix("_FILE") if in_file else variable
 
 
 def test_the_audit_reads_every_database_with_its_own_role_and_knows_its_port(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ class Proxies:
             "mail": settings.smtp_port,
             "users": settings.users_port,
         }
-        variables = {"postgres": "DATABASE_URL", "valkey": "VALKEY_URL", "mail": "SMTP_URL", "users": "JWKS_URL"}
+        variables = {"postgres": "DATABASE_URL", "valkey": "VALKEY_URL", "mail": "SMTP_URL", "users": "USERS_URL"}
         changed = dict(usual)
         for server, variable in variables.items():
             name = f"{service.upper()}_{variable}"

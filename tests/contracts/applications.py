@@ -11,6 +11,7 @@ import services.orders.settings
 import services.users.app
 import services.users.settings
 from deploy.compose.signing_keys import write_signing_keys
+from tests.harness.encryption_keys import write_encryption_keys
 
 # An application connects when it starts, not before.
 UNUSED = {
@@ -19,7 +20,8 @@ UNUSED = {
     "kafka_bootstrap_servers": "127.0.0.1:1",
     "http_port": 0,
 }
-JWKS_URL = "http://127.0.0.1:1/.well-known/jwks.json"
+SERVICE_TOKENS = {"orders": "a token of no use"}
+USERS = {"users_url": "http://127.0.0.1:1", "users_token": "unused"}
 
 
 def applications(folder: Path) -> dict[str, FastAPI]:
@@ -31,17 +33,22 @@ def applications(folder: Path) -> dict[str, FastAPI]:
             services.notifications.settings.Settings.model_validate(
                 {
                     **UNUSED,
-                    "jwks_url": JWKS_URL,
+                    **USERS,
                     "smtp_url": "smtp://127.0.0.1:1",
                     "mail_from": "Orderly <no-reply@orderly.example>",
                     "public_url": "http://127.0.0.1:1",
                 }
             )
         ),
-        "orders": services.orders.app.create_app(
-            services.orders.settings.Settings.model_validate({**UNUSED, "jwks_url": JWKS_URL})
-        ),
+        "orders": services.orders.app.create_app(services.orders.settings.Settings.model_validate({**UNUSED, **USERS})),
         "users": services.users.app.create_app(
-            services.users.settings.Settings.model_validate({**UNUSED, "signing_keys_file": keys_file})
+            services.users.settings.Settings.model_validate(
+                {
+                    **UNUSED,
+                    "encryption_keys_file": write_encryption_keys(folder),
+                    "signing_keys_file": keys_file,
+                    "service_tokens": SERVICE_TOKENS,
+                }
+            )
         ),
     }

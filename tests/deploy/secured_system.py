@@ -20,6 +20,7 @@ from deploy.local.process import Program, start_process
 from deploy.local.valkey import Valkey
 from shared.messaging.kafka import KafkaConnection
 from tests.harness.certificates import Certificates, make_certificates
+from tests.harness.encryption_keys import write_encryption_keys
 from tests.harness.tls_postgres import ensure_programs
 from tests.harness.tls_proxy import tls_proxy
 from tests.journeys.processes import SERVICES
@@ -92,8 +93,11 @@ class SecuredSystem:
             "HTTP_PORT": self.ports[service],
             "HTTP_CERTIFICATE_FILE": self.certificates.certificate_file,
             "HTTP_KEY_FILE": self.certificates.key_file,
-            "JWKS_URL": f"https://127.0.0.1:{self.ports['users']}/.well-known/jwks.json",
-            "JWKS_CA_FILE": ca,
+            "USERS_URL": f"https://127.0.0.1:{self.ports['users']}",
+            "USERS_TOKEN_FILE": self.secret("service-token"),
+            "USERS_CA_FILE": ca,
+            "SERVICE_TOKENS": f"orders={password_of('service-token')},notifications={password_of('service-token')}",
+            "ENCRYPTION_KEYS_FILE": write_encryption_keys(self.folder),
             "SIGNING_KEYS_FILE": self.folder / "keys.json",
             "SMTP_URL": f"smtp://orderly@127.0.0.1:{self.smtp.port}?starttls=required&ca_file={ca}",
             "SMTP_PASSWORD_FILE": self.secret("smtp"),

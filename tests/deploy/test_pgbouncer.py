@@ -105,7 +105,8 @@ async def test_commands_end_with_one_sentence(pooled_url: str, command: tuple[st
         "ORDERS_DATABASE_URL": pooled_url,
         "ORDERS_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "ORDERS_VALKEY_URL": "redis://127.0.0.1:1/0",
-        "ORDERS_JWKS_URL": "http://127.0.0.1:1/",
+        "ORDERS_USERS_URL": "http://127.0.0.1:1",
+        "ORDERS_USERS_TOKEN": "x" * 16,
         "ORDERS_HTTP_PORT": "0",
     }
     ended = await asyncio.to_thread(

@@ -12,6 +12,7 @@ import asyncpg
 from deploy.local.state import CHECKOUT
 from shared.connection_urls import dsn_of
 from tests.harness.databases import DatabaseFactory
+from tests.harness.encryption_keys import write_encryption_keys
 
 PRODUCT = {"sku": "85123A", "name": "Lantern", "description": "", "price_cents": 255, "currency": "GBP", "stock": 100}
 
@@ -29,8 +30,11 @@ async def test_a_second_set_up_keeps_prices_and_passwords(
     environment = {
         **os.environ,
         "PYTHONPATH": str(CHECKOUT),
+        "USERS_ENCRYPTION_KEYS_FILE": str(write_encryption_keys(tmp_path)),
         "USERS_SIGNING_KEYS_FILE": "unused",
-        "ORDERS_JWKS_URL": "http://127.0.0.1:1/",
+        "ORDERS_USERS_URL": "http://127.0.0.1:1",
+        "ORDERS_USERS_TOKEN": "x" * 16,
+        "USERS_SERVICE_TOKENS": "orders=xxxxxxxxxxxxxxxx",
         "ORDERS_HTTP_PORT": "0",
     }
     for service, url in urls.items():

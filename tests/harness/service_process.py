@@ -60,7 +60,8 @@ def service_environment(database_url: str, valkey_url: str, *, port: int, **sett
         "VALKEY_URL": valkey_url,
         "KAFKA_BOOTSTRAP_SERVERS": UNREACHABLE,
         "HTTP_PORT": str(port),
-        "JWKS_URL": f"http://{UNREACHABLE}",
+        "USERS_URL": f"http://{UNREACHABLE}",
+        "USERS_TOKEN": "unused",
         **settings,
     }
     return {"PYTHONPATH": str(CHECKOUT), **{f"ORDERS_{name}": value for name, value in values.items()}}

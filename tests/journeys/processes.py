@@ -22,6 +22,7 @@ from deploy.local.state import CHECKOUT
 from shared.connection_urls import dsn_of
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
+from tests.harness.encryption_keys import write_encryption_keys
 from tests.harness.waiting import until
 
 PASSWORD = "correct horse battery"
@@ -30,6 +31,7 @@ PRICE_CENTS = 1_000
 SERVICES = ("users", "orders", "notifications")
 DECISION_TIMEOUT_SECONDS = 40
 READY_TIMEOUT_SECONDS = 60
+SERVICE_TOKEN = "a token for internal routes"
 STOP_TIMEOUT_SECONDS = 30
 
 
@@ -171,6 +173,7 @@ async def prepared_environment(
         topic_prefix=topic_prefix,
         valkey_url=valkey_url,
         smtp_url=smtp_url,
+        encryption_keys_file=write_encryption_keys(folder),
         signing_keys_file=signing_keys,
     )
 
@@ -182,6 +185,7 @@ def environment_of(
     topic_prefix: str,
     valkey_url: str,
     smtp_url: str,
+    encryption_keys_file: Path,
     signing_keys_file: Path,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the environment of the services, and the URL of each."""
@@ -195,7 +199,10 @@ def environment_of(
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "KAFKA_TOPIC_PREFIX": topic_prefix,
             "HTTP_PORT": str(ports[service]),
-            "JWKS_URL": f"{urls['users']}/.well-known/jwks.json",
+            "USERS_URL": urls["users"],
+            "USERS_TOKEN": SERVICE_TOKEN,
+            "SERVICE_TOKENS": f"orders={SERVICE_TOKEN},notifications={SERVICE_TOKEN}",
+            "ENCRYPTION_KEYS_FILE": str(encryption_keys_file),
             "SIGNING_KEYS_FILE": str(signing_keys_file),
             "SMTP_URL": smtp_url,
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",

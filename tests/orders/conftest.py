@@ -21,7 +21,8 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str) -> Settin
         valkey_url=valkey_url,
         kafka_bootstrap_servers="127.0.0.1:9",
         http_port=0,
-        jwks_url="http://127.0.0.1:9/jwks.json",
+        users_url="http://127.0.0.1:9",
+        users_token="unused",
         rate_limit="100000/minute",
         database_pool_size=CONNECTIONS,
     )

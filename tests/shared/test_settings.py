@@ -33,7 +33,7 @@ def test_settings_are_read_and_others_have_their_defaults(environment: pytest.Mo
     assert settings.database_url == "postgresql://trial:hunter2@127.0.0.1/trial"
     assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8009)
     assert (settings.log_format, settings.log_level) == ("console", "info")
-    assert (settings.database_pool_size, settings.kafka_topic_prefix, settings.jwks_url) == (10, "", None)
+    assert (settings.database_pool_size, settings.kafka_topic_prefix, settings.users_url) == (10, "", None)
 
 
 def test_each_missing_setting_is_reported_in_a_line(

@@ -12,6 +12,7 @@ from services.users.app import create_app
 from services.users.settings import Settings
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
+from tests.harness.encryption_keys import write_encryption_keys
 from tests.users.service import UsersService
 
 
@@ -25,12 +26,16 @@ def signing_keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def settings(signing_keys_file: Path, database_factory: DatabaseFactory, valkey_url: str) -> Settings:
+async def settings(
+    signing_keys_file: Path, database_factory: DatabaseFactory, valkey_url: str, tmp_path: Path
+) -> Settings:
     return Settings(
         database_url=await database_factory("users"),
         valkey_url=valkey_url,
         kafka_bootstrap_servers="127.0.0.1:1",  # nothing connects to Kafka
+        encryption_keys_file=write_encryption_keys(tmp_path),
         signing_keys_file=signing_keys_file,
+        service_tokens={"orders": "the token of orders"},
         database_pool_size=CONNECTIONS,
         sign_in_failures_per_account_and_address=3,
         sign_in_failures_per_account=5,

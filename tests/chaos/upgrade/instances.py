@@ -59,7 +59,7 @@ class VersionServices(Services):
         """Return a service's settings, and what makes its Python import this version."""
         settings = {
             "HTTP_PORT": str(self.ports[service]),
-            # Either version of users may be stopped, so ask the gateway.
+            # The old version asks this. Either version of users may be stopped, so it asks the gateway.
             "JWKS_URL": f"{self.settings.gateway_url}/.well-known/jwks.json",
             "LOG_FORMAT": "json",
             "SHUTDOWN_DELAY_SECONDS": SHUTDOWN_DELAY_SECONDS,

@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from shared.http.auth import Caller, access_matrix, public, require_role
 from shared.http.problems import install_problems
-from shared.http.tokens import Principal, TokenVerifier, remote_keys
+from shared.http.tokens import Principal, TokenVerifier
+from shared.http.users_client import UsersClient
 from tests.harness.asgi import client_of
 from tests.harness.problems import problem
 from tests.shared.http.token_issuer import TokenIssuer
@@ -100,7 +101,7 @@ async def test_a_route_for_a_role_without_a_token_is_a_401(client: httpx2.AsyncC
 
 
 async def test_unavailable_keys_are_a_503(issuer: TokenIssuer) -> None:
-    unreachable = TokenVerifier(remote_keys("http://127.0.0.1:1/keys"), issuer="orderly")
+    unreachable = TokenVerifier(UsersClient("http://127.0.0.1:1", token="unused").key_set, issuer="orderly")
     async with client_of(make_app(unreachable)) as client:
         response = await client.get("/v1/things/mine", headers=issuer.header())
     assert problem(response) == (503, "keys_unavailable")

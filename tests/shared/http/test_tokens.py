@@ -19,8 +19,8 @@ from shared.http.tokens import (
     TokenExpired,
     TokenInvalid,
     TokenVerifier,
-    remote_keys,
 )
+from shared.http.users_client import UsersClient
 from tests.shared.http.token_issuer import TokenIssuer
 
 
@@ -190,6 +190,6 @@ async def test_an_invalid_key_set_makes_the_keys_unavailable(issuer: TokenIssuer
 
 
 async def test_an_unreachable_key_set_makes_the_keys_unavailable(issuer: TokenIssuer) -> None:
-    closed_port = remote_keys("http://127.0.0.1:1/keys")
+    closed_port = UsersClient("http://127.0.0.1:1", token="unused").key_set
     with pytest.raises(KeysUnavailable):
         await TokenVerifier(closed_port, issuer="orderly").verify(issuer.token())

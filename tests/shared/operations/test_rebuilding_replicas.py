@@ -32,6 +32,7 @@ from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from shared.operations.sending import enqueue_operation
 from tests.harness.databases import DatabaseFactory
+from tests.harness.encryption_keys import write_encryption_keys
 from tests.harness.mail import MailCatcher
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
@@ -125,11 +126,17 @@ async def system(
             "kafka_bootstrap_servers": kafka_bootstrap_servers,
             "kafka_topic_prefix": topic_prefix,
             "http_port": 0,
-            "jwks_url": "http://127.0.0.1:1/jwks.json",
+            "users_url": "http://127.0.0.1:1",
+            "users_token": "unused",
         }
 
     users_settings = services.users.settings.Settings.model_validate(
-        {**await common("users"), "signing_keys_file": keys_file}
+        {
+            **await common("users"),
+            "encryption_keys_file": write_encryption_keys(tmp_path),
+            "signing_keys_file": keys_file,
+            "service_tokens": {"orders": "a token of no use"},
+        }
     )
     orders_settings = services.orders.settings.Settings.model_validate(await common("orders"))
     notifications_settings = services.notifications.settings.Settings.model_validate(
