@@ -33,6 +33,8 @@ IMAGES: dict[Kind, str] = {kind: pinned_images()[kind] for kind in KINDS}
 START_TIMEOUT_SECONDS = 600
 """Long enough to download an image or Kafka's jars once."""
 STOP_TIMEOUT_SECONDS = 30
+MIN_FREE_MEMORY_BYTES = 6 * 1024**3
+"""Free space that a folder in memory must have to be used: a run takes about a gigabyte, and needs memory besides."""
 
 
 class ServerFailed(Exception):
@@ -41,10 +43,21 @@ class ServerFailed(Exception):
 
 def begin_run(how: How) -> None:
     """Begin a run in the controlling pytest process. The workers inherit its environment variables."""
-    folder = Path(tempfile.mkdtemp(prefix="orderly-tests-"))
+    folder = Path(tempfile.mkdtemp(prefix="orderly-tests-", dir=_memory_folder()))
     os.environ[RUN_FOLDER] = str(folder)
     os.environ[CONTROLLER_PID] = str(os.getpid())
     os.environ[HOW] = how
+
+
+def _memory_folder() -> Path | None:
+    """Return a folder in memory, if it is large enough for the servers' data.
+
+    Each test has a database of a thousand files. To create them after others were deleted, ext4 takes longer than
+    most tests.
+    """
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
+    is_usable = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free >= MIN_FREE_MEMORY_BYTES
+    return memory if is_usable else None
 
 
 def end_run() -> None:
