@@ -39,7 +39,7 @@ async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
 
 
 @router.get("/me/credit/entries", summary="List the changes of your own credit", responses=responses(UserNotFound))
-async def list_own_entries(
+async def list_own_credit_entries(
     request: Request, caller: Caller, sessions: SessionsDep, params: PageParams, order_id: OrderId = None
 ) -> Page[CreditEntryView]:
     """Return the ledger of your credit account, newest first: every change of the limit, and by every order."""
@@ -55,7 +55,7 @@ async def list_own_entries(
     dependencies=[Depends(staff_only)],
     responses=responses(UserNotFound),
 )
-async def list_entries(
+async def list_credit_entries(
     user_id: UUID, request: Request, sessions: SessionsDep, params: PageParams, order_id: OrderId = None
 ) -> Page[StaffCreditEntryView]:
     """Return the ledger of a user's credit account, newest first. For support and admins.
