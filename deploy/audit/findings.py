@@ -13,6 +13,7 @@ class Invariant(StrEnum):
 
     CREDIT_WITHIN_LIMIT = "No user's reserved and used credit exceeds the limit"
     CREDIT_IS_SUM_OF_ORDERS = "Each user's credit is the sum of the orders that hold it"
+    CREDIT_IS_SUM_OF_ENTRIES = "Each user's credit is the sum of its ledger's entries"
     STOCK_NOT_OVERSOLD = "No product has more units reserved than in stock"
     STOCK_IS_SUM_OF_ORDERS = "Each product's reserved units are the sum of its open orders"
     NO_DEAD_LETTER = "No event is a dead letter"
@@ -40,6 +41,7 @@ AT_ANY_MOMENT = frozenset(
     {
         Invariant.CREDIT_WITHIN_LIMIT,
         Invariant.CREDIT_IS_SUM_OF_ORDERS,
+        Invariant.CREDIT_IS_SUM_OF_ENTRIES,
         Invariant.STOCK_NOT_OVERSOLD,
         Invariant.STOCK_IS_SUM_OF_ORDERS,
         Invariant.NO_DEAD_LETTER,

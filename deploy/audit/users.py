@@ -1,4 +1,4 @@
-"""Checks of users: the credit account, and the welcome notification."""
+"""Checks of users: the credit account, its ledger, and the welcome notification."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +22,27 @@ _CREDIT = """
         OR (a.reserved_cents, a.used_cents) IS DISTINCT FROM (r.reserved, r.used)
     )
 """
+# One statement, so that account and entries are those of one moment. The primary key leads to the entries of a user.
+_LEDGER = """
+    SELECT a.user_id, a.reserved_cents, a.used_cents, a.limit_cents, e.reserved, e.used, e.limit_cents AS limit_sum,
+           n.reserved_cents AS newest_reserved, n.used_cents AS newest_used, n.limit_cents AS newest_limit
+    FROM credit_account a
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(reserved_delta_cents), 0)::bigint AS reserved,
+               coalesce(sum(used_delta_cents), 0)::bigint AS used,
+               coalesce(sum(limit_delta_cents), 0)::bigint AS limit_cents
+        FROM credit_entry WHERE user_id = a.user_id
+    ) e
+    LEFT JOIN LATERAL (
+        SELECT reserved_cents, used_cents, limit_cents FROM credit_entry WHERE user_id = a.user_id
+        ORDER BY id DESC LIMIT 1
+    ) n ON true
+    WHERE a.user_id = ANY($1::uuid[]) AND (
+        (a.reserved_cents, a.used_cents, a.limit_cents) IS DISTINCT FROM (e.reserved, e.used, e.limit_cents)
+        OR (a.reserved_cents, a.used_cents, a.limit_cents)
+           IS DISTINCT FROM (n.reserved_cents, n.used_cents, n.limit_cents)
+    )
+"""
 _CREATED = "SELECT id, created_at FROM user_account WHERE id = ANY($1::uuid[]) AND created_at >= $2"
 # The index on (user_id, id) leads to the notifications since the user's creation.
 _WELCOMES = """
@@ -34,7 +55,11 @@ _WELCOMES = """
 
 async def check_users(context: Context, user_ids: Sequence[str]) -> list[Violation]:
     """Check users by id. Unknown ones violate nothing."""
-    return [*await _check_credit(context, user_ids), *await _check_welcomes(context, user_ids)]
+    return [
+        *await _check_credit(context, user_ids),
+        *await _check_ledger(context, user_ids),
+        *await _check_welcomes(context, user_ids),
+    ]
 
 
 async def _check_credit(context: Context, user_ids: Sequence[str]) -> list[Violation]:
@@ -50,6 +75,24 @@ async def _check_credit(context: Context, user_ids: Sequence[str]) -> list[Viola
             text = f"{held}, but the orders add up to {row['reserved']} and {row['used']}"
             command = commands.recompute_credit(user_id)
             found.append(Violation(Invariant.CREDIT_IS_SUM_OF_ORDERS, key, text, command))
+    return found
+
+
+async def _check_ledger(context: Context, user_ids: Sequence[str]) -> list[Violation]:
+    found: list[Violation] = []
+    for row in await context.databases["users"].fetch(_LEDGER, user_ids):
+        user_id = str(row["user_id"])
+        reserved, used, limit = row["reserved_cents"], row["used_cents"], row["limit_cents"]
+        text = (
+            f"user {user_id}: {reserved} cents reserved, {used} used and a limit of {limit}, but the ledger's entries"
+        )
+        sums = (row["reserved"], row["used"], row["limit_sum"])
+        if sums != (reserved, used, limit):
+            text = f"{text} add up to {sums[0]}, {sums[1]} and {sums[2]}"
+        else:
+            text = f"{text} end with {row['newest_reserved']}, {row['newest_used']} and {row['newest_limit']}"
+        command = commands.recompute_credit(user_id, raise_limit=reserved + used > limit)
+        found.append(Violation(Invariant.CREDIT_IS_SUM_OF_ENTRIES, Key(Kind.USER, user_id), text, command))
     return found
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.credit import commands as credit_commands
 from services.users.credit.batch import Credit, lock_credit, write_credit
 from services.users.credit.snapshots import OrderState, apply_snapshot
+from services.users.models.credit import CreditEntryKind
 from shared.events.orders import (
     OrderCancelled,
     OrderCreated,
@@ -21,6 +22,16 @@ from shared.telemetry import continued_trace
 
 CreditEvent = OrderCreated | OrderCancelled | OrderRejected | OrderShipped | OrderRefunded | OrderSnapshot
 """An event of an order that changes credit."""
+
+_ENTRY_KINDS: dict[type[CreditEvent], CreditEntryKind] = {
+    OrderCreated: "reserved",
+    OrderCancelled: "released",
+    OrderRejected: "released",
+    OrderShipped: "used",
+    OrderRefunded: "refunded",
+    OrderSnapshot: "corrected",
+}
+"""The kind of the ledger's entry by the event that changed the account."""
 
 orders = Subscription("orders")
 SUBSCRIPTIONS = (orders,)
@@ -38,7 +49,10 @@ async def change_credit(session: AsyncSession, events: Sequence[tuple[CreditEven
         session, user_ids={event.user_id for event, _ in events}, order_ids={event.order_id for event, _ in events}
     )
     for event, context in events:
-        with continued_trace(context.traceparent, tracestate=context.tracestate):
+        with (
+            continued_trace(context.traceparent, tracestate=context.tracestate),
+            credit.entering(_ENTRY_KINDS[type(event)], order_id=event.order_id, user_id=event.user_id),
+        ):
             _apply(session, credit, event)
     await write_credit(session, credit)
 

@@ -43,6 +43,17 @@ USERS_FILLS = {
         SELECT a.id, 100000, 0, CASE r.status WHEN 'used' THEN r.amount_cents ELSE 0 END, 'GBP'
         FROM user_account a JOIN credit_reservation r ON r.user_id = a.id WHERE a.email LIKE 'filled-%'
     """,
+    # The account's opening, and the change of a user whose order was shipped, in one entry.
+    "credit_entry": """
+        INSERT INTO credit_entry (
+            user_id, order_id, kind, reserved_delta_cents, used_delta_cents, limit_delta_cents, reserved_cents,
+            used_cents, limit_cents, created_at
+        )
+        SELECT a.user_id, r.order_id, 'corrected', 0, a.used_cents, a.limit_cents, 0, a.used_cents, a.limit_cents,
+               r.created_at
+        FROM credit_account a JOIN credit_reservation r USING (user_id) JOIN user_account u ON u.id = a.user_id
+        WHERE u.email LIKE 'filled-%'
+    """,
 }
 
 ORDERS_FILLS = {

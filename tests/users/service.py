@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import Profile, create_account
 from services.users.models.accounts import UserAccount
-from services.users.models.credit import CreditAccount, CreditReservation
+from services.users.models.credit import CreditAccount, CreditEntry, CreditReservation
 from services.users.subscribers import CreditEvent, change_credit, orders
 from shared.database import Sessions
 from shared.events.contract import Event
@@ -21,6 +21,7 @@ from shared.messaging.consumer.batch import apply_batch
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.envelope import Received
 from tests.harness.builders import received
+from tests.users.ledger import ledger_of
 from tests.users.orders import Order
 
 PASSWORD = "correct horse battery"
@@ -104,9 +105,10 @@ class UsersService:
             return [(row.type, orjson.loads(row.payload)) for row in rows]
 
     async def credit(self, user_id: UUID) -> tuple[int, int]:
-        """Return reserved and used credit, after checking that they are the sums of the reservations."""
+        """Return reserved and used credit, after checking that they are the sums of reservations and of the ledger."""
         async with self.sessions() as session:
             account = await session.get_one(CreditAccount, user_id)
+            await ledger_of(session, user_id)
             reservations = list(
                 await session.scalars(sa.select(CreditReservation).where(CreditReservation.user_id == user_id))
             )
@@ -114,6 +116,11 @@ class UsersService:
         assert account.used_cents == sum(r.amount_cents - r.refunded_cents for r in reservations if r.status == "used")
         assert account.taken_cents <= account.limit_cents
         return account.reserved_cents, account.used_cents
+
+    async def ledger(self, user_id: UUID) -> list[CreditEntry]:
+        """Return the entries of a user's ledger, oldest first, after checking that they add up to the account."""
+        async with self.sessions() as session:
+            return await ledger_of(session, user_id)
 
     async def reservation(self, order: Order) -> tuple[str, int]:
         """Return the status and the amount of an order's reservation."""

@@ -9,6 +9,7 @@ OWN = [
     ("GET", "/v1/users/me"),
     ("PATCH", "/v1/users/me"),
     ("GET", "/v1/users/me/credit"),
+    ("GET", "/v1/users/me/credit/entries"),
     ("GET", "/v1/sessions"),
     ("DELETE", f"/v1/sessions/{USER_ID}"),
 ]
@@ -16,6 +17,7 @@ STAFF_ONLY = [
     ("GET", "/v1/users"),
     ("GET", f"/v1/users/{USER_ID}"),
     ("GET", f"/v1/users/{USER_ID}/credit"),
+    ("GET", f"/v1/users/{USER_ID}/credit/entries"),
     ("PUT", f"/v1/users/{USER_ID}/credit-limit"),
 ]
 
@@ -32,8 +34,10 @@ async def test_every_route_declares_who_may_call_it(service: UsersService) -> No
         "GET /v1/users/me": "caller",
         "PATCH /v1/users/me": "caller",
         "GET /v1/users/me/credit": "caller",
+        "GET /v1/users/me/credit/entries": "caller",
         "GET /v1/users/{user_id}": "admin|support",
         "GET /v1/users/{user_id}/credit": "admin|support",
+        "GET /v1/users/{user_id}/credit/entries": "admin|support",
         "PUT /v1/users/{user_id}/credit-limit": "admin",
         "POST /v1/sessions": "public",
         "POST /v1/sessions/refresh": "public",
@@ -79,6 +83,8 @@ async def test_every_operation_is_named_and_described(service: UsersService) -> 
     ]
     assert all(operation["summary"] and operation["description"] for _, operation in operations)
     assert sorted(name for name, operation in operations if operation["tags"] != ["operations"]) == [
+        "list_credit_entries",
+        "list_own_credit_entries",
         "list_own_sessions",
         "list_users",
         "read_credit",

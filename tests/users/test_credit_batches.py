@@ -16,6 +16,7 @@ from shared.messaging.envelope import Received
 from shared.telemetry import new_trace
 from tests.harness.builders import received
 from tests.harness.executed_statements import executed_statements
+from tests.users.ledger import deltas_of, ledger_of
 from tests.users.orders import Order
 from tests.users.service import UsersService
 
@@ -54,16 +55,21 @@ class Scenario:
         return cls(user_ids, orders, list(_numbered([_random_event(order, choose, user_ids) for order in chosen])))
 
     async def outcome(self, service: UsersService) -> tuple[Any, ...]:
-        """Return the accounts, reservations and replies, with positions instead of ids."""
+        """Return the accounts, reservations, ledgers and replies, with positions instead of ids."""
         names = {str(id_): n for n, id_ in enumerate([*self.user_ids, *(order.id for order in self.orders)])}
         async with service.sessions() as session:
             accounts = [await session.get(CreditAccount, user_id) for user_id in self.user_ids]
             reservations = [await session.get(CreditReservation, order.id) for order in self.orders]
+            ledgers = [await ledger_of(session, user_id) for user_id in self.user_ids[:-1]]
         return (
             [each and (each.reserved_cents, each.used_cents) for each in accounts],
             [
                 each and (names[str(each.user_id)], each.amount_cents, each.refunded_cents, each.status, each.reason)
                 for each in reservations
+            ],
+            [
+                [(each.kind, each.order_id and names[str(each.order_id)], *deltas_of(each)) for each in ledger]
+                for ledger in ledgers
             ],
             [
                 (type_, data | {"order_id": names[data["order_id"]], "user_id": names[data["user_id"]]})
@@ -110,6 +116,7 @@ async def test_batches_change_the_same_as_single_events(service: UsersService, s
     assert await together.outcome(service) == expected
     statuses = {reservation[3] for reservation in expected[1] if reservation}
     assert len(statuses) >= 3, statuses
+    assert {entry[0] for ledger in expected[2] for entry in ledger} >= {"opened", "reserved", "released"}
 
 
 async def test_orders_of_one_batch_reserve_no_more_than_the_limit(service: UsersService) -> None:

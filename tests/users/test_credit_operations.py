@@ -45,6 +45,8 @@ async def test_used_credit_is_released_without_what_was_refunded(service: UsersS
     assert '"event": "credit_released"' in log or "credit_released" in log
     assert "ada" in log
     assert (await service.events())[-1] == ("user.credit_released", order.reply(amount_cents=500))
+    newest = (await service.ledger(account.id))[-1]
+    assert (newest.kind, newest.actor, newest.reason) == ("released", "ada", NOTE[1])
     assert await service.credit(account.id) == (0, 0)
 
 

@@ -11,8 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.queries import UserNotFound
+from services.users.credit.commands import open_credit_account
 from services.users.models.accounts import Role, UserAccount
-from services.users.models.credit import CreditAccount
 from shared.errors import Conflict, PreconditionFailed
 from shared.events.users import UserCreated, UserUpdated
 from shared.ids import new_id
@@ -67,7 +67,7 @@ async def create_account(
     account = await session.scalar(created)
     if account is None:
         raise EmailTaken
-    session.add(CreditAccount(user_id=account.id, limit_cents=credit_limit_cents, currency=credit_currency))
+    await open_credit_account(session, user_id=account.id, limit_cents=credit_limit_cents, currency=credit_currency)
     record(session, UserCreated(**_fields(account)))
     return account
 

@@ -1,14 +1,17 @@
 """Credit as a batch of events changes it: locked and read by two statements, changed in memory, written by one."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models.credit import CreditAccount, CreditReservation
+from services.users.credit.ledger import entry_of
+from services.users.models.credit import CreditAccount, CreditEntry, CreditEntryKind, CreditReservation
 from shared.driver_statements import DriverStatement, fetch
 from shared.transient_errors import TransientError
 
@@ -50,6 +53,22 @@ _WRITE = DriverStatement("""
         ) AS k (order_id, status, amount_cents, refunded_cents, reason)
         WHERE r.order_id = k.order_id
         AND (r.status, r.amount_cents, r.refunded_cents) <> (k.status, k.amount_cents, k.refunded_cents)
+    ), entered AS (
+        INSERT INTO credit_entry (
+            user_id, order_id, kind, reserved_delta_cents, used_delta_cents, limit_delta_cents, reserved_cents,
+            used_cents, limit_cents, actor, reason, created_at
+        )
+        SELECT e.user_id, e.order_id, e.kind, e.reserved_delta, e.used_delta, 0, e.reserved, e.used, e.limit_cents,
+               e.actor, e.reason, :now
+        FROM unnest(
+            CAST(:entry_user_ids AS uuid[]), CAST(:entry_order_ids AS uuid[]), CAST(:entry_kinds AS text[]),
+            CAST(:entry_reserved_deltas AS bigint[]), CAST(:entry_used_deltas AS bigint[]),
+            CAST(:entry_reserved AS bigint[]), CAST(:entry_used AS bigint[]), CAST(:entry_limits AS bigint[]),
+            CAST(:entry_actors AS text[]), CAST(:entry_reasons AS text[])
+        ) WITH ORDINALITY AS e (
+            user_id, order_id, kind, reserved_delta, used_delta, reserved, used, limit_cents, actor, reason, position
+        )
+        ORDER BY e.position
     )
     UPDATE credit_account a SET reserved_cents = c.reserved_cents, used_cents = c.used_cents
     FROM unnest(
@@ -78,6 +97,8 @@ class Credit:
     """The reservations by order id, even those of other users. New orders have none."""
     added: list[CreditReservation] = field(default_factory=list)
     """The reservations that are not in the database yet."""
+    entries: list[CreditEntry] = field(default_factory=list)
+    """The entries of the ledger, in the order of the changes."""
 
     def of_order(self, order_id: UUID, *, user_id: UUID) -> tuple[CreditAccount | None, CreditReservation | None]:
         """Return the user's account, and the order's reservation if it belongs to this user."""
@@ -89,6 +110,24 @@ class Credit:
         """Add the reservation of an order that has none."""
         self.reservations[reservation.order_id] = reservation
         self.added.append(reservation)
+
+    @contextmanager
+    def entering(
+        self,
+        kind: CreditEntryKind,
+        *,
+        order_id: UUID,
+        user_id: UUID,
+        actor: str | None = None,
+        reason: str | None = None,
+    ) -> Iterator[None]:
+        """Enter into the ledger what this block changes of the user's account, as the work of one order."""
+        account = self.accounts.get(user_id)
+        before = account.balances if account else None
+        yield
+        if account is not None and before is not None and account.balances != before:
+            entry = entry_of(account, before=before, kind=kind, order_id=order_id, actor=actor, reason=reason)
+            self.entries.append(entry)
 
 
 async def lock_credit(session: AsyncSession, *, user_ids: Collection[UUID], order_ids: Collection[UUID]) -> Credit:
@@ -109,7 +148,7 @@ async def lock_credit(session: AsyncSession, *, user_ids: Collection[UUID], orde
 
 
 async def write_credit(session: AsyncSession, credit: Credit) -> None:
-    """Insert the added reservations; update the accounts and the other reservations that changed.
+    """Insert the added reservations and the ledger's entries; update the accounts and reservations that changed.
 
     Raises: ReservedMeanwhile.
     """
@@ -122,30 +161,42 @@ async def write_credit(session: AsyncSession, credit: Credit) -> None:
         if each.user_id in credit.accounts and each.order_id not in added_order_ids
     ]
     accounts = list(credit.accounts.values())
+    parameters = {
+        "now": datetime.now(UTC),
+        "added_order_ids": [each.order_id for each in added],
+        "added_user_ids": [each.user_id for each in added],
+        "added_amounts": [each.amount_cents for each in added],
+        "added_refunds": [each.refunded_cents for each in added],
+        "added_currencies": [each.currency for each in added],
+        "added_statuses": [each.status for each in added],
+        "added_reasons": [each.reason for each in added],
+        "known_order_ids": [each.order_id for each in known],
+        "known_statuses": [each.status for each in known],
+        "known_amounts": [each.amount_cents for each in known],
+        "known_refunds": [each.refunded_cents for each in known],
+        "known_reasons": [each.reason for each in known],
+        "account_user_ids": [each.user_id for each in accounts],
+        "account_reserved": [each.reserved_cents for each in accounts],
+        "account_used": [each.used_cents for each in accounts],
+    }
     try:
-        await fetch(
-            session,
-            _WRITE,
-            {
-                "now": datetime.now(UTC),
-                "added_order_ids": [each.order_id for each in added],
-                "added_user_ids": [each.user_id for each in added],
-                "added_amounts": [each.amount_cents for each in added],
-                "added_refunds": [each.refunded_cents for each in added],
-                "added_currencies": [each.currency for each in added],
-                "added_statuses": [each.status for each in added],
-                "added_reasons": [each.reason for each in added],
-                "known_order_ids": [each.order_id for each in known],
-                "known_statuses": [each.status for each in known],
-                "known_amounts": [each.amount_cents for each in known],
-                "known_refunds": [each.refunded_cents for each in known],
-                "known_reasons": [each.reason for each in known],
-                "account_user_ids": [each.user_id for each in accounts],
-                "account_reserved": [each.reserved_cents for each in accounts],
-                "account_used": [each.used_cents for each in accounts],
-            },
-        )
+        await fetch(session, _WRITE, parameters | _entry_parameters(credit.entries))
     except asyncpg.UniqueViolationError as error:
         if error.constraint_name != "pk_credit_reservation":
             raise
         raise ReservedMeanwhile from error
+
+
+def _entry_parameters(entries: Sequence[CreditEntry]) -> dict[str, list[Any]]:
+    return {
+        "entry_user_ids": [each.user_id for each in entries],
+        "entry_order_ids": [each.order_id for each in entries],
+        "entry_kinds": [each.kind for each in entries],
+        "entry_reserved_deltas": [each.reserved_delta_cents for each in entries],
+        "entry_used_deltas": [each.used_delta_cents for each in entries],
+        "entry_reserved": [each.reserved_cents for each in entries],
+        "entry_used": [each.used_cents for each in entries],
+        "entry_limits": [each.limit_cents for each in entries],
+        "entry_actors": [each.actor for each in entries],
+        "entry_reasons": [each.reason for each in entries],
+    }

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.queries import UserNotFound
 from services.users.credit.batch import Credit
+from services.users.credit.ledger import NOTHING, entry_of
 from services.users.models.credit import CreditAccount, CreditReservation
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, Problem
@@ -30,8 +31,19 @@ class LimitBelowUse(Conflict):
     code = "limit_below_use"
 
 
-async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents: int) -> CreditAccount:
-    """Lock a user's credit account, and set its limit. Raises: UserNotFound, LimitBelowUse."""
+async def open_credit_account(session: AsyncSession, *, user_id: UUID, limit_cents: int, currency: str) -> None:
+    """Create a new user's credit account, and the first entry of its ledger."""
+    account = CreditAccount(user_id=user_id, limit_cents=limit_cents, reserved_cents=0, used_cents=0, currency=currency)
+    session.add(account)
+    await session.flush()  # the entry refers to the account
+    session.add(entry_of(account, before=NOTHING, kind="opened"))
+
+
+async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents: int, actor: str) -> CreditAccount:
+    """Lock a user's credit account, and set its limit. The same limit again makes no entry of the ledger.
+
+    Raises: UserNotFound, LimitBelowUse.
+    """
     account = await session.scalar(
         sa.select(CreditAccount)
         .where(CreditAccount.user_id == user_id)
@@ -42,7 +54,10 @@ async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents:
         raise UserNotFound
     if limit_cents < account.taken_cents:
         raise LimitBelowUse(extra={"reserved_cents": account.reserved_cents, "used_cents": account.used_cents})
+    before = account.balances
     account.limit_cents = limit_cents
+    if account.balances != before:
+        session.add(entry_of(account, before=before, kind="limit_changed", actor=actor))
     return account
 
 

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.queries import UserNotFound
 from services.users.credit.batch import lock_credit, write_credit
 from services.users.credit.commands import release_credit
+from services.users.credit.ledger import entry_of
+from services.users.credit.queries import ledger_of
 from services.users.credit.snapshots import release_used
 from services.users.models.credit import CreditAccount, CreditReservation, ReservationStatus
 from shared.database import Sessions
@@ -73,7 +75,7 @@ async def release(sessions: Sessions, order_id: UUID, *, actor: str, note: str) 
         )
         if user_id is None:
             raise ReservationNotFound(f"There is no reservation of the order {order_id}.")
-        released = await _release(session, order_id, user_id=user_id)
+        released = await _release(session, order_id, user_id=user_id, actor=actor, reason=note)
     logger.warning(
         "credit_released",
         order_id=str(order_id),
@@ -87,7 +89,7 @@ async def release(sessions: Sessions, order_id: UUID, *, actor: str, note: str) 
 
 
 async def recompute(sessions: Sessions, user_id: UUID, *, raise_limit: bool, actor: str, note: str) -> Recomputation:
-    """Set a credit account to the sums of its reservations. Repeatable.
+    """Set a credit account to the sums of its reservations, and make its ledger add up to it. Repeatable.
 
     Raises: UserNotFound, LimitBelowOrders unless the limit is raised too.
     """
@@ -97,7 +99,7 @@ async def recompute(sessions: Sessions, user_id: UUID, *, raise_limit: bool, act
         )
         if account is None:
             raise UserNotFound
-        before = (account.reserved_cents, account.used_cents, account.limit_cents)
+        before = (*account.balances,)
         # A statement of its own, whose snapshot is not older than the lock.
         sums = (await session.execute(_SUMS.where(CreditReservation.user_id == user_id))).one()
         account.reserved_cents, account.used_cents = int(sums.reserved_cents), int(sums.used_cents)
@@ -105,22 +107,26 @@ async def recompute(sessions: Sessions, user_id: UUID, *, raise_limit: bool, act
             if not raise_limit:
                 raise LimitBelowOrders(extra={"limit_cents": account.limit_cents, "orders_cents": account.taken_cents})
             account.limit_cents = account.taken_cents
-        after = (account.reserved_cents, account.used_cents, account.limit_cents)
+        after = (*account.balances,)
+        ledger = await ledger_of(session, user_id)
+        if not ledger.sums == ledger.newest == after:
+            session.add(entry_of(account, before=ledger.sums, kind="corrected", actor=actor, reason=note))
     logger.warning("credit_recomputed", user_id=str(user_id), before=before, after=after, actor=actor, note=note)
     return Recomputation(user_id, before, after)
 
 
-async def _release(session: AsyncSession, order_id: UUID, *, user_id: UUID) -> Release:
+async def _release(session: AsyncSession, order_id: UUID, *, user_id: UUID, actor: str, reason: str) -> Release:
     credit = await lock_credit(session, user_ids={user_id}, order_ids={order_id})
     account, reservation = credit.of_order(order_id, user_id=user_id)
     if account is None or reservation is None:
         raise ReservationNotFound(f"The order {order_id} holds no credit of an account.")
     status, released_cents = reservation.status, 0
-    if status == "used":
-        released_cents = reservation.amount_cents - reservation.refunded_cents
-        release_used(session, account, reservation)
-    elif status == "reserved":
-        released_cents = reservation.amount_cents
-        release_credit(session, credit, order_id=order_id, user_id=user_id, currency=reservation.currency)
+    with credit.entering("released", order_id=order_id, user_id=user_id, actor=actor, reason=reason):
+        if status == "used":
+            released_cents = reservation.amount_cents - reservation.refunded_cents
+            release_used(session, account, reservation)
+        elif status == "reserved":
+            released_cents = reservation.amount_cents
+            release_credit(session, credit, order_id=order_id, user_id=user_id, currency=reservation.currency)
     await write_credit(session, credit)
     return Release(order_id, user_id, status, released_cents)

@@ -1,20 +1,24 @@
 """Routes of credit."""
 
+from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query, Request
 
 from services.users.accounts.queries import UserNotFound
 from services.users.credit import commands, queries
 from services.users.credit.commands import LimitBelowUse
-from services.users.credit.schemas import CreditLimit, CreditView
+from services.users.credit.schemas import CreditEntryView, CreditLimit, CreditView, StaffCreditEntryView
 from shared.http.auth import Caller, admin_only, staff_only
 from shared.http.dependencies import SessionsDep
+from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/users", tags=["credit"])
+
+OrderId = Annotated[UUID | None, Query(description="Only the entries of this order.")]
 
 
 @router.get("/me/credit", summary="Read your own credit", responses=responses(UserNotFound))
@@ -34,16 +38,48 @@ async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
     return await _credit_view(user_id, sessions=sessions)
 
 
+@router.get("/me/credit/entries", summary="List the changes of your own credit", responses=responses(UserNotFound))
+async def list_own_credit_entries(
+    request: Request, caller: Caller, sessions: SessionsDep, params: PageParams, order_id: OrderId = None
+) -> Page[CreditEntryView]:
+    """Return the ledger of your credit account, newest first: every change of the limit, and by every order."""
+    async with sessions() as session:
+        await queries.credit_of(session, caller.user_id)
+        query = queries.entries_newest_first(caller.user_id, order_id=order_id)
+        return await page_of(session, query, request=request, params=params, map=CreditEntryView.model_validate)
+
+
+@router.get(
+    "/{user_id}/credit/entries",
+    summary="List the changes of a user's credit",
+    dependencies=[Depends(staff_only)],
+    responses=responses(UserNotFound),
+)
+async def list_credit_entries(
+    user_id: UUID, request: Request, sessions: SessionsDep, params: PageParams, order_id: OrderId = None
+) -> Page[StaffCreditEntryView]:
+    """Return the ledger of a user's credit account, newest first. For support and admins.
+
+    It says who made a change by hand, and why. The sums of all deltas are the account's credit.
+    """
+    async with sessions() as session:
+        await queries.credit_of(session, user_id)
+        query = queries.entries_newest_first(user_id, order_id=order_id)
+        return await page_of(session, query, request=request, params=params, map=StaffCreditEntryView.model_validate)
+
+
 @router.put(
     "/{user_id}/credit-limit",
     summary="Set a user's credit limit",
     dependencies=[Depends(admin_only)],
     responses=responses(UserNotFound, LimitBelowUse),
 )
-async def set_credit_limit(user_id: UUID, body: CreditLimit, sessions: SessionsDep) -> CreditView:
+async def set_credit_limit(user_id: UUID, body: CreditLimit, caller: Caller, sessions: SessionsDep) -> CreditView:
     """Set the limit, which must cover what is reserved and used already. For admins."""
     async with sessions.begin() as session:
-        account = await commands.set_credit_limit(session, user_id=user_id, limit_cents=body.limit_cents)
+        account = await commands.set_credit_limit(
+            session, user_id=user_id, limit_cents=body.limit_cents, actor=str(caller.user_id)
+        )
     logger.info("credit_limit_set", user_id=str(user_id), limit_cents=account.limit_cents)
     return CreditView.model_validate(account)
 

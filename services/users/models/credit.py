@@ -1,6 +1,6 @@
 """Tables of credit, and the rules that guard a row."""
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -12,6 +12,15 @@ from shared.events.users import CreditRefusedReason
 from shared.metadata import one_of
 
 ReservationStatus = Literal["reserved", "refused", "released", "used"]
+CreditEntryKind = Literal["opened", "reserved", "released", "used", "refunded", "limit_changed", "corrected"]
+
+
+class Balances(NamedTuple):
+    """The three amounts of a credit account, in cents."""
+
+    reserved_cents: int
+    used_cents: int
+    limit_cents: int
 
 
 class CreditAccount(Base):
@@ -31,6 +40,11 @@ class CreditAccount(Base):
         sa.CheckConstraint(f"limit_cents <= {MAX_AMOUNT_CENTS}", name="limit_bounded"),
         sa.CheckConstraint("currency ~ '^[A-Z]{3}$'", name="currency"),
     )
+
+    @property
+    def balances(self) -> Balances:
+        """The three amounts as they are now."""
+        return Balances(self.reserved_cents, self.used_cents, self.limit_cents)
 
     @property
     def taken_cents(self) -> int:
@@ -88,4 +102,41 @@ class CreditReservation(Base):
         sa.CheckConstraint("refunded_cents BETWEEN 0 AND amount_cents", name="refunded"),
         sa.CheckConstraint("refunded_cents = 0 OR status = 'used'", name="refunded_when_used"),
         sa.Index("ix_credit_reservation_user_id", "user_id", "status"),
+    )
+
+
+class CreditEntry(Base):
+    """One entry of the ledger: a change of a credit account, and its balances after it.
+
+    The sums of an account's deltas are its balances. A trigger keeps the ledger append-only: an entry goes only with
+    its account, and only its reason can be removed, since an operator may have written personal data into it.
+    """
+
+    __tablename__ = "credit_entry"
+
+    # The user comes first: the primary key's index serves the list of an account's entries, and no other is needed.
+    user_id: Mapped[UUID] = mapped_column(sa.ForeignKey("credit_account.user_id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(always=True), primary_key=True)
+    """The id, assigned while the account is locked: the ids of one account are in the order of the commits."""
+    order_id: Mapped[UUID | None]
+    """The order that changed the account; None for a change of the limit and for a recomputed account."""
+    kind: Mapped[CreditEntryKind] = mapped_column(sa.Text)
+    reserved_delta_cents: Mapped[Cents]
+    used_delta_cents: Mapped[Cents]
+    limit_delta_cents: Mapped[Cents]
+    reserved_cents: Mapped[Cents]
+    used_cents: Mapped[Cents]
+    limit_cents: Mapped[Cents]
+    actor: Mapped[str | None]
+    """The id of the admin, or the operator of the command, who made the change; None if an event did."""
+    reason: Mapped[str | None]
+    """The operator's note."""
+    created_at: Mapped[NowByDefault]
+
+    __table_args__ = (
+        sa.CheckConstraint(one_of("kind", get_args(CreditEntryKind)), name="kind"),
+        sa.CheckConstraint("order_id IS NOT NULL OR kind IN ('opened', 'limit_changed', 'corrected')", name="order"),
+        sa.CheckConstraint("reserved_cents >= 0 AND used_cents >= 0", name="not_negative"),
+        sa.CheckConstraint("reserved_cents + used_cents <= limit_cents", name="within_limit"),
+        sa.Index("ix_credit_entry_order_id", "order_id", "id", postgresql_where=sa.text("order_id IS NOT NULL")),
     )

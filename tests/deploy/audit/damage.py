@@ -5,7 +5,7 @@
 from dataclasses import dataclass, field
 
 from deploy.audit.findings import Invariant
-from tests.deploy.audit.undamaged import CONFIRMED, ORDER_EVENTS, REJECTED, SHIPPED, THEN, USER
+from tests.deploy.audit.undamaged import CONFIRMED, ORDER_EVENTS, REJECTED, SHIPPED, THEN, USER, entry
 
 VANISHED = "0199a6e2-0000-7000-8000-000000000019"
 UNKNOWN_USER = "0199a6e2-0000-7000-8000-000000000009"
@@ -19,6 +19,12 @@ def unsent_event(sequence: int, event_type: str) -> str:
         VALUES (0, uuidv7(), 'orders', '{CONFIRMED}', {sequence}, '{event_type}', 'urn:orderly:orders', '-', {THEN},
                 convert_to('{payload}', 'UTF8'));
     """
+
+
+def set_reserved(cents: int, *, before: int = 300) -> str:
+    """Return SQL that sets the user's reserved credit, with an entry of the ledger."""
+    changed = f"UPDATE credit_account SET reserved_cents = {cents} WHERE user_id = '{USER}';"
+    return changed + entry("corrected", reserved_delta=cents - before, balances=(cents, 200, 1000))
 
 
 _REJECTION = "(SELECT id FROM notification WHERE event_type = 'order.rejected')"
@@ -42,17 +48,42 @@ DAMAGES = (
         "users",
         """ALTER TABLE credit_account DROP CONSTRAINT ck_credit_account_within_limit;
            UPDATE credit_account SET limit_cents = 400""",
-        {Invariant.CREDIT_WITHIN_LIMIT: f"user {USER}: 300 cents reserved and 200 used, but the limit is 400"},
+        {
+            Invariant.CREDIT_WITHIN_LIMIT: f"user {USER}: 300 cents reserved and 200 used, but the limit is 400",
+            Invariant.CREDIT_IS_SUM_OF_ENTRIES: "a limit of 400, but the ledger's entries add up to 300, 200 and 1000",
+        },
     ),
     Damage(
         "credit that no order holds",
         "users",
-        "UPDATE credit_account SET reserved_cents = 301",
+        set_reserved(301),
         {
             Invariant.CREDIT_IS_SUM_OF_ORDERS: (
                 f"user {USER}: 301 cents reserved and 200 used, but the orders add up to 300 and 200"
             )
         },
+    ),
+    Damage(
+        "credit that was changed without an entry",
+        "users",
+        "UPDATE credit_account SET limit_cents = 2000",
+        {Invariant.CREDIT_IS_SUM_OF_ENTRIES: "a limit of 2000, but the ledger's entries add up to 300, 200 and 1000"},
+    ),
+    Damage(
+        "an entry that was deleted from the middle of a ledger",
+        "users",
+        f"""ALTER TABLE credit_entry DISABLE TRIGGER USER;
+            DELETE FROM credit_entry WHERE order_id = '{SHIPPED}' AND kind = 'used';
+            ALTER TABLE credit_entry ENABLE TRIGGER USER""",
+        {Invariant.CREDIT_IS_SUM_OF_ENTRIES: "a limit of 1000, but the ledger's entries add up to 700, -200 and 1000"},
+    ),
+    Damage(
+        "an entry with other balances than its account",
+        "users",
+        """ALTER TABLE credit_entry DISABLE TRIGGER USER;
+           UPDATE credit_entry SET used_cents = 201 WHERE kind = 'refunded';
+           ALTER TABLE credit_entry ENABLE TRIGGER USER""",
+        {Invariant.CREDIT_IS_SUM_OF_ENTRIES: "a limit of 1000, but the ledger's entries end with 300, 201 and 1000"},
     ),
     Damage(
         "oversold stock",
@@ -139,7 +170,7 @@ DAMAGES = (
         "users",
         f"""UPDATE credit_reservation SET status = 'reserved', reason = NULL, amount_cents = 100
             WHERE order_id = '{REJECTED}';
-            UPDATE credit_account SET reserved_cents = 400""",
+            {set_reserved(400)}""",
         {
             Invariant.CREDIT_AGREED: (
                 f"order {REJECTED} is rejected and holds no credit, but in users it holds reserved credit of 100 cents"
@@ -162,7 +193,7 @@ DAMAGES = (
         f"""INSERT INTO credit_reservation (order_id, user_id, amount_cents, refunded_cents, currency, status,
                                             created_at, updated_at)
             VALUES ('{VANISHED}', '{USER}', 50, 0, 'GBP', 'reserved', {THEN}, {THEN});
-            UPDATE credit_account SET reserved_cents = 350""",
+            {set_reserved(350)}""",
         {
             Invariant.CREDIT_AGREED: (
                 f"order {VANISHED} is unknown to orders and holds no credit, but in users it holds reserved credit"
@@ -173,7 +204,7 @@ DAMAGES = (
         "an order whose credit users does not know",
         "users",
         f"""DELETE FROM credit_reservation WHERE order_id = '{CONFIRMED}';
-            UPDATE credit_account SET reserved_cents = 0""",
+            {set_reserved(0)}""",
         {
             Invariant.CREDIT_AGREED: (
                 f"order {CONFIRMED} is confirmed and holds reserved credit of 300 cents, but in users it holds no"

@@ -32,6 +32,16 @@ _STATEMENTS = {
             SELECT {USER}, 10000, CASE $4::text WHEN 'confirmed' THEN cents ELSE 0 END,
                    CASE $4::text WHEN 'delivered' THEN cents ELSE 0 END, 'GBP'
             FROM (SELECT min(n) AS n, 100 * count(*) AS cents FROM {_NUMBERS} GROUP BY n / {ORDERS_PER_USER}) AS u""",
+        f"""INSERT INTO credit_entry (user_id, kind, reserved_delta_cents, used_delta_cents, limit_delta_cents,
+                                      reserved_cents, used_cents, limit_cents, created_at)
+            SELECT {USER}, 'opened', 0, 0, 10000, 0, 0, 10000, {_AT} FROM {_USERS} WHERE $4::text IS NOT NULL""",
+        f"""INSERT INTO credit_entry (user_id, order_id, kind, reserved_delta_cents, used_delta_cents,
+                                      limit_delta_cents, reserved_cents, used_cents, limit_cents, created_at)
+            SELECT {USER}, {ORDER}, 'corrected', 100 * reserved, 100 * used, 0, 100 * reserved * number,
+                   100 * used * number, 10000, {_AT}
+            FROM (SELECT n, row_number() OVER (PARTITION BY n / {ORDERS_PER_USER} ORDER BY n) AS number,
+                         ($4::text = 'confirmed')::int AS reserved, ($4::text = 'delivered')::int AS used
+                  FROM {_NUMBERS}) AS o ORDER BY n""",
         f"""INSERT INTO credit_reservation (order_id, user_id, amount_cents, refunded_cents, currency, status,
                                             created_at, updated_at)
             SELECT {ORDER}, {USER}, 100, 0, 'GBP', CASE $4::text WHEN 'delivered' THEN 'used' ELSE 'reserved' END,

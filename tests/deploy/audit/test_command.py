@@ -17,6 +17,7 @@ import pytest
 
 from deploy.audit.databases import Databases
 from deploy.local.ports import free_port
+from tests.deploy.audit.damage import set_reserved
 from tests.deploy.audit.undamaged import USER
 from tests.harness.waiting import until
 
@@ -63,12 +64,12 @@ def audit(urls: dict[str, str], tmp_path: Path) -> Audit:
 
 async def test_findings_are_printed_as_json_until_they_are_accepted(writable: Databases, audit: Audit) -> None:
     nothing = await audit.json()
-    await writable["users"].execute("UPDATE credit_account SET reserved_cents = 301")
+    await writable["users"].execute(set_reserved(301))
     found = await audit.json()
     accepted = await audit("accept", FINDING, "--note", "a test")
     again = await audit("accept", FINDING, "--note", "a test")
     quiet = await audit.json("--full")
-    await writable["users"].execute("UPDATE credit_account SET reserved_cents = 302")
+    await writable["users"].execute(set_reserved(302, before=301))
     changed = await audit.json()
 
     assert (nothing[0], nothing[1]["findings"]) == (0, [])
@@ -93,7 +94,7 @@ async def test_findings_are_printed_as_json_until_they_are_accepted(writable: Da
 
 
 async def test_people_read_what_is_wrong_and_how_to_settle_it(writable: Databases, audit: Audit) -> None:
-    await writable["users"].execute("UPDATE credit_account SET reserved_cents = 301")
+    await writable["users"].execute(set_reserved(301))
 
     status, out, _ = await audit("run")
 
@@ -149,7 +150,7 @@ async def test_scheduled_runs_publish_metrics_and_end_at_sigterm(writable: Datab
             return line in page.splitlines()
 
         await until(lambda: page_has('audit_violations{invariant="credit_is_sum_of_orders"} 0.0'))
-        await writable["users"].execute("UPDATE credit_account SET reserved_cents = 301")
+        await writable["users"].execute(set_reserved(301))
         await until(lambda: page_has('audit_violations{invariant="credit_is_sum_of_orders"} 1.0'))
         assert await page_has('audit_checked_keys{kind="user"} 1.0')
         process.send_signal(signal.SIGTERM)

@@ -11,9 +11,9 @@ from deploy.audit.runs import Limits, Outcome, run_full, run_incremental
 from deploy.audit.watermarks import State
 from shared.ids import new_id
 from shared.messaging.storage.generation import NUMBER_BITS
-from tests.deploy.audit.damage import DAMAGES, VANISHED, Damage
+from tests.deploy.audit.damage import DAMAGES, VANISHED, Damage, set_reserved
 from tests.deploy.audit.test_invariants import differences
-from tests.deploy.audit.undamaged import CONFIRMED, THEN, USER
+from tests.deploy.audit.undamaged import CONFIRMED, THEN, USER, entry
 
 GRACE = timedelta(minutes=5)
 
@@ -92,6 +92,7 @@ async def test_a_young_difference_is_open_until_it_is_old_or_gone(writable: Data
         "UPDATE credit_reservation SET status = 'released', refunded_cents = 0 WHERE status IN ('reserved', 'used')"
     )
     await writable["users"].execute("UPDATE credit_account SET reserved_cents = 0, used_cents = 0")
+    await writable["users"].execute(entry("corrected", reserved_delta=-300, used_delta=-200, balances=(0, 0, 1000)))
     settled = await run_incremental(context_of(writable, in_=GRACE * 3), state, Limits(part_keys=1))
 
     assert young.reported == []
@@ -103,7 +104,7 @@ async def test_a_young_difference_is_open_until_it_is_old_or_gone(writable: Data
 
 async def test_what_was_found_first_is_remembered(writable: Databases) -> None:
     state = State()
-    await writable["users"].execute("UPDATE credit_account SET reserved_cents = 301")
+    await writable["users"].execute(set_reserved(301))
     first = await run_incremental(context_of(writable), state, Limits())
     second = await run_incremental(context_of(writable, in_=GRACE), state, Limits())
 
@@ -147,6 +148,13 @@ async def test_damage_that_no_event_names_is_found_by_a_later_part(writable: Dat
         ids,
         ids[-1],
     )
+    await writable["users"].execute(
+        """INSERT INTO credit_entry (user_id, kind, reserved_delta_cents, used_delta_cents, limit_delta_cents,
+                                     reserved_cents, used_cents, limit_cents, created_at)
+           SELECT user_id, 'opened', reserved_cents, 0, 1000, reserved_cents, 0, 1000, now()
+           FROM credit_account WHERE user_id = ANY($1::uuid[])""",
+        ids,
+    )
     state, limits = State(), Limits(part_keys=10)
 
     runs = [await run_incremental(context_of(writable), state, limits) for _ in range(4)]
@@ -159,11 +167,11 @@ async def test_too_many_findings_are_checked_one_after_the_other(writable: Datab
         f"""INSERT INTO credit_reservation (order_id, user_id, amount_cents, refunded_cents, currency, status,
                                             created_at, updated_at)
             SELECT uuidv7(), '{USER}', 1, 0, 'GBP', 'reserved', {THEN}, {THEN} FROM generate_series(1, 20);
-            UPDATE credit_account SET reserved_cents = 320"""
+            {set_reserved(320)}"""
     )
     state, limits = State(), Limits(max_keys=10, part_keys=30)
     first = await run_incremental(context_of(writable), state, limits)
-    await writable["users"].execute("UPDATE credit_account SET reserved_cents = 300")
+    await writable["users"].execute(set_reserved(300, before=320))
     await writable["users"].execute("DELETE FROM credit_reservation WHERE amount_cents = 1")
 
     runs = [await run_incremental(context_of(writable), state, limits) for _ in range(4)]

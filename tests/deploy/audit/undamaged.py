@@ -77,6 +77,25 @@ def applied(topic: str, key: str, events: Events) -> dict[str, str]:
     return statements
 
 
+def entry(
+    kind: str,
+    *,
+    balances: tuple[int, int, int],
+    order_id: str | None = None,
+    reserved_delta: int = 0,
+    used_delta: int = 0,
+    limit_delta: int = 0,
+) -> str:
+    """Return SQL that stores an entry of the user's ledger. `balances`: reserved, used, and the limit."""
+    order = f"'{order_id}'" if order_id else "NULL"
+    return f"""
+        INSERT INTO credit_entry (user_id, order_id, kind, reserved_delta_cents, used_delta_cents, limit_delta_cents,
+                                  reserved_cents, used_cents, limit_cents, created_at)
+        VALUES ('{USER}', {order}, '{kind}', {reserved_delta}, {used_delta}, {limit_delta},
+                {balances[0]}, {balances[1]}, {balances[2]}, {THEN});
+    """
+
+
 def _rows(events: Events) -> str:
     return ", ".join(
         f"({n}, '{event.type}', '{id_}'::uuid, '{event.model_dump_json()}')"
@@ -96,6 +115,11 @@ _OWN = {
         VALUES ('{USER}', 'ada@example.com', 'Ada', 'en', 'UTC', '{{customer}}', 'active', '-', {THEN}, {THEN}, 1);
         INSERT INTO credit_account (user_id, limit_cents, reserved_cents, used_cents, currency)
         VALUES ('{USER}', 1000, 300, 200, 'GBP');
+        {entry("opened", limit_delta=1000, balances=(0, 0, 1000))}
+        {entry("reserved", order_id=CONFIRMED, reserved_delta=300, balances=(300, 0, 1000))}
+        {entry("reserved", order_id=SHIPPED, reserved_delta=400, balances=(700, 0, 1000))}
+        {entry("used", order_id=SHIPPED, reserved_delta=-400, used_delta=400, balances=(300, 400, 1000))}
+        {entry("refunded", order_id=SHIPPED, used_delta=-200, balances=(300, 200, 1000))}
         INSERT INTO credit_reservation (order_id, user_id, amount_cents, refunded_cents, currency, status, reason,
                                         created_at, updated_at)
         VALUES ('{CONFIRMED}', '{USER}', 300, 0, 'GBP', 'reserved', NULL, {THEN}, {THEN}),
