@@ -9,6 +9,9 @@ OWN = [
     ("GET", "/v1/users/me"),
     ("PATCH", "/v1/users/me"),
     ("GET", "/v1/users/me/credit"),
+    ("POST", "/v1/users/me/email-verification"),
+    ("POST", "/v1/users/me/email-change"),
+    ("PUT", "/v1/users/me/password"),
     ("GET", "/v1/sessions"),
     ("DELETE", f"/v1/sessions/{USER_ID}"),
 ]
@@ -35,6 +38,13 @@ async def test_every_route_declares_who_may_call_it(service: UsersService) -> No
         "GET /v1/users/{user_id}": "admin|support",
         "GET /v1/users/{user_id}/credit": "admin|support",
         "PUT /v1/users/{user_id}/credit-limit": "admin",
+        "POST /v1/users/me/email-verification": "caller",
+        "POST /v1/email-verifications": "public",
+        "POST /v1/users/me/email-change": "caller",
+        "POST /v1/email-changes": "public",
+        "POST /v1/password-resets": "public",
+        "POST /v1/password-resets/confirmation": "public",
+        "PUT /v1/users/me/password": "caller",
         "POST /v1/sessions": "public",
         "POST /v1/sessions/refresh": "public",
         "GET /v1/sessions": "caller",
@@ -79,6 +89,10 @@ async def test_every_operation_is_named_and_described(service: UsersService) -> 
     ]
     assert all(operation["summary"] and operation["description"] for _, operation in operations)
     assert sorted(name for name, operation in operations if operation["tags"] != ["operations"]) == [
+        "ask_for_email_change",
+        "ask_for_password_reset",
+        "change_email",
+        "change_own_password",
         "list_own_sessions",
         "list_users",
         "read_credit",
@@ -87,10 +101,13 @@ async def test_every_operation_is_named_and_described(service: UsersService) -> 
         "read_public_keys",
         "read_user",
         "refresh_session",
+        "reset_password",
         "revoke_own_session",
+        "send_verification_again",
         "set_credit_limit",
         "sign_in",
         "sign_up",
         "update_own_user",
+        "verify_email",
     ]
     assert "default" not in document["components"]["schemas"]["ProfileChanges"]["properties"]["name"]
