@@ -53,7 +53,7 @@ class UserUpdated(UserEvent):
 
 
 class AccountMail(PersonalData):
-    """What a mail about an account needs, sealed with the key of the user."""
+    """The address and the token of a mail about an account, sealed with the key of the user."""
 
     email: str
     """The address that the mail goes to."""

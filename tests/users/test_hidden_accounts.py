@@ -91,7 +91,7 @@ async def test_a_repeated_sign_up_with_a_key_is_one_and_mails_are_limited(servic
 
 
 async def test_a_job_that_runs_again_mails_no_link(service: UsersService) -> None:
-    """Its first run may have committed before its process died."""
+    """The first run may have committed before its process died."""
     await service.http.post("/v1/users", json=ADA)
     async with service.sessions.begin() as session:
         await session.execute(

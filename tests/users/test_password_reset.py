@@ -173,7 +173,7 @@ async def test_a_suspended_account_gets_no_link_and_its_open_one_no_longer_works
 
 
 async def test_a_reset_lets_an_open_change_of_the_address_no_longer_work(service: UsersService) -> None:
-    """Whoever guessed the password may have asked for it, to take the account away later."""
+    """Somebody who guessed the password may have asked for it, to take the account away later."""
     await sign_up_verified(service)
     body = {"email": "eve@orderly.example", "password": PASSWORD}
     await service.http.post("/v1/users/me/email-change", json=body, headers=bearer(await service.sign_in()))

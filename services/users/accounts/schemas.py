@@ -27,7 +27,7 @@ class SignUp(RequestBody):
 
 
 class SignUpAccepted(ResponseBody):
-    """What a sign-up gets that does not tell whether the address is known."""
+    """The response to a sign-up that does not tell whether the address is known."""
 
     email: Annotated[
         str, Field(description="The address that gets a mail on how to continue.", examples=["ada@orderly.example"])

@@ -82,8 +82,8 @@ async def issue_token(
 
     Raises: TooManyLinks.
     """
-    until_oldest_is_forgotten = sa.func.min(OneTimeToken.created_at) + COUNTED_FOR - sa.func.now()
-    recent = sa.select(sa.func.count(), sa.type_coerce(until_oldest_is_forgotten, sa.Interval)).where(
+    until_oldest_counts_no_more = sa.func.min(OneTimeToken.created_at) + COUNTED_FOR - sa.func.now()
+    recent = sa.select(sa.func.count(), sa.type_coerce(until_oldest_counts_no_more, sa.Interval)).where(
         OneTimeToken.user_id == account.id,
         OneTimeToken.purpose == purpose,
         OneTimeToken.created_at > sa.func.now() - COUNTED_FOR,

@@ -33,7 +33,7 @@ class ResetLinkRequest(BaseModel):
 async def enqueue_reset_link(
     session: AsyncSession, *, email: str, unverified_only: bool, origin: Origin, encryption: Encryption
 ) -> None:
-    """Mail a link that resets the password to this address, if there is such an account, after the response.
+    """Enqueue the mail of a link that resets the password, which is sent to this address if an account has it.
 
     Whoever measures the response finds the same work for every address.
     """
@@ -42,7 +42,7 @@ async def enqueue_reset_link(
 
 
 async def request_email_verification(session: AsyncSession, *, account: UserAccount, policy: TokenPolicy) -> None:
-    """Mail a link to a locked account's address that verifies it. Raises: TooManyLinks."""
+    """Request the mail of a link that verifies a locked account's address. Raises: TooManyLinks."""
     issued = await issue_token(session, account=account, purpose="verify_email", email=account.email, policy=policy)
     record(
         session,
@@ -58,7 +58,7 @@ async def request_email_verification(session: AsyncSession, *, account: UserAcco
 async def request_password_reset(
     session: AsyncSession, *, account: UserAccount, policy: TokenPolicy, origin: Origin
 ) -> None:
-    """Mail a link to a locked account's address that resets its password. Raises: TooManyLinks."""
+    """Request the mail of a link that resets a locked account's password. Raises: TooManyLinks."""
     issued = await issue_token(session, account=account, purpose="reset_password", email=account.email, policy=policy)
     record(
         session,
@@ -75,7 +75,7 @@ async def request_password_reset(
 async def request_email_change(
     session: AsyncSession, *, account: UserAccount, email: str, policy: TokenPolicy, origin: Origin
 ) -> None:
-    """Mail a link to another address that makes it the one of a locked account. Raises: TooManyLinks."""
+    """Request the mail of a link that gives a locked account another address, which the mail goes to. Raises: TooManyLinks."""
     issued = await issue_token(session, account=account, purpose="change_email", email=email, policy=policy)
     record(
         session,

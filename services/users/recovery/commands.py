@@ -56,7 +56,7 @@ class PasswordReset:
 
 
 async def send_verification_again(session: AsyncSession, *, user_id: UUID, policy: TokenPolicy) -> None:
-    """Mail a new link that verifies the account's address.
+    """Request another mail that verifies the account's address.
 
     Raises: UserNotFound, AccountInactive, EmailAlreadyVerified, TooManyLinks.
     """
@@ -75,7 +75,7 @@ async def verify_email(session: AsyncSession, *, token: str, origin: Origin) -> 
 
 
 async def mail_reset_link(session: AsyncSession, request: ResetLinkRequest, *, policy: TokenPolicy) -> UUID | None:
-    """Mail a link that resets the password, if an active account has the address; return the user's id.
+    """Request the mail of a reset link, if an active account has the address; return the user's id.
 
     Raises: TooManyLinks.
     """
@@ -127,7 +127,7 @@ async def change_password(
 async def ask_for_email_change(
     session: AsyncSession, *, user_id: UUID, email: str, policy: TokenPolicy, origin: Origin
 ) -> None:
-    """Mail a link to the new address. An address that another account has gets it too, and learns of it only then.
+    """Request a mail to the new address, even if another account has it: only its holder may learn that.
 
     Raises: UserNotFound, AccountInactive, EmailUnchanged, TooManyLinks.
     """

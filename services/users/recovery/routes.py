@@ -44,7 +44,7 @@ _RESETS_PER_NETWORK = RateLimit("password-resets", "30/hour", key=client_network
     responses=responses(UserNotFound, AccountInactive, EmailAlreadyVerified, TooManyLinks),
 )
 async def send_verification_again(caller: Caller, sessions: SessionsDep, policy: TokenPolicyDep) -> MailedLinkView:
-    """Mail a new link to your address. The links of earlier mails no longer work."""
+    """Send a new link to your address. The links of earlier mails no longer work."""
     async with sessions.begin() as session:
         await commands.send_verification_again(session, user_id=caller.user_id, policy=policy)
     logger.info("email_verification_requested", user_id=str(caller.user_id))
@@ -81,7 +81,7 @@ async def ask_for_email_change(
     sessions: SessionsDep,
     policy: TokenPolicyDep,
 ) -> MailedLinkView:
-    """Mail a link to the new address. Your address stays as it is until the link is used.
+    """Send a link to the new address. Your address stays as it is until the link is used.
 
     The response does not tell whether another account has the new address.
     """
@@ -127,7 +127,7 @@ async def ask_for_password_reset(
     encryption: EncryptionDep,
     policy: TokenPolicyDep,
 ) -> MailedLinkView:
-    """Mail a link that sets a new password, if an account has this address.
+    """Send a link that sets a new password, if an account has this address.
 
     The response is the same, and takes the same time, whether or not there is such an account.
     """
