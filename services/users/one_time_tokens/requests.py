@@ -75,7 +75,7 @@ async def request_password_reset(
 async def request_email_change(
     session: AsyncSession, *, account: UserAccount, email: str, policy: TokenPolicy, origin: Origin
 ) -> None:
-    """Request the mail of a link that gives a locked account another address, which the mail goes to. Raises: TooManyLinks."""
+    """Request the mail, to another address, of a link that makes it a locked account's. Raises: TooManyLinks."""
     issued = await issue_token(session, account=account, purpose="change_email", email=email, policy=policy)
     record(
         session,

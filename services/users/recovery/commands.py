@@ -98,9 +98,10 @@ async def reset_password(session: AsyncSession, *, token: str, new_hash: str, or
     if is_taken_over:
         await take_over(session, account)
         await _record_verified(session, account, origin=origin)
-    await revoke_all_sessions(session, user_id=account.id)
+    else:
+        await revoke_all_sessions(session, user_id=account.id)
+        await invalidate_tokens(session, user_id=account.id, purposes=["change_email", "reset_password"])
     await _set_password(session, account, new_hash)
-    await invalidate_tokens(session, user_id=account.id, purposes=["change_email", "reset_password"])
     record(session, PasswordChanged(user_id=account.id))
     details = {"is_taken_over": is_taken_over}
     await append(session, "password_reset", user_id=account.id, actor=account.id, origin=origin, details=details)
