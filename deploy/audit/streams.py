@@ -16,8 +16,8 @@ from shared.messaging.storage.generation import NUMBER_BITS, generation_of
 
 HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "users": {
-        "orders": ("user.created", "user.credit_refused", "user.credit_reserved", "user.updated"),
-        "notifications": ("user.created", "user.updated"),
+        "orders": ("user.created", "user.credit_refused", "user.credit_reserved", "user.purged", "user.updated"),
+        "notifications": ("user.created", "user.purged", "user.updated"),
     },
     "orders": {
         "users": (

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.notifications import statements
 from services.notifications.channels import Attempt
 from services.notifications.deliveries import LEASE, WORKER, attempt_deadline, local_worker
-from services.notifications.models import Notification
+from services.notifications.models import Notification, Recipient
 from services.notifications.queries import NotificationNotFound
 from services.notifications.rendering import LOCALES, render_title
 from shared.driver_statements import fetch
@@ -93,6 +93,17 @@ async def replace_recipients(session: AsyncSession, recipients: Mapping[UUID, Re
     )
     if new:
         await _queue_deferred(session, {user_id: recipients[user_id].locale for user_id in new})
+
+
+async def delete_recipients(session: AsyncSession, user_ids: Sequence[UUID]) -> None:
+    """Delete recipients with the notifications about their accounts. Repeatable.
+
+    Those about orders stay until their retention ends: the orders still exist.
+    """
+    await session.execute(
+        sa.delete(Notification).where(Notification.user_id.in_(user_ids), Notification.category != "orders")
+    )
+    await session.execute(sa.delete(Recipient).where(Recipient.user_id.in_(user_ids)))
 
 
 async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.notifications.commands import Notice, RecipientData, notify_all, replace_recipients
+from services.notifications.commands import Notice, RecipientData, delete_recipients, notify_all, replace_recipients
 from shared.events.orders import (
     OrderCancelled,
     OrderConfirmed,
@@ -15,7 +15,7 @@ from shared.events.orders import (
     OrderRejected,
     OrderShipped,
 )
-from shared.events.users import UserCreated, UserUpdated
+from shared.events.users import UserCreated, UserPurged, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 
@@ -42,6 +42,11 @@ async def replace_and_welcome(
     created = [(event, context) for event, context in events if isinstance(event, UserCreated)]
     if created:
         await notify_all(session, [Notice(event.user_id, "account", {}, context) for event, context in created])
+
+
+@users.on_batch(UserPurged)
+async def delete_purged_recipients(session: AsyncSession, events: Sequence[tuple[UserPurged, EventContext]]) -> None:
+    await delete_recipients(session, [event.user_id for event, _ in events])
 
 
 @orders.on_batch(OrderConfirmed, OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded)

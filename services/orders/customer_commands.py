@@ -1,6 +1,6 @@
 """Commands of customers: the replica of users that support sees."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -42,3 +42,8 @@ async def replace_customers(session: AsyncSession, customers: Mapping[UUID, Cust
             where=new.sequence > Customer.sequence,
         )
     )
+
+
+async def delete_customers(session: AsyncSession, user_ids: Sequence[UUID]) -> None:
+    """Delete customers. Their orders stay. Repeatable."""
+    await session.execute(sa.delete(Customer).where(Customer.user_id.in_(user_ids)))

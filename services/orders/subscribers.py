@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.orders import commands, customer_commands
 from services.orders.credit_reply import CreditReply
 from services.orders.customer_commands import CustomerData
-from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserUpdated
+from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserPurged, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 
@@ -23,6 +23,11 @@ async def replace_customers(
     # A later event of the same user overwrites an earlier one.
     customers = {event.user_id: CustomerData(event.email, event.name, context.sequence) for event, context in events}
     await customer_commands.replace_customers(session, customers)
+
+
+@users.on_batch(UserPurged)
+async def delete_customers(session: AsyncSession, events: Sequence[tuple[UserPurged, EventContext]]) -> None:
+    await customer_commands.delete_customers(session, [event.user_id for event, _ in events])
 
 
 @users.on_batch(CreditReserved, CreditRefused)

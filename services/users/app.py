@@ -10,6 +10,8 @@ from services.users.credentials.throttling import SignInLimits, SignInThrottle
 from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.recovery import routes as recovery_routes
+from services.users.recovery.jobs import with_recovery
 from services.users.sessions import key_routes
 from services.users.sessions import routes as session_routes
 from services.users.sessions.access_tokens import AccessTokens, load_signing_keys
@@ -31,9 +33,15 @@ def create_app(settings: Settings) -> FastAPI:
         name="users",
         description="Accounts, sessions and credit.",
         settings=settings,
-        routers=[account_routes.router, credit_routes.router, session_routes.router, key_routes.router],
+        routers=[
+            account_routes.router,
+            recovery_routes.router,
+            credit_routes.router,
+            session_routes.router,
+            key_routes.router,
+        ],
         subscriptions=SUBSCRIPTIONS,
-        jobs=jobs,
+        jobs=with_recovery(jobs, settings=settings, encryption=encryption),
         republished=REPUBLISHED,
         token_verifier=TokenVerifier(access_tokens.keys, issuer=settings.token_issuer),
         state={

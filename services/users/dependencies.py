@@ -1,12 +1,13 @@
-"""The dependency of all routes: the settings.
+"""Dependencies of several packages: the settings, and the encryption of secrets.
 
-It is a coroutine: FastAPI runs plain functions in a thread pool, which costs more than the look-up.
+They are coroutines: FastAPI runs plain functions in a thread pool, which costs more than the look-up.
 """
 
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from services.users.encryption import Encryption
 from services.users.settings import Settings
 
 
@@ -15,4 +16,10 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
+async def _encryption(request: Request) -> Encryption:
+    encryption: Encryption = request.app.state.encryption
+    return encryption
+
+
 SettingsDep = Annotated[Settings, Depends(_settings)]
+EncryptionDep = Annotated[Encryption, Depends(_encryption)]

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from services.users.accounts.commands import user_updated
 from services.users.models.accounts import UserAccount
+from services.users.one_time_tokens.commands import purge_one_time_tokens
 from services.users.sessions.commands import purge_expired_sessions, purge_expired_tokens
 from shared.database import Sessions
 from shared.jobs import Jobs
@@ -33,3 +34,9 @@ async def purge_sessions(sessions: Sessions) -> None:
     """Purge expired sessions, whose tokens go with them, and then the expired tokens of open sessions."""
     for purge in (purge_expired_sessions, purge_expired_tokens):
         await purge_in_batches(sessions, partial(purge, limit=BATCH_SIZE))
+
+
+@jobs.every("7 * * * *")
+async def purge_expired_one_time_tokens(sessions: Sessions) -> None:
+    """Purge the one-time tokens that have expired, with the addresses that they were sent to."""
+    await purge_in_batches(sessions, partial(purge_one_time_tokens, limit=BATCH_SIZE))

@@ -57,6 +57,18 @@ class Settings(ServiceSettings):
     """Minutes that failures count, from the first one on."""
     shared_client_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)] = ()
     """Networks, separated by commas, whose addresses stand for many clients, such as a container engine's bridge."""
+    sign_up_reveals_accounts: bool = True
+    """Whether a sign-up for a known address gets 409. If not, all get the same 202, and the address gets a mail."""
+    email_verification_hours: Annotated[int, Field(gt=0, le=168)] = 24
+    """Lifetime of the link that verifies an address."""
+    email_change_minutes: Annotated[int, Field(gt=0, le=1440)] = 60
+    """Lifetime of the link that a new address gets."""
+    password_reset_minutes: Annotated[int, Field(gt=0, le=1440)] = 60
+    """Lifetime of the link that resets a password."""
+    one_time_tokens_per_hour: Annotated[int, Field(gt=0, le=100)] = 3
+    """Links of one purpose that are mailed to a user within an hour."""
+    unverified_account_days: Annotated[int, Field(gt=0)] = 30
+    """Days after which an account is purged whose address nobody has verified, unless it has credit in use."""
 
     @property
     def access_token_lifetime(self) -> timedelta:

@@ -29,6 +29,8 @@ def _encodable(secret: SecretStr) -> SecretStr:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_encodable)]
+NewPassword = Annotated[Secret, Field(min_length=10, max_length=128, examples=["correct horse battery staple"])]
+"""A password that somebody chooses, by signing up, by a reset or by a change."""
 Email = Annotated[EmailStr, Field(max_length=254, examples=["ada@orderly.example"])]
 Name = Annotated[
     str,

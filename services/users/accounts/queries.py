@@ -28,6 +28,18 @@ async def account_with_email(session: AsyncSession, email: str) -> UserAccount |
     return await session.scalar(sa.select(UserAccount).where(_has_email(email)))
 
 
+async def lock_account_with_email(session: AsyncSession, email: str) -> UserAccount | None:
+    """Lock the account with this address, compared without case, and return it."""
+    return await session.scalar(
+        sa.select(UserAccount).where(_has_email(email)).with_for_update().execution_options(populate_existing=True)
+    )
+
+
+def accounts_by_id_or_email(user_id: UUID, email: str) -> sa.Select[UserAccount]:
+    """Select the account of a user and the one that has an address, ordered by id."""
+    return sa.select(UserAccount).where(sa.or_(UserAccount.id == user_id, _has_email(email))).order_by(UserAccount.id)
+
+
 def accounts_newest_first(*, email: str | None, status: UserStatus | None) -> sa.Select[UserAccount]:
     """Select accounts, newest first."""
     query = sa.select(UserAccount).order_by(UserAccount.created_at.desc(), UserAccount.id.desc())

@@ -7,25 +7,35 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.accounts import commands, queries
+from services.users.accounts import commands, queries, sign_ups
 from services.users.accounts.commands import EmailTaken, Profile
 from services.users.accounts.fields import Email
 from services.users.accounts.queries import UserNotFound
-from services.users.accounts.schemas import ProfileChanges, SignUp, UserView
+from services.users.accounts.schemas import ProfileChanges, SignUp, SignUpAccepted, UserView
+from services.users.accounts.sign_ups import NewUser
 from services.users.credentials.dependencies import PasswordsDep
-from services.users.dependencies import SettingsDep
+from services.users.dependencies import EncryptionDep, SettingsDep
 from services.users.models.accounts import UserStatus
+from services.users.one_time_tokens.requests import enqueue_reset_link
+from services.users.security_record.commands import origin_of
 from shared.http.auth import Caller, public, staff_only
 from shared.http.dependencies import SessionsDep
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.responses import CREATED, VERSIONED, created, is_repeat
+from shared.http.responses import CREATED, VERSIONED, Documented, created, is_repeat
 from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/users", tags=["users"])
+
+_ACCEPTED: Documented = {
+    202: {
+        "model": SignUpAccepted,
+        "description": "In a deployment that hides its accounts: a mail to the address says how to continue.",
+    }
+}
 
 
 @router.post(
@@ -35,7 +45,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
     summary="Sign up",
     dependencies=[Depends(public)],
     response_description="The new user, who has a credit account.",
-    responses=CREATED | responses(EmailTaken),
+    responses=CREATED | _ACCEPTED | responses(EmailTaken),
 )
 async def sign_up(
     body: SignUp,
@@ -44,29 +54,43 @@ async def sign_up(
     sessions: SessionsDep,
     settings: SettingsDep,
     passwords: PasswordsDep,
+    encryption: EncryptionDep,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Create a user with the role `customer` and the default credit limit.
+    """Create a user with the role `customer` and the default credit limit, and mail a link that verifies the address.
+
+    If another account has the address, it is a 409. If nobody has verified that one, the address gets a link to take it
+    over. A deployment that hides its accounts (`USERS_SIGN_UP_REVEALS_ACCOUNTS=false`) responds to every sign-up with
+    the same 202, after the same time, and a mail tells the owner of the address how to continue: with a new account, or
+    with the one that they have.
 
     The Idempotency-Key is bound to the whole body except the password.
     """
     password_hash = await passwords.hash(body.password)  # takes 0.1 s: in the transaction it would hold a connection
-    user_id = new_id()
+    origin = origin_of(request)
+    profile = Profile(body.email, body.name, body.phone, body.locale, body.time_zone)
+    user = NewUser(user_id=new_id(), profile=profile, password_hash=password_hash, origin=origin)
 
     async def create(session: AsyncSession) -> Response:
-        account = await commands.create_account(
-            session,
-            user_id=user_id,
-            profile=Profile(body.email, body.name, body.phone, body.locale, body.time_zone),
-            password_hash=password_hash,
-            credit_limit_cents=settings.default_credit_limit_cents,
-            credit_currency=settings.credit_currency,
-        )
-        return created(UserView.model_validate(account), location=f"/v1/users/{user_id}", version=account.version)
+        account = await sign_ups.sign_up(session, user, settings=settings)
+        return created(UserView.model_validate(account), location=f"/v1/users/{account.id}", version=account.version)
 
-    response = await run_idempotently(sessions, request=request, caller_id=None, key=key, body=body, action=create)
-    if not is_repeat(response):
-        logger.info("user_signed_up", user_id=str(user_id))
+    async def accept(session: AsyncSession) -> Response:
+        await sign_ups.enqueue_sign_up(session, user, encryption=encryption)
+        accepted = SignUpAccepted(email=body.email)
+        return Response(accepted.model_dump_json(), status_code=202, media_type="application/json")
+
+    action = create if settings.sign_up_reveals_accounts else accept
+    try:
+        response = await run_idempotently(sessions, request=request, caller_id=None, key=key, body=body, action=action)
+    except EmailTaken:
+        async with sessions.begin() as session:
+            await enqueue_reset_link(
+                session, email=body.email, unverified_only=True, origin=origin, encryption=encryption
+            )
+        raise
+    if response.status_code == 201 and not is_repeat(response):
+        logger.info("user_signed_up", user_id=str(user.user_id))
     return response
 
 

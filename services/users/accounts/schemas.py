@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.users.accounts.fields import Email, Locale, Name, Phone, Secret, TimeZone
+from services.users.accounts.fields import Email, Locale, Name, NewPassword, Phone, TimeZone
 from services.users.models.accounts import Role, UserStatus
 from shared.http.bodies import RequestBody, ResponseBody
 
@@ -20,12 +20,18 @@ class SignUp(RequestBody):
     email: Email
     name: Name
     # Excluded from every dump, and so from the fingerprint that is stored with an Idempotency-Key.
-    password: Annotated[
-        Secret, Field(min_length=10, max_length=128, exclude=True, examples=["correct horse battery staple"])
-    ]
+    password: Annotated[NewPassword, Field(exclude=True)]
     phone: Phone | None = Field(default=None, examples=["+442071838750"])
     locale: Locale = "en"
     time_zone: TimeZone = "UTC"
+
+
+class SignUpAccepted(ResponseBody):
+    """The response to a sign-up that does not tell whether the address is known."""
+
+    email: Annotated[
+        str, Field(description="The address that gets a mail on how to continue.", examples=["ada@orderly.example"])
+    ]
 
 
 class ProfileChanges(RequestBody):

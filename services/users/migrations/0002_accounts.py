@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.Column("roles", ARRAY(sa.Text()), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column("personal_key", sa.LargeBinary(), nullable=True),
         sa.Column("email_verified_at", _TIME, nullable=True),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
@@ -38,6 +39,12 @@ def upgrade() -> None:
     op.create_index("ix_user_account_lower_email", "user_account", [sa.text("lower(email)")], unique=True)
     op.create_index("ix_user_account_created_at", "user_account", ["created_at", "id"])
     op.create_index("ix_user_account_status", "user_account", ["status", "created_at", "id"])
+    op.create_index(
+        "ix_user_account_unverified",
+        "user_account",
+        ["created_at", "id"],
+        postgresql_where=sa.text("email_verified_at IS NULL"),
+    )
 
 
 def downgrade() -> None:

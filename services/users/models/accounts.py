@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.users.models.declarative import Base, Id, NowByDefault
 from shared.metadata import one_of
+from shared.personal_data import new_personal_key
 
 Role = Literal["customer", "support", "admin"]
 UserStatus = Literal["active", "suspended"]
@@ -29,6 +30,8 @@ class UserAccount(Base):
     roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
     status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
     password_hash: Mapped[str]
+    personal_key: Mapped[bytes | None] = mapped_column(default=new_personal_key)
+    """The key that seals the user's personal data in events. Erasure destroys it."""
     email_verified_at: Mapped[datetime | None]
     created_at: Mapped[NowByDefault]
     updated_at: Mapped[NowByDefault]
@@ -41,4 +44,7 @@ class UserAccount(Base):
         sa.Index("ix_user_account_lower_email", sa.text("lower(email)"), unique=True),
         sa.Index("ix_user_account_created_at", "created_at", "id"),
         sa.Index("ix_user_account_status", "status", "created_at", "id"),
+        sa.Index(
+            "ix_user_account_unverified", "created_at", "id", postgresql_where=sa.text("email_verified_at IS NULL")
+        ),
     )

@@ -104,6 +104,22 @@ async def revoke_session(session: AsyncSession, *, session_id: UUID, user_id: UU
     await _revoke(session, session_id)
 
 
+async def revoke_all_sessions(session: AsyncSession, *, user_id: UUID, except_session_id: UUID | None = None) -> int:
+    """End all of a user's sessions, or all others than one, and return how many. Access tokens work until they expire.
+
+    The caller has locked the account, so that the sessions of one user are locked by one transaction at a time.
+    """
+    others = UserSession.id != except_session_id if except_session_id is not None else sa.true()
+    revoked = await session.execute(
+        sa.update(UserSession)
+        .where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None), others)
+        .values(revoked_at=sa.func.now())
+        .returning(UserSession.id),
+        execution_options={"synchronize_session": False},
+    )
+    return len(revoked.all())
+
+
 async def purge_expired_sessions(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` expired sessions with their refresh tokens, and return how many sessions."""
     expired = (

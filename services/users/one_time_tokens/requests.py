@@ -1,0 +1,100 @@
+"""Requests for mails that carry a one-time token. The mails themselves are sent by the notifications service."""
+
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.users.encryption import Encryption
+from services.users.models.accounts import UserAccount
+from services.users.one_time_tokens.commands import IssuedToken, TokenPolicy, issue_token
+from services.users.security_record.commands import Origin, append
+from shared.events.users import AccountMail, EmailChangeRequested, EmailVerificationRequested, PasswordResetRequested
+from shared.jobs import enqueue
+from shared.messaging.outbox.outbox import record
+from shared.personal_data import seal
+
+RESET_LINK_JOB = "mail_reset_link"
+ANONYMOUS = "anonymous"
+"""The actor of what somebody did who is not signed in."""
+
+
+class PersonalKeyDestroyed(Exception):
+    """The user's personal data were erased, so nothing can be sealed for them."""
+
+
+class ResetLinkRequest(BaseModel):
+    """The payload of RESET_LINK_JOB, which is encrypted: the address is personal, whether or not somebody has it."""
+
+    email: str
+    unverified_only: bool
+    """Mail a link only if nobody has verified the address yet, so that its owner can take the account over."""
+    origin: Origin
+
+
+async def enqueue_reset_link(
+    session: AsyncSession, *, email: str, unverified_only: bool, origin: Origin, encryption: Encryption
+) -> None:
+    """Enqueue the mail of a link that resets the password, which is sent to this address if an account has it.
+
+    Whoever measures the response finds the same work for every address.
+    """
+    request = ResetLinkRequest(email=email, unverified_only=unverified_only, origin=origin)
+    await enqueue(session, RESET_LINK_JOB, encryption.encrypt(request.model_dump_json().encode()).encode())
+
+
+async def request_email_verification(session: AsyncSession, *, account: UserAccount, policy: TokenPolicy) -> None:
+    """Request the mail of a link that verifies a locked account's address. Raises: TooManyLinks."""
+    issued = await issue_token(session, account=account, purpose="verify_email", email=account.email, policy=policy)
+    record(
+        session,
+        EmailVerificationRequested(
+            user_id=account.id,
+            personal=_sealed(account, email=account.email, issued=issued),
+            locale=account.locale,
+            expires_at=issued.expires_at,
+        ),
+    )
+
+
+async def request_password_reset(
+    session: AsyncSession, *, account: UserAccount, policy: TokenPolicy, origin: Origin
+) -> None:
+    """Request the mail of a link that resets a locked account's password. Raises: TooManyLinks."""
+    issued = await issue_token(session, account=account, purpose="reset_password", email=account.email, policy=policy)
+    record(
+        session,
+        PasswordResetRequested(
+            user_id=account.id,
+            personal=_sealed(account, email=account.email, issued=issued),
+            locale=account.locale,
+            expires_at=issued.expires_at,
+        ),
+    )
+    await append(session, "password_reset_requested", user_id=account.id, actor=ANONYMOUS, origin=origin)
+
+
+async def request_email_change(
+    session: AsyncSession, *, account: UserAccount, email: str, policy: TokenPolicy, origin: Origin
+) -> None:
+    """Request the mail, to another address, of a link that makes it a locked account's. Raises: TooManyLinks."""
+    issued = await issue_token(session, account=account, purpose="change_email", email=email, policy=policy)
+    record(
+        session,
+        EmailChangeRequested(
+            user_id=account.id,
+            personal=_sealed(account, email=email, issued=issued),
+            locale=account.locale,
+            expires_at=issued.expires_at,
+        ),
+    )
+    await append(session, "email_change_requested", user_id=account.id, actor=account.id, origin=origin)
+
+
+def sealed_mail(account: UserAccount, mail: AccountMail) -> str:
+    """Seal what a mail needs with the account's key. Raises: PersonalKeyDestroyed."""
+    if account.personal_key is None:
+        raise PersonalKeyDestroyed
+    return seal(mail, key=account.personal_key, user_id=account.id)
+
+
+def _sealed(account: UserAccount, *, email: str, issued: IssuedToken) -> str:
+    return sealed_mail(account, AccountMail(email=email, token=issued.token))

@@ -1,0 +1,1 @@
+"""Recovery: verify and change an e-mail address, reset and change a password, purge what nobody has verified."""

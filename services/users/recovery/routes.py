@@ -1,0 +1,193 @@
+"""Routes of recovery: verify and change an e-mail address, reset and change a password."""
+
+import structlog
+from fastapi import APIRouter, Depends, Request
+
+from services.users.accounts.commands import EmailTaken
+from services.users.accounts.queries import UserNotFound
+from services.users.credentials.dependencies import PasswordsDep
+from services.users.credentials.throttling import TooManyAttempts
+from services.users.dependencies import EncryptionDep
+from services.users.one_time_tokens.commands import OneTimeTokenInvalid, TooManyLinks, open_token
+from services.users.one_time_tokens.requests import enqueue_reset_link
+from services.users.recovery import commands
+from services.users.recovery.commands import EmailAlreadyVerified, EmailUnchanged, PasswordWrong
+from services.users.recovery.dependencies import ConfirmPasswordDep, TokenPolicyDep
+from services.users.recovery.limits import client_network, limit_mails_to
+from services.users.recovery.schemas import (
+    EmailChange,
+    EmailChangeRequest,
+    EmailVerification,
+    MailedLinkView,
+    PasswordChange,
+    PasswordResetConfirmation,
+    PasswordResetRequest,
+)
+from services.users.security_record.commands import origin_of
+from services.users.sessions.commands import AccountInactive
+from shared.http.auth import Caller, public
+from shared.http.dependencies import SessionsDep
+from shared.http.problems import responses
+from shared.http.rate_limit import RateLimit
+
+logger = structlog.get_logger(__name__)
+router = APIRouter(prefix="/v1", tags=["recovery"])
+
+_RESETS_PER_NETWORK = RateLimit("password-resets", "30/hour", key=client_network)
+
+
+@router.post(
+    "/users/me/email-verification",
+    status_code=202,
+    summary="Get another mail that verifies your address",
+    response_description="The mail is on its way.",
+    responses=responses(UserNotFound, AccountInactive, EmailAlreadyVerified, TooManyLinks),
+)
+async def send_verification_again(caller: Caller, sessions: SessionsDep, policy: TokenPolicyDep) -> MailedLinkView:
+    """Send a new link to your address. The links of earlier mails no longer work."""
+    async with sessions.begin() as session:
+        await commands.send_verification_again(session, user_id=caller.user_id, policy=policy)
+    logger.info("email_verification_requested", user_id=str(caller.user_id))
+    return MailedLinkView.lasting(policy.lifetimes["verify_email"])
+
+
+@router.post(
+    "/email-verifications",
+    status_code=204,
+    summary="Verify an address",
+    dependencies=[Depends(public)],
+    responses=responses(OneTimeTokenInvalid),
+)
+async def verify_email(body: EmailVerification, request: Request, sessions: SessionsDep) -> None:
+    """Prove, with the token of a mailed link, that an account's address is yours. A token works once."""
+    async with sessions.begin() as session:
+        user_id = await commands.verify_email(session, token=body.token.get_secret_value(), origin=origin_of(request))
+    logger.info("email_verified", user_id=str(user_id))
+
+
+@router.post(
+    "/users/me/email-change",
+    status_code=202,
+    summary="Ask for another address",
+    response_description="A mail to the new address is on its way.",
+    responses=responses(UserNotFound, AccountInactive, PasswordWrong, TooManyAttempts, EmailUnchanged, TooManyLinks),
+)
+async def ask_for_email_change(
+    body: EmailChangeRequest,
+    *,
+    request: Request,
+    caller: Caller,
+    confirm_password: ConfirmPasswordDep,
+    sessions: SessionsDep,
+    policy: TokenPolicyDep,
+) -> MailedLinkView:
+    """Send a link to the new address. Your address stays as it is until the link is used.
+
+    The response does not tell whether another account has the new address.
+    """
+    await confirm_password(body.password)
+    await limit_mails_to(body.email, request=request)
+    async with sessions.begin() as session:
+        await commands.ask_for_email_change(
+            session, user_id=caller.user_id, email=body.email, policy=policy, origin=origin_of(request)
+        )
+    logger.info("email_change_requested", user_id=str(caller.user_id))
+    return MailedLinkView.lasting(policy.lifetimes["change_email"])
+
+
+@router.post(
+    "/email-changes",
+    status_code=204,
+    summary="Change an address",
+    dependencies=[Depends(public)],
+    responses=responses(OneTimeTokenInvalid, EmailTaken),
+)
+async def change_email(body: EmailChange, request: Request, sessions: SessionsDep) -> None:
+    """Prove, with the token of a mailed link, that the new address is yours, and make it the account's address.
+
+    Sessions stay open, and the former address is told. An account that never verified the new address gives way, unless
+    it has credit in use. After `email_taken` the token can still be used.
+    """
+    async with sessions.begin() as session:
+        user_id = await commands.change_email(session, token=body.token.get_secret_value(), origin=origin_of(request))
+    logger.info("email_changed", user_id=str(user_id))
+
+
+@router.post(
+    "/password-resets",
+    status_code=202,
+    summary="Ask for a new password",
+    dependencies=[Depends(public), Depends(_RESETS_PER_NETWORK)],
+    response_description="If there is such an account, a mail to its address is on its way.",
+)
+async def ask_for_password_reset(
+    body: PasswordResetRequest,
+    request: Request,
+    sessions: SessionsDep,
+    encryption: EncryptionDep,
+    policy: TokenPolicyDep,
+) -> MailedLinkView:
+    """Send a link that sets a new password, if an account has this address.
+
+    The response is the same, and takes the same time, whether or not there is such an account.
+    """
+    await limit_mails_to(body.email, request=request)
+    async with sessions.begin() as session:
+        await enqueue_reset_link(
+            session, email=body.email, unverified_only=False, origin=origin_of(request), encryption=encryption
+        )
+    return MailedLinkView.lasting(policy.lifetimes["reset_password"])
+
+
+@router.post(
+    "/password-resets/confirmation",
+    status_code=204,
+    summary="Set a new password with a mailed link",
+    dependencies=[Depends(public)],
+    responses=responses(OneTimeTokenInvalid),
+)
+async def reset_password(
+    body: PasswordResetConfirmation, request: Request, sessions: SessionsDep, passwords: PasswordsDep
+) -> None:
+    """Set a new password, and end all sessions. The user is told by mail.
+
+    The token proves the address: it is verified from then on. If it was not before, everything else that was set on the
+    account is removed, because somebody else may have set it.
+    """
+    token = body.token.get_secret_value()
+    async with sessions() as session:
+        await open_token(session, token=token, purpose="reset_password")  # an invalid one must not cost a hash
+    new_hash = await passwords.hash(body.new_password)
+    async with sessions.begin() as session:
+        reset = await commands.reset_password(session, token=token, new_hash=new_hash, origin=origin_of(request))
+    logger.info("password_reset", user_id=str(reset.user_id), is_taken_over=reset.is_taken_over)
+
+
+@router.put(
+    "/users/me/password",
+    status_code=204,
+    summary="Change your password",
+    responses=responses(UserNotFound, AccountInactive, PasswordWrong, TooManyAttempts),
+)
+async def change_own_password(
+    body: PasswordChange,
+    *,
+    request: Request,
+    caller: Caller,
+    confirm_password: ConfirmPasswordDep,
+    sessions: SessionsDep,
+    passwords: PasswordsDep,
+) -> None:
+    """Replace your password, and end all of your other sessions. The user is told by mail."""
+    account = await confirm_password(body.password)
+    new_hash = await passwords.hash(body.new_password)
+    async with sessions.begin() as session:
+        await commands.change_password(
+            session,
+            user_id=caller.user_id,
+            checked_hash=account.password_hash,
+            new_hash=new_hash,
+            session_id=caller.session_id,
+            origin=origin_of(request),
+        )
+    logger.info("password_changed", user_id=str(caller.user_id))

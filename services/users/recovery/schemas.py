@@ -1,0 +1,68 @@
+"""Request and response bodies of recovery."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+
+from services.users.accounts.fields import Email, NewPassword, Secret
+from shared.http.bodies import RequestBody, ResponseBody
+
+_TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
+
+OneTimeToken = Annotated[
+    Secret, Field(min_length=1, max_length=100, description="The token of the mailed link.", examples=[_TOKEN])
+]
+PresentPassword = Annotated[Secret, Field(min_length=1, max_length=128, examples=["correct horse battery staple"])]
+
+
+class EmailVerification(RequestBody):
+    """The proof that an account's address is the caller's."""
+
+    token: OneTimeToken
+
+
+class EmailChangeRequest(RequestBody):
+    """A new address, and the present password."""
+
+    email: Email
+    password: PresentPassword
+
+
+class EmailChange(RequestBody):
+    """The proof that the new address is the caller's."""
+
+    token: OneTimeToken
+
+
+class PasswordResetRequest(RequestBody):
+    """The address of an account whose password is lost."""
+
+    email: Email
+
+
+class PasswordResetConfirmation(RequestBody):
+    """The proof that the account's address is the caller's, and a new password."""
+
+    token: OneTimeToken
+    new_password: NewPassword
+
+
+class PasswordChange(RequestBody):
+    """The present password and a new one."""
+
+    password: PresentPassword
+    new_password: NewPassword
+
+
+class MailedLinkView(ResponseBody):
+    """A link that works once."""
+
+    expires_in: Annotated[
+        int, Field(description="Seconds for which the link works, from when it is mailed.", examples=[3600])
+    ]
+
+    @classmethod
+    def lasting(cls, lifetime: timedelta) -> "MailedLinkView":
+        """Return the view of a link with this lifetime."""
+        return cls(expires_in=int(lifetime.total_seconds()))

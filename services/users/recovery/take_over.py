@@ -1,0 +1,34 @@
+"""Taking over an account whose address nobody had verified: whoever proves the address gets nothing of the first owner.
+
+Somebody may have signed up with an address that is not theirs, to share the account with its owner later.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.users.accounts.commands import user_updated
+from services.users.models.accounts import UserAccount
+from services.users.one_time_tokens.commands import invalidate_tokens
+from services.users.sessions.commands import revoke_all_sessions
+from shared.messaging.outbox.outbox import record
+
+NEUTRAL_NAME = "Customer"
+NEUTRAL_LOCALE = "en"
+NEUTRAL_TIME_ZONE = "UTC"
+
+
+async def take_over(session: AsyncSession, account: UserAccount) -> None:
+    """Remove everything that the first owner of a locked account has set, and mark the address as verified.
+
+    The caller sets a new password. Orders and the credit that they hold stay: they are facts, not settings.
+    """
+    await revoke_all_sessions(session, user_id=account.id)
+    await invalidate_tokens(session, user_id=account.id, purposes=["verify_email", "change_email", "reset_password"])
+    account.name = NEUTRAL_NAME
+    account.phone = None
+    account.locale = NEUTRAL_LOCALE
+    account.time_zone = NEUTRAL_TIME_ZONE
+    account.email_verified_at = account.updated_at = datetime.now(UTC)
+    await session.flush()  # sets the version, after which the event is the account's present state
+    record(session, user_updated(account))
