@@ -197,6 +197,8 @@ def environment_of(
             "HTTP_PORT": str(ports[service]),
             "JWKS_URL": f"{urls['users']}/.well-known/jwks.json",
             "SIGNING_KEYS_FILE": str(signing_keys_file),
+            "SHARED_CLIENT_NETWORKS": "127.0.0.0/8",  # many customers have this machine's address
+            "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
             "SMTP_URL": smtp_url,
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",
             "PUBLIC_URL": "http://127.0.0.1:8080",

@@ -12,11 +12,15 @@ from services.users.accounts.commands import EmailTaken, Profile
 from services.users.accounts.fields import Email
 from services.users.accounts.queries import UserNotFound
 from services.users.accounts.schemas import ProfileChanges, SignUp, UserView
-from services.users.credentials.dependencies import PasswordsDep
+from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep, RequestLimitsDep
+from services.users.credentials.hashing_queue import HashingOverloaded
+from services.users.credentials.limits import LimitedUse, email_target
+from services.users.credentials.policy import PASSWORD_PROBLEMS
 from services.users.dependencies import SettingsDep
 from services.users.models.accounts import UserStatus
 from shared.http.auth import Caller, public, staff_only
 from shared.http.dependencies import SessionsDep
+from shared.http.disconnects import while_connected
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
@@ -35,7 +39,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
     summary="Sign up",
     dependencies=[Depends(public)],
     response_description="The new user, who has a credit account.",
-    responses=CREATED | responses(EmailTaken),
+    responses=CREATED | responses(EmailTaken, HashingOverloaded, *PASSWORD_PROBLEMS),
 )
 async def sign_up(
     body: SignUp,
@@ -44,13 +48,19 @@ async def sign_up(
     sessions: SessionsDep,
     settings: SettingsDep,
     passwords: PasswordsDep,
+    policy: PasswordPolicyDep,
+    limits: RequestLimitsDep,
     key: IdempotencyKey = None,
 ) -> Response:
     """Create a user with the role `customer` and the default credit limit.
 
     The Idempotency-Key is bound to the whole body except the password.
     """
-    password_hash = await passwords.hash(body.password)  # takes 0.1 s: in the transaction it would hold a connection
+    passwords.check_capacity("sign_up")
+    await limits.check(LimitedUse.SIGN_UP, target=email_target(body.email))
+    policy.check(body.password, personal=(body.email, body.name))
+    # Outside of the transaction, which would hold a connection meanwhile.
+    password_hash = await while_connected(request, passwords.hash(body.password, use="sign_up"))
     user_id = new_id()
 
     async def create(session: AsyncSession) -> Response:

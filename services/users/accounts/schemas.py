@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.users.accounts.fields import Email, Locale, Name, Phone, Secret, TimeZone
+from services.users.accounts.fields import Email, Locale, Name, Phone, TimeZone
+from services.users.credentials.fields import NewPassword
 from services.users.models.accounts import Role, UserStatus
 from shared.http.bodies import RequestBody, ResponseBody
 
@@ -20,9 +21,7 @@ class SignUp(RequestBody):
     email: Email
     name: Name
     # Excluded from every dump, and so from the fingerprint that is stored with an Idempotency-Key.
-    password: Annotated[
-        Secret, Field(min_length=10, max_length=128, exclude=True, examples=["correct horse battery staple"])
-    ]
+    password: Annotated[NewPassword, Field(exclude=True)]
     phone: Phone | None = Field(default=None, examples=["+442071838750"])
     locale: Locale = "en"
     time_zone: TimeZone = "UTC"
