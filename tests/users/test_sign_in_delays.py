@@ -20,6 +20,7 @@ from tests.harness.asgi import client_of
 from tests.users.service import ADA, PASSWORD, UsersService
 
 HOME, ELSEWHERE = "192.0.2.1", "203.0.113.1"
+GUESS = "wrong password"
 RIGHT, WRONG, DELAYED = "signed in", "credentials_invalid", "too_many_attempts"
 
 
@@ -32,7 +33,7 @@ async def send(
         return await http.post("/v1/sessions", json={"email": email, "password": password}, headers=headers)
 
 
-async def attempt(service: UsersService, password: str = "wrong password", **where: Any) -> str:
+async def attempt(service: UsersService, password: str = GUESS, **where: Any) -> str:
     response = await send(service, password, **where)
     return str(response.json().get("code", RIGHT))
 

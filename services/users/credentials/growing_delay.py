@@ -175,7 +175,7 @@ class _LocalCounts:
         excess = failures - max(1, each.rule.free_failures // 2)
         if excess < 0:
             return 0.0
-        delay = min(each.rule.max_delay, FIRST_DELAY * 2 ** min(excess, 20))
+        delay = min(each.rule.max_delay, FIRST_DELAY * (1 << min(excess, 20)))
         return last + delay.total_seconds() - now
 
     def _state(self, each: CountedKey, now: float) -> tuple[int, float]:
