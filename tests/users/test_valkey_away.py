@@ -23,7 +23,7 @@ async def valkey(tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
     """A Valkey of this test alone: its URL, and the id of its process."""
     server = Valkey(folder=tmp_path / "valkey", port=free_port(), durable=False)
     program = server.program()
-    with subprocess.Popen(program.command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(program.command, stdout=subprocess.DEVNULL) as process:  # noqa: ASYNC220 - it starts at once
         await until(program.ready, what="Valkey is ready")
         yield server.url, process.pid
         process.kill()
