@@ -99,7 +99,7 @@ class Services:
         own = {
             "users": {
                 "SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file),
-                # Everybody here has this machine's address, and a test may repeat a sign-up until a fault is over.
+                # Everybody here has this machine's address, and a test may repeat a sign-up for a while.
                 "SHARED_CLIENT_NETWORKS": "127.0.0.0/8,::1/128",
                 "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
             },

@@ -58,14 +58,14 @@ class Settings(ServiceSettings):
     """Requests, right or wrong. A host is an IPv4 address or an IPv6 /64; a site is a /24 or a /48."""
     sign_in_limit_per_site: LimitText = "600/minute"
     sign_up_limit_per_host: LimitText = "20/hour"
-    """With the next two it keeps addresses from being harvested by their 409."""
+    """Limits of sign-ups keep addresses from being harvested by their 409."""
     sign_up_limit_per_site: LimitText = "200/hour"
     sign_up_limit_per_email: LimitText = "10/hour"
     refresh_limit_per_host: LimitText = "120/minute"
     refresh_limit_per_site: LimitText = "1200/minute"
     refresh_limit_per_token: LimitText = "10/minute"  # noqa: S105 - no secret
     reset_limit_per_host: LimitText = "20/hour"
-    """Of passwords. With the next two it keeps mailboxes from being flooded."""
+    """Limits of password resets keep mailboxes from being flooded."""
     reset_limit_per_site: LimitText = "200/hour"
     reset_limit_per_email: LimitText = "3/hour"
     shared_client_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)] = ()

@@ -91,7 +91,7 @@ class Limit(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """What one limit says about a request."""
+    """The answer of one limit to a request."""
 
     allowed: bool
     remaining: int

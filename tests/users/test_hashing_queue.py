@@ -99,7 +99,7 @@ async def test_cancelled_work_gives_up_its_place_but_not_a_thread_that_runs() ->
     assert work.begun == ["first", "second"]
 
 
-async def test_work_that_is_cancelled_in_the_moment_of_its_turn_loses_no_thread() -> None:
+async def test_work_that_is_cancelled_when_a_thread_becomes_free_loses_no_thread() -> None:
     async with busy_queue(max_waiting=2) as (queue, work, first):
         unlucky = await started(queue, "sign_in", work.named("unlucky"))
         work.gate.set()

@@ -289,7 +289,7 @@ async def test_an_account_keeps_its_last_devices_and_expired_ones_are_purged(ser
         kept = await session.scalar(sa.text("SELECT count(*) FROM known_device"))
         await session.execute(sa.text("UPDATE known_device SET expires_at = now() - interval '1 second'"))
     assert kept == MAX_KNOWN_DEVICES
-    assert (await send(service, PASSWORD, device=device)).cookies[COOKIE] != device  # it was forgotten
+    assert (await send(service, PASSWORD, device=device)).cookies[COOKIE] != device  # it is not known any more
     await jobs.purge_devices(service.sessions)
     async with service.sessions() as session:
         assert await session.scalar(sa.text("SELECT count(*) FROM known_device")) == 1

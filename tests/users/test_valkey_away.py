@@ -40,14 +40,14 @@ async def service(settings: Settings, valkey: tuple[str, int]) -> AsyncIterator[
     await app.state.cache.close()
 
 
-@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
 async def test_sign_in_works_without_valkey_and_its_delays_begin_earlier(
-    service: UsersService, valkey: tuple[str, int], fault: signal.Signals
+    service: UsersService, valkey: tuple[str, int], signal_number: signal.Signals
 ) -> None:
     await service.sign_up()
     await service.sign_in()
     service.http.cookies.clear()
-    os.kill(valkey[1], fault)
+    os.kill(valkey[1], signal_number)
 
     with capture_logs() as logs:
         await service.sign_in()

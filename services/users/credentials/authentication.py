@@ -39,7 +39,7 @@ class Authenticated:
 
     account: UserAccount
     device_id: UUID | None
-    """The known device from which the request comes. Pass it to `remember_device`."""
+    """The known device from which the request comes. Pass it to `store_device`."""
     new_hash: str | None
     """The password's hash with newer parameters, if the stored one is outdated."""
 

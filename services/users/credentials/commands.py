@@ -1,4 +1,4 @@
-"""Commands of credentials: remember, forget and purge known devices."""
+"""Commands of credentials: store, delete and purge known devices."""
 
 from uuid import UUID
 
@@ -11,8 +11,8 @@ from shared.ids import new_id
 from shared.statements import count_deleted
 
 
-async def remember_device(session: AsyncSession, *, user_id: UUID, device_id: UUID | None) -> str | None:
-    """Remember the device of a successful sign-in. Return the token of a new one, which only the device keeps.
+async def store_device(session: AsyncSession, *, user_id: UUID, device_id: UUID | None) -> str | None:
+    """Store the device of a successful sign-in. Return the token of a new one, which only the device keeps.
 
     `device_id`: the known device, which stays known for longer. An account keeps its last `MAX_KNOWN_DEVICES`.
     """
@@ -40,8 +40,8 @@ async def remember_device(session: AsyncSession, *, user_id: UUID, device_id: UU
     return token
 
 
-async def forget_devices(session: AsyncSession, *, user_id: UUID) -> int:
-    """Forget all devices of an account, such as after a reset of its password. Return how many."""
+async def delete_devices(session: AsyncSession, *, user_id: UUID) -> int:
+    """Delete all devices of an account, such as after a reset of its password. Return how many."""
     return await count_deleted(session, sa.delete(KnownDevice).where(KnownDevice.user_id == user_id))
 
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from shared.cache import Cache, Outage
 from shared.errors import TooManyRequests
 
-FIRST_DELAY = timedelta(seconds=1)
+INITIAL_DELAY = timedelta(seconds=1)
 """The delay after the last free failure; each further failure doubles it."""
 MAX_LOCAL_KEYS = 50_000
 """Keys that are counted in this process while Valkey is away. Those that were used least recently go first."""
@@ -71,11 +71,11 @@ class GrowingDelay:
     remembered: timedelta = timedelta(hours=1)
     """Time after the last attempt for which failures count. Longer than `max_delay`, or waiting would undo it."""
 
-    def of(self, *key: object, forgets: bool = False) -> "CountedKey":
-        """Return what this rule counts. With `forgets`, a success forgets the earlier failures."""
+    def of(self, *key: object, resets: bool = False) -> "CountedKey":
+        """Return what this rule counts. With `resets`, a success clears the earlier failures."""
         # Hashed, because e-mail and IP addresses are personal data.
         digest = hashlib.sha256("\0".join(map(str, key)).encode()).hexdigest()[:32]
-        return CountedKey(self, f"{self.name}:{digest}", forgets=forgets)
+        return CountedKey(self, f"{self.name}:{digest}", resets=resets)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class CountedKey:
 
     rule: GrowingDelay
     key: str
-    forgets: bool
+    resets: bool
 
 
 class GrowingDelays:
@@ -133,7 +133,7 @@ class GrowingDelays:
             self._local.uncount(counted, has_succeeded=has_succeeded)
         elif not self._outage.ongoing:
             try:
-                arguments = [int(has_succeeded and each.forgets) for each in counted]
+                arguments = [int(has_succeeded and each.resets) for each in counted]
                 await self._end(keys=self._keys(counted), args=arguments)
             except (RedisError, OSError) as error:
                 self._outage.report(error)
@@ -162,10 +162,10 @@ class _LocalCounts:
         return 0
 
     def uncount(self, counted: Sequence[CountedKey], *, has_succeeded: bool) -> None:
-        """Take an attempt back, and after a success forget the keys that it forgets."""
+        """Take an attempt back, and after a success delete the keys that it resets."""
         for each in counted:
             failures, last = self._counts.get(each.key, (0, 0.0))
-            if (has_succeeded and each.forgets) or failures <= 1:
+            if (has_succeeded and each.resets) or failures <= 1:
                 self._counts.pop(each.key, None)
             else:
                 self._counts[each.key] = (failures - 1, last)
@@ -175,7 +175,7 @@ class _LocalCounts:
         excess = failures - max(1, each.rule.free_failures // 2)
         if excess < 0:
             return 0.0
-        delay = min(each.rule.max_delay, FIRST_DELAY * (1 << min(excess, 20)))
+        delay = min(each.rule.max_delay, INITIAL_DELAY * (1 << min(excess, 20)))
         return last + delay.total_seconds() - now
 
     def _state(self, each: CountedKey, now: float) -> tuple[int, float]:
@@ -189,7 +189,7 @@ def _arguments(counted: Sequence[CountedKey]) -> list[int]:
         for each in counted
         for argument in (
             each.rule.free_failures,
-            _milliseconds(FIRST_DELAY),
+            _milliseconds(INITIAL_DELAY),
             _milliseconds(each.rule.max_delay),
             _milliseconds(each.rule.remembered),
         )

@@ -17,12 +17,12 @@ from shared.errors import Problem
 
 T = TypeVar("T")
 HashingUse = Literal["sign_in", "sign_up", "change"]
-"""What a password is hashed for. Each has places of its own, so that a storm of one keeps the others working."""
+"""The purpose of a hash. Each has places of its own, so that a storm of one keeps the others working."""
 
 RETRY_AFTER = timedelta(seconds=2)
 """A full queue is empty again after less."""
 THREAD_NICENESS = 5
-"""How far a hashing thread gives way to the event loop where both want a core: from 0, not at all, to 19."""
+"""The lower priority of a hashing thread, where it and the event loop want a core: from 0, the same one, to 19."""
 
 
 class HashingOverloaded(Problem):
@@ -78,7 +78,7 @@ class HashingQueue:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._release()  # cancelled in the moment after its turn had come
+                self._release()  # cancelled in the moment after a thread became free for it
             with suppress(ValueError):
                 self._waiting[use].remove(turn)
             raise

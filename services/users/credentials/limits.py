@@ -19,7 +19,7 @@ MAX_LOCAL_KEYS = 50_000
 
 
 class LimitedUse(StrEnum):
-    """What the limits are for. The values are the names in the RateLimit headers."""
+    """The uses that have limits. The values are the names in the RateLimit headers."""
 
     SIGN_UP = "sign-up"
     SIGN_IN = "sign-in"

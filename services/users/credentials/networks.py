@@ -14,7 +14,7 @@ SITE_PREFIX = {4: 24, 6: 48}
 
 @dataclass(frozen=True)
 class ClientNetworks:
-    """What requests from an address are counted on."""
+    """The keys that requests from an address are counted on."""
 
     host: str
     """The IPv4 address, or the /64 of an IPv6 address."""

@@ -13,7 +13,7 @@ from services.users.models.credentials import KnownDevice
 
 @dataclass(frozen=True)
 class Claimed:
-    """What an e-mail address and a device token lead to."""
+    """The account and the device that a request claims to be of."""
 
     account: UserAccount | None
     throttling_key: UUID | str

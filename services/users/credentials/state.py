@@ -1,4 +1,4 @@
-"""What the dependencies of credentials find in `app.state`."""
+"""Composition of credentials: all that their dependencies find in `app.state`."""
 
 from datetime import timedelta
 

@@ -10,7 +10,7 @@ from services.users.credentials.growing_delay import CountedKey, GrowingDelay, G
 from services.users.credentials.networks import ClientNetworks
 
 SITE_FACTOR = 4
-"""How many times the free failures of one host a whole site has (a /24, or a /48 of IPv6)."""
+"""A site (a /24, or a /48 of IPv6) has so many times the free failures of one host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +74,13 @@ class SignInThrottle:
         self, account: UUID | str, networks: ClientNetworks, *, device_id: UUID | None, has_second_factor: bool
     ) -> Sequence[CountedKey]:
         if device_id is not None:
-            return [self._device.of(account, device_id, forgets=True)]
+            return [self._device.of(account, device_id, resets=True)]
         if has_second_factor:
-            return [self._device.of(account, "second factor", forgets=True)]
+            return [self._device.of(account, "second factor", resets=True)]
         if networks.is_shared:
             return [self._account.of(account)]
         return [
-            self._pair.of(account, networks.host, forgets=True),
+            self._pair.of(account, networks.host, resets=True),
             self._account.of(account),
             self._host.of(networks.host),
             self._site.of(networks.site),

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 
 from services.users.accounts.commands import replace_password_hash
 from services.users.credentials.authentication import AUTHENTICATION_PROBLEMS
-from services.users.credentials.commands import remember_device
+from services.users.credentials.commands import store_device
 from services.users.credentials.dependencies import PasswordAuthenticationDep, RequestLimitsDep
 from services.users.credentials.devices import set_cookie
 from services.users.credentials.limits import LimitedUse
@@ -71,7 +71,7 @@ async def sign_in(
         grant = await commands.start_session(
             session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
         )
-        device_token = await remember_device(session, user_id=account.id, device_id=proof.device_id)
+        device_token = await store_device(session, user_id=account.id, device_id=proof.device_id)
         if proof.new_hash is not None:
             await replace_password_hash(
                 session, user_id=account.id, old_hash=account.password_hash, new_hash=proof.new_hash
