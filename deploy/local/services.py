@@ -101,6 +101,9 @@ class Services:
                 "ENCRYPTION_KEYS_FILE": str(self.credentials.encryption_keys_file),
                 "SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file),
                 "SERVICE_TOKENS": ",".join(f"{name}={token}" for name, token in tokens.items()),
+                # Everybody here has this machine's address, and a test may repeat a sign-up for a while.
+                "SHARED_CLIENT_NETWORKS": "127.0.0.0/8,::1/128",
+                "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
             },
             "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},
             "notifications": {

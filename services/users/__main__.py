@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from services.users.credentials.cli import passwords_cli
 from services.users.credit.cli import credit_cli
 from services.users.settings import Settings
 from shared.cli import service_cli
@@ -19,6 +20,7 @@ PACKAGE = "services.users"
 cli = service_cli(PACKAGE, settings_class=Settings)
 tool = Tool(PACKAGE, lambda: load(StorageSettings, prefix=Settings.model_config["env_prefix"]))
 cli.add_typer(credit_cli(tool), name="credit")
+cli.add_typer(passwords_cli(), name="passwords")
 
 
 @cli.command()
@@ -33,6 +35,7 @@ def create_user(
     """Create a user with a verified address. An existing user is not changed."""
     from services.users.accounts.creation import RoleUnknown, create_verified_account, roles_of
     from services.users.accounts.schemas import SignUp
+    from services.users.credentials.policy import PASSWORD_PROBLEMS
 
     try:
         roles = roles_of(role or ["customer"])
@@ -47,7 +50,11 @@ def create_user(
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             typer.echo(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
         raise typer.Exit(2) from None
-    is_new = run_command(create_verified_account(settings, user, roles=roles))
+    try:
+        is_new = run_command(create_verified_account(settings, user, roles=roles))
+    except PASSWORD_PROBLEMS as problem:
+        typer.echo(f"password: {problem.title}. {problem}", err=True)
+        raise typer.Exit(2) from None
     typer.echo(f"Created {user.email}." if is_new else f"{user.email} exists already.")
 
 

@@ -1,12 +1,9 @@
 """The composition root of the users service."""
 
-from datetime import timedelta
-
 from fastapi import FastAPI
 
 from services.users.accounts import routes as account_routes
-from services.users.credentials.passwords import Passwords
-from services.users.credentials.throttling import SignInLimits, SignInThrottle
+from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
 from services.users.jobs import REPUBLISHED, jobs
@@ -22,7 +19,10 @@ from shared.service import create_service
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Compose the service. Nothing connects before it starts. Raises: SigningKeysInvalid, EncryptionKeysInvalid."""
+    """Compose the service. Nothing connects before it starts.
+
+    Raises: SigningKeysInvalid, EncryptionKeysInvalid, FilterInvalid.
+    """
     access_tokens = AccessTokens(
         load_signing_keys(settings.signing_keys_file),
         issuer=settings.token_issuer,
@@ -49,17 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
             "encryption": encryption,
             "access_tokens": access_tokens,
             "service_tokens": settings.service_tokens,
-            "passwords": Passwords(concurrency=settings.password_hashing_concurrency),
         },
     )
-    app.state.sign_in_throttle = SignInThrottle(
-        app.state.cache,
-        limits=SignInLimits(
-            per_account_and_address=settings.sign_in_failures_per_account_and_address,
-            per_account=settings.sign_in_failures_per_account,
-            per_address=settings.sign_in_failures_per_address,
-            window=timedelta(minutes=settings.sign_in_failures_minutes),
-        ),
-        shared_networks=settings.shared_client_networks,
-    )
+    add_credentials(app.state, settings)
     return app

@@ -1,10 +1,11 @@
-"""Jobs of the users service: purging expired sessions and tokens; and what it republishes."""
+"""Jobs of the users service: purging expired sessions, tokens and devices; and what it republishes."""
 
 from functools import partial
 
 import sqlalchemy as sa
 
 from services.users.accounts.commands import user_updated
+from services.users.credentials.commands import purge_expired_devices
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import purge_one_time_tokens
 from services.users.sessions.commands import purge_expired_sessions, purge_expired_tokens
@@ -40,3 +41,9 @@ async def purge_sessions(sessions: Sessions) -> None:
 async def purge_expired_one_time_tokens(sessions: Sessions) -> None:
     """Purge the one-time tokens that have expired, with the addresses that they were sent to."""
     await purge_in_batches(sessions, partial(purge_one_time_tokens, limit=BATCH_SIZE))
+
+
+@jobs.every("20 3 * * *")
+async def purge_devices(sessions: Sessions) -> None:
+    """Purge the devices that are not known any more."""
+    await purge_in_batches(sessions, partial(purge_expired_devices, limit=BATCH_SIZE))

@@ -5,11 +5,15 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.amounts import MAX_AMOUNT_CENTS
-from shared.settings import ServiceSettings
+from shared.settings import ReadableFile, ServiceSettings
+
+PACKAGED_BREACHED_PASSWORDS = Path(__file__).parent / "credentials" / "breached_passwords.bloom"
+LimitText = Annotated[str, Field(pattern=r"^[1-9]\d* */ *([1-9]\d* *)?(second|minute|hour|day)s?$")]
+"""A number of requests in a time, such as 10/minute or 5/10 seconds."""
 
 
 def _tokens_of(text: object) -> object:
@@ -48,15 +52,42 @@ class Settings(ServiceSettings):
     default_credit_limit_cents: Annotated[int, Field(ge=0, le=MAX_AMOUNT_CENTS)] = 100_000
     credit_currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "GBP"
     password_hashing_concurrency: Annotated[int, Field(gt=0)] = 2
-    """Passwords hashed at once by this process; each takes a core for 0.1 s, and 19 MiB."""
-    sign_in_failures_per_account_and_address: Annotated[int, Field(gt=0)] = 10
-    sign_in_failures_per_account: Annotated[int, Field(gt=0)] = 100
-    """Does not block an account at addresses from which it has signed in before."""
-    sign_in_failures_per_address: Annotated[int, Field(gt=0)] = 100
-    sign_in_failures_minutes: Annotated[int, Field(gt=0)] = 15
-    """Minutes that failures count, from the first one on."""
+    """Passwords hashed at once by this process; each takes a core for 0.05 s, and 19 MiB."""
+    password_hashing_max_waiting: Annotated[int, Field(ge=0)] = 32
+    """Requests of each use (sign-in, sign-up, change) that may wait for it. The surplus gets 503 at once."""
+    password_min_strength: Annotated[int, Field(ge=0, le=4)] = 3
+    """The least score of zxcvbn that a new password needs: 3 means 10^8 guesses or more, 4 means 10^10."""
+    breached_passwords_file: ReadableFile = PACKAGED_BREACHED_PASSWORDS
+    """A filter that `python -m services.users passwords build-filter` made of a list of your own."""
+    sign_in_free_failures: Annotated[int, Field(gt=0)] = 5
+    """Failed sign-ins before delays begin: of an account from one host, or from one known device."""
+    sign_in_free_failures_per_account: Annotated[int, Field(gt=0)] = 20
+    """The same for an account from anywhere, known devices aside."""
+    sign_in_free_failures_per_host: Annotated[int, Field(gt=0)] = 50
+    """The same for an IPv4 address or an IPv6 /64. A /24 and a /48 have four times as many."""
+    sign_in_max_delay_seconds: Annotated[int, Field(gt=0, le=1_800)] = 300
+    """The longest delay. It is 1 s after the last free failure, and doubles with each further one."""
+    sign_in_max_delay_seconds_per_account: Annotated[int, Field(gt=0, le=1_800)] = 60
+    """The longest delay of an account from anywhere. Shorter, since its user waits too, on a new device."""
+    sign_in_failures_minutes: Annotated[int, Field(gt=0)] = 60
+    """Minutes that failures count after the last attempt. Must be longer than the longest delay."""
+    sign_in_limit_per_host: LimitText = "60/minute"
+    """Requests, right or wrong. A host is an IPv4 address or an IPv6 /64; a site is a /24 or a /48."""
+    sign_in_limit_per_site: LimitText = "600/minute"
+    sign_up_limit_per_host: LimitText = "20/hour"
+    """Limits of sign-ups keep addresses from being harvested by their 409."""
+    sign_up_limit_per_site: LimitText = "200/hour"
+    sign_up_limit_per_email: LimitText = "10/hour"
+    refresh_limit_per_host: LimitText = "120/minute"
+    refresh_limit_per_site: LimitText = "1200/minute"
+    refresh_limit_per_token: LimitText = "10/minute"  # noqa: S105 - no secret
+    mailed_link_limit_per_host: LimitText = "20/hour"
+    """Limits of requests for links, such as password resets, keep mailboxes from being flooded."""
+    mailed_link_limit_per_site: LimitText = "200/hour"
+    mailed_link_limit_per_email: LimitText = "5/hour"
     shared_client_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_split)] = ()
-    """Networks, separated by commas, whose addresses stand for many clients, such as a container engine's bridge."""
+    """Networks, separated by commas, whose addresses stand for many clients, such as a container engine's bridge. There
+    the limits and delays per host and site do not apply."""
     sign_up_reveals_accounts: bool = True
     """Whether a sign-up for a known address gets 409. If not, all get the same 202, and the address gets a mail."""
     email_verification_hours: Annotated[int, Field(gt=0, le=168)] = 24
@@ -69,6 +100,16 @@ class Settings(ServiceSettings):
     """Links of one purpose that are mailed to a user within an hour."""
     unverified_account_days: Annotated[int, Field(gt=0)] = 30
     """Days after which an account is purged whose address nobody has verified, unless it has credit in use."""
+
+    @field_validator("sign_in_failures_minutes")
+    @classmethod
+    def _check_failures_minutes(cls, minutes: int, info: ValidationInfo) -> int:
+        longest = max(
+            info.data.get(name, 0) for name in ("sign_in_max_delay_seconds", "sign_in_max_delay_seconds_per_account")
+        )
+        if 60 * minutes <= longest:
+            raise ValueError("is not longer than the longest delay: waiting would undo it")
+        return minutes
 
     @property
     def access_token_lifetime(self) -> timedelta:

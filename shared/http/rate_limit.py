@@ -5,7 +5,7 @@ Requests are counted in Valkey, over a sliding window. Responses carry the IETF 
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from math import ceil
@@ -30,31 +30,42 @@ RATE_LIMITED_PREFIX = "/v1/"
 _LIMIT = re.compile(r"(?P<requests>[1-9]\d*) *(?:/|per) *(?P<count>[1-9]\d*)? *(?P<unit>second|minute|hour|day)s?")
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
-# A sliding window counter. A window begins with a first request; the count of the previous window has the weight of the
-# part of it that the last `window` milliseconds still cover. Rejected requests are not counted. Returns whether this
-# request is allowed, how many more are, and the milliseconds until the count goes down. The clock is Valkey's, so that
-# all processes count alike. One script with one key: the `limits` package needs two round trips for the same answer.
+# Sliding window counters, one for each key. A window begins with a first request; the count of the previous window has
+# the weight of the part of it that the last `window` milliseconds still cover. A request counts on every key, or on
+# none if one of them rejects it. Returns for each key whether it allows the request, how many more it does, and the
+# milliseconds until its count goes down. The clock is Valkey's, so that all processes count alike. One script: the
+# `limits` package needs two round trips for each key.
 _HIT = """
-local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
 local clock = redis.call('time')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local stored = redis.call('hmget', KEYS[1], 'began', 'current', 'previous')
-local began, current, previous = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0, tonumber(stored[3]) or 0
-if now >= began + 2 * window then
-    began, current, previous = now, 0, 0
-elseif now >= began + window then
-    began, current, previous = began + window, 0, current
+local states, all_allow = {}, true
+for i, key in ipairs(KEYS) do
+    local limit, window = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+    local stored = redis.call('hmget', key, 'began', 'current', 'previous')
+    local began, current, previous = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0, tonumber(stored[3]) or 0
+    if now >= began + 2 * window then
+        began, current, previous = now, 0, 0
+    elseif now >= began + window then
+        began, current, previous = began + window, 0, current
+    end
+    local left = began + window - now
+    local used = math.floor(previous * left / window) + current
+    local allows = used < limit
+    all_allow = all_allow and allows
+    states[i] = {began, current, previous, left, window, used, limit, allows}
 end
-local left = began + window - now
-local used = math.floor(previous * left / window) + current
-local allowed = used < limit
-if allowed then
-    used = used + 1
-    redis.call('hset', KEYS[1], 'began', began, 'current', current + 1, 'previous', previous)
-    redis.call('pexpire', KEYS[1], left + window)
+local answer = {}
+for i, key in ipairs(KEYS) do
+    local began, current, previous, left, window, used, limit, allows = unpack(states[i])
+    if all_allow then
+        used = used + 1
+        redis.call('hset', key, 'began', began, 'current', current + 1, 'previous', previous)
+        redis.call('pexpire', key, left + window)
+    end
+    local reset = previous > 0 and left % (window / previous) or left
+    answer[i] = {allows and 1 or 0, math.max(limit - used, 0), math.ceil(reset)}
 end
-local reset = previous > 0 and left % (window / previous) or left
-return {allowed and 1 or 0, math.max(limit - used, 0), math.ceil(reset)}
+return answer
 """
 
 
@@ -79,6 +90,23 @@ class Limit(NamedTuple):
         return cls(int(match["requests"]), int(match["count"] or 1) * _UNIT_SECONDS[match["unit"]])
 
 
+class Hit(NamedTuple):
+    """The answer of one limit to a request."""
+
+    allowed: bool
+    remaining: int
+    reset_seconds: float
+    """Time until the count goes down."""
+
+
+class Counted(NamedTuple):
+    """One key that a request is counted on, with its limit."""
+
+    limit: Limit
+    name: str
+    key: str
+
+
 class RateLimiter:
     """Counts requests; `app.state.rate_limiter`. While Valkey is unavailable, every request is allowed."""
 
@@ -87,20 +115,26 @@ class RateLimiter:
         self._hit = cache.client.register_script(_HIT)
         self._outage = Outage("rate_limits_unavailable")
 
-    async def hit(self, limit: Limit, name: str, key: str) -> tuple[bool, int, float] | None:
-        """Count a request; return (allowed, remaining, seconds until the window resets), or None without Valkey."""
+    async def hit(self, limit: Limit, name: str, key: str) -> Hit | None:
+        """Count a request on one key. Return None without Valkey."""
+        hits = await self.hit_all([Counted(limit, name, key)])
+        return None if hits is None else hits[0]
+
+    async def hit_all(self, counted: Sequence[Counted]) -> list[Hit] | None:
+        """Count a request on every key, or on none if one of them rejects it. Return None without Valkey."""
         if self._outage.ongoing:
             return None
-        # The key is hashed because it may be personal: an e-mail or IP address.
-        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+        arguments = [value for each in counted for value in (each.limit.requests, each.limit.window_seconds * 1000)]
         try:
-            allowed, remaining, reset_milliseconds = await self._hit(
-                keys=[f"{self._prefix}{name}:{digest}"], args=[limit.requests, limit.window_seconds * 1000]
-            )
+            hits = await self._hit(keys=[self._stored_key(each) for each in counted], args=arguments)
         except (RedisError, OSError) as error:
             self._outage.report(error)
             return None
-        return bool(allowed), remaining, reset_milliseconds / 1000
+        return [Hit(bool(allowed), remaining, milliseconds / 1000) for allowed, remaining, milliseconds in hits]
+
+    def _stored_key(self, counted: Counted) -> str:
+        # The key is hashed because it may be personal: an e-mail or IP address.
+        return f"{self._prefix}{counted.name}:{hashlib.sha256(counted.key.encode()).hexdigest()[:32]}"
 
 
 def client_address(request: Request) -> str:
@@ -137,11 +171,13 @@ class RateLimit:
         window = await limiter.hit(self._limit, self._name, await self._key(request))
         if window is None:
             return
-        allowed, remaining, reset_seconds = window
-        policy = f'"{self._name}";q={self._limit.requests};w={self._limit.window_seconds}'
-        add_response_header(request, "RateLimit-Policy", policy)
-        add_response_header(
-            request, "RateLimit", f'"{self._name}";r={remaining if allowed else 0};t={ceil(reset_seconds)}'
-        )
-        if not allowed:
-            raise RateLimited(retry_after=timedelta(seconds=reset_seconds))
+        add_rate_limit_headers(request, self._name, self._limit, window)
+        if not window.allowed:
+            raise RateLimited(retry_after=timedelta(seconds=window.reset_seconds))
+
+
+def add_rate_limit_headers(request: Request, name: str, limit: Limit, hit: Hit) -> None:
+    """Add the RateLimit headers of one limit to the response."""
+    remaining = hit.remaining if hit.allowed else 0
+    add_response_header(request, "RateLimit-Policy", f'"{name}";q={limit.requests};w={limit.window_seconds}')
+    add_response_header(request, "RateLimit", f'"{name}";r={remaining};t={ceil(hit.reset_seconds)}')

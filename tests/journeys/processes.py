@@ -204,6 +204,8 @@ def environment_of(
             "SERVICE_TOKENS": f"orders={SERVICE_TOKEN},notifications={SERVICE_TOKEN}",
             "ENCRYPTION_KEYS_FILE": str(encryption_keys_file),
             "SIGNING_KEYS_FILE": str(signing_keys_file),
+            "SHARED_CLIENT_NETWORKS": "127.0.0.0/8",  # many customers have this machine's address
+            "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
             "SMTP_URL": smtp_url,
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",
             "PUBLIC_URL": "http://127.0.0.1:8080",

@@ -14,6 +14,7 @@ from tests.harness.waiting import until
 from tests.journeys.processes import PASSWORD, SERVICES, Customer, RunningServices, customer_of
 
 EMAIL_OF_MAX_LENGTH = f"{'a' * 64}@{'b' * 61}.{'c' * 61}.{'d' * 57}.example"
+PASSWORD_OF_MAX_LENGTH = "\U0001fad6" * 118 + "tea leaves"
 CANARY = "canary7391"
 REFUSE_EVENTS = (
     """
@@ -57,14 +58,16 @@ async def test_the_largest_values_of_every_request_are_applied_by_all_services(
     sign_up = {
         "email": EMAIL_OF_MAX_LENGTH,
         "name": "\U0001fad6" * 200,
-        "password": "p" * 128,
+        "password": PASSWORD_OF_MAX_LENGTH,
         "phone": "+" + "9" * 15,
         "locale": "abc-Abcd-999",
         "time_zone": "America/Argentina/ComodRivadavia",
     }
     async with httpx2.AsyncClient(base_url=services.urls["users"], timeout=20) as client:
         signed_up = (await client.post("/v1/users", json=sign_up)).raise_for_status().json()
-        session = await client.post("/v1/sessions", json={"email": EMAIL_OF_MAX_LENGTH, "password": "p" * 128})
+        session = await client.post(
+            "/v1/sessions", json={"email": EMAIL_OF_MAX_LENGTH, "password": PASSWORD_OF_MAX_LENGTH}
+        )
     token = session.raise_for_status().json()["access_token"]
     headers = {"Authorization": f"Bearer {token}", "tracestate": "a=" + "b" * 500, "User-Agent": "u" * 1000}
     ada = Customer(email=EMAIL_OF_MAX_LENGTH, user_id=signed_up["id"], urls=services.urls, headers=headers)

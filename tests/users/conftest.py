@@ -37,9 +37,12 @@ async def settings(
         signing_keys_file=signing_keys_file,
         service_tokens={"orders": "the token of orders"},
         database_pool_size=CONNECTIONS,
-        sign_in_failures_per_account_and_address=3,
-        sign_in_failures_per_account=5,
-        sign_in_failures_per_address=6,
+        sign_in_free_failures=3,
+        sign_in_free_failures_per_account=5,
+        sign_in_free_failures_per_host=6,
+        sign_in_limit_per_host="10000/minute",
+        sign_up_limit_per_host="10000/hour",
+        sign_up_limit_per_email="10000/hour",
         shared_client_networks=(ip_network("172.16.0.0/12"),),
     )
 

@@ -30,7 +30,7 @@ async def test_an_attempt_without_a_database_does_not_count_as_failed(
 ) -> None:
     await service.sign_up()
     async with refusing_connections(postgres_admin_url, settings.database_url):
-        for _ in range(settings.sign_in_failures_per_account_and_address + 1):
+        for _ in range(settings.sign_in_free_failures + 1):
             response = await service.http.post("/v1/sessions", json={"email": ADA["email"], "password": PASSWORD})
             assert problem(response) == UNAVAILABLE
     await service.sign_in()

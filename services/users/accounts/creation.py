@@ -7,6 +7,7 @@ from typing import cast, get_args
 from services.users.accounts.commands import EmailTaken, Profile, create_account
 from services.users.accounts.schemas import SignUp
 from services.users.credentials.passwords import Passwords
+from services.users.credentials.state import password_policy
 from services.users.models.accounts import Role
 from services.users.settings import Settings
 from shared.database import open_database
@@ -25,13 +26,20 @@ def roles_of(names: Sequence[str]) -> list[Role]:
 
 
 async def create_admin(settings: Settings, *, email: str, password: str) -> bool:
-    """Create an admin's account. Return whether it is new; an account with this address stays as it is."""
+    """Create an admin's account. Return whether it is new; an account with this address stays as it is.
+
+    Raises: PasswordBreached, PasswordWeak.
+    """
     admin = SignUp.model_validate({"email": email, "name": "Admin", "password": password})
     return await create_verified_account(settings, admin, roles=["admin"])
 
 
 async def create_verified_account(settings: Settings, user: SignUp, *, roles: list[Role]) -> bool:
-    """Create an account with a verified address. Return whether it is new; an existing one stays as it is."""
+    """Create an account with a verified address. Return whether it is new; an existing one stays as it is.
+
+    Raises: PasswordBreached, PasswordWeak.
+    """
+    password_policy(settings).check(user.password, personal=(user.email, user.name))
     password_hash = await Passwords(concurrency=1).hash(user.password)
     database = open_database(settings.database_url, service="users", pool_size=1)
     try:

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Annotated
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 
@@ -19,18 +19,6 @@ def _known_time_zone(name: str) -> str:
     return name
 
 
-def _encodable(secret: SecretStr) -> SecretStr:
-    # JSON can hold half of a surrogate pair. Pydantic rejects it in a str, but not in a SecretStr.
-    try:
-        secret.get_secret_value().encode()
-    except UnicodeEncodeError:
-        raise PydanticCustomError("string_unicode", "Input should be a valid string") from None
-    return secret
-
-
-Secret = Annotated[SecretStr, AfterValidator(_encodable)]
-NewPassword = Annotated[Secret, Field(min_length=10, max_length=128, examples=["correct horse battery staple"])]
-"""A password that somebody chooses, by signing up, by a reset or by a change."""
 Email = Annotated[EmailStr, Field(max_length=254, examples=["ada@orderly.example"])]
 Name = Annotated[
     str,

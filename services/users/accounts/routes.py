@@ -13,13 +13,17 @@ from services.users.accounts.fields import Email
 from services.users.accounts.queries import UserNotFound
 from services.users.accounts.schemas import ProfileChanges, SignUp, SignUpAccepted, UserView
 from services.users.accounts.sign_ups import NewUser
-from services.users.credentials.dependencies import PasswordsDep
+from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep, RequestLimitsDep
+from services.users.credentials.hashing_queue import HashingOverloaded
+from services.users.credentials.limits import LimitedUse, email_target
+from services.users.credentials.policy import PASSWORD_PROBLEMS
 from services.users.dependencies import EncryptionDep, SettingsDep
 from services.users.models.accounts import UserStatus
 from services.users.one_time_tokens.requests import enqueue_reset_link
 from services.users.security_record.commands import origin_of
 from shared.http.auth import Caller, public, staff_only
 from shared.http.dependencies import SessionsDep
+from shared.http.disconnects import while_connected
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
@@ -45,7 +49,7 @@ _ACCEPTED: Documented = {
     summary="Sign up",
     dependencies=[Depends(public)],
     response_description="The new user, who has a credit account.",
-    responses=CREATED | _ACCEPTED | responses(EmailTaken),
+    responses=CREATED | _ACCEPTED | responses(EmailTaken, HashingOverloaded, *PASSWORD_PROBLEMS),
 )
 async def sign_up(
     body: SignUp,
@@ -55,6 +59,8 @@ async def sign_up(
     settings: SettingsDep,
     passwords: PasswordsDep,
     encryption: EncryptionDep,
+    policy: PasswordPolicyDep,
+    limits: RequestLimitsDep,
     key: IdempotencyKey = None,
 ) -> Response:
     """Create a user with the role `customer` and the default credit limit, and mail a link that verifies the address.
@@ -66,7 +72,11 @@ async def sign_up(
 
     The Idempotency-Key is bound to the whole body except the password.
     """
-    password_hash = await passwords.hash(body.password)  # takes 0.1 s: in the transaction it would hold a connection
+    passwords.check_capacity("sign_up")
+    await limits.check(LimitedUse.SIGN_UP, target=email_target(body.email))
+    policy.check(body.password, personal=(body.email, body.name))
+    # Outside of the transaction, which would hold a connection meanwhile.
+    password_hash = await while_connected(request, passwords.hash(body.password, use="sign_up"))
     origin = origin_of(request)
     profile = Profile(body.email, body.name, body.phone, body.locale, body.time_zone)
     user = NewUser(user_id=new_id(), profile=profile, password_hash=password_hash, origin=origin)

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.users.accounts.fields import Email, Locale, Name, NewPassword, Phone, TimeZone
+from services.users.accounts.fields import Email, Locale, Name, Phone, TimeZone
+from services.users.credentials.fields import NewPassword
 from services.users.models.accounts import Role, UserStatus
 from shared.http.bodies import RequestBody, ResponseBody
 

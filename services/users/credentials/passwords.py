@@ -1,12 +1,16 @@
 """Password hashing with Argon2id, in threads, a few at a time."""
 
-import asyncio
 import secrets
 from dataclasses import dataclass
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pydantic import SecretStr
+
+from services.users.credentials.hashing_queue import HashingQueue, HashingUse
+from services.users.credentials.password_text import normalized
+
+DEFAULT_MAX_WAITING = 32
 
 
 @dataclass(frozen=True)
@@ -18,26 +22,35 @@ class PasswordCheck:
 
 
 class Passwords:
-    """Hashes and verifies passwords: 19 MiB, two passes, one lane. Source: OWASP Password Storage Cheat Sheet."""
+    """Hashes and verifies passwords: 19 MiB, two passes, one lane. Source: OWASP Password Storage Cheat Sheet.
 
-    def __init__(self, *, concurrency: int) -> None:
-        """Hash at most `concurrency` passwords at once. Without a bound, sign-ins would starve other requests."""
+    Both normalize the password first, so that it is the same on every keyboard.
+    """
+
+    def __init__(self, *, concurrency: int, max_waiting: int = DEFAULT_MAX_WAITING) -> None:
+        """Hash at most `concurrency` passwords at once, while `max_waiting` of each use wait."""
         self._hasher = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
         self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())
-        self._slots = asyncio.Semaphore(concurrency)
+        self._queue = HashingQueue(concurrency=concurrency, max_waiting=max_waiting)
 
-    async def hash(self, password: SecretStr) -> str:
-        """Return the password's hash, with its parameters and its salt."""
-        async with self._slots:
-            return await asyncio.to_thread(self._hasher.hash, password.get_secret_value())
+    def check_capacity(self, use: HashingUse) -> None:
+        """Check that a password would not be refused now. Raises: HashingOverloaded."""
+        self._queue.check_capacity(use)
 
-    async def verify(self, password: SecretStr, *, stored_hash: str | None) -> PasswordCheck:
-        """Compare a password with a hash. Without a hash it is wrong, after the same time.
+    async def hash(self, password: SecretStr, *, use: HashingUse = "sign_up") -> str:
+        """Return the password's hash, with its parameters and its salt. Raises: HashingOverloaded."""
+        text = normalized(password.get_secret_value())
+        return await self._queue.run(use, lambda: self._hasher.hash(text))
 
-        The time must not reveal whether an account exists.
+    async def verify(
+        self, password: SecretStr, *, stored_hash: str | None, use: HashingUse = "sign_in"
+    ) -> PasswordCheck:
+        """Compare a password with a hash. Without a hash it is wrong, after the same time. Raises: HashingOverloaded.
+
+        The time must not reveal whether an account exists, or has a password.
         """
-        async with self._slots:
-            return await asyncio.to_thread(self._verify, password.get_secret_value(), stored_hash)
+        text = normalized(password.get_secret_value())
+        return await self._queue.run(use, lambda: self._verify(text, stored_hash))
 
     def _verify(self, password: str, stored_hash: str | None) -> PasswordCheck:
         if stored_hash is None:

@@ -1,129 +1,87 @@
-"""Throttling of password guessing: failed sign-ins are counted in Valkey, by account and address."""
+"""Throttling of password guessing: growing delays by account, network and device."""
 
-import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple
+from uuid import UUID
 
-from redis.exceptions import RedisError
+from services.users.credentials.growing_delay import CountedKey, GrowingDelay, GrowingDelays
+from services.users.credentials.networks import ClientNetworks
 
-from shared.cache import Cache, Outage
-from shared.errors import TooManyRequests
-
-# An attempt is counted before its password is checked and uncounted if it was right. Counted afterwards, many
-# simultaneous attempts would all pass.
-_COUNT = """
-if tonumber(redis.call('get', KEYS[1]) or '0') >= tonumber(ARGV[1]) then return redis.call('pttl', KEYS[1]) end
-if redis.call('incr', KEYS[1]) == 1 then redis.call('pexpire', KEYS[1], ARGV[2]) end
-return 0
-"""
-_UNCOUNT = "if tonumber(redis.call('get', KEYS[1]) or '0') > 0 then redis.call('decr', KEYS[1]) end return 0"
-_RESET = "return redis.call('unlink', KEYS[1])"
-_EXISTS = "return redis.call('exists', KEYS[1])"
-_REMEMBER = "redis.call('set', KEYS[1], '', 'px', ARGV[1]) return 0"
-
-KNOWN_FOR = timedelta(days=30)
-"""Time for which an account is known at an address after it has signed in from there."""
-
-IPNetwork = IPv4Network | IPv6Network
+SITE_FACTOR = 4
+"""A site (a /24, or a /48 of IPv6) has so many times the free failures of one host."""
 
 
-class TooManyAttempts(TooManyRequests):
-    """There were too many failed attempts to sign in."""
+@dataclass(frozen=True, kw_only=True)
+class SignInDelays:
+    """The bounds of failed sign-ins. See `Settings` for what each one means."""
 
-    code = "too_many_attempts"
-
-
-class SignInLimits(NamedTuple):
-    """Upper bounds of failed sign-ins within `window` of the first one."""
-
-    per_account_and_address: int
-    per_account: int
-    per_address: int
-    window: timedelta
+    free_failures: int
+    free_failures_per_account: int
+    free_failures_per_host: int
+    max_delay: timedelta
+    max_delay_per_account: timedelta
+    remembered: timedelta
 
 
 class SignInThrottle:
-    """Limits failed sign-ins per account and address, per account, and per address, within `window` of the first one.
+    """Delays attempts to sign in after failures.
 
-    An account that has signed in from an address before is known there: only the limit of the two together applies to
-    it. So neither guesses at other accounts from that address, nor guesses at this account from elsewhere, lock it out.
-    Failures are not added up by address in `shared_networks`, where many clients have the same one.
+    Failures are counted on the account at one host, on the account everywhere, on the host, and on its site. The delays
+    that other people's guesses cause never apply to a device from which the account has signed in before, nor to
+    somebody who has shown a second factor: their failures are counted apart. So guessing at an account delays its user
+    on new devices only, and locks nobody out.
 
-    While Valkey is down nothing is counted, and only the cost of hashing slows guessing.
+    Where one address stands for many clients, failures are counted on the account alone.
     """
 
-    def __init__(self, cache: Cache, *, limits: SignInLimits, shared_networks: Sequence[IPNetwork]) -> None:
-        self._cache = cache
-        self._limits = limits
-        self._shared_networks = shared_networks
-        self._outage = Outage("sign_in_throttling_unavailable")
+    def __init__(self, delays: GrowingDelays, *, limits: SignInDelays) -> None:
+        self._delays = delays
+        free, per_account, per_host = (
+            limits.free_failures,
+            limits.free_failures_per_account,
+            limits.free_failures_per_host,
+        )
+        longest, remembered = limits.max_delay, limits.remembered
+        self._device = GrowingDelay("sign-in-device", free, longest, remembered)
+        self._pair = GrowingDelay("sign-in-account-and-host", free, longest, remembered)
+        self._account = GrowingDelay("sign-in-account", per_account, limits.max_delay_per_account, remembered)
+        self._host = GrowingDelay("sign-in-host", per_host, longest, remembered)
+        self._site = GrowingDelay("sign-in-site", SITE_FACTOR * per_host, longest, remembered)
 
     @asynccontextmanager
-    async def attempt(self, *, email: str, address: str, failure: type[Exception]) -> AsyncIterator[None]:
-        """Count one attempt, which stays counted only if it ends in a `failure`. Raises: TooManyAttempts."""
-        account = email.casefold()
-        pair, known = self._key("pair", account, address), self._key("known", account, address)
-        limits = {pair: self._limits.per_account_and_address}
-        if not await self._run(_EXISTS, known):
-            if not self._is_shared(address):
-                limits[self._key("address", address)] = self._limits.per_address
-            limits[self._key("account", account)] = self._limits.per_account
-        await self._count_all(limits)
-        try:
+    async def attempt(
+        self,
+        *,
+        account: UUID | str,
+        networks: ClientNetworks,
+        device_id: UUID | None = None,
+        has_second_factor: bool = False,
+        failure: type[Exception],
+    ) -> AsyncIterator[None]:
+        """Count one attempt, which stays counted only if it ends in a `failure`. Raises: TooManyAttempts.
+
+        `account`: the id of the account that was found; without one, the address as PostgreSQL's lower() returns it, so
+        that both are counted alike. `device_id`: the known device of this account from which the request comes.
+        `has_second_factor`: whether the caller has verified one for this account, under a GrowingDelay of its own.
+        """
+        counted = self._counted(account, networks, device_id=device_id, has_second_factor=has_second_factor)
+        async with self._delays.attempt(counted, failure=failure):
             yield
-        except failure:
-            raise
-        except Exception:
-            await self._uncount(limits)
-            raise
-        await self._uncount(limits)
-        await self._run(_RESET, pair)
-        await self._run(_REMEMBER, known, _milliseconds(KNOWN_FOR))
 
-    async def _count_all(self, limits: Mapping[str, int]) -> None:
-        """Count an attempt on every key, or on none: a blocked address must not be able to block accounts."""
-        counted: list[str] = []
-        try:
-            for key, limit in limits.items():
-                await self._count(key, limit=limit)
-                counted.append(key)
-        except TooManyAttempts:
-            await self._uncount(counted)
-            raise
-
-    async def _uncount(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            await self._run(_UNCOUNT, key)
-
-    def _is_shared(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._shared_networks)
-
-    async def _count(self, key: str, *, limit: int) -> None:
-        blocked_milliseconds = await self._run(_COUNT, key, limit, _milliseconds(self._limits.window))
-        if blocked_milliseconds:
-            raise TooManyAttempts(retry_after=timedelta(milliseconds=blocked_milliseconds))
-
-    async def _run(self, script: str, key: str, *arguments: int) -> int:
-        if self._outage.ongoing:
-            return 0
-        try:
-            return int(await self._cache.client.eval(script, 1, key, *map(str, arguments)))
-        except (RedisError, OSError) as error:
-            self._outage.report(error)
-            return 0
-
-    def _key(self, kind: str, *values: str) -> str:
-        # Hashed, because e-mail and IP addresses are personal data.
-        digest = hashlib.sha256("\0".join(values).encode()).hexdigest()[:32]
-        return f"{self._cache.prefix}sign-in:{kind}:{digest}"
-
-
-def _milliseconds(duration: timedelta) -> int:
-    return int(duration.total_seconds() * 1000)
+    def _counted(
+        self, account: UUID | str, networks: ClientNetworks, *, device_id: UUID | None, has_second_factor: bool
+    ) -> Sequence[CountedKey]:
+        if device_id is not None:
+            return [self._device.of(account, device_id, resets=True)]
+        if has_second_factor:
+            return [self._device.of(account, "second factor", resets=True)]
+        if networks.is_shared:
+            return [self._account.of(account)]
+        return [
+            self._pair.of(account, networks.host, resets=True),
+            self._account.of(account),
+            self._host.of(networks.host),
+            self._site.of(networks.site),
+        ]

@@ -7,21 +7,28 @@ from fastapi import Depends, Request
 from pydantic import SecretStr
 
 from services.users.accounts.queries import account_of
-from services.users.credentials.dependencies import PasswordsDep, SignInThrottleDep
+from services.users.credentials.dependencies import NetworksDep, PasswordsDep, SignInThrottleDep
 from services.users.dependencies import SettingsDep
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import TokenPolicy, token_policy
 from services.users.recovery.commands import PasswordWrong
 from shared.http.auth import Caller
 from shared.http.dependencies import SessionsDep
-from shared.http.rate_limit import client_address
+from shared.http.disconnects import while_connected
 
 ConfirmPassword = Callable[[SecretStr], Awaitable[UserAccount]]
-"""Returns the caller's account if the password is right. Raises: UserNotFound, PasswordWrong, TooManyAttempts."""
+"""Returns the caller's account if the password is right. Raises: UserNotFound, PasswordWrong, and
+the problems of a route that authenticates by password."""
 
 
 async def _confirm_password(
-    request: Request, caller: Caller, sessions: SessionsDep, passwords: PasswordsDep, throttle: SignInThrottleDep
+    *,
+    request: Request,
+    caller: Caller,
+    networks: NetworksDep,
+    sessions: SessionsDep,
+    passwords: PasswordsDep,
+    throttle: SignInThrottleDep,
 ) -> ConfirmPassword:
     """Return the step-up of sensitive changes. Wrong passwords count as failed sign-ins: a stolen access token must
     not allow guesses without a limit.
@@ -30,9 +37,9 @@ async def _confirm_password(
     async def confirm(password: SecretStr) -> UserAccount:
         async with sessions() as session:
             account = await account_of(session, caller.user_id)
-        attempt = throttle.attempt(email=account.email, address=client_address(request), failure=PasswordWrong)
-        async with attempt:
-            if not (await passwords.verify(password, stored_hash=account.password_hash)).is_right:
+        async with throttle.attempt(account=account.id, networks=networks, failure=PasswordWrong):
+            checking = passwords.verify(password, stored_hash=account.password_hash, use="change")
+            if not (await while_connected(request, checking)).is_right:
                 raise PasswordWrong
         return account
 

@@ -5,15 +5,17 @@ from fastapi import APIRouter, Depends, Request
 
 from services.users.accounts.commands import EmailTaken
 from services.users.accounts.queries import UserNotFound
-from services.users.credentials.dependencies import PasswordsDep
-from services.users.credentials.throttling import TooManyAttempts
+from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep, RequestLimitsDep
+from services.users.credentials.growing_delay import TooManyAttempts
+from services.users.credentials.hashing_queue import HashingOverloaded
+from services.users.credentials.limits import LimitedUse, email_target
+from services.users.credentials.policy import PASSWORD_PROBLEMS
 from services.users.dependencies import EncryptionDep
 from services.users.one_time_tokens.commands import OneTimeTokenInvalid, TooManyLinks, open_token
 from services.users.one_time_tokens.requests import enqueue_reset_link
 from services.users.recovery import commands
 from services.users.recovery.commands import EmailAlreadyVerified, EmailUnchanged, PasswordWrong
 from services.users.recovery.dependencies import ConfirmPasswordDep, TokenPolicyDep
-from services.users.recovery.limits import client_network, limit_mails_to
 from services.users.recovery.schemas import (
     EmailChange,
     EmailChangeRequest,
@@ -27,13 +29,14 @@ from services.users.security_record.commands import origin_of
 from services.users.sessions.commands import AccountInactive
 from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
+from shared.http.disconnects import while_connected
 from shared.http.problems import responses
-from shared.http.rate_limit import RateLimit
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1", tags=["recovery"])
 
-_RESETS_PER_NETWORK = RateLimit("password-resets", "30/hour", key=client_network)
+CONFIRMATION_PROBLEMS = (PasswordWrong, TooManyAttempts, HashingOverloaded)
+"""The problems of a route that asks for the present password."""
 
 
 @router.post(
@@ -70,7 +73,7 @@ async def verify_email(body: EmailVerification, request: Request, sessions: Sess
     status_code=202,
     summary="Ask for another address",
     response_description="A mail to the new address is on its way.",
-    responses=responses(UserNotFound, AccountInactive, PasswordWrong, TooManyAttempts, EmailUnchanged, TooManyLinks),
+    responses=responses(UserNotFound, AccountInactive, *CONFIRMATION_PROBLEMS, EmailUnchanged, TooManyLinks),
 )
 async def ask_for_email_change(
     body: EmailChangeRequest,
@@ -78,6 +81,7 @@ async def ask_for_email_change(
     request: Request,
     caller: Caller,
     confirm_password: ConfirmPasswordDep,
+    limits: RequestLimitsDep,
     sessions: SessionsDep,
     policy: TokenPolicyDep,
 ) -> MailedLinkView:
@@ -86,7 +90,7 @@ async def ask_for_email_change(
     The response does not tell whether another account has the new address.
     """
     await confirm_password(body.password)
-    await limit_mails_to(body.email, request=request)
+    await limits.check(LimitedUse.MAILED_LINK, target=email_target(body.email))
     async with sessions.begin() as session:
         await commands.ask_for_email_change(
             session, user_id=caller.user_id, email=body.email, policy=policy, origin=origin_of(request)
@@ -117,12 +121,14 @@ async def change_email(body: EmailChange, request: Request, sessions: SessionsDe
     "/password-resets",
     status_code=202,
     summary="Ask for a new password",
-    dependencies=[Depends(public), Depends(_RESETS_PER_NETWORK)],
+    dependencies=[Depends(public)],
     response_description="If there is such an account, a mail to its address is on its way.",
 )
 async def ask_for_password_reset(
     body: PasswordResetRequest,
+    *,
     request: Request,
+    limits: RequestLimitsDep,
     sessions: SessionsDep,
     encryption: EncryptionDep,
     policy: TokenPolicyDep,
@@ -131,7 +137,7 @@ async def ask_for_password_reset(
 
     The response is the same, and takes the same time, whether or not there is such an account.
     """
-    await limit_mails_to(body.email, request=request)
+    await limits.check(LimitedUse.MAILED_LINK, target=email_target(body.email))
     async with sessions.begin() as session:
         await enqueue_reset_link(
             session, email=body.email, unverified_only=False, origin=origin_of(request), encryption=encryption
@@ -144,10 +150,14 @@ async def ask_for_password_reset(
     status_code=204,
     summary="Set a new password with a mailed link",
     dependencies=[Depends(public)],
-    responses=responses(OneTimeTokenInvalid),
+    responses=responses(OneTimeTokenInvalid, HashingOverloaded, *PASSWORD_PROBLEMS),
 )
 async def reset_password(
-    body: PasswordResetConfirmation, request: Request, sessions: SessionsDep, passwords: PasswordsDep
+    body: PasswordResetConfirmation,
+    request: Request,
+    sessions: SessionsDep,
+    passwords: PasswordsDep,
+    password_policy: PasswordPolicyDep,
 ) -> None:
     """Set a new password, and end all sessions. The user is told by mail.
 
@@ -156,8 +166,10 @@ async def reset_password(
     """
     token = body.token.get_secret_value()
     async with sessions() as session:
-        await open_token(session, token=token, purpose="reset_password")  # an invalid one must not cost a hash
-    new_hash = await passwords.hash(body.new_password)
+        # An invalid token must not cost a hash.
+        opened = await open_token(session, token=token, purpose="reset_password")
+    password_policy.check(body.new_password, personal=(opened.email,))
+    new_hash = await while_connected(request, passwords.hash(body.new_password, use="change"))
     async with sessions.begin() as session:
         reset = await commands.reset_password(session, token=token, new_hash=new_hash, origin=origin_of(request))
     logger.info("password_reset", user_id=str(reset.user_id), is_taken_over=reset.is_taken_over)
@@ -167,7 +179,7 @@ async def reset_password(
     "/users/me/password",
     status_code=204,
     summary="Change your password",
-    responses=responses(UserNotFound, AccountInactive, PasswordWrong, TooManyAttempts),
+    responses=responses(UserNotFound, AccountInactive, *CONFIRMATION_PROBLEMS, *PASSWORD_PROBLEMS),
 )
 async def change_own_password(
     body: PasswordChange,
@@ -177,10 +189,12 @@ async def change_own_password(
     confirm_password: ConfirmPasswordDep,
     sessions: SessionsDep,
     passwords: PasswordsDep,
+    password_policy: PasswordPolicyDep,
 ) -> None:
     """Replace your password, and end all of your other sessions. The user is told by mail."""
     account = await confirm_password(body.password)
-    new_hash = await passwords.hash(body.new_password)
+    password_policy.check(body.new_password, personal=(account.email, account.name))
+    new_hash = await while_connected(request, passwords.hash(body.new_password, use="change"))
     async with sessions.begin() as session:
         await commands.change_password(
             session,

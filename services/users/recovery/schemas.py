@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.users.accounts.fields import Email, NewPassword, Secret
+from services.users.accounts.fields import Email
+from services.users.credentials.fields import NewPassword, Password, Secret
 from shared.http.bodies import RequestBody, ResponseBody
 
 _TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
@@ -13,7 +14,6 @@ _TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an exampl
 OneTimeToken = Annotated[
     Secret, Field(min_length=1, max_length=100, description="The token of the mailed link.", examples=[_TOKEN])
 ]
-PresentPassword = Annotated[Secret, Field(min_length=1, max_length=128, examples=["correct horse battery staple"])]
 
 
 class EmailVerification(RequestBody):
@@ -26,7 +26,7 @@ class EmailChangeRequest(RequestBody):
     """A new address, and the present password."""
 
     email: Email
-    password: PresentPassword
+    password: Password
 
 
 class EmailChange(RequestBody):
@@ -51,7 +51,7 @@ class PasswordResetConfirmation(RequestBody):
 class PasswordChange(RequestBody):
     """The present password and a new one."""
 
-    password: PresentPassword
+    password: Password
     new_password: NewPassword
 
 

@@ -7,12 +7,12 @@ import structlog
 from fastapi import APIRouter, Depends, Header, Request, Response
 
 from services.users.accounts.commands import replace_password_hash
-from services.users.accounts.queries import account_with_email
-from services.users.credentials.dependencies import PasswordsDep, SignInThrottleDep
-from services.users.credentials.passwords import Passwords
-from services.users.credentials.throttling import TooManyAttempts
+from services.users.credentials.authentication import AUTHENTICATION_PROBLEMS
+from services.users.credentials.commands import store_device
+from services.users.credentials.dependencies import PasswordAuthenticationDep, RequestLimitsDep
+from services.users.credentials.devices import set_cookie
+from services.users.credentials.limits import LimitedUse
 from services.users.dependencies import SettingsDep
-from services.users.models.accounts import UserAccount
 from services.users.models.sessions import UserSession
 from services.users.sessions import commands, queries
 from services.users.sessions.commands import (
@@ -24,22 +24,14 @@ from services.users.sessions.commands import (
 )
 from services.users.sessions.dependencies import AccessTokensDep
 from services.users.sessions.schemas import Refresh, SessionView, SignIn, TokenPairView
-from shared.database import Sessions
 from shared.errors import Unauthenticated
 from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.rate_limit import client_address
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
-
-
-class CredentialsInvalid(Unauthenticated):
-    """The e-mail address or the password is wrong."""
-
-    code = "credentials_invalid"
 
 
 class RefreshTokenReused(Unauthenticated):
@@ -53,7 +45,7 @@ class RefreshTokenReused(Unauthenticated):
     status_code=201,
     summary="Sign in",
     dependencies=[Depends(public)],
-    responses=responses(CredentialsInvalid, AccountInactive, TooManyAttempts),
+    responses=responses(AccountInactive, *AUTHENTICATION_PROBLEMS),
 )
 async def sign_in(
     body: SignIn,
@@ -62,9 +54,9 @@ async def sign_in(
     response: Response,
     sessions: SessionsDep,
     settings: SettingsDep,
-    passwords: PasswordsDep,
     access_tokens: AccessTokensDep,
-    throttle: SignInThrottleDep,
+    authentication: PasswordAuthenticationDep,
+    limits: RequestLimitsDep,
     user_agent: Annotated[str | None, Header()] = None,
 ) -> TokenPairView:
     """Exchange an e-mail address and a password for an access token and a refresh token.
@@ -72,17 +64,20 @@ async def sign_in(
     There is no Idempotency-Key, because the saved response would store tokens. A repeated request starts another
     session.
     """
-    attempt = throttle.attempt(email=body.email, address=client_address(request), failure=CredentialsInvalid)
-    async with attempt:
-        account, new_hash = await _authenticate(body, sessions=sessions, passwords=passwords)
-        async with sessions.begin() as session:
-            grant = await commands.start_session(
-                session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
+    await limits.check(LimitedUse.SIGN_IN)
+    proof = await authentication.authenticate(email=body.email, password=body.password)
+    account = proof.account
+    async with sessions.begin() as session:
+        grant = await commands.start_session(
+            session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
+        )
+        device_token = await store_device(session, user_id=account.id, device_id=proof.device_id)
+        if proof.new_hash is not None:
+            await replace_password_hash(
+                session, user_id=account.id, old_hash=account.password_hash, new_hash=proof.new_hash
             )
-            if new_hash is not None:
-                await replace_password_hash(
-                    session, user_id=account.id, old_hash=account.password_hash, new_hash=new_hash
-                )
+    if device_token is not None:
+        set_cookie(response, device_token, request=request)
     logger.info("session_started", user_id=str(account.id), session_id=str(grant.session_id))
     return _token_pair(grant, access_tokens=access_tokens, response=response)
 
@@ -94,12 +89,19 @@ async def sign_in(
     responses=responses(RefreshTokenInvalid, RefreshTokenReused),
 )
 async def refresh_session(
-    body: Refresh, response: Response, sessions: SessionsDep, settings: SettingsDep, access_tokens: AccessTokensDep
+    body: Refresh,
+    *,
+    response: Response,
+    sessions: SessionsDep,
+    settings: SettingsDep,
+    access_tokens: AccessTokensDep,
+    limits: RequestLimitsDep,
 ) -> TokenPairView:
     """Exchange a refresh token for the next pair of tokens.
 
     A refresh token works once. Presenting a used one revokes its session, because one of its two holders stole it.
     """
+    await limits.check(LimitedUse.REFRESH, target=body.refresh_token.get_secret_value())
     async with sessions.begin() as session:
         outcome = await commands.refresh_session(
             session,
@@ -132,16 +134,6 @@ async def revoke_own_session(session_id: UUID, caller: Caller, sessions: Session
     async with sessions.begin() as session:
         await commands.revoke_session(session, session_id=session_id, user_id=caller.user_id)
     logger.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
-
-
-async def _authenticate(body: SignIn, *, sessions: Sessions, passwords: Passwords) -> tuple[UserAccount, str | None]:
-    """Return the account and, if its password's hash is outdated, a new one. Raises: CredentialsInvalid."""
-    async with sessions() as session:
-        account = await account_with_email(session, body.email)
-    check = await passwords.verify(body.password, stored_hash=account.password_hash if account else None)
-    if account is None or not check.is_right:
-        raise CredentialsInvalid
-    return account, check.new_hash
 
 
 def _token_pair(grant: Grant, *, access_tokens: AccessTokensDep, response: Response) -> TokenPairView:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.users.accounts.fields import Email, Secret
+from services.users.accounts.fields import Email
+from services.users.credentials.fields import Password, Secret
 from shared.http.bodies import RequestBody, ResponseBody
 
 _SESSION_ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
@@ -18,7 +19,7 @@ class SignIn(RequestBody):
     """The credentials of a user."""
 
     email: Email
-    password: Annotated[Secret, Field(min_length=1, max_length=128, examples=["correct horse battery staple"])]
+    password: Password
 
 
 class Refresh(RequestBody):

@@ -1,0 +1,42 @@
+"""The query of sign-in."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.users.credentials.devices import hash_of
+from services.users.models.accounts import UserAccount
+from services.users.models.credentials import KnownDevice
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The account and the device that a request claims to be of."""
+
+    account: UserAccount | None
+    throttling_key: UUID | str
+    """The account's id; without an account the address, as the database compares it."""
+    device_id: UUID | None
+    """The device, if it is known to this account."""
+
+
+async def claimed_by(session: AsyncSession, *, email: str, device_token: str | None) -> Claimed:
+    """Find the account with this address and the device, in one statement, whether or not they exist."""
+    given = sa.select(sa.func.lower(email).label("email")).subquery("given")
+    query = (
+        sa.select(given.c.email, UserAccount, KnownDevice.id)
+        .select_from(given)
+        .outerjoin(UserAccount, sa.func.lower(UserAccount.email) == given.c.email)
+        .outerjoin(
+            KnownDevice,
+            sa.and_(
+                KnownDevice.user_id == UserAccount.id,
+                KnownDevice.token_hash == hash_of(device_token or ""),
+                KnownDevice.expires_at > sa.func.now(),
+            ),
+        )
+    )
+    compared, account, device_id = (await session.execute(query)).one()
+    return Claimed(account, account.id if account else compared, device_id)
