@@ -5,10 +5,12 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.users.accounts import routes as account_routes
+from services.users.administration import verified_accounts
 from services.users.credentials.passwords import Passwords
 from services.users.credentials.throttling import SignInLimits, SignInThrottle
 from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
+from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.sessions import key_routes
 from services.users.sessions import routes as session_routes
@@ -31,7 +33,14 @@ def create_app(settings: Settings) -> FastAPI:
         name="users",
         description="Accounts, sessions and credit.",
         settings=settings,
-        routers=[account_routes.router, credit_routes.router, session_routes.router, key_routes.router],
+        routers=[
+            verified_accounts.router,
+            account_routes.router,
+            credit_routes.router,
+            session_routes.router,
+            key_routes.router,
+            internal_routes.router,
+        ],
         subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
         republished=REPUBLISHED,

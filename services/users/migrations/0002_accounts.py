@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=False),
         sa.Column("email_verified_at", _TIME, nullable=True),
+        sa.Column("personal_key", sa.LargeBinary(), nullable=True),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("updated_at", _TIME, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),

@@ -9,10 +9,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.users.models.declarative import Base, Id, NowByDefault
 from shared.metadata import one_of
+from shared.personal_data import PersonalData, new_personal_key, seal
 
 Role = Literal["customer", "support", "admin"]
 UserStatus = Literal["active", "suspended"]
 """Only the user of an active account can sign in, refresh a session, and get credit for an order."""
+
+
+class PersonalKeyDestroyed(Exception):
+    """The account was erased: nothing can be sealed for its user any more."""
 
 
 class UserAccount(Base):
@@ -30,6 +35,8 @@ class UserAccount(Base):
     status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
     password_hash: Mapped[str]
     email_verified_at: Mapped[datetime | None]
+    personal_key: Mapped[bytes | None] = mapped_column(default=new_personal_key)
+    """The key of the user's personal data in events. Null once the account is erased: nobody can read these then."""
     created_at: Mapped[NowByDefault]
     updated_at: Mapped[NowByDefault]
     version: Mapped[int] = mapped_column(default=1)
@@ -42,3 +49,9 @@ class UserAccount(Base):
         sa.Index("ix_user_account_created_at", "created_at", "id"),
         sa.Index("ix_user_account_status", "status", "created_at", "id"),
     )
+
+    def seal(self, data: PersonalData) -> str:
+        """Encrypt personal data of this user for an event. Raises: PersonalKeyDestroyed."""
+        if self.personal_key is None:
+            raise PersonalKeyDestroyed
+        return seal(data, key=self.personal_key, user_id=self.id)
