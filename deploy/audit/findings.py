@@ -18,6 +18,7 @@ class Invariant(StrEnum):
     STOCK_IS_SUM_OF_ORDERS = "Each product's reserved units are the sum of its open orders"
     NO_DEAD_LETTER = "No event is a dead letter"
     NO_GAP = "No key has a gap in its events"
+    CONTACTS_OPENED = "No replica waits for a user's data to be opened"
     NO_PENDING_ORDER = "No order is pending"
     OUTBOX_EMPTY = "Every outbox is empty"
     EVENT_IN_TOPIC = "Every sent event is in its topic"

@@ -17,7 +17,17 @@ from shared.messaging.storage.generation import NUMBER_BITS, generation_of
 HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "users": {
         "orders": ("user.created", "user.credit_refused", "user.credit_reserved", "user.purged", "user.updated"),
-        "notifications": ("user.created", "user.purged", "user.updated"),
+        "notifications": (
+            "user.created",
+            "user.email_change_requested",
+            "user.email_changed",
+            "user.email_verification_requested",
+            "user.password_changed",
+            "user.password_reset_requested",
+            "user.purged",
+            "user.signed_in_from_new_device",
+            "user.updated",
+        ),
     },
     "orders": {
         "users": (

@@ -23,6 +23,8 @@ _PENDING_ORDERS = """
     SELECT id, number, deadline FROM customer_order
     WHERE status = 'pending' AND deadline < $1 ORDER BY deadline LIMIT $2
 """
+_CONTACTS = "SELECT user_id, received_at FROM sealed_contact WHERE received_at < $1 ORDER BY received_at LIMIT $2"
+# A mail to an address that is not verified waits for its user: that is no violation.
 _DELIVERIES = """
     (SELECT id, channel, status, next_attempt_at AS due_at, NULL::uuid AS user_id FROM delivery
      WHERE status = 'queued' AND next_attempt_at < $1 ORDER BY next_attempt_at LIMIT $2)
@@ -31,7 +33,10 @@ _DELIVERIES = """
      WHERE status IN ('sending', 'retrying') AND next_attempt_at < $1 ORDER BY next_attempt_at LIMIT $2)
     UNION ALL
     SELECT d.id, d.channel, d.status, n.created_at, n.user_id
-    FROM (SELECT * FROM delivery WHERE status = 'deferred' ORDER BY id LIMIT $2) AS d
+    FROM (
+        SELECT * FROM delivery WHERE status = 'deferred' AND last_error IS DISTINCT FROM 'address_unverified'
+        ORDER BY id LIMIT $2
+    ) AS d
     JOIN notification n ON n.id = d.notification_id
     WHERE n.created_at < $1
 """
@@ -44,11 +49,16 @@ _JOBS = """
 
 
 async def check_waiting(context: Context) -> list[Violation]:
-    """Check dead letters, outboxes and pending orders. In production also deliveries and jobs: at rest none is due."""
+    """Check dead letters, outboxes, sealed contacts and pending orders.
+
+    In production also deliveries and jobs: at rest none is due.
+    """
     found: list[Violation] = []
     for service in SERVICES:
         found += await _check_dead_letters(context, service)
         found += await _check_outbox(context, service)
+    for service in ("orders", "notifications"):
+        found += await _check_contacts(context, service)
     found += await _check_pending_orders(context)
     if not context.at_rest:
         found += await _check_deliveries(context)
@@ -80,6 +90,19 @@ async def _check_outbox(context: Context, service: str) -> list[Violation]:
             f"{service}/outbox/{row['id']}",
             f"{service}: {row['type']} of {row['topic']} {row['key']} is not sent yet",
             commands.run_role(service, "relay"),
+        )
+        for row in rows
+    ]
+
+
+async def _check_contacts(context: Context, service: str) -> list[Violation]:
+    rows = await context.databases[service].fetch(_CONTACTS, context.settled_before, MAX_LISTED)
+    return [
+        _violation(
+            Invariant.CONTACTS_OPENED,
+            f"{service}/contact/{row['user_id']}",
+            f"{service}: the data of user {row['user_id']} are sealed since {row['received_at'].isoformat()}",
+            commands.run_role(service, "jobs"),
         )
         for row in rows
     ]

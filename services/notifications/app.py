@@ -18,22 +18,27 @@ from services.notifications.smtp import Smtp
 from services.notifications.subscribers import SUBSCRIPTIONS
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
+from shared.personal_keys import PersonalKeys
+from shared.sealed_contacts import SEALED_CONTACTS
 from shared.service import create_service
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Compose the service. Nothing connects before it starts."""
-    smtp = Smtp(settings.smtp_url, local_hostname=address_of(settings.mail_from).domain)
-    channels: Channels = {"email": mail_channel(smtp, mail_from=settings.mail_from, public_url=settings.public_url)}
     users = UsersClient(settings.users_url, token=settings.users_token, ca_file=settings.users_ca_file)
+    keys = PersonalKeys(users.personal_keys)
+    smtp = Smtp(settings.smtp_url, local_hostname=address_of(settings.mail_from).domain)
+    channels: Channels = {
+        "email": mail_channel(smtp, keys=keys, mail_from=settings.mail_from, public_url=settings.public_url)
+    }
     return create_service(
         name="notifications",
         description="Notifications of account and order events, by e-mail and in the app.",
         settings=settings,
         routers=[delivery_routes.router, router],
         subscriptions=SUBSCRIPTIONS,
-        jobs=notification_jobs(retention=timedelta(days=settings.retention_days)),
-        measurements=[DELIVERIES],
+        jobs=notification_jobs(retention=timedelta(days=settings.retention_days), keys=keys),
+        measurements=[DELIVERIES, SEALED_CONTACTS],
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
         token_verifier=TokenVerifier(users.key_set, issuer=settings.token_issuer),
         checks={"smtp": smtp.ping},

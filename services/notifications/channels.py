@@ -1,7 +1,8 @@
 """The types of a channel: a function that sends one attempt of a delivery. `mail.py` has the one of e-mail."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -34,8 +35,13 @@ class Attempt:
     category: str
     data: Mapping[str, JsonValue]
     email: str
+    """Empty if the mail is sealed, and the recipient is unknown."""
     name: str
     locale: str
+    sealed: str | None = field(default=None, repr=False)
+    """A sealed `AccountMail`: the address to use instead, and the mail's one-time token."""
+    expires_at: datetime | None = None
+    """The time from which on a sealed mail is not sent any more."""
 
 
 @dataclass(frozen=True)

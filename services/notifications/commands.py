@@ -1,7 +1,8 @@
-"""Commands: replace recipients, notify users, mark a notification as read."""
+"""Commands: notify users, mark a notification as read."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -16,7 +17,9 @@ from services.notifications.channels import Attempt
 from services.notifications.deliveries import LEASE, WORKER, attempt_deadline, local_worker
 from services.notifications.models import Notification, Recipient
 from services.notifications.queries import NotificationNotFound
+from services.notifications.recipients import KnownRecipient, locks_of, recipients_of
 from services.notifications.rendering import LOCALES, render_title
+from services.notifications.statuses import ADDRESS_UNVERIFIED, Channel
 from shared.driver_statements import fetch
 from shared.events.notifications import NotificationSent
 from shared.ids import new_id
@@ -24,21 +27,6 @@ from shared.loops import call_after_commit, wake_after_commit
 from shared.messaging.envelope import EventContext
 from shared.messaging.outbox.outbox import record
 from shared.telemetry import continued_trace, parse_traceparent
-
-LOCKS = 1_024
-"""Number of advisory locks; a user takes the one with the number `id % LOCKS`. Also the most that one transaction can
-take: PostgreSQL's table of locks holds some thousands. With fewer, more transactions wait for each other."""
-
-
-@dataclass(frozen=True)
-class RecipientData:
-    """Address data of a user, and the sequence of the event that has them."""
-
-    email: str
-    name: str
-    locale: str
-    time_zone: str
-    sequence: int
 
 
 @dataclass(frozen=True)
@@ -49,14 +37,22 @@ class Notice:
     category: str
     data: Mapping[str, JsonValue]
     cause: EventContext
+    locale: str | None = None
+    """The language of the title, and of a sealed mail. Default: the recipient's."""
+    sealed: str | None = None
+    """A sealed `AccountMail`. Such a notice is only mailed, to the address in it, also to an unknown recipient."""
+    expires_at: datetime | None = None
+    """The time from which on a sealed mail is not sent any more."""
 
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels on which the user is told."""
+        return ("email", "in_app") if self.sealed is None else ("email",)
 
-class _Recipient(NamedTuple):
-    """A known recipient, as a mail needs it."""
-
-    email: str
-    name: str
-    locale: str
+    def is_mailable(self, recipients: Mapping[UUID, KnownRecipient]) -> bool:
+        """Return whether its mail can be sent now: it is sealed, or the recipient's address is verified."""
+        recipient = recipients.get(self.user_id)
+        return self.sealed is not None or (recipient is not None and recipient.email_verified)
 
 
 class _NewMail(NamedTuple):
@@ -66,33 +62,6 @@ class _NewMail(NamedTuple):
     status: Literal["queued", "deferred", "sending"]
     traceparent: str | None
     attempt: Attempt | None = None
-
-
-async def replace_recipients(session: AsyncSession, recipients: Mapping[UUID, RecipientData]) -> None:
-    """Replace or insert recipients, and queue the mails that were deferred until they are known. Repeatable.
-
-    A recipient that a later event has written stays as it is.
-    """
-    user_ids = sorted(recipients)
-    known = await _recipients_of(session, user_ids)
-    new = [user_id for user_id in user_ids if user_id not in known]
-    if new:
-        # Waits for transactions that are deferring a mail to these users, which are invisible here: see `notify_all`.
-        # A known recipient needs no lock: nothing was deferred since it was inserted.
-        await session.execute(statements.LOCK, {"locks": _locks_of(new)})
-    await session.execute(
-        statements.REPLACE_RECIPIENTS,
-        {
-            "user_ids": user_ids,
-            "emails": [recipients[user_id].email for user_id in user_ids],
-            "names": [recipients[user_id].name for user_id in user_ids],
-            "locales": [recipients[user_id].locale for user_id in user_ids],
-            "time_zones": [recipients[user_id].time_zone for user_id in user_ids],
-            "sequences": [recipients[user_id].sequence for user_id in user_ids],
-        },
-    )
-    if new:
-        await _queue_deferred(session, {user_id: recipients[user_id].locale for user_id in new})
 
 
 async def delete_recipients(session: AsyncSession, user_ids: Sequence[UUID]) -> None:
@@ -109,21 +78,22 @@ async def delete_recipients(session: AsyncSession, user_ids: Sequence[UUID]) -> 
 async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
     """Notify users in the app and by mail, once per user and event, and once per change of an order.
 
-    Mails are deferred until the recipient is known. Each event is recorded in the trace of the notice's cause.
+    Mails are deferred until the recipient is known and the address verified, except sealed ones. Each event is recorded
+    in the trace of the notice's cause.
     """
-    user_ids = {notice.user_id for notice in notices}
-    recipients = await _recipients_of(session, user_ids)
-    if unknown := user_ids - recipients.keys():
-        # Another transaction may be inserting these recipients, and would not see the mails that this one defers.
-        # Whoever is still unknown in the statement after the lock stays so until this transaction ends.
-        await session.execute(statements.LOCK_SHARED, {"locks": _locks_of(unknown)})
-        recipients |= await _recipients_of(session, unknown)
+    recipients = await recipients_of(session, {notice.user_id for notice in notices})
+    if unreached := {notice.user_id for notice in notices if not notice.is_mailable(recipients)}:
+        # Another transaction may be replacing these recipients, and would not see the mails that this one defers.
+        # Whoever cannot be reached in the statement after the lock stays so until this transaction ends.
+        await session.execute(statements.LOCK_SHARED, {"locks": locks_of(unreached)})
+        recipients |= await recipients_of(session, unreached)
     given = {new_id(): notice for notice in notices}
-    slots, begun = _reserve_slots(session, sum(notice.user_id in recipients for notice in notices))
+    wanted = sum(notice.sealed is None and notice.is_mailable(recipients) for notice in notices)
+    slots, begun = _reserve_slots(session, wanted)
     mails = _new_mails(given, recipients, slots=slots)
     stored = await _insert_notifications(session, given, mails, recipients)
     for notification_id, notice in given.items():
-        if notification_id in stored:
+        if notification_id in stored and "in_app" in notice.channels:
             _record_in_app(session, notification_id, notice)
     begun += [mail.attempt for id_, mail in mails.items() if mail.attempt is not None and id_ in stored]
     if any(mail.status == "queued" for mail in mails.values()):
@@ -134,33 +104,13 @@ async def mark_read(session: AsyncSession, *, notification_id: UUID, user_id: UU
     """Mark a user's notification as read. Repeatable: the first time is kept. Raises: NotificationNotFound."""
     notification: Notification | None = await session.scalar(
         sa.update(Notification)
-        .where(Notification.id == notification_id, Notification.user_id == user_id)
+        .where(Notification.id == notification_id, Notification.user_id == user_id, Notification.in_app)
         .values(read_at=sa.func.coalesce(Notification.read_at, sa.func.now()))
         .returning(Notification)
     )
     if notification is None:
         raise NotificationNotFound
     return notification
-
-
-async def _queue_deferred(session: AsyncSession, locales: Mapping[UUID, str]) -> None:
-    """Make the deferred mails of recipients due. The recipients are given as locale by user id."""
-    deferred = await session.execute(statements.LOCK_DEFERRED, {"user_ids": list(locales)})
-    # The titles were rendered while the locales were unknown.
-    titles = {
-        row.notification_id: render_title(row.event_type, locale=locales[row.user_id], data=row.data)
-        for row in deferred
-    }
-    if titles:
-        parameters = {"notification_ids": list(titles), "titles": list(titles.values())}
-        await session.execute(statements.QUEUE_DEFERRED, parameters)
-        wake_after_commit(session, WORKER)
-
-
-async def _recipients_of(session: AsyncSession, user_ids: Collection[UUID]) -> dict[UUID, _Recipient]:
-    """Return those recipients that are known."""
-    rows = await fetch(session, statements.RECIPIENTS_OF, {"user_ids": list(user_ids)})
-    return {row["user_id"]: _Recipient(row["email"], row["name"], row["locale"]) for row in rows}
 
 
 def _reserve_slots(session: AsyncSession, wanted: int) -> tuple[int, list[Attempt]]:
@@ -181,16 +131,20 @@ def _reserve_slots(session: AsyncSession, wanted: int) -> tuple[int, list[Attemp
 
 
 def _new_mails(
-    given: Mapping[UUID, Notice], recipients: Mapping[UUID, _Recipient], *, slots: int
+    given: Mapping[UUID, Notice], recipients: Mapping[UUID, KnownRecipient], *, slots: int
 ) -> dict[UUID, _NewMail]:
-    """Return the mail of each notification: the worker of this process begins with as many as it has slots for."""
+    """Return the mail of each notification: the worker of this process begins with as many as it has slots for.
+
+    Sealed mails are rare, and queued.
+    """
     mails: dict[UUID, _NewMail] = {}
     # Taken before the statement that stores the attempts: their leases begin there, however long the commit takes.
     deadline = attempt_deadline()
     for notification_id, notice in given.items():
         mail_id, recipient, traceparent = new_id(), recipients.get(notice.user_id), _traceparent_of(notice.cause)
-        if recipient is None or not slots:
-            mails[notification_id] = _NewMail(mail_id, "queued" if recipient else "deferred", traceparent)
+        is_mailable = notice.is_mailable(recipients)
+        if recipient is None or notice.sealed is not None or not (is_mailable and slots):
+            mails[notification_id] = _NewMail(mail_id, "queued" if is_mailable else "deferred", traceparent)
             continue
         slots -= 1
         attempt = Attempt(
@@ -206,7 +160,9 @@ def _new_mails(
             event_type=notice.cause.type,
             category=notice.category,
             data=notice.data,
-            **recipient._asdict(),
+            email=recipient.email,
+            name=recipient.name,
+            locale=recipient.locale,
         )
         mails[notification_id] = _NewMail(mail_id, "sending", traceparent, attempt)
     return mails
@@ -216,10 +172,9 @@ async def _insert_notifications(
     session: AsyncSession,
     given: Mapping[UUID, Notice],
     mails: Mapping[UUID, _NewMail],
-    recipients: Mapping[UUID, _Recipient],
+    recipients: Mapping[UUID, KnownRecipient],
 ) -> set[UUID]:
     """Insert notifications with their deliveries; return the ids of those that were not stored before."""
-    unknown = _Recipient("", "", LOCALES[0])
     notices = list(given.values())
     stored = await fetch(
         session,
@@ -230,19 +185,28 @@ async def _insert_notifications(
             "event_ids": [notice.cause.event_id for notice in notices],
             "event_types": [notice.cause.type for notice in notices],
             "categories": [notice.category for notice in notices],
-            "titles": [
-                render_title(notice.cause.type, locale=recipients.get(notice.user_id, unknown).locale, data=notice.data)
-                for notice in notices
-            ],
+            "titles": [_title_of(notice, recipients.get(notice.user_id)) for notice in notices],
             "data": [orjson.dumps(notice.data).decode() for notice in notices],
             "in_app_ids": [new_id() for _ in notices],
             "email_ids": [mails[id_].id for id_ in given],
             "email_statuses": [mails[id_].status for id_ in given],
+            "email_errors": [
+                ADDRESS_UNVERIFIED if mails[id_].status == "deferred" and notice.user_id in recipients else None
+                for id_, notice in given.items()
+            ],
             "traceparents": [mails[id_].traceparent for id_ in given],
+            "sealed": [notice.sealed for notice in notices],
+            "locales": [notice.locale if notice.sealed is not None else None for notice in notices],
+            "expires_at": [notice.expires_at for notice in notices],
             "lease": LEASE,
         },
     )
     return {row["id"] for row in stored}
+
+
+def _title_of(notice: Notice, recipient: KnownRecipient | None) -> str:
+    locale = notice.locale or (recipient.locale if recipient else LOCALES[0])
+    return render_title(notice.cause.type, locale=locale, data=notice.data)
 
 
 def _traceparent_of(cause: EventContext) -> str | None:
@@ -262,8 +226,3 @@ def _record_in_app(session: AsyncSession, notification_id: UUID, notice: Notice)
             source_event_id=notice.cause.event_id,
         )
         record(session, event)
-
-
-def _locks_of(user_ids: Collection[UUID]) -> list[int]:
-    """Return the locks of users, in the order in which every transaction takes them: else two could deadlock."""
-    return sorted({user_id.int % LOCKS for user_id in user_ids})

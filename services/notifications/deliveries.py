@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.channels import Attempt, Receipt, SendFailed
 from services.notifications.retries import MAX_DOUBLINGS, RetryPolicy
+from services.notifications.statuses import ADDRESS_UNVERIFIED
 from shared.driver_statements import DriverStatement, fetch
 from shared.events.notifications import NotificationFailed, NotificationSent
 from shared.loops import local_loop
@@ -38,8 +39,9 @@ IS_DUE = """
 # delivery that is due while it is `sending` was interrupted: whether that sent the message is unknown.
 # A retry's lease is at least as long as the delay before it was, although the attempt itself ends after LEASE: a mail
 # that kills its process does so ever more rarely.
-# A recipient that has gone, by hand, defers the delivery until it is known again: else this would find it each time.
-_CLAIM = DriverStatement("""
+# A recipient that has gone by hand, or whose address is not verified any more, defers the delivery: else this would
+# find it each time. A sealed mail has its address itself.
+_CLAIM = DriverStatement(f"""
     WITH due_again AS (
         SELECT id, notification_id,
                status = 'sending' AND first_due_at <= now() - CAST(:retry_period AS interval) AS is_over
@@ -55,22 +57,28 @@ _CLAIM = DriverStatement("""
         SELECT * FROM due_again UNION ALL SELECT * FROM due_first LIMIT :limit
     )
     UPDATE delivery d SET
-        status = CASE WHEN r.user_id IS NULL THEN 'deferred' WHEN due.is_over THEN 'failed' ELSE 'sending' END,
-        attempts = d.attempts + CAST(r.user_id IS NOT NULL AND NOT due.is_over AS int),
-        next_attempt_at = CASE WHEN r.user_id IS NOT NULL AND NOT due.is_over THEN clock_timestamp() + greatest(
+        status = CASE WHEN a.is_missing THEN 'deferred' WHEN due.is_over THEN 'failed' ELSE 'sending' END,
+        attempts = d.attempts + CAST(NOT a.is_missing AND NOT due.is_over AS int),
+        next_attempt_at = CASE WHEN NOT a.is_missing AND NOT due.is_over THEN clock_timestamp() + greatest(
             CAST(:lease AS interval),
             CASE WHEN d.attempts > d.earlier_attempts THEN least(
                 CAST(:initial_delay AS interval) * 2 ^ least(d.attempts - d.earlier_attempts - 1, :max_doublings),
                 CAST(:max_delay AS interval)
             ) END
         ) END,
-        last_error = CASE WHEN d.status = 'sending' THEN 'interrupted' ELSE d.last_error END
+        last_error = CASE
+            WHEN a.is_missing AND r.user_id IS NOT NULL THEN '{ADDRESS_UNVERIFIED}'
+            WHEN d.status = 'sending' THEN 'interrupted'
+            ELSE d.last_error
+        END
     FROM due JOIN notification n ON n.id = due.notification_id LEFT JOIN recipient r ON r.user_id = n.user_id
+    CROSS JOIN LATERAL (SELECT n.sealed IS NULL AND r.email_verified IS NOT TRUE AS is_missing) a
     WHERE d.id = due.id
-    RETURNING due.is_over, d.id AS delivery_id, d.channel, d.attempts AS number,
+    RETURNING a.is_missing, due.is_over, d.id AS delivery_id, d.channel, d.attempts AS number,
               d.attempts - d.earlier_attempts AS tries, d.traceparent, n.id AS notification_id, n.user_id, n.event_id,
-              n.event_type, n.category, n.data, r.email, r.name, r.locale
-""")
+              n.event_type, n.category, n.data, coalesce(r.email, '') AS email, coalesce(r.name, '') AS name,
+              coalesce(n.locale, r.locale) AS locale, n.sealed, n.expires_at
+""")  # noqa: S608 - a constant
 
 # A failure counts if the attempt is still the delivery's last one. A success also counts after that, unless another
 # attempt has succeeded too: the message has arrived, and need not be sent again.
@@ -99,6 +107,10 @@ _RECORD = DriverStatement("""
     RETURNING o.position, d.status
 """)
 
+_CLEAR_SEALED = DriverStatement("""
+    UPDATE notification SET sealed = NULL WHERE id = ANY(CAST(:notification_ids AS uuid[]))
+""")
+
 
 class LocalWorker(Protocol):
     """The loop that sends deliveries, if it runs in this process."""
@@ -122,7 +134,7 @@ class Claim:
     interrupted: list[Attempt]
     """Attempts that have no outcome, and whose deliveries were tried for long enough: these have failed."""
     deferred: int = 0
-    """Number of deliveries whose recipients are unknown."""
+    """Number of deliveries whose recipients are unknown, or have no verified address."""
 
     @property
     def found(self) -> int:
@@ -192,16 +204,17 @@ async def claim(
     }
     deadline = attempt_deadline()
     rows = await fetch(session, _CLAIM, parameters)
-    claimed = Claim([], [], deferred=sum(row["email"] is None for row in rows))
+    claimed = Claim([], [], deferred=sum(row["is_missing"] for row in rows))
     for row in rows:
-        if row["email"] is None:
-            continue
         columns = dict(row)
+        if columns.pop("is_missing"):
+            continue
         (claimed.interrupted if columns.pop("is_over") else claimed.attempts).append(
             Attempt(**columns, deadline=deadline)
         )
     for attempt in claimed.interrupted:
         _record_end(session, attempt, error="interrupted")
+    await _clear_sealed(session, claimed.interrupted)
     return claimed
 
 
@@ -235,10 +248,18 @@ async def record_outcomes(
         for position, outcome in enumerate(outcomes)
         if position in status_by_position
     ]
-    for outcome in recorded:
-        if outcome.status != "retrying":
-            _record_end(session, outcome.attempt, error=outcome.error)
+    ended = [outcome for outcome in recorded if outcome.status != "retrying"]
+    for outcome in ended:
+        _record_end(session, outcome.attempt, error=outcome.error)
+    await _clear_sealed(session, [outcome.attempt for outcome in ended])
     return recorded
+
+
+async def _clear_sealed(session: AsyncSession, attempts: Sequence[Attempt]) -> None:
+    """Delete the addresses and tokens of sealed mails that have ended."""
+    sealed = [attempt.notification_id for attempt in attempts if attempt.sealed is not None]
+    if sealed:
+        await fetch(session, _CLEAR_SEALED, {"notification_ids": sealed})
 
 
 def _record_end(session: AsyncSession, attempt: Attempt, *, error: str | None) -> None:

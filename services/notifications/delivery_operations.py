@@ -25,6 +25,8 @@ RESEND_PAGE = 500
 RESENDABLE_STATUSES: tuple[DeliveryStatus, ...] = ("failed", "retrying")
 """Statuses of a delivery that can be resent: it has failed, or waits for a retry that could be made now."""
 
+_HAS_CONTENT = sa.or_(Notification.in_app, Notification.sealed.is_not(None))
+"""Whether the notification has what its mail needs: address and token of a sealed one are deleted when it ends."""
 _SUMMARY = (
     Delivery.id,
     Delivery.notification_id,
@@ -142,7 +144,9 @@ async def show_delivery(session: AsyncSession, delivery_id: UUID) -> DeliveryDet
     query = (
         _summaries().where(Delivery.id == delivery_id).outerjoin(Recipient, Recipient.user_id == Notification.user_id)
     )
-    more = (Notification.title, Notification.data, Recipient.email, Delivery.provider, Delivery.provider_message_id)
+    # The address of a sealed mail may be another one, and is shown to nobody.
+    email = sa.case((Notification.in_app, Recipient.email)).label("email")
+    more = (Notification.title, Notification.data, email, Delivery.provider, Delivery.provider_message_id)
     row = (await session.execute(query.add_columns(*more))).mappings().one_or_none()
     if row is None:
         raise _not_found(delivery_id)
@@ -205,17 +209,23 @@ async def _resend_by_id(sessions: Sessions, selection: ResendSelection, *, actor
 
 async def _check_resendable(session: AsyncSession, ids: Collection[UUID], *, force: bool) -> None:
     rows = await session.execute(
-        sa.select(Delivery.id, Delivery.channel, Delivery.status)
+        sa.select(Delivery.id, Delivery.channel, Delivery.status, _HAS_CONTENT.label("has_content"))
+        .join(Notification, Notification.id == Delivery.notification_id)
         .where(Delivery.id.in_(ids))
         .order_by(Delivery.id)
-        .with_for_update(key_share=True)
+        .with_for_update(of=Delivery, key_share=True)
     )
     found = {row.id: row for row in rows}
     allowed: Collection[str] = (*RESENDABLE_STATUSES, "sent") if force else RESENDABLE_STATUSES
     for delivery_id in ids:
         if delivery_id not in found:
             raise _not_found(delivery_id)
-        _, channel, status = found[delivery_id]
+        _, channel, status, has_content = found[delivery_id]
+        if not has_content:
+            raise DeliveryNotResendable(
+                f"The address and the token of the mail {delivery_id} were deleted when it ended.",
+                extra={"status": status},
+            )
         if channel == "in_app" or status not in allowed:
             advice = " Force it to send the message twice." if (channel, status) == ("email", "sent") else ""
             raise DeliveryNotResendable(
@@ -232,7 +242,7 @@ def _resendable(wanted: DeliveryFilter) -> sa.Select[UUID]:
         raise DeliveryNotResendable(
             f"A filter selects {' or '.join(RESENDABLE_STATUSES)} deliveries.", extra={"status": wanted.status}
         )
-    return deliveries_oldest_first(wanted).with_only_columns(Delivery.id)
+    return deliveries_oldest_first(wanted).where(_HAS_CONTENT).with_only_columns(Delivery.id)
 
 
 async def _resend(session: AsyncSession, ids: Collection[UUID], *, actor: str, note: str) -> None:

@@ -1,4 +1,4 @@
-"""Jobs of the notifications service: purging old notifications."""
+"""Jobs of the notifications service: purging old notifications, opening recipients' data."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -7,15 +7,18 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.notifications.recipients import replace_recipients
 from shared.database import Sessions
 from shared.jobs import Jobs
 from shared.maintenance import purge_in_batches, schedule_purge
+from shared.personal_keys import PersonalKeys
+from shared.sealed_contacts import add_contact_jobs
 
 BATCH_ROWS = 1_000
 """Notifications per transaction. More would hold their locks for longer."""
 
 # Ids rise with the time of their creation. A notification is kept while a mail of it has a next attempt; one that is
-# deferred has none: its recipient has been unknown all the time. Skips rows that other transactions have locked,
+# deferred has none: its recipient could not be reached all the time. Skips rows that other transactions have locked,
 # because waiting for them could deadlock.
 _PURGE = sa.text("""
     WITH old AS MATERIALIZED (
@@ -37,8 +40,11 @@ _PURGE = sa.text("""
 """).bindparams(sa.bindparam("first_kept_id", type_=sa.Uuid))
 
 
-def notification_jobs(*, retention: timedelta) -> Jobs:
-    """Return the service's jobs. Notifications are purged `retention` after their creation."""
+def notification_jobs(*, retention: timedelta, keys: PersonalKeys) -> Jobs:
+    """Return the service's jobs. Notifications are purged `retention` after their creation.
+
+    `keys` open what events of users hold.
+    """
     jobs = Jobs()
 
     async def purge_old_notifications(sessions: Sessions, now: datetime) -> int:
@@ -46,7 +52,7 @@ def notification_jobs(*, retention: timedelta) -> Jobs:
         return await purge_in_batches(sessions, purge)
 
     schedule_purge(jobs, purge_old_notifications, "27 * * * *")
-    return jobs
+    return add_contact_jobs(jobs, keys=keys, replace=replace_recipients)
 
 
 async def purge_notifications(session: AsyncSession, *, before: datetime, limit: int) -> int:

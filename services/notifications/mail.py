@@ -12,8 +12,10 @@ from email.utils import format_datetime
 
 from services.notifications.channels import Attempt, Receipt, Send, SendFailed
 from services.notifications.rendering import one_line, render_mail
+from services.notifications.sealed_mails import opened
 from services.notifications.settings import address_of
 from services.notifications.smtp import Smtp
+from shared.personal_keys import PersonalKeys
 
 MAX_LINE_LENGTH = 76
 """Characters of a header's line; an encoded word must not make it longer. Source: RFC 2047, 2."""
@@ -21,11 +23,13 @@ MAX_WORD_LENGTH = MAX_LINE_LENGTH - len("Subject: ")
 """Characters of an encoded word, and of a text that needs none. They fit into the first line of their headers."""
 
 
-def mail_channel(smtp: Smtp, *, mail_from: str, public_url: str) -> Send:
-    """Build the channel. `mail_from` has the form "Name <address>"."""
+def mail_channel(smtp: Smtp, *, keys: PersonalKeys, mail_from: str, public_url: str) -> Send:
+    """Build the channel. `keys` open sealed mails. `mail_from` has the form "Name <address>"."""
     sender = address_of(mail_from)
 
     async def send(attempt: Attempt) -> Receipt:
+        if attempt.sealed is not None:
+            attempt = await opened(attempt, keys=keys)
         recipient = _recipient(attempt)
         message_id = f"<{attempt.delivery_id}@{sender.domain}>"
         message = message_of(attempt, message_id=message_id, sender=sender, recipient=recipient, public_url=public_url)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from services.notifications.statuses import Channel, DeliveryStatus
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
+from shared.sealed_contacts import sealed_contact_table
 
 OPEN_STATUSES: tuple[DeliveryStatus, ...] = ("queued", "sending", "retrying")
 """Statuses of a delivery that has a next attempt."""
@@ -24,6 +25,9 @@ class Base(DeclarativeBase):
     type_annotation_map = TYPE_ANNOTATIONS
 
 
+sealed_contact_table(Base.metadata)
+
+
 class Recipient(Base):
     """A replica of a user's address data, kept up to date by events of the users service."""
 
@@ -34,6 +38,8 @@ class Recipient(Base):
     name: Mapped[str]
     locale: Mapped[str]
     time_zone: Mapped[str]
+    email_verified: Mapped[bool]
+    """Until then only sealed mails are sent, to the addresses in them; the others are deferred."""
     # Of the event that wrote the row: an earlier one must not overwrite it, whenever it is applied.
     sequence: Mapped[int] = mapped_column(sa.BigInteger)
     updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
@@ -56,7 +62,8 @@ class Notification(Base):
             postgresql_nulls_not_distinct=True,
         ),
         sa.Index("ix_notification_user_id", "user_id", "id"),
-        sa.Index("ix_notification_unread", "user_id", "id", postgresql_where=sa.text("read_at IS NULL")),
+        sa.Index("ix_notification_unread", "user_id", "id", postgresql_where=sa.text("read_at IS NULL AND in_app")),
+        sa.CheckConstraint("sealed IS NULL OR NOT in_app", name="sealed_not_in_app"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
@@ -66,6 +73,14 @@ class Notification(Base):
     category: Mapped[str]
     title: Mapped[str]
     data: Mapped[dict[str, JsonValue]] = mapped_column(JSONB)
+    in_app: Mapped[bool] = mapped_column(server_default=sa.true())
+    """Whether the user sees it in the app: a sealed mail is not shown there, also after it was sent."""
+    sealed: Mapped[str | None]
+    """Address and one-time token of a mail, a sealed `AccountMail`. Null once the mail was sent or has failed."""
+    locale: Mapped[str | None]
+    """The language of a sealed mail."""
+    expires_at: Mapped[datetime | None]
+    """The time from which on a sealed mail is not sent any more."""
     created_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())
     read_at: Mapped[datetime | None]
 
@@ -94,6 +109,12 @@ class Delivery(Base):
         ),
         sa.Index("ix_delivery_failed", "id", postgresql_where=sa.text("status = 'failed'")),
         sa.Index("ix_delivery_deferred", "id", postgresql_where=sa.text("status = 'deferred'")),
+        # The audit looks for these: nothing but the users service lets them wait.
+        sa.Index(
+            "ix_delivery_recipient_unknown",
+            "id",
+            postgresql_where=sa.text("status = 'deferred' AND last_error IS DISTINCT FROM 'address_unverified'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)

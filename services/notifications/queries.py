@@ -19,7 +19,11 @@ class NotificationNotFound(NotFound):
 
 def notifications_of(user_id: UUID, *, unread_only: bool) -> sa.Select[Notification]:
     """Select a user's notifications, newest first since ids sort by age."""
-    query = sa.select(Notification).where(Notification.user_id == user_id).order_by(Notification.id.desc())
+    query = (
+        sa.select(Notification)
+        .where(Notification.user_id == user_id, Notification.in_app)
+        .order_by(Notification.id.desc())
+    )
     return query.where(Notification.read_at.is_(None)) if unread_only else query
 
 
@@ -33,8 +37,11 @@ async def unread_count(session: AsyncSession, user_id: UUID, *, at_most: int) ->
 async def notification_with_deliveries(
     session: AsyncSession, notification_id: UUID, *, user_id: UUID, is_staff: bool
 ) -> Notification:
-    """Return a notification with its deliveries. Staff may read those of all users. Raises: NotificationNotFound."""
+    """Return a notification with its deliveries. Staff may read those of all users, and those that are only mailed.
+
+    Raises: NotificationNotFound.
+    """
     notification = await session.get(Notification, notification_id, options=[selectinload(Notification.deliveries)])
-    if notification is None or not (is_staff or notification.user_id == user_id):
+    if notification is None or not (is_staff or (notification.in_app and notification.user_id == user_id)):
         raise NotificationNotFound
     return notification

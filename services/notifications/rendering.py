@@ -6,6 +6,7 @@ so that users' input never reaches the MJML parser and is escaped for HTML only.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def money(context: Context, cents: int, currency: str) -> str:
     return f"{sign}{symbol}{amount.removeprefix('-')}" if symbol else f"{amount}\N{NO-BREAK SPACE}{currency}"
 
 
+def moment(time: str) -> str:
+    """Format a time in ISO 8601, in UTC: a mail may be read in any time zone."""
+    return f"{datetime.fromisoformat(time).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 @cache
 def _environment(*, autoescape: bool) -> Environment:
     environment = Environment(
@@ -85,6 +91,7 @@ def _environment(*, autoescape: bool) -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters["money"] = money
+    environment.filters["moment"] = moment
     return environment
 
 
@@ -99,7 +106,7 @@ def _html_template(event_type: str, language: str) -> Template:
     mjml = (folder / f"{_file_stem(event_type)}.mjml.j2").read_text()
     frame = {
         "head.mjml": (TEMPLATES / "frame" / "head.mjml").read_text(),
-        "footer.mjml": (folder / "footer.mjml").read_text(),
+        **{name: (folder / name).read_text() for name in ("footer.mjml", "address_footer.mjml")},
     }
     options = mrml.ParserOptions(include_loader=mrml.memory_loader(frame))
     return _environment(autoescape=True).from_string(mrml.to_html(mjml, options).content)

@@ -33,7 +33,7 @@ class DeliveryView(ResponseBody):
 
     channel: Channel
     status: DeliveryStatus = Field(
-        description="`deferred` waits for the user's address; `failed` will not be tried again."
+        description="`deferred` waits for the user's verified address; `failed` will not be tried again."
     )
     attempts: int = Field(examples=[1])
     next_attempt_at: datetime | None
@@ -104,7 +104,8 @@ class DeliveryDetailView(DeliverySummaryView):
     title: str = Field(examples=["Order O-2K7WQ9XA is confirmed"])
     data: dict[str, JsonValue] = Field(description="Data of the event.", examples=[{"number": "O-2K7WQ9XA"}])
     email: str | None = Field(
-        description="The recipient's present address; null if it is unknown.", examples=["ada@example.org"]
+        description="The recipient's present address; null if it is unknown, or the mail was sealed.",
+        examples=["ada@example.org"],
     )
     provider: str | None = Field(examples=["smtp"])
     provider_message_id: str | None = Field(examples=[f"<{_ID}@orderly.example>"])

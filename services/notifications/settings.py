@@ -33,7 +33,6 @@ class Settings(ServiceSettings):
     """Saves work: no step of an order waits for these events."""
     users_url: str
     users_token: Annotated[str, Field(repr=False)]
-    """URL of the public keys that verify access tokens."""
     smtp_password: Password = None
     """Completes `smtp_url`."""
     smtp_url: Annotated[str, Field(repr=False)]

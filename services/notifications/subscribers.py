@@ -1,11 +1,11 @@
-"""Subscriptions of the notifications service: users become recipients, and decisions about orders are notified."""
+"""Subscriptions of the notifications service: users become recipients; events of accounts and orders are notified."""
 
 from collections.abc import Sequence
 
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.notifications.commands import Notice, RecipientData, delete_recipients, notify_all, replace_recipients
+from services.notifications.commands import Notice, delete_recipients, notify_all
 from shared.events.orders import (
     OrderCancelled,
     OrderConfirmed,
@@ -15,9 +15,22 @@ from shared.events.orders import (
     OrderRejected,
     OrderShipped,
 )
-from shared.events.users import UserCreated, UserPurged, UserUpdated
+from shared.events.users import (
+    AccountMailEvent,
+    EmailChanged,
+    EmailChangeRequested,
+    EmailVerificationRequested,
+    OneTimeTokenEvent,
+    PasswordChanged,
+    PasswordResetRequested,
+    SignedInFromNewDevice,
+    UserCreated,
+    UserPurged,
+    UserUpdated,
+)
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
+from shared.sealed_contacts import delete_contacts, store_contacts
 
 MAX_LINES_SHOWN = 20
 """Lines of an order that a notification stores and shows; the others are only counted."""
@@ -30,28 +43,59 @@ SUBSCRIPTIONS = (users, orders)
 
 
 @users.on_batch(UserCreated, UserUpdated)
-async def replace_and_welcome(
+async def store_and_welcome(
     session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:
-    # A later event of the same user overwrites an earlier one.
-    recipients = {
-        event.user_id: RecipientData(event.email, event.name, event.locale, event.time_zone, context.sequence)
-        for event, context in events
-    }
-    await replace_recipients(session, recipients)
+    # A job opens them: a handler calls no other service.
+    await store_contacts(session, events)
     created = [(event, context) for event, context in events if isinstance(event, UserCreated)]
     if created:
-        await notify_all(session, [Notice(event.user_id, "account", {}, context) for event, context in created])
+        await notify_all(
+            session, [Notice(event.user_id, "account", {}, context, locale=event.locale) for event, context in created]
+        )
+
+
+@users.on_batch(EmailVerificationRequested, EmailChangeRequested, PasswordResetRequested, EmailChanged)
+async def send_account_mails(session: AsyncSession, events: Sequence[tuple[AccountMailEvent, EventContext]]) -> None:
+    await notify_all(session, [_account_mail(event, context) for event, context in events])
+
+
+@users.on_batch(PasswordChanged, SignedInFromNewDevice)
+async def notify_of_accounts(
+    session: AsyncSession, events: Sequence[tuple[PasswordChanged | SignedInFromNewDevice, EventContext]]
+) -> None:
+    await notify_all(
+        session,
+        [
+            Notice(event.user_id, "account", event.model_dump(mode="json", exclude={"user_id"}), context)
+            for event, context in events
+        ],
+    )
 
 
 @users.on_batch(UserPurged)
 async def delete_purged_recipients(session: AsyncSession, events: Sequence[tuple[UserPurged, EventContext]]) -> None:
-    await delete_recipients(session, [event.user_id for event, _ in events])
+    user_ids = [event.user_id for event, _ in events]
+    await delete_contacts(session, user_ids)
+    await delete_recipients(session, user_ids)
 
 
 @orders.on_batch(OrderConfirmed, OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded)
 async def notify_of_orders(session: AsyncSession, events: Sequence[tuple[OrderEvent, EventContext]]) -> None:
     await notify_all(session, [Notice(event.user_id, "orders", _data_of(event), context) for event, context in events])
+
+
+def _account_mail(event: AccountMailEvent, context: EventContext) -> Notice:
+    """Return the notice that is only mailed. What is sealed stays sealed, and nothing else is told."""
+    return Notice(
+        event.user_id,
+        "account",
+        {},
+        context,
+        locale=event.locale,
+        sealed=event.personal,
+        expires_at=event.expires_at if isinstance(event, OneTimeTokenEvent) else None,
+    )
 
 
 def _data_of(event: OrderEvent) -> dict[str, JsonValue]:

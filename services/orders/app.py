@@ -3,11 +3,13 @@
 from fastapi import FastAPI
 
 from services.orders import catalogue_routes, routes
-from services.orders.jobs import REPUBLISHED, jobs
+from services.orders.jobs import REPUBLISHED, order_jobs
 from services.orders.settings import Settings
 from services.orders.subscribers import SUBSCRIPTIONS
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
+from shared.personal_keys import PersonalKeys
+from shared.sealed_contacts import SEALED_CONTACTS
 from shared.service import create_service
 
 
@@ -20,7 +22,8 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         routers=[catalogue_routes.router, routes.router],
         subscriptions=SUBSCRIPTIONS,
-        jobs=jobs,
+        jobs=order_jobs(keys=PersonalKeys(users.personal_keys)),
+        measurements=[SEALED_CONTACTS],
         republished=REPUBLISHED,
         token_verifier=TokenVerifier(users.key_set, issuer=settings.token_issuer),
         state={"settings": settings},

@@ -1,7 +1,6 @@
 """Commands of customers: the replica of users that support sees."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -9,18 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders.models import Customer
+from shared.sealed_contacts import OpenedContact
 from shared.statements import array_rows
 
 
-class CustomerData(NamedTuple):
-    """A user's data, and the sequence of the event that has them."""
-
-    email: str
-    name: str
-    sequence: int
-
-
-async def replace_customers(session: AsyncSession, customers: Mapping[UUID, CustomerData]) -> None:
+async def replace_customers(session: AsyncSession, customers: Mapping[UUID, OpenedContact]) -> None:
     """Replace or insert customers, given by user id, unless a later event has written them.
 
     Locks the rows ordered by id. Repeatable.
@@ -29,8 +21,8 @@ async def replace_customers(session: AsyncSession, customers: Mapping[UUID, Cust
     rows = array_rows(
         "given",
         user_id=(user_ids, sa.Uuid),
-        email=([customers[user_id].email for user_id in user_ids], sa.Text),
-        name=([customers[user_id].name for user_id in user_ids], sa.Text),
+        email=([customers[user_id].contact.email for user_id in user_ids], sa.Text),
+        name=([customers[user_id].contact.name for user_id in user_ids], sa.Text),
         sequence=([customers[user_id].sequence for user_id in user_ids], sa.BigInteger),
     )
     statement = insert(Customer).from_select(["user_id", "email", "name", "sequence"], sa.select(rows))

@@ -1,4 +1,4 @@
-"""Jobs of the orders service: cancelling overdue orders; and what it republishes."""
+"""Jobs of the orders service: cancelling overdue orders, opening customers' data; and what it republishes."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -8,12 +8,14 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.orm import selectinload
 
-from services.orders import catalogue_commands, commands, overdue_orders
+from services.orders import catalogue_commands, commands, customer_commands, overdue_orders
 from services.orders.models import Order, Product
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
 from shared.jobs import Jobs
 from shared.messaging.outbox.republish import Republishable
+from shared.personal_keys import PersonalKeys
+from shared.sealed_contacts import add_contact_jobs
 from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
@@ -24,8 +26,6 @@ CANCELLATION_FAILURES = Counter(
 
 BATCH_SIZE = 100
 """Orders cancelled per transaction. More would hold their locks for longer."""
-
-jobs = Jobs()
 
 REPUBLISHED = (
     Republishable("products", sa.select(Product), key=Product.sku, event_of=catalogue_commands.product_updated),
@@ -39,15 +39,21 @@ REPUBLISHED = (
 )
 
 
-# Seconds are the sixth and last field of PgQueuer's cron expressions.
-@jobs.every("* * * * * */5")
+def order_jobs(*, keys: PersonalKeys) -> Jobs:
+    """Return the service's jobs. `keys` open what events of users hold."""
+    jobs = Jobs()
+    # Seconds are the sixth and last field of PgQueuer's cron expressions.
+    jobs.every("* * * * * */5")(cancel_overdue_orders)
+    jobs.every("43 * * * *")(purge_settled_overdue_orders)
+    return add_contact_jobs(jobs, keys=keys, replace=customer_commands.replace_customers)
+
+
 async def cancel_overdue_orders(sessions: Sessions) -> None:
     """Cancel every order that is pending past its deadline, one transaction per batch."""
     while await _cancel_batch(sessions) == BATCH_SIZE:
         pass
 
 
-@jobs.every("43 * * * *")
 async def purge_settled_overdue_orders(sessions: Sessions) -> None:
     """Delete the records of orders that could not be cancelled once they are settled."""
     async with sessions.begin() as session:

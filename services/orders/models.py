@@ -13,6 +13,7 @@ from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, PreconditionFailed
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
+from shared.sealed_contacts import sealed_contact_table
 
 
 class OrderStatus(StrEnum):
@@ -81,6 +82,7 @@ class Base(DeclarativeBase):
 
 # Registers the sequence for `alembic check`; `stock.py` takes its values.
 order_number_sequence = sa.Sequence("order_number", metadata=Base.metadata)
+sealed_contact_table(Base.metadata)
 
 
 class Product(Base):

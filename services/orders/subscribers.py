@@ -6,10 +6,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, customer_commands
 from services.orders.credit_reply import CreditReply
-from services.orders.customer_commands import CustomerData
 from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserPurged, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
+from shared.sealed_contacts import delete_contacts, store_contacts
 
 # Transactions of two partitions can't deadlock: each locks products once, ordered by SKU, as it commits.
 users = Subscription("users", batches_at_once=3)
@@ -17,17 +17,18 @@ SUBSCRIPTIONS = (users,)
 
 
 @users.on_batch(UserCreated, UserUpdated)
-async def replace_customers(
+async def store_customers(
     session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:
-    # A later event of the same user overwrites an earlier one.
-    customers = {event.user_id: CustomerData(event.email, event.name, context.sequence) for event, context in events}
-    await customer_commands.replace_customers(session, customers)
+    # A job opens them: a handler calls no other service.
+    await store_contacts(session, events)
 
 
 @users.on_batch(UserPurged)
 async def delete_customers(session: AsyncSession, events: Sequence[tuple[UserPurged, EventContext]]) -> None:
-    await customer_commands.delete_customers(session, [event.user_id for event, _ in events])
+    user_ids = [event.user_id for event, _ in events]
+    await delete_contacts(session, user_ids)
+    await customer_commands.delete_customers(session, user_ids)
 
 
 @users.on_batch(CreditReserved, CreditRefused)

@@ -3,9 +3,11 @@
 from fastapi import FastAPI
 
 from services.users.accounts import routes as account_routes
+from services.users.administration import verified_accounts
 from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
+from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
@@ -34,11 +36,13 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accounts, sessions and credit.",
         settings=settings,
         routers=[
+            verified_accounts.router,
             account_routes.router,
             recovery_routes.router,
             credit_routes.router,
             session_routes.router,
             key_routes.router,
+            internal_routes.router,
         ],
         subscriptions=SUBSCRIPTIONS,
         jobs=with_recovery(jobs, settings=settings, encryption=encryption),

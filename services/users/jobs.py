@@ -22,7 +22,8 @@ jobs = Jobs()
 REPUBLISHED = (
     Republishable(
         "users",
-        sa.select(UserAccount),
+        # Of an erased user nothing is left to send.
+        sa.select(UserAccount).where(UserAccount.personal_key.is_not(None)),
         key=UserAccount.id,
         event_of=user_updated,
         changed_at=UserAccount.updated_at,

@@ -8,6 +8,22 @@ from shared.events.contract import Event
 from shared.personal_data import PersonalData
 
 
+class Contact(PersonalData):
+    """A user's personal data, sealed in the events of profiles."""
+
+    email: str
+    name: str
+    phone: str | None
+    """In E.164 format."""
+
+
+class AccountMail(PersonalData):
+    """The address and the one-time token of a mail about an account, sealed in the event that asks for the mail."""
+
+    email: str
+    token: str
+
+
 class UserEvent(Event):
     """An event about one user."""
 
@@ -18,99 +34,92 @@ class UserEvent(Event):
     """The id of the user."""
 
 
-class UserCreated(UserEvent):
+class ProfileEvent(UserEvent):
+    """An event with a user's whole profile."""
+
+    personal: str
+    """The e-mail address, name and phone number of the user: a `Contact`, sealed with the user's personal key."""
+    locale: str
+    """The language of messages to the user, as a BCP 47 tag."""
+    time_zone: str
+    """The time zone of the user, as a name of the IANA database."""
+    email_verified: bool
+    """Whether the user has proved that the e-mail address is theirs, or an admin has vouched for it."""
+
+
+class UserCreated(ProfileEvent):
     """A user was created, by signing up or by an operator."""
 
     type: ClassVar[str] = "user.created"
 
-    email: str
-    """The e-mail address of the user."""
-    name: str
-    """The name of the user."""
-    phone: str | None
-    """The phone number of the user, in E.164 format."""
-    locale: str
-    """The language of messages to the user, as a BCP 47 tag."""
-    time_zone: str
-    """The time zone of the user, as a name of the IANA database."""
 
-
-class UserUpdated(UserEvent):
+class UserUpdated(ProfileEvent):
     """A user's profile changed, or its state is sent again. Replace what you have stored."""
 
     type: ClassVar[str] = "user.updated"
 
-    email: str
-    """The e-mail address of the user."""
-    name: str
-    """The name of the user."""
-    phone: str | None
-    """The phone number of the user, in E.164 format."""
-    locale: str
-    """The language of messages to the user, as a BCP 47 tag."""
-    time_zone: str
-    """The time zone of the user, as a name of the IANA database."""
 
-
-class AccountMail(PersonalData):
-    """The address and the token of a mail about an account, sealed with the key of the user."""
-
-    email: str
-    """The address that the mail goes to."""
-    token: str
-    """The one-time token of the mail's link; empty if the mail has no link."""
-
-
-class LinkRequested(UserEvent):
-    """An event that asks for a mail with a link that works once."""
+class AccountMailEvent(UserEvent):
+    """An event that asks for one mail, to an address that need not be the user's stored one."""
 
     personal: str
-    """The address and the one-time token, as a JWE that the user's key opens."""
+    """The address of the mail, and its one-time token: an `AccountMail`, sealed with the user's personal key."""
     locale: str
     """The language of the mail, as a BCP 47 tag."""
+
+
+class OneTimeTokenEvent(AccountMailEvent):
+    """An event that asks for a mail with a one-time token."""
+
     expires_at: datetime
-    """The time from which on the link no longer works."""
+    """The time from which on the token is refused, so that its mail need not be sent."""
 
 
-class EmailVerificationRequested(LinkRequested):
-    """A user is to prove, by a link in a mail, that the address of the account is theirs."""
+class EmailVerificationRequested(OneTimeTokenEvent):
+    """A user has to prove that the account's e-mail address is theirs, with the token."""
 
     type: ClassVar[str] = "user.email_verification_requested"
 
 
-class EmailChangeRequested(LinkRequested):
-    """A user is to prove, by a link in a mail, that the new address of the account is theirs."""
+class EmailChangeRequested(OneTimeTokenEvent):
+    """A user wants another e-mail address, and has to prove with the token that it is theirs."""
 
     type: ClassVar[str] = "user.email_change_requested"
 
 
-class PasswordResetRequested(LinkRequested):
-    """Somebody asked for a link to the account's address that sets a new password."""
+class PasswordResetRequested(OneTimeTokenEvent):
+    """Somebody has forgotten the password of the account, and can set a new one with the token."""
 
     type: ClassVar[str] = "user.password_reset_requested"
+
+
+class EmailChanged(AccountMailEvent):
+    """The e-mail address of an account was changed. The mail goes to the former address; its token is empty."""
+
+    type: ClassVar[str] = "user.email_changed"
+
+
+class PasswordChanged(UserEvent):
+    """The password of an account was changed."""
+
+    type: ClassVar[str] = "user.password_changed"
+
+
+class SignedInFromNewDevice(UserEvent):
+    """A user has signed in with a device from which they had not signed in before."""
+
+    type: ClassVar[str] = "user.signed_in_from_new_device"
+
+    device: str
+    """The kind of device, such as "Firefox on Linux": words of a fixed vocabulary, nothing that the device has sent."""
+    occurred_at: datetime
+    """The time of the sign-in."""
 
 
 class EmailVerified(UserEvent):
     """A user has proved that the address of the account is theirs."""
 
     type: ClassVar[str] = "user.email_verified"
-
-
-class EmailChanged(UserEvent):
-    """A user's verified address was replaced. The former one is told, in case somebody else did it."""
-
-    type: ClassVar[str] = "user.email_changed"
-
-    personal: str
-    """The former address, as a JWE that the user's key opens."""
-    locale: str
-    """The language of the mail, as a BCP 47 tag."""
-
-
-class PasswordChanged(UserEvent):
-    """A user's password was changed or reset. The user is told, in case somebody else did it."""
-
-    type: ClassVar[str] = "user.password_changed"
 
 
 class UserPurged(UserEvent):

@@ -4,9 +4,11 @@ An internal route requires a token that only the calling service has, and the ga
 """
 
 import ssl
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 from joserfc.jwk import KeySet
@@ -27,6 +29,14 @@ class UsersClient:
     async def key_set(self) -> KeySet:
         """Return the public keys that verify access tokens. Raises: httpx2.HTTPError, ValueError, JoseError."""
         return KeySet.import_key_set(await self.get("/.well-known/jwks.json"))
+
+    async def personal_keys(self, user_ids: Collection[UUID]) -> dict[UUID, bytes]:
+        """Return the keys of users' personal data. Unknown and erased users have none.
+
+        Raises: httpx2.HTTPError, ValueError.
+        """
+        found = await self.post("/internal/personal-keys", {"user_ids": [str(user_id) for user_id in user_ids]})
+        return {UUID(user_id): urlsafe_b64decode(key) for user_id, key in found["keys"].items()}
 
     async def get(self, path: str, **params: str) -> Any:
         """Return the JSON of a response. Raises: httpx2.HTTPError, ValueError."""

@@ -14,6 +14,7 @@ from shared.messaging.envelope import EventContext
 from tests.architecture.source import CHECKOUT
 from tests.harness.builders import received, record_of
 from tests.harness.databases import DatabaseFactory
+from tests.harness.personal_keys import profile_event
 
 DRAWN = CHECKOUT / "docs" / "decisions" / "0004-consuming.md"
 BEFORE = ["handle", "apply"]
@@ -33,7 +34,7 @@ async def test_a_message_reaches_its_rows_in_nine_frames(database_factory: Datab
             frame.function for frame in reversed(stack) if frame.filename.startswith(str(CHECKOUT / "shared"))
         )
 
-    event = UserUpdated(user_id=new_id(), email="a@example.org", name="Ada", phone=None, locale="en", time_zone="UTC")
+    event = profile_event(UserUpdated, new_id())
     worker = ConsumerWorker(name="test.users", subscription=users, sessions=database.sessions)
     await worker.apply([record_of(received(event, sequence=1))])
     await database.close()

@@ -94,7 +94,9 @@ def handler_of_single_events() -> Subscription:
 
     @users.on(UserUpdated)
     async def upsert(session: AsyncSession, event: UserUpdated, _context: EventContext) -> None:
-        await session.execute(UPSERT_ONE, {"user_id": event.user_id, "email": event.email, "name": event.name})
+        await session.execute(
+            UPSERT_ONE, {"user_id": event.user_id, "personal": event.personal, "locale": event.locale}
+        )
 
     return users
 

@@ -62,7 +62,9 @@ async def faststream_handler(database_url: str, *, kafka: str, topic_prefix: str
     async def upsert(message: KafkaMessage) -> None:
         user = UserUpdated.model_validate_json(message.body)
         async with database.sessions.begin() as session:
-            await session.execute(UPSERT_ONE, {"user_id": user.user_id, "email": user.email, "name": user.name})
+            await session.execute(
+                UPSERT_ONE, {"user_id": user.user_id, "personal": user.personal, "locale": user.locale}
+            )
 
     try:
         async with broker:

@@ -82,7 +82,7 @@ def _single_events(applied: dict[str, float]) -> Subscription:
 
     @users.on(UserUpdated)
     async def upsert(session: AsyncSession, user: UserUpdated, context: EventContext) -> None:
-        await session.execute(UPSERT_ONE, {"user_id": user.user_id, "email": user.email, "name": user.name})
+        await session.execute(UPSERT_ONE, {"user_id": user.user_id, "personal": user.personal, "locale": user.locale})
         await _fail_for(session, user)
         applied[str(context.event_id)] = time.monotonic()
 

@@ -18,18 +18,18 @@ from tests.harness.running import running_consumers
 
 POOL_SIZE = 4
 UPSERT_ONE = sa.text("""
-    INSERT INTO replica (user_id, email, name, events) VALUES (:user_id, :email, :name, 1)
+    INSERT INTO replica (user_id, personal, locale, events) VALUES (:user_id, :personal, :locale, 1)
     ON CONFLICT (user_id) DO UPDATE SET
-        email = excluded.email, name = excluded.name, events = replica.events + 1
+        personal = excluded.personal, locale = excluded.locale, events = replica.events + 1
 """)
 UPSERT_MANY = """
-    INSERT INTO replica (user_id, email, name, events)
+    INSERT INTO replica (user_id, personal, locale, events)
     SELECT * FROM unnest(CAST({} AS uuid[]), CAST({} AS text[]), CAST({} AS text[]), CAST({} AS bigint[]))
     ON CONFLICT (user_id) DO UPDATE SET
-        email = excluded.email, name = excluded.name, events = replica.events + excluded.events
+        personal = excluded.personal, locale = excluded.locale, events = replica.events + excluded.events
 """
 """A format string: SQLAlchemy and asyncpg mark parameters differently."""
-BULK_UPSERT = sa.text(UPSERT_MANY.format(":user_ids", ":emails", ":names", ":events"))
+BULK_UPSERT = sa.text(UPSERT_MANY.format(":user_ids", ":personal", ":locales", ":events"))
 """The bulk upsert of a handler, with the parameters of `columns_of`."""
 
 
@@ -37,7 +37,9 @@ async def create_replica(database_url: str) -> None:
     """Create the empty table."""
     connection = await asyncpg.connect(dsn_of(database_url))
     await connection.execute("""
-        CREATE TABLE replica (user_id uuid PRIMARY KEY, email text NOT NULL, name text NOT NULL, events bigint NOT NULL)
+        CREATE TABLE replica (
+            user_id uuid PRIMARY KEY, personal text NOT NULL, locale text NOT NULL, events bigint NOT NULL
+        )
     """)
     await connection.close()
 
@@ -48,8 +50,8 @@ def columns_of(users: Sequence[UserUpdated]) -> dict[str, list[object]]:
     events = Counter(user.user_id for user in users)
     return {
         "user_ids": list(last),
-        "emails": [user.email for user in last.values()],
-        "names": [user.name for user in last.values()],
+        "personal": [user.personal for user in last.values()],
+        "locales": [user.locale for user in last.values()],
         "events": [events[user_id] for user_id in last],
     }
 

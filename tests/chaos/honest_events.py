@@ -17,6 +17,7 @@ from shared.events.orders import (
 )
 from shared.events.users import CreditReleased, UserCreated, UserUpdated
 from shared.ids import new_id
+from tests.harness.personal_keys import profile_event
 
 
 class HonestEvents:
@@ -44,14 +45,7 @@ def _of_user(user_id: UUID, sequence: int) -> Event:
         # No service handles it, so it moves no position.
         return CreditReleased(user_id=user_id, order_id=new_id(), amount_cents=100, currency="GBP")
     event_class = UserCreated if sequence == 1 else UserUpdated
-    return event_class(
-        user_id=user_id,
-        email=f"{user_id}@example.com",
-        name=f"Name {sequence}",
-        phone=None,
-        locale="en",
-        time_zone="UTC",
-    )
+    return profile_event(event_class, user_id, email=f"{user_id}@example.com", name=f"Name {sequence}")
 
 
 def _of_order(order_id: UUID, sequence: int) -> Event:

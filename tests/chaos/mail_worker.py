@@ -18,6 +18,7 @@ from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.kafka import KafkaConnection
 from tests.chaos.forked_process import set_up_process
+from tests.harness.personal_keys import StoredKeys
 
 CONSUMER = "notifications.users"
 
@@ -43,7 +44,12 @@ def main(plan: MailPlan) -> None:
 async def _send(plan: MailPlan) -> None:
     database = open_database(plan.database_url, service="notifications", pool_size=5)
     smtp = Smtp(plan.smtp_url, local_hostname="orderly.example")
-    channel = mail_channel(smtp, mail_from="Orderly <no-reply@orderly.example>", public_url="http://127.0.0.1")
+    channel = mail_channel(
+        smtp,
+        keys=StoredKeys().personal_keys(),
+        mail_from="Orderly <no-reply@orderly.example>",
+        public_url="http://127.0.0.1",
+    )
     worker = DeliveryWorker(
         {"email": channel},
         dsn=dsn_of(plan.database_url),

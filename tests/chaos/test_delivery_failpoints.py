@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -12,12 +13,14 @@ import sqlalchemy as sa
 from aiokafka import AIOKafkaProducer
 
 from services.notifications.channels import MAX_CONCURRENT_SENDS
+from services.notifications.recipients import replace_recipients
 from shared.database import Database, open_database
-from shared.events.users import UserCreated
+from shared.events.users import Contact, PasswordChanged, UserCreated
 from shared.ids import new_id
 from shared.messaging.failpoints import NAMES
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
+from shared.sealed_contacts import OpenedContact
 from tests.chaos import mail_worker
 from tests.chaos.consumer_group import remove_members
 from tests.chaos.forked_process import ForkedProcess
@@ -58,6 +61,19 @@ def plan(database: Database, smtp_server: SmtpServer, tmp_path: Path) -> MailPla
 def welcomed(number: int) -> UserCreated:
     """Return the event that causes a person's welcome mail."""
     return user_created(new_id(), email=f"person-{number}@example.org")
+
+
+async def known_people(database: Database) -> list[UUID]:
+    """Make recipients, and return their ids."""
+    contacts = {
+        new_id(): OpenedContact(
+            Contact(email=f"person-{number}@example.org", name="Ann", phone=None), "en", "UTC", True, sequence=1
+        )
+        for number in range(PEOPLE)
+    }
+    async with database.sessions.begin() as session:
+        await replace_recipients(session, contacts)
+    return list(contacts)
 
 
 async def until_no_connection_is_left(database: Database, admin_url: str) -> None:
@@ -138,11 +154,12 @@ async def test_every_mail_is_sent_after_a_kill_of_the_process_that_consumes_and_
     nth: int,
 ) -> None:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
+    people = await known_people(database)
     consuming = replace(plan, kafka=kafka_bootstrap_servers, topic_prefix=topic_prefix)
     killed = ForkedProcess(mail_worker.main, replace(consuming, failpoints=f"{name}=kill@{nth}"))
     async with AIOKafkaProducer(bootstrap_servers=kafka_bootstrap_servers) as producer:
-        for number in range(PEOPLE):
-            event = record_of(received(welcomed(number), sequence=1))
+        for number, user_id in enumerate(people):
+            event = record_of(received(PasswordChanged(user_id=user_id), sequence=2))
             await producer.send_and_wait(
                 f"{topic_prefix}users", key=event.key, value=event.value, headers=list(event.headers)
             )

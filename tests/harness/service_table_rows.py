@@ -6,12 +6,13 @@ from tests.harness.table_rows import MESSAGING_FILLS, fill
 USERS_FILLS = {
     "user_account": """
         INSERT INTO user_account (
-            id, email, name, locale, time_zone, roles, status, password_hash, created_at, updated_at, version
+            id, email, name, locale, time_zone, roles, status, password_hash, personal_key, created_at,
+            updated_at, version
         )
         SELECT uuidv7(at - now()), 'filled-' || n || '@example.com', 'Filled Person ' || n, 'en', 'UTC',
                ARRAY['customer'], 'active',
                '$argon2id$v=19$m=65536,t=3,p=4$ZmlsbGVkZmlsbGVkZmls$ZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmk',
-               at, at, 1
+               sha256(int8send(n)), at, at, 1
         FROM (
             SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
         ) AS past
@@ -103,9 +104,9 @@ ORDERS_FILLS = {
 
 NOTIFICATIONS_FILLS = {
     "recipient": """
-        INSERT INTO recipient (user_id, email, name, locale, time_zone, sequence)
+        INSERT INTO recipient (user_id, email, name, locale, time_zone, email_verified, sequence)
         SELECT uuidv7(interval '-365 days' * (1 - n::float8 / $1)), 'filled-' || n || '@example.com',
-               'Filled Person ' || n, 'en', 'UTC', 1
+               'Filled Person ' || n, 'en', 'UTC', true, 1
         FROM generate_series(1, $1::bigint) AS n
     """,
     "notification": """

@@ -19,6 +19,8 @@ from deploy.audit.invariants import check_once_settled
 from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
+from services.users import settings as users_settings
+from services.users.accounts.creation import create_admin
 from shared.connection_urls import dsn_of
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
@@ -26,6 +28,7 @@ from tests.harness.encryption_keys import write_encryption_keys
 from tests.harness.waiting import until
 
 PASSWORD = "correct horse battery"
+ADMIN_EMAIL = "admin@orderly.example"
 PRICE_CENTS = 1_000
 """The price of the product LAMP."""
 SERVICES = ("users", "orders", "notifications")
@@ -45,6 +48,8 @@ class RunningServices:
     tls: ssl.SSLContext | bool = True
     """The context that verifies the services' certificates, if they serve HTTPS."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    admin: "Customer | None" = None
+    """The admin who has created verified users, if there are any."""
 
     async def start(self, *services: str) -> None:
         """Start the named services, or all three, and wait until each is ready."""
@@ -141,12 +146,28 @@ class Customer:
 
 
 async def customer_of(services: RunningServices, name: str) -> Customer:
-    """Sign up and in, and return the customer."""
+    """Return a signed-in customer whose address an admin has vouched for, so that mails are sent to it."""
     email = f"{name}@example.com"
-    async with httpx2.AsyncClient(base_url=services.urls["users"], timeout=20, verify=services.tls) as client:
-        signed_up = await client.post("/v1/users", json={"email": email, "name": name, "password": PASSWORD})
-    user_id = signed_up.raise_for_status().json()["id"]
+    user_id = await verified_user(services, {"email": email, "name": name, "password": PASSWORD})
     return await Customer(email, user_id, services.urls, headers={}, tls=services.tls).signed_in()
+
+
+async def verified_user(services: RunningServices, body: Mapping[str, str]) -> str:
+    """Create a user as an admin, and return the user's id."""
+    if services.admin is None:
+        await _create_admin(services)
+        unknown = Customer(ADMIN_EMAIL, "", services.urls, headers={}, tls=services.tls)
+        services.admin = await unknown.signed_in()
+    created = await services.admin.request("POST", "users", "/v1/users/verified", json=body)
+    return str(created["id"])
+
+
+async def _create_admin(services: RunningServices) -> None:
+    """Create the admin as the operators' command does."""
+    prefix = "USERS_"
+    own = {name.removeprefix(prefix).lower(): value for name, value in services.environment.items() if prefix in name}
+    settings = users_settings.Settings.model_validate(own)
+    await create_admin(settings, email=ADMIN_EMAIL, password=PASSWORD)
 
 
 async def broken_invariants(services: RunningServices) -> list[str]:

@@ -11,11 +11,11 @@ from shared.connection_urls import dsn_of
 from tests.harness.databases import as_owner
 from tests.harness.mail import MailCatcher
 from tests.harness.waiting import until
-from tests.journeys.processes import PASSWORD, SERVICES, Customer, RunningServices, customer_of
+from tests.journeys.processes import PASSWORD, SERVICES, Customer, RunningServices, customer_of, verified_user
 
 EMAIL_OF_MAX_LENGTH = f"{'a' * 64}@{'b' * 61}.{'c' * 61}.{'d' * 57}.example"
 PASSWORD_OF_MAX_LENGTH = "\U0001fad6" * 118 + "tea leaves"
-CANARY = "canary7391"
+CANARY, CANARY_TIME_ZONE = "canary7391", "Africa/Ouagadougou"
 REFUSE_EVENTS = (
     """
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
@@ -36,8 +36,13 @@ ERRORS = (
 """The columns of services' tables that hold errors."""
 LOGGED = {
     "users": ("request_failed",),
-    "orders": ("event_dead_lettered", "dead_letter_replay_failed", "order_cancellation_failed"),
-    "notifications": ("event_dead_lettered", "dead_letter_replay_failed"),
+    "orders": (
+        "contact_not_stored",
+        "event_dead_lettered",
+        "dead_letter_replay_failed",
+        "order_cancellation_failed",
+    ),
+    "notifications": ("contact_not_stored", "event_dead_lettered", "dead_letter_replay_failed"),
 }
 """The events that each service logs with an error. Most are logged after the commit that stores the error."""
 
@@ -63,14 +68,14 @@ async def test_the_largest_values_of_every_request_are_applied_by_all_services(
         "locale": "abc-Abcd-999",
         "time_zone": "America/Argentina/ComodRivadavia",
     }
+    user_id = await verified_user(services, sign_up)
     async with httpx2.AsyncClient(base_url=services.urls["users"], timeout=20) as client:
-        signed_up = (await client.post("/v1/users", json=sign_up)).raise_for_status().json()
         session = await client.post(
             "/v1/sessions", json={"email": EMAIL_OF_MAX_LENGTH, "password": PASSWORD_OF_MAX_LENGTH}
         )
     token = session.raise_for_status().json()["access_token"]
     headers = {"Authorization": f"Bearer {token}", "tracestate": "a=" + "b" * 500, "User-Agent": "u" * 1000}
-    ada = Customer(email=EMAIL_OF_MAX_LENGTH, user_id=signed_up["id"], urls=services.urls, headers=headers)
+    ada = Customer(email=EMAIL_OF_MAX_LENGTH, user_id=user_id, urls=services.urls, headers=headers)
     await _execute(
         services,
         "users",
@@ -109,20 +114,24 @@ async def test_no_value_of_a_request_reaches_a_log_or_an_error_column(services: 
     for service, table, column in ERRORS:
         for error in await _errors_in(services, service, table=table, column=column):
             assert CANARY not in error, (service, table)
+            assert CANARY_TIME_ZONE not in error, (service, table)
     for service, events in LOGGED.items():
         log = await _log_with(services, service, events)
-        assert CANARY not in log, [line for line in log.splitlines() if CANARY in line][:3]
+        for canary in (CANARY, CANARY_TIME_ZONE):
+            assert canary not in log, [line for line in log.splitlines() if canary in line][:3]
 
 
 async def _fail_a_sign_in_and_events(services: RunningServices) -> None:
-    """Fail a sign-in, and the events of a sign-up at two consumers."""
+    """Fail a sign-in, the event of a sign-up at two consumers, and at both the opening of another one's data."""
     for service, table in (("orders", "customer"), ("notifications", "recipient")):
         await _execute(services, service, f"ALTER TABLE {table} ADD CHECK (name NOT LIKE '%{CANARY}%')")
+        await _execute(services, service, f"ALTER TABLE sealed_contact ADD CHECK (time_zone <> '{CANARY_TIME_ZONE}')")
     await _execute(services, "users", "ALTER TABLE user_session ADD CHECK (user_agent NOT LIKE 'canary%')")
     person = {"email": f"{CANARY}@example.com", "name": f"Ada {CANARY}", "password": f"{PASSWORD}{CANARY}"}
     hostile = {"User-Agent": CANARY, "X-Request-Id": f"<{CANARY}>", "tracestate": f"a={CANARY}", "If-Match": CANARY}
     async with httpx2.AsyncClient(base_url=services.urls["users"], timeout=20, headers=hostile) as client:
-        assert (await client.post("/v1/users", json=person)).status_code == 201
+        travelling = person | {"email": f"travelling-{CANARY}@example.com", "time_zone": CANARY_TIME_ZONE}
+        assert [(await client.post("/v1/users", json=each)).status_code for each in (person, travelling)] == [201, 201]
         failed = await client.post("/v1/sessions", json={name: person[name] for name in ("email", "password")})
         invalid = await client.post("/v1/users", json=person | {"locale": CANARY, "email": CANARY})
     assert (failed.status_code, invalid.status_code) == (500, 422)

@@ -20,6 +20,7 @@ from shared.database import Database, Sessions, open_database
 from shared.ids import new_id
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
+from tests.harness.personal_keys import StoredKeys
 from tests.notifications.attempts import WorkerOf, delivery_of
 from tests.notifications.events import apply, user_created
 from tests.notifications.smtp_server import SmtpServer
@@ -61,8 +62,13 @@ async def smtp(smtp_server: SmtpServer) -> AsyncIterator[Smtp]:
 
 
 @pytest.fixture
-def send(smtp: Smtp) -> Send:
-    return mail_channel(smtp, mail_from=MAIL_FROM, public_url=PUBLIC_URL)
+def keys() -> StoredKeys:
+    return StoredKeys()
+
+
+@pytest.fixture
+def send(smtp: Smtp, keys: StoredKeys) -> Send:
+    return mail_channel(smtp, keys=keys.personal_keys(), mail_from=MAIL_FROM, public_url=PUBLIC_URL)
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import sqlalchemy as sa
 from services.notifications import deliveries, delivery_worker
 from services.notifications import smtp as smtp_module
 from services.notifications.channels import MAX_CONCURRENT_RETRIES, MAX_CONCURRENT_SENDS, Send
-from services.notifications.commands import RecipientData, replace_recipients
 from services.notifications.models import Delivery, Recipient
+from services.notifications.recipients import replace_recipients
 from shared.database import Sessions
+from shared.events.users import Contact
 from shared.ids import new_id
 from shared.loops import connect_loops
+from shared.sealed_contacts import OpenedContact
 from tests.harness.running import running
 from tests.harness.waiting import until
 from tests.notifications.attempts import HeldSends, WorkerOf, mail_statuses, users
@@ -165,6 +167,8 @@ async def test_mails_to_recipients_that_have_gone_wait_for_them_and_hold_up_nobo
         await until(has_settled, what="the others wait for their recipients")
         connect_loops(sessions, [worker], notify=lambda _: None)
         async with sessions.begin() as session:
-            data = RecipientData("ann@example.org", "Ann", "en", "Europe/London", 1)
+            data = OpenedContact(
+                Contact(email="ann@example.org", name="Ann", phone=None), "en", "UTC", True, sequence=1
+            )
             await replace_recipients(session, dict.fromkeys(gone, data))
         await until(all_are_sent, what="they are sent once their recipients are known")

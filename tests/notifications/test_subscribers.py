@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from services.notifications.commands import LOCKS, RecipientData, notify_all, replace_recipients
+from services.notifications.commands import notify_all
 from services.notifications.deliveries import WORKER
 from services.notifications.models import Delivery, Notification, Recipient
+from services.notifications.recipients import LOCKS, replace_recipients
 from services.notifications.statements import LOCK
 from services.notifications.subscribers import notify_of_orders
 from shared.database import Sessions
@@ -22,11 +23,13 @@ from shared.events.orders import (
     OrderRejected,
     OrderShipped,
 )
-from shared.events.users import UserUpdated
+from shared.events.users import Contact, UserUpdated
 from shared.ids import new_id
 from shared.loops import connect_loops
+from shared.sealed_contacts import OpenedContact
 from tests.harness.builders import received
 from tests.harness.databases import count_waiting, until_waiting
+from tests.harness.personal_keys import profile_event
 from tests.harness.waiting import until
 from tests.notifications.attempts import claim_one
 from tests.notifications.events import apply, notice_of, order_confirmed, user_created
@@ -68,9 +71,7 @@ async def test_a_new_user_is_stored_and_welcomed(sessions: Sessions) -> None:
 
 async def test_an_updated_user_is_replaced_and_not_notified(sessions: Sessions) -> None:
     user_id = new_id()
-    changed = UserUpdated(
-        user_id=user_id, email="ann@new.example", name="Ann B", phone=None, locale="de", time_zone="UTC"
-    )
+    changed = profile_event(UserUpdated, user_id, email="ann@new.example", name="Ann B", locale="de")
 
     await apply(sessions, user_created(user_id), changed)
 
@@ -85,7 +86,8 @@ async def test_an_older_event_overwrites_no_newer_recipient(sessions: Sessions) 
     user_id = new_id()
 
     for name, sequence in (("Ann", 1), ("Ann C", 5), ("Ann B", 3)):
-        recipient = RecipientData("ann@example.org", name, "en", "UTC", sequence)
+        contact = Contact(email="ann@example.org", name=name, phone=None)
+        recipient = OpenedContact(contact, "en", "UTC", email_verified=True, sequence=sequence)
         async with sessions.begin() as session:
             await replace_recipients(session, {user_id: recipient})
 
@@ -255,15 +257,14 @@ async def test_mixed_users_in_opposite_order_do_not_deadlock(sessions: Sessions)
 
 async def test_the_last_event_of_a_user_in_a_batch_wins(sessions: Sessions) -> None:
     ann, ben = new_id(), new_id()
-    changed: dict[str, Any] = {"phone": None, "time_zone": "UTC", "locale": "de"}
 
     await apply(
         sessions,
         user_created(ann, name="Ann"),
         user_created(ben, name="Ben"),
-        UserUpdated(user_id=ann, email="ann@b.example", name="Ann B", **changed),
-        UserUpdated(user_id=ben, email="ben@b.example", name="Ben B", **changed),
-        UserUpdated(user_id=ann, email="ann@c.example", name="Ann C", **changed),
+        profile_event(UserUpdated, ann, email="ann@b.example", name="Ann B", locale="de"),
+        profile_event(UserUpdated, ben, email="ben@b.example", name="Ben B", locale="de"),
+        profile_event(UserUpdated, ann, email="ann@c.example", name="Ann C", locale="de"),
     )
 
     assert await rows_of(sessions, Recipient.name, Recipient.email) == [

@@ -9,12 +9,15 @@ import httpx2
 import orjson
 import sqlalchemy as sa
 
+from services.orders.customer_commands import replace_customers
 from services.orders.subscribers import users
 from shared.database import Sessions
 from shared.events.contract import Event
 from shared.events.users import CreditRefused, CreditReserved
 from shared.messaging.consumer.batch import apply_batch
+from shared.sealed_contacts import open_contacts
 from tests.harness.builders import received
+from tests.harness.personal_keys import StoredKeys
 from tests.harness.waiting import until
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -106,6 +109,13 @@ class OrdersService:
             records.append(received(event, sequence=self._sequences[event.key]))
         async with self.sessions.begin() as session:
             await apply_batch(session, consumer="orders.users", subscription=users, events=records)
+        # As the job does that the consumer enqueues.
+        await open_contacts(
+            self.sessions,
+            {UUID(event.key) for event in events},
+            keys=StoredKeys().personal_keys(),
+            replace=replace_customers,
+        )
 
     async def make_overdue(self, *orders: dict[str, Any]) -> None:
         """Move the deadline of these orders, and of their copies, into the past."""

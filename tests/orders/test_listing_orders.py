@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from shared.events.users import UserCreated, UserUpdated
+from tests.harness.personal_keys import profile_event
 from tests.harness.problems import problem
 from tests.orders.service import CUSTOMER, OrdersService
 
@@ -78,13 +79,10 @@ async def test_only_support_sees_the_customer_as_the_account_is_now(service: Ord
     await service.add_product("A")
     order = await service.place_order(("A", 1))
     assert (await service.read_order(order))["customer"] is None
-    created = UserCreated(
-        user_id=CUSTOMER, email="ada@example.com", name="Ada", phone=None, locale="en", time_zone="UTC"
-    )
     expected = {"name": "Ada Lovelace", "email": "ada@example.org"}
 
-    await service.apply(created)
-    await service.apply(UserUpdated(**created.model_dump() | expected))
+    await service.apply(profile_event(UserCreated, CUSTOMER, email="ada@example.com", name="Ada"))
+    await service.apply(profile_event(UserUpdated, CUSTOMER, email="ada@example.org", name="Ada Lovelace"))
 
     assert (await service.read_order(order))["customer"] == expected
     listed = await service.http.get("/v1/orders", headers=service.support())

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from services.orders.customer_commands import replace_customers
 from services.orders.subscribers import users
 from shared.database import Database
 from shared.events.contract import Event
@@ -10,7 +11,9 @@ from shared.ids import new_id
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.operations.replay import NOT_NAMED
+from shared.sealed_contacts import open_contacts
 from tests.harness.builders import received, record_of
+from tests.harness.personal_keys import StoredKeys, profile_event
 from tests.harness.rows import Rows
 from tests.harness.tool import Tool
 from tests.orders.service import OrdersService
@@ -18,7 +21,16 @@ from tests.shared.operations.blocked_keys import block_key, store_as_dead_letter
 
 
 def updated(user_id: UUID, name: str) -> Event:
-    return UserUpdated(user_id=user_id, email="a@example.org", name=name, phone=None, locale="en", time_zone="UTC")
+    return profile_event(UserUpdated, user_id, name=name)
+
+
+async def customers(database: Database, *user_ids: UUID) -> list[tuple[str, int]]:
+    """Open the contacts of these users, as the job does, and return their names and sequences."""
+    keys = StoredKeys().personal_keys()
+    await open_contacts(database.sessions, user_ids, keys=keys, replace=replace_customers)
+    return [
+        (name, sequence) for name, sequence in await Rows(database.sessions).of("SELECT name, sequence FROM customer")
+    ]
 
 
 async def blocked_key(database: Database, *, events: int) -> UUID:
@@ -73,7 +85,7 @@ async def test_a_replay_that_stops_at_one_key_exits_with_1(tool: Tool, database:
         (str(good), 3, True),
     ]
     rows = Rows(database.sessions)
-    assert await rows.of("SELECT name FROM customer") == [("Name 3",)]
+    assert await customers(database, good) == [("Name 3", 3)]
     assert set(await rows.of("SELECT actor FROM dead_letter_action")) == {("ada",)}
     assert (await tool("dead-letters", "replay", "--key", str(good)))[0] == 0
 
@@ -86,7 +98,7 @@ async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: D
     status, report = await tool.json("dead-letters", "discard", "--note", "a test", "--id", str(first["id"]))
     assert (status, [event["id"] for event in report["dead_letters"]], report["drained"]) == (0, [first["id"]], 1)
     rows = Rows(database.sessions)
-    assert await rows.of("SELECT name FROM customer") == [("Name 2",)]
+    assert await customers(database, UUID(first["key"])) == [("Name 2", 2)]
     other = await blocked_key(database, events=2)
     arguments = ["dead-letters", "discard", "--note", "a test", "--key", str(other)]
     assert "2 would be discarded\n" in (await tool(*arguments, "--dry-run"))[1]
@@ -98,12 +110,13 @@ async def test_a_discard_needs_ids_or_a_confirmed_filter(tool: Tool, database: D
 async def test_a_position_is_shown_and_reset_and_an_older_event_still_overwrites_nothing(
     tool: Tool, database: Database
 ) -> None:
-    user_id, rows = new_id(), Rows(database.sessions)
+    user_id = new_id()
     place = ["--consumer", "orders.users", "--key", str(user_id)]
     assert (await tool("positions", "show", *place))[0] == 2
     newer, older = [received(updated(user_id, f"Name {n}"), sequence=n) for n in (7, 3)]
     worker = ConsumerWorker(name="orders.users", subscription=users, sessions=database.sessions)
     await worker.apply([record_of(newer)])
+    assert await customers(database, user_id) == [("Name 7", 7)]
 
     status, out, _ = await tool("positions", "reset", *place, "--to", "2", "--note", "forged", "--actor", "ada")
     assert (status, "ada" in out, "forged" in out) == (0, True, True)
@@ -114,14 +127,14 @@ async def test_a_position_is_shown_and_reset_and_an_older_event_still_overwrites
     assert [(each["actor"], each["before"], each["after"], each["note"]) for each in shown["actions"]] == [
         ("ada", 7, 2, "forged")
     ]
-    assert await rows.of("SELECT name, sequence FROM customer") == [("Name 7", 7)]
+    assert await customers(database, user_id) == [("Name 7", 7)]
     assert (await tool("positions", "show", "--consumer", "orders.orders", "--key", "k"))[2] == (
         "The consumers of this service are orders.users.\n"
     )
 
 
 async def test_a_replay_of_everything_skips_and_reports_what_is_out_of_order(tool: Tool, database: Database) -> None:
-    user_id, rows = new_id(), Rows(database.sessions)
+    user_id = new_id()
     newer, older = [received(updated(user_id, f"Name {n}"), sequence=n) for n in (7, 3)]
     worker = ConsumerWorker(name="orders.users", subscription=users, sessions=database.sessions)
     await worker.apply([record_of(newer), record_of(older)])
@@ -132,7 +145,7 @@ async def test_a_replay_of_everything_skips_and_reports_what_is_out_of_order(too
         [(str(user_id), 0, NOT_NAMED)],
     )
     assert (await tool("dead-letters", "replay", "--reason", "out_of_order"))[0] == 0
-    assert await rows.of("SELECT name, sequence FROM customer") == [("Name 7", 7)]
+    assert await customers(database, user_id) == [("Name 7", 7)]
 
 
 async def test_the_outbox_is_shown_and_sent_events_are_resent(tool: Tool, service: OrdersService) -> None:

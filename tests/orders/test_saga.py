@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from services.orders import commands
 from services.orders.credit_reply import CreditReply
-from services.orders.jobs import BATCH_SIZE, cancel_overdue_orders, jobs
+from services.orders.jobs import BATCH_SIZE, cancel_overdue_orders, order_jobs
 from services.orders.settings import Settings
 from services.orders.subscribers import users
 from shared.connection_urls import dsn_of
@@ -20,6 +20,7 @@ from shared.jobs import JobRunner
 from shared.messaging.consumer.worker import ConsumerWorker
 from shared.telemetry import new_trace
 from tests.harness.builders import received, record_of
+from tests.harness.personal_keys import StoredKeys
 from tests.harness.rows import Rows
 from tests.orders.service import CUSTOMER, OrdersService, credit_refused, credit_reserved
 
@@ -205,6 +206,7 @@ async def test_an_overdue_order_that_is_locked_is_skipped(service: OrdersService
 
 async def test_the_job_cancels_overdue_orders_every_few_seconds(service: OrdersService, settings: Settings) -> None:
     await service.add_product("A", stock=10)
+    jobs = order_jobs(keys=StoredKeys().personal_keys())
     runner = JobRunner(jobs, dsn=dsn_of(settings.database_url), sessions=service.sessions)
     running = asyncio.create_task(runner.run())
     try:

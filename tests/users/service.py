@@ -1,6 +1,6 @@
 """The users service under test: HTTP requests and events go in, rows and recorded events are read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -9,6 +9,7 @@ import httpx2
 import orjson
 import sqlalchemy as sa
 from fastapi import FastAPI
+from pydantic import ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import Profile, create_account
@@ -20,6 +21,7 @@ from shared.events.contract import Event
 from shared.messaging.consumer.batch import apply_batch
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.envelope import Received
+from shared.personal_data import PersonalData, unseal
 from tests.harness.builders import received
 from tests.users.ledger import ledger_of
 from tests.users.orders import Order
@@ -99,13 +101,16 @@ class UsersService:
             await apply_events(session, *events)
 
     async def events(self, *, without: Sequence[str] = SIGN_UP) -> list[tuple[str, dict[str, Any]]]:
-        """Return types and data of the recorded events, in order."""
+        """Return types and data of the recorded events, in order; personal data are opened."""
         async with self.sessions() as session:
             rows = await session.execute(
                 sa.text("SELECT type, payload FROM outbox WHERE type <> ALL(:without) ORDER BY id"),
                 {"without": list(without)},
             )
-            return [(row.type, orjson.loads(row.payload)) for row in rows]
+            events = [(row.type, orjson.loads(row.payload)) for row in rows]
+            accounts = await session.execute(sa.select(UserAccount.id, UserAccount.personal_key))
+            keys = {user_id: key for user_id, key in accounts}  # noqa: C416 - rows are tuples for mypy only here
+        return [(type_, _opened(data, keys)) for type_, data in events]
 
     async def credit(self, user_id: UUID) -> tuple[int, int]:
         """Return reserved and used credit, after checking that they are the sums of reservations and of the ledger."""
@@ -136,6 +141,19 @@ async def apply_events(session: AsyncSession, *events: CreditEvent) -> None:
     """Pass events to the handler, each in a trace of its own."""
     contexts = (received(event, sequence=1).context for event in events)
     await change_credit(session, [(event, context) for event, context in zip(events, contexts, strict=True) if context])
+
+
+class _Opened(PersonalData):
+    model_config = ConfigDict(extra="allow")
+
+
+def _opened(data: dict[str, Any], keys: Mapping[UUID, bytes | None]) -> dict[str, Any]:
+    """Return an event's data with the fields of its personal data in place of the sealed ones."""
+    if "personal" not in data:
+        return data
+    key = keys[UUID(data["user_id"])]
+    assert key is not None
+    return data | unseal(data.pop("personal"), key=key, model=_Opened).model_dump()
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:

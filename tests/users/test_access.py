@@ -22,17 +22,21 @@ STAFF_ONLY = [
     ("GET", f"/v1/users/{USER_ID}/credit"),
     ("GET", f"/v1/users/{USER_ID}/credit/entries"),
     ("PUT", f"/v1/users/{USER_ID}/credit-limit"),
+    ("POST", "/v1/users/verified"),
 ]
 
 
 async def test_every_route_declares_who_may_call_it(service: UsersService) -> None:
     matrix = {
-        route: access for route, access in access_matrix(service.app).items() if "/v1/" in route or "jwks" in route
+        route: access
+        for route, access in access_matrix(service.app).items()
+        if "/v1/" in route or "jwks" in route or "/internal/" in route
     }
     operations = {route: matrix.pop(route) for route in list(matrix) if "/v1/operations/" in route}
     assert set(operations.values()) == {"admin"}
     assert matrix == {
         "POST /v1/users": "public",
+        "POST /v1/users/verified": "admin",
         "GET /v1/users": "admin|support",
         "GET /v1/users/me": "caller",
         "PATCH /v1/users/me": "caller",
@@ -54,6 +58,7 @@ async def test_every_route_declares_who_may_call_it(service: UsersService) -> No
         "GET /v1/sessions": "caller",
         "DELETE /v1/sessions/{session_id}": "caller",
         "GET /.well-known/jwks.json": "public",
+        "POST /internal/personal-keys": "service",
     }
 
 

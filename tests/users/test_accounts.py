@@ -27,7 +27,7 @@ async def test_an_update_is_returned_stored_and_recorded_as_an_event(service: Us
     assert body == before | changes | {"updated_at": body["updated_at"]}
     assert body["updated_at"] > before["updated_at"]
     assert (await service.http.get("/v1/users/me", headers=header)).json() == body
-    data = {"user_id": body["id"], "email": ADA["email"], **changes}
+    data = {"user_id": body["id"], "email": ADA["email"], "email_verified": False, **changes}
     assert await service.events() == [("user.updated", data)]
 
 

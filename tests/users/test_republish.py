@@ -36,6 +36,7 @@ async def test_every_user_is_republished_with_the_current_state(service: UsersSe
                 "phone": None,
                 "locale": "en",
                 "time_zone": "UTC",
+                "email_verified": False,
             },
         )
         for account in accounts

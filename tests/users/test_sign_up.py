@@ -39,7 +39,10 @@ async def test_a_new_user_is_returned_stored_and_recorded_as_an_event(service: U
         "updated_at": body["updated_at"],
     }
     created, verification = await service.events(without=())
-    assert created == ("user.created", {**address, "time_zone": "Europe/London", "user_id": body["id"]})
+    assert created == (
+        "user.created",
+        {**address, "time_zone": "Europe/London", "user_id": body["id"], "email_verified": False},
+    )
     assert verification[0] == "user.email_verification_requested"
     credit = await service.http.get("/v1/users/me/credit", headers=bearer(await service.sign_in()))
     assert credit.json() == {

@@ -4,6 +4,9 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from shared import sealed_contacts
+from shared.migrations.runner import run_script
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -11,6 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    run_script(sealed_contacts.SCHEMA_UP)
     op.create_table(
         "recipient",
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -18,10 +22,17 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("locale", sa.Text(), nullable=False),
         sa.Column("time_zone", sa.Text(), nullable=False),
+        sa.Column("email_verified", sa.Boolean(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("user_id", name="pk_recipient"),
     )
+    _create_notification()
+    _create_delivery()
+    _create_delivery_action()
+
+
+def _create_notification() -> None:
     op.create_table(
         "notification",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -31,10 +42,15 @@ def upgrade() -> None:
         sa.Column("category", sa.Text(), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("data", postgresql.JSONB(), nullable=False),
+        sa.Column("in_app", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("sealed", sa.Text(), nullable=True),
+        sa.Column("locale", sa.Text(), nullable=True),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_notification"),
         sa.UniqueConstraint("user_id", "event_id", name="uq_notification_user_id_event_id"),
+        sa.CheckConstraint("sealed IS NULL OR NOT in_app", name=op.f("ck_notification_sealed_not_in_app")),
     )
     # A change of an order is notified once, even if a restored orders database repeats it with another event.
     op.create_index(
@@ -47,10 +63,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_notification_user_id", "notification", ["user_id", "id"])
     op.create_index(
-        "ix_notification_unread", "notification", ["user_id", "id"], postgresql_where=sa.text("read_at IS NULL")
+        "ix_notification_unread",
+        "notification",
+        ["user_id", "id"],
+        postgresql_where=sa.text("read_at IS NULL AND in_app"),
     )
-    _create_delivery()
-    _create_delivery_action()
 
 
 def _create_delivery() -> None:
@@ -96,6 +113,11 @@ def _create_delivery() -> None:
         ("ix_delivery_due_again", "next_attempt_at", "status IN ('sending', 'retrying')"),
         ("ix_delivery_failed", "id", "status = 'failed'"),
         ("ix_delivery_deferred", "id", "status = 'deferred'"),
+        (
+            "ix_delivery_recipient_unknown",
+            "id",
+            "status = 'deferred' AND last_error IS DISTINCT FROM 'address_unverified'",
+        ),
     ):
         op.create_index(name, "delivery", [column], postgresql_where=sa.text(condition))
 
@@ -124,3 +146,4 @@ def downgrade() -> None:
     op.drop_table("delivery")
     op.drop_table("notification")
     op.drop_table("recipient")
+    run_script(sealed_contacts.SCHEMA_DOWN)

@@ -3,6 +3,9 @@
 import sqlalchemy as sa
 from alembic import op
 
+from shared import sealed_contacts
+from shared.migrations.runner import run_script
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -44,6 +47,7 @@ def upgrade() -> None:
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("user_id", name="pk_customer"),
     )
+    run_script(sealed_contacts.SCHEMA_UP)
     _create_order()
     _create_overdue_order()
     op.create_table(
@@ -174,4 +178,5 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION continue_after_loss")
     for table in ("overdue_order", "order_timeline", "order_item", "customer_order", "customer", "product"):
         op.drop_table(table)
+    run_script(sealed_contacts.SCHEMA_DOWN)
     op.execute("DROP SEQUENCE order_number")

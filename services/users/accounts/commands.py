@@ -14,7 +14,7 @@ from services.users.accounts.queries import UserNotFound
 from services.users.credit.commands import open_credit_account
 from services.users.models.accounts import Role, UserAccount
 from shared.errors import Conflict, PreconditionFailed
-from shared.events.users import UserCreated, UserUpdated
+from shared.events.users import Contact, UserCreated, UserUpdated
 from shared.ids import new_id
 from shared.messaging.outbox.outbox import record
 
@@ -113,9 +113,8 @@ def _fields(account: UserAccount) -> dict[str, Any]:
     """Return the profile as the events of a user have it."""
     return {
         "user_id": account.id,
-        "email": account.email,
-        "name": account.name,
-        "phone": account.phone,
+        "personal": account.seal(Contact(email=account.email, name=account.name, phone=account.phone)),
         "locale": account.locale,
         "time_zone": account.time_zone,
+        "email_verified": account.email_verified_at is not None,
     }

@@ -9,11 +9,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.users.models.declarative import Base, Id, NowByDefault
 from shared.metadata import one_of
-from shared.personal_data import new_personal_key
+from shared.personal_data import PersonalData, new_personal_key, seal
 
 Role = Literal["customer", "support", "admin"]
 UserStatus = Literal["active", "suspended"]
 """Only the user of an active account can sign in, refresh a session, and get credit for an order."""
+
+
+class PersonalKeyDestroyed(Exception):
+    """The account was erased: nothing can be sealed for its user any more."""
 
 
 class UserAccount(Base):
@@ -30,9 +34,9 @@ class UserAccount(Base):
     roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
     status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
     password_hash: Mapped[str]
-    personal_key: Mapped[bytes | None] = mapped_column(default=new_personal_key)
-    """The key that seals the user's personal data in events. Erasure destroys it."""
     email_verified_at: Mapped[datetime | None]
+    personal_key: Mapped[bytes | None] = mapped_column(default=new_personal_key)
+    """The key of the user's personal data in events. Null once the account is erased: nobody can read these then."""
     created_at: Mapped[NowByDefault]
     updated_at: Mapped[NowByDefault]
     version: Mapped[int] = mapped_column(default=1)
@@ -48,3 +52,9 @@ class UserAccount(Base):
             "ix_user_account_unverified", "created_at", "id", postgresql_where=sa.text("email_verified_at IS NULL")
         ),
     )
+
+    def seal(self, data: PersonalData) -> str:
+        """Encrypt personal data of this user for an event. Raises: PersonalKeyDestroyed."""
+        if self.personal_key is None:
+            raise PersonalKeyDestroyed
+        return seal(data, key=self.personal_key, user_id=self.id)

@@ -10,15 +10,10 @@ from services.users.security_record.commands import Origin, append
 from shared.events.users import AccountMail, EmailChangeRequested, EmailVerificationRequested, PasswordResetRequested
 from shared.jobs import enqueue
 from shared.messaging.outbox.outbox import record
-from shared.personal_data import seal
 
 RESET_LINK_JOB = "mail_reset_link"
 ANONYMOUS = "anonymous"
 """The actor of what somebody did who is not signed in."""
-
-
-class PersonalKeyDestroyed(Exception):
-    """The user's personal data were erased, so nothing can be sealed for them."""
 
 
 class ResetLinkRequest(BaseModel):
@@ -89,12 +84,5 @@ async def request_email_change(
     await append(session, "email_change_requested", user_id=account.id, actor=account.id, origin=origin)
 
 
-def sealed_mail(account: UserAccount, mail: AccountMail) -> str:
-    """Seal what a mail needs with the account's key. Raises: PersonalKeyDestroyed."""
-    if account.personal_key is None:
-        raise PersonalKeyDestroyed
-    return seal(mail, key=account.personal_key, user_id=account.id)
-
-
 def _sealed(account: UserAccount, *, email: str, issued: IssuedToken) -> str:
-    return sealed_mail(account, AccountMail(email=email, token=issued.token))
+    return account.seal(AccountMail(email=email, token=issued.token))

@@ -17,7 +17,6 @@ from services.users.one_time_tokens.requests import (
     request_email_change,
     request_email_verification,
     request_password_reset,
-    sealed_mail,
 )
 from services.users.recovery.queries import lock_active_account
 from services.users.recovery.take_over import take_over
@@ -70,6 +69,8 @@ async def verify_email(session: AsyncSession, *, token: str, origin: Origin) -> 
     """Mark the address of a token's account as verified, and return the user's id. Raises: OneTimeTokenInvalid."""
     account = (await redeem_token(session, token=token, purpose="verify_email")).account
     account.email_verified_at = account.updated_at = datetime.now(UTC)
+    await session.flush()  # sets the version, after which the event is the account's present state
+    record(session, user_updated(account))
     await _record_verified(session, account, origin=origin)
     return account.id
 
@@ -163,7 +164,7 @@ async def change_email(session: AsyncSession, *, token: str, origin: Origin) -> 
     await invalidate_tokens(session, user_id=account.id, purposes=["verify_email", "change_email", "reset_password"])
     record(session, user_updated(account))
     if was_verified:
-        mail = sealed_mail(account, AccountMail(email=former, token=""))
+        mail = account.seal(AccountMail(email=former, token=""))
         record(session, EmailChanged(user_id=account.id, personal=mail, locale=account.locale))
     else:
         await _record_verified(session, account, origin=origin)

@@ -206,7 +206,8 @@ class Contention:
         sessions = [await self._session(f"user-{number}-{role}") for role in ("a", "b", "reading")]
         email, password = f"contender-{number}.{self.tag}@example.com", secrets.token_urlsafe(16)
         body = {"email": email, "name": f"Contender {number}", "password": password}
-        created = await sessions[0].succeed("POST", "/v1/users", json=body, key=f"{self.tag}-{number}")
+        path = "/v1/users/verified"
+        created = await self._admins[0].succeed("POST", path, json=body, key=f"{self.tag}-{number}")
         user_id = str(created.body["id"])
         await self._admins[0].succeed("PUT", f"/v1/users/{user_id}/credit-limit", json={"limit_cents": limit_cents})
         for session in sessions:

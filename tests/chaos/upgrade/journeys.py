@@ -49,7 +49,8 @@ class Journeys:
         sku, price_cents = await self._changed_product(tag, admin=admin)
         email, password = f"journey-{tag}@example.com", secrets.token_urlsafe(12)
         new_user = {"email": email, "password": password, "name": f"Journey {tag}", "locale": "en"}
-        user = _made(await self.client.send("users", "POST", "/v1/users", json=new_user, key=f"user-{tag}"))
+        path = "/v1/users/verified"
+        user = _made(await self.client.send("users", "POST", path, json=new_user, token=admin, key=f"user-{tag}"))
         token = await self._signed_in(email, password)
 
         order_id = await self._placed_once(sku, total_cents=QUANTITY * price_cents, tag=tag, token=token)

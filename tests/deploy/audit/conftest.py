@@ -13,8 +13,16 @@ from tests.harness.databases import DatabaseFactory, as_owner
 
 _TABLES = {
     "users": ("credit_reservation", "credit_account", "user_account"),
-    "orders": ("overdue_order", "order_timeline", "order_item", "customer_order", "customer", "product"),
-    "notifications": ("delivery", "notification", "recipient"),
+    "orders": (
+        "overdue_order",
+        "order_timeline",
+        "order_item",
+        "customer_order",
+        "customer",
+        "product",
+        "sealed_contact",
+    ),
+    "notifications": ("delivery", "notification", "recipient", "sealed_contact"),
 }
 _MESSAGING_TABLES = ("outbox", "outbox_sent", "event_stream", "inbox", "inbox_sequence", "pgqueuer")
 

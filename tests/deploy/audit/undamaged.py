@@ -12,6 +12,7 @@ from shared.events.contract import Event
 from shared.events.orders import OrderConfirmed, OrderCreated
 from shared.events.users import CreditRefused, CreditReserved, UserCreated
 from shared.ids import new_id
+from tests.harness.personal_keys import profile_event
 
 USER = "0199a6e2-0000-7000-8000-000000000001"
 CONFIRMED, SHIPPED, REJECTED = (f"0199a6e2-0000-7000-8000-00000000001{digit}" for digit in "123")
@@ -35,7 +36,7 @@ _ORDER: dict[str, Any] = {
 USER_EVENTS: Events = [
     (event, new_id())
     for event in (
-        UserCreated(user_id=UUID(USER), email="ada@example.com", name="Ada", phone=None, locale="en", time_zone="UTC"),
+        profile_event(UserCreated, UUID(USER)),
         CreditReserved(**_credit(CONFIRMED, 300)),
         CreditReserved(**_credit(SHIPPED, 400)),
         CreditRefused(**_credit(REJECTED, 900), reason="limit_exceeded"),

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ import services.orders.app
 import services.orders.settings
 import services.users.app
 import services.users.settings
+from deploy.local.ports import free_port
 from services.orders.catalogue_commands import create_product
 from services.orders.commands import place_order
 from services.orders.order_rows import PendingLimits
@@ -33,6 +34,7 @@ from shared.messaging.topics import create_topics
 from shared.operations.sending import enqueue_operation
 from tests.harness.databases import DatabaseFactory
 from tests.harness.encryption_keys import write_encryption_keys
+from tests.harness.http_server import served
 from tests.harness.mail import MailCatcher
 from tests.harness.rows import Rows
 from tests.harness.waiting import until
@@ -63,6 +65,7 @@ class System:
                 password_hash="none",
                 credit_limit_cents=10**9,
                 credit_currency="GBP",
+                email_verified_at=datetime.now(UTC),
             )
         self.people.append(account.id)
 
@@ -116,6 +119,7 @@ async def system(
     tmp_path: Path,
 ) -> AsyncIterator[System]:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
+    users_port, token = free_port(), "a token of the consumers"
     keys_file = tmp_path / "keys.json"
     keys_file.write_text(json.dumps({"keys": [OKPKey.generate_key("Ed25519", {"kid": "one"}).as_dict(private=True)]}))
 
@@ -126,8 +130,8 @@ async def system(
             "kafka_bootstrap_servers": kafka_bootstrap_servers,
             "kafka_topic_prefix": topic_prefix,
             "http_port": 0,
-            "users_url": "http://127.0.0.1:1",
-            "users_token": "unused",
+            "users_url": f"http://127.0.0.1:{users_port}",
+            "users_token": token,
         }
 
     users_settings = services.users.settings.Settings.model_validate(
@@ -135,7 +139,7 @@ async def system(
             **await common("users"),
             "encryption_keys_file": write_encryption_keys(tmp_path),
             "signing_keys_file": keys_file,
-            "service_tokens": {"orders": "a token of no use"},
+            "service_tokens": {"orders": token, "notifications": token},
         }
     )
     orders_settings = services.orders.settings.Settings.model_validate(await common("orders"))
@@ -153,6 +157,7 @@ async def system(
         "notifications": services.notifications.app.create_app(notifications_settings),
     }
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(served(apps["users"], port=users_port))
         for app in apps.values():
             await stack.enter_async_context(app.router.lifespan_context(app))
         running = System(apps, [])

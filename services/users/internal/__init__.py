@@ -1,0 +1,1 @@
+"""Routes for other services: they are in no public document, and the gateway does not route them."""
