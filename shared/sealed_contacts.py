@@ -87,6 +87,7 @@ _DELETE = sa.text("""
     )
     DELETE FROM sealed_contact c USING locked l WHERE c.user_id = l.user_id RETURNING c.user_id
 """)
+_DELETE_ALL = sa.text("DELETE FROM sealed_contact WHERE user_id = ANY(CAST(:user_ids AS uuid[]))")
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,7 @@ async def store_contacts(
 
 async def delete_contacts(session: AsyncSession, user_ids: Collection[UUID]) -> None:
     """Delete what waits to be opened of these users. Repeatable."""
-    await session.execute(
-        sa.text("DELETE FROM sealed_contact WHERE user_id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(user_ids)}
-    )
+    await session.execute(_DELETE_ALL, {"user_ids": list(user_ids)})
 
 
 async def open_contacts(sessions: Sessions, user_ids: Collection[UUID], *, keys: PersonalKeys, replace: Replace) -> int:

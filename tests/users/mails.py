@@ -1,16 +1,13 @@
 """The mails that the users service asks for, as events with sealed content, and the jobs that ask for some of them."""
 
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 
-from services.users.models.accounts import UserAccount
 from services.users.recovery.jobs import with_recovery
 from shared.connection_urls import dsn_of
 from shared.events.users import AccountMail
 from shared.jobs import JobRunner, Jobs
-from shared.personal_data import unseal
 from tests.harness.rows import Rows
 from tests.harness.running import running
 from tests.harness.waiting import until
@@ -23,21 +20,13 @@ RESET = "user.password_reset_requested"
 
 async def mails(service: UsersService, *types: str) -> list[AccountMail]:
     """Return what the events of these types say about their mails, in order."""
-    found = [data for type_, data in await service.events(without=()) if type_ in types]
-    return [await opened(service, data) for data in found]
+    events = await service.events(without=())
+    return [AccountMail.model_validate(data) for type_, data in events if type_ in types]
 
 
 async def mailed_token(service: UsersService, type_: str) -> str:
     """Return the token of the last mail of a type."""
     return (await mails(service, type_))[-1].token
-
-
-async def opened(service: UsersService, data: dict[str, Any]) -> AccountMail:
-    """Open the sealed part of an event's data with the key of its user."""
-    async with service.sessions() as session:
-        key = await session.scalar(sa.select(UserAccount.personal_key).where(UserAccount.id == UUID(data["user_id"])))
-    assert key is not None
-    return unseal(data["personal"], key=key, model=AccountMail)
 
 
 async def types_of_events(service: UsersService) -> list[str]:

@@ -149,10 +149,9 @@ class _Opened(PersonalData):
 
 def _opened(data: dict[str, Any], keys: Mapping[UUID, bytes | None]) -> dict[str, Any]:
     """Return an event's data with the fields of its personal data in place of the sealed ones."""
-    if "personal" not in data:
+    key = keys.get(UUID(data["user_id"]))
+    if "personal" not in data or key is None:
         return data
-    key = keys[UUID(data["user_id"])]
-    assert key is not None
     return data | unseal(data.pop("personal"), key=key, model=_Opened).model_dump()
 
 

@@ -27,7 +27,8 @@ async def test_a_sign_up_asks_for_a_mail_that_verifies_the_address(service: User
 
     assert data == {
         "user_id": user["id"],
-        "personal": data["personal"],
+        "email": ADA["email"],
+        "token": data["token"],
         "locale": "de",
         "expires_at": data["expires_at"],
     }
