@@ -52,10 +52,12 @@ async def test_the_token_of_the_mail_verifies_the_address_once(service: UsersSer
     assert (response.status_code, response.content) == (204, b"")
     me = (await service.http.get("/v1/users/me", headers=header)).json()
     assert me["email_verified_at"] == me["updated_at"] > me["created_at"]
-    assert await service.events() == [("user.email_verified", {"user_id": me["id"]})]
+    (updated, profile), verified = await service.events()
+    assert (updated, profile["email_verified"]) == ("user.updated", True)
+    assert verified == ("user.email_verified", {"user_id": me["id"]})
     assert await security_events(service) == [("email_verified", me["id"], {})]
     assert problem(await verify(service, token)) == (410, "one_time_token_invalid")
-    assert len(await service.events()) == 1
+    assert len(await service.events()) == 2
 
 
 async def test_of_simultaneous_uses_of_a_token_one_succeeds(service: UsersService) -> None:
@@ -69,7 +71,7 @@ async def test_of_simultaneous_uses_of_a_token_one_succeeds(service: UsersServic
         await until_waiting(service.sessions, transactions=4)
 
     assert sorted(response.status_code for response in await uses) == [204, 410, 410, 410]
-    assert await types_of_events(service) == ["user.email_verified"]
+    assert await types_of_events(service) == ["user.updated", "user.email_verified"]
 
 
 async def test_an_expired_token_verifies_nothing(service: UsersService) -> None:
