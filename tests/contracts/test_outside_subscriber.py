@@ -2,19 +2,29 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from deploy.compose.signing_keys import write_signing_keys
+from deploy.local.ports import free_port
+from services.users.accounts.commands import Profile, create_account, user_updated
+from services.users.app import create_app
+from services.users.models.accounts import UserAccount
+from services.users.settings import Settings
+from shared.database import Sessions
 from shared.events.contract import Event
 from shared.events.golden import golden_examples
 from shared.events.orders import OrderConfirmed, OrderShipped
@@ -24,12 +34,16 @@ from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import dataschema_of
 from shared.messaging.topics import create_topics
 from tests.architecture.source import CHECKOUT
+from tests.harness.databases import DatabaseFactory
+from tests.harness.encryption_keys import write_encryption_keys
+from tests.harness.http_server import served
 
 SCRIPT = CHECKOUT / "docs" / "examples" / "outside_subscriber.py"
 LINE_TIMEOUT_SECONDS = 60
 """Starting Python and joining a group take a while on a busy machine."""
 
-Send = Callable[[Event, UUID], Awaitable[None]]
+Send = Callable[..., Awaitable[None]]
+"""`send(event, event_id, topic="orders", sequence=1)`"""
 
 
 @dataclass(frozen=True)
@@ -38,13 +52,21 @@ class Subscriber:
 
     servers: str
     database: Path
-    topic: str
+    prefix: str
+    subject: str = "orders"
+
+    @property
+    def topic(self) -> str:
+        """The topic that it follows."""
+        return self.prefix + self.subject
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.StreamReader]:
+    async def running(self, **variables: str) -> AsyncIterator[asyncio.StreamReader]:
         """Run it and yield its output; kill it at the end, without a clean shutdown."""
         arguments = [str(SCRIPT), self.servers, str(self.database), self.topic]
-        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, env=os.environ | variables
+        )
         assert process.stdout
         yield process.stdout
         process.kill()
@@ -52,10 +74,17 @@ class Subscriber:
 
     def applied(self) -> list[str]:
         """Return the numbers of the orders that it has stored."""
+        return [number for (number,) in self._rows("SELECT number FROM confirmed ORDER BY rowid")]
+
+    def contacts(self) -> list[tuple[str, str, int]]:
+        """Return the users that it has stored, with address and sequence."""
+        return self._rows("SELECT user_id, email, sequence FROM contact")
+
+    def _rows(self, query: str) -> list[Any]:
         with sqlite3.connect(self.database) as database:
-            rows = database.execute("SELECT number FROM confirmed ORDER BY rowid").fetchall()
+            rows = database.execute(query).fetchall()
         database.close()
-        return [number for (number,) in rows]
+        return rows
 
     async def committed_offset(self) -> int:
         """Return the highest committed offset of its group over all partitions; -1 if there is none."""
@@ -69,27 +98,27 @@ class Subscriber:
 @pytest.fixture
 async def subscriber(kafka_bootstrap_servers: str, topic_prefix: str, tmp_path: Path) -> Subscriber:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
-    return Subscriber(kafka_bootstrap_servers, tmp_path / "confirmed.sqlite3", f"{topic_prefix}orders")
+    return Subscriber(kafka_bootstrap_servers, tmp_path / "subscriber.sqlite3", topic_prefix)
 
 
 @pytest.fixture
 async def send(subscriber: Subscriber) -> AsyncIterator[Send]:
     async with AIOKafkaProducer(bootstrap_servers=subscriber.servers) as producer:
 
-        async def send_event(event: Event, event_id: UUID) -> None:
+        async def send_event(event: Event, event_id: UUID, *, topic: str = "orders", sequence: int = 1) -> None:
             headers = encode_headers(
                 event_id=event_id,
                 event_type=event.type,
-                source="urn:orderly:orders",
+                source=f"urn:orderly:{topic}",
                 dataschema=dataschema_of(event.type),
                 occurred_at=datetime.now(UTC),
                 key=event.key,
-                sequence=1,
+                sequence=sequence,
                 traceparent=None,
                 tracestate=None,
             )
             value = event.model_dump_json().encode()
-            await producer.send_and_wait(subscriber.topic, value, key=event.key.encode(), headers=headers)
+            await producer.send_and_wait(subscriber.prefix + topic, value, key=event.key.encode(), headers=headers)
 
         yield send_event
 
@@ -118,6 +147,51 @@ async def test_an_outside_subscriber_resumes_after_it_was_killed(subscriber: Sub
 
     assert line == "O-2 confirmed: 107.10 GBP"
     assert subscriber.applied() == ["O-1", "O-2"]
+
+
+async def test_an_outside_subscriber_opens_sealed_contacts_and_forgets_erased_users(
+    subscriber: Subscriber, send: Send, database_factory: DatabaseFactory, valkey_url: str, tmp_path: Path
+) -> None:
+    port, token = free_port(), "the token of a subscriber"
+    settings = users_settings_of(await database_factory("users"), valkey_url, tmp_path, token=token)
+    app = create_app(settings)
+    variables = {"USERS_URL": f"http://127.0.0.1:{port}", "USERS_TOKEN": token}
+    async with served(app, port=port), replace(subscriber, subject="users").running(**variables) as output:
+        account = await _account(app.state.sessions)
+        await send(user_updated(account), new_id(), topic="users", sequence=2)
+        assert await _line(output) == f"{account.id}: replaced"
+        assert subscriber.contacts() == [(str(account.id), "grace@orderly.example", 2)]
+        event = user_updated(account)
+        async with app.state.sessions.begin() as session:
+            await session.execute(sa.text("UPDATE user_account SET personal_key = NULL"))
+        await send(event, new_id(), topic="users", sequence=3)
+        assert await _line(output) == f"{account.id}: erased"
+    assert subscriber.contacts() == []
+    await app.state.sessions.kw["bind"].dispose()
+    await app.state.cache.close()
+
+
+def users_settings_of(database_url: str, valkey_url: str, folder: Path, *, token: str) -> Settings:
+    write_signing_keys(folder / "signing-keys.json")
+    return Settings(
+        database_url=database_url,
+        valkey_url=valkey_url,
+        kafka_bootstrap_servers="127.0.0.1:1",
+        encryption_keys_file=write_encryption_keys(folder),
+        signing_keys_file=folder / "signing-keys.json",
+        service_tokens={"subscriber": token},
+    )
+
+
+async def _account(sessions: Sessions) -> UserAccount:
+    async with sessions.begin() as session:
+        return await create_account(
+            session,
+            profile=Profile("grace@orderly.example", "Grace Hopper", None, "en", "UTC"),
+            password_hash="none",
+            credit_limit_cents=0,
+            credit_currency="GBP",
+        )
 
 
 def _confirmed(number: str) -> OrderConfirmed:

@@ -111,6 +111,9 @@ async def test_the_gateway_routes_the_services_paths_and_nothing_else(tmp_path: 
                         assert response.json()["code"] == "not_found", path
             for path in (
                 "/v1/usersfoo",
+                "/internal/personal-keys",
+                "/v1/users/../../internal/personal-keys",
+                "/v1/users/%2e%2e/%2e%2e/internal/personal-keys",
                 "/v1/orders-old",
                 "/v1/operations",
                 "/v1/operations/users",

@@ -25,10 +25,11 @@ NOT_FILLED = {
     "stream_generation",
     "topic_partitions",
     "overdue_order",
+    "sealed_contact",
     "delivery_action",
 }
-"""Events in the outbox are not completed; the others have a row for each shard, topic or restore, or for what went
-wrong."""
+"""Events in the outbox and sealed contacts are not completed; the others have a row for each shard, topic or restore,
+or for what went wrong."""
 JOB_QUEUE_TABLES = {"pgqueuer_log", "pgqueuer_statistics"}
 
 

@@ -260,6 +260,21 @@ DAMAGES = (
         {Invariant.NOTIFICATION_SENT: "(order.rejected): email sent"},
     ),
     Damage(
+        "a mail to a recipient who is not known yet",
+        "notifications",
+        f"""UPDATE delivery SET status = 'deferred', sent_at = NULL
+            WHERE channel = 'email' AND notification_id = {_REJECTION}""",
+        {Invariant.NOTIFICATION_SENT: "(order.rejected): email deferred, in_app sent"},
+        in_production={Invariant.NO_OVERDUE_DELIVERY: "(email) is deferred since "},
+    ),
+    Damage(
+        "a user's data that no job has opened",
+        "orders",
+        f"""INSERT INTO sealed_contact (user_id, sequence, personal, locale, time_zone, email_verified, received_at)
+            VALUES ('{USER}', 1, '-', 'en', 'UTC', true, {THEN})""",
+        {Invariant.CONTACTS_OPENED: f"orders: the data of user {USER} are sealed since "},
+    ),
+    Damage(
         "a job that nobody has begun",
         "orders",
         f"""INSERT INTO pgqueuer (priority, status, entrypoint, execute_after)

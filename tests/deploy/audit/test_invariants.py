@@ -23,6 +23,34 @@ async def test_an_undamaged_system_has_no_violations(writable: Databases) -> Non
     assert {finding.name: list(finding.violations) for finding in findings} == {str(each): [] for each in AT_REST}
 
 
+async def test_a_mail_may_wait_for_its_address_to_be_verified(writable: Databases) -> None:
+    await writable["notifications"].execute(
+        "INSERT INTO recipient (user_id, email, name, locale, time_zone, email_verified, sequence)"
+        " VALUES ($1, 'ada@example.org', 'Ada', 'en', 'UTC', false, 1)",
+        USER,
+    )
+    await writable["notifications"].execute(
+        "UPDATE delivery SET status = 'deferred', sent_at = NULL, last_error = 'address_unverified'"
+        " WHERE channel = 'email'"
+    )
+
+    assert [violated(await check(writable, at_rest=at_rest)) for at_rest in (True, False)] == [{}, {}]
+
+
+async def test_a_mail_with_a_token_is_not_shown_in_the_app_and_may_have_expired(writable: Databases) -> None:
+    await writable["notifications"].execute(
+        f"""WITH mailed AS (
+                INSERT INTO notification (id, user_id, event_id, event_type, category, title, data, in_app, created_at)
+                VALUES (uuidv7(), '{USER}', uuidv7(), 'user.password_reset_requested', 'account', '', '{{}}', false,
+                        now() - interval '1 hour') RETURNING id
+            )
+            INSERT INTO delivery (id, notification_id, channel, status, last_error)
+            SELECT uuidv7(), id, 'email', 'failed', 'expired' FROM mailed"""  # noqa: S608 - a constant
+    )
+
+    assert [violated(await check(writable, at_rest=at_rest)) for at_rest in (True, False)] == [{}, {}]
+
+
 async def test_damage_is_found(writable: Databases) -> None:
     # All in the same databases: making new ones for each damage would take minutes.
     assert {damage.name: await _differences(damage, writable) for damage in DAMAGES} == {
