@@ -99,7 +99,6 @@ class Services:
         own = {
             "users": {
                 "ENCRYPTION_KEYS_FILE": str(self.credentials.encryption_keys_file),
-                "SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file),
                 "SERVICE_TOKENS": ",".join(f"{name}={token}" for name, token in tokens.items()),
             },
             "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},

@@ -32,8 +32,8 @@ class Settings(ServiceSettings):
     relay_linger_ms: RelayLingerMs = 100
     """Saves work: no step of an order waits for these events."""
     users_url: str
+    """URL of the users service, for the public keys that verify access tokens and the revoked sessions."""
     users_token: Annotated[str, Field(repr=False)]
-    """URL of the public keys that verify access tokens."""
     smtp_password: Password = None
     """Completes `smtp_url`."""
     smtp_url: Annotated[str, Field(repr=False)]

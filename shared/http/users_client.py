@@ -5,11 +5,15 @@ An internal route requires a token that only the calling service has, and the ga
 
 import ssl
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 from joserfc.jwk import KeySet
+
+from shared.http.revocations import Revocations
 
 REQUEST_TIMEOUT_SECONDS = 2.0
 
@@ -27,6 +31,16 @@ class UsersClient:
     async def key_set(self) -> KeySet:
         """Return the public keys that verify access tokens. Raises: httpx2.HTTPError, ValueError, JoseError."""
         return KeySet.import_key_set(await self.get("/.well-known/jwks.json"))
+
+    async def revocations(self, since: datetime | None) -> Revocations:
+        """Return the sessions that were revoked since a time. Raises: httpx2.HTTPError, ValueError, KeyError."""
+        params = {} if since is None else {"since": since.isoformat()}
+        found = await self.get("/internal/revoked-sessions", **params)
+        return Revocations(
+            as_of=datetime.fromisoformat(found["as_of"]),
+            sessions={UUID(each["id"]): datetime.fromisoformat(each["expires_at"]) for each in found["sessions"]},
+            withdrawn_keys=frozenset(found["withdrawn_keys"]),
+        )
 
     async def get(self, path: str, **params: str) -> Any:
         """Return the JSON of a response. Raises: httpx2.HTTPError, ValueError."""

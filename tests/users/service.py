@@ -73,7 +73,7 @@ class UsersService:
     async def header_with(self, *roles: Any, email: str = "staff@orderly.example") -> dict[str, str]:
         """Create a user with these roles, and return the header that authenticates."""
         account = await self.create_account(email=email, roles=roles)
-        token = self.app.state.access_tokens.issue(account, session_id=account.id)
+        token, _ = await self.app.state.access_tokens.issue(account, session_id=account.id)
         return {"Authorization": f"Bearer {token}"}
 
     async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> BatchResult:

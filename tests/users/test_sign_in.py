@@ -12,7 +12,7 @@ from joserfc.jwk import KeySet
 from pydantic import SecretStr
 
 from services.users.credentials.passwords import Passwords
-from services.users.sessions.routes import CredentialsInvalid
+from services.users.sessions.sign_in import CredentialsInvalid
 from tests.harness.asgi import client_of
 from tests.harness.problems import problem
 from tests.users.service import ADA, PASSWORD, UsersService, bearer

@@ -4,48 +4,24 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Query, Request
 
-from services.users.accounts.commands import replace_password_hash
-from services.users.accounts.queries import account_with_email
-from services.users.credentials.dependencies import PasswordsDep, SignInThrottleDep
-from services.users.credentials.passwords import Passwords
 from services.users.credentials.throttling import TooManyAttempts
-from services.users.dependencies import SettingsDep
-from services.users.models.accounts import UserAccount
 from services.users.models.sessions import UserSession
-from services.users.sessions import commands, queries
-from services.users.sessions.commands import (
-    AccountInactive,
-    FamilyRevoked,
-    Grant,
-    RefreshTokenInvalid,
-    SessionNotFound,
-)
-from services.users.sessions.dependencies import AccessTokensDep
+from services.users.security_record.commands import origin_of
+from services.users.sessions import queries, revocation
+from services.users.sessions.challenges import SecondFactorRequired
+from services.users.sessions.commands import AccountInactive, RefreshTokenInvalid
+from services.users.sessions.revocation import SessionNotFound
 from services.users.sessions.schemas import Refresh, SessionView, SignIn, TokenPairView
-from shared.database import Sessions
-from shared.errors import Unauthenticated
+from services.users.sessions.sign_in import CredentialsInvalid, RefreshTokenReused, SignInFlowDep
 from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.rate_limit import client_address
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
-
-
-class CredentialsInvalid(Unauthenticated):
-    """The e-mail address or the password is wrong."""
-
-    code = "credentials_invalid"
-
-
-class RefreshTokenReused(Unauthenticated):
-    """The refresh token was used before, so its session was revoked."""
-
-    code = "refresh_token_reused"
 
 
 @router.post(
@@ -53,38 +29,18 @@ class RefreshTokenReused(Unauthenticated):
     status_code=201,
     summary="Sign in",
     dependencies=[Depends(public)],
-    responses=responses(CredentialsInvalid, AccountInactive, TooManyAttempts),
+    responses=responses(CredentialsInvalid, SecondFactorRequired, AccountInactive, TooManyAttempts),
 )
-async def sign_in(
-    body: SignIn,
-    *,
-    request: Request,
-    response: Response,
-    sessions: SessionsDep,
-    settings: SettingsDep,
-    passwords: PasswordsDep,
-    access_tokens: AccessTokensDep,
-    throttle: SignInThrottleDep,
-    user_agent: Annotated[str | None, Header()] = None,
-) -> TokenPairView:
+async def sign_in(body: SignIn, flow: SignInFlowDep) -> TokenPairView:
     """Exchange an e-mail address and a password for an access token and a refresh token.
+
+    An account with a second factor gets `second_factor_required` with a `challenge`, valid for five minutes, and the
+    `methods` that answer it.
 
     There is no Idempotency-Key, because the saved response would store tokens. A repeated request starts another
     session.
     """
-    attempt = throttle.attempt(email=body.email, address=client_address(request), failure=CredentialsInvalid)
-    async with attempt:
-        account, new_hash = await _authenticate(body, sessions=sessions, passwords=passwords)
-        async with sessions.begin() as session:
-            grant = await commands.start_session(
-                session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
-            )
-            if new_hash is not None:
-                await replace_password_hash(
-                    session, user_id=account.id, old_hash=account.password_hash, new_hash=new_hash
-                )
-    logger.info("session_started", user_id=str(account.id), session_id=str(grant.session_id))
-    return _token_pair(grant, access_tokens=access_tokens, response=response)
+    return await flow.sign_in(email=body.email, password=body.password)
 
 
 @router.post(
@@ -93,23 +49,14 @@ async def sign_in(
     dependencies=[Depends(public)],
     responses=responses(RefreshTokenInvalid, RefreshTokenReused),
 )
-async def refresh_session(
-    body: Refresh, response: Response, sessions: SessionsDep, settings: SettingsDep, access_tokens: AccessTokensDep
-) -> TokenPairView:
+async def refresh_session(body: Refresh, flow: SignInFlowDep) -> TokenPairView:
     """Exchange a refresh token for the next pair of tokens.
 
-    A refresh token works once. Presenting a used one revokes its session, because one of its two holders stole it.
+    A refresh token works once. Sent again within ten seconds, by a second tab or because the response was lost, it gets
+    the same refresh token again. Presenting a used one later revokes its session, because one of its two holders stole
+    it.
     """
-    async with sessions.begin() as session:
-        outcome = await commands.refresh_session(
-            session,
-            refresh_token=body.refresh_token.get_secret_value(),
-            lifetime=settings.refresh_token_lifetime,
-        )
-    if isinstance(outcome, FamilyRevoked):
-        logger.warning("refresh_token_reused", user_id=str(outcome.user_id), session_id=str(outcome.session_id))
-        raise RefreshTokenReused
-    return _token_pair(outcome, access_tokens=access_tokens, response=response)
+    return await flow.refresh(body.refresh_token)
 
 
 @router.get("", summary="List your sessions")
@@ -126,29 +73,29 @@ async def list_own_sessions(
         return await page_of(session, query, request=request, params=params, map=view)
 
 
-@router.delete("/{session_id}", status_code=204, summary="Sign out", responses=responses(SessionNotFound))
-async def revoke_own_session(session_id: UUID, caller: Caller, sessions: SessionsDep) -> None:
-    """End one of your sessions. It can't be refreshed any more; its access token works until it expires."""
+@router.delete("", status_code=204, summary="Sign out everywhere")
+async def revoke_own_sessions(
+    request: Request,
+    caller: Caller,
+    sessions: SessionsDep,
+    keep_current: Annotated[bool, Query(description="Keep the session of the request's access token.")] = False,
+) -> None:
+    """End all of your sessions, at once and in all services within seconds."""
     async with sessions.begin() as session:
-        await commands.revoke_session(session, session_id=session_id, user_id=caller.user_id)
+        revoked = await revocation.revoke_all_sessions(
+            session,
+            user_id=caller.user_id,
+            except_session_id=caller.session_id if keep_current else None,
+            origin=origin_of(request),
+        )
+    logger.info("sessions_revoked", user_id=str(caller.user_id), sessions=revoked)
+
+
+@router.delete("/{session_id}", status_code=204, summary="Sign out", responses=responses(SessionNotFound))
+async def revoke_own_session(session_id: UUID, request: Request, caller: Caller, sessions: SessionsDep) -> None:
+    """End one of your sessions. Within seconds, no service accepts its tokens any more."""
+    async with sessions.begin() as session:
+        await revocation.revoke_session(
+            session, session_id=session_id, user_id=caller.user_id, origin=origin_of(request)
+        )
     logger.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
-
-
-async def _authenticate(body: SignIn, *, sessions: Sessions, passwords: Passwords) -> tuple[UserAccount, str | None]:
-    """Return the account and, if its password's hash is outdated, a new one. Raises: CredentialsInvalid."""
-    async with sessions() as session:
-        account = await account_with_email(session, body.email)
-    check = await passwords.verify(body.password, stored_hash=account.password_hash if account else None)
-    if account is None or not check.is_right:
-        raise CredentialsInvalid
-    return account, check.new_hash
-
-
-def _token_pair(grant: Grant, *, access_tokens: AccessTokensDep, response: Response) -> TokenPairView:
-    response.headers["Cache-Control"] = "no-store"
-    return TokenPairView(
-        access_token=access_tokens.issue(grant.account, session_id=grant.session_id),
-        expires_in=access_tokens.lifetime_seconds,
-        refresh_token=grant.refresh_token,
-        session_id=grant.session_id,
-    )
