@@ -20,16 +20,15 @@ from shared.health import Unhealthy
 
 logger = structlog.get_logger(__name__)
 
-MIN_READ_INTERVAL_SECONDS = 1.0
+MIN_READ_INTERVAL = timedelta(seconds=1)
 """Delay between two reads. Raised, a revocation takes effect later; lowered, the users service has more to do."""
-MAX_AGE_SECONDS = 3.0
+MAX_AGE = timedelta(seconds=3)
 """A verification waits for a read if the list is older. Otherwise it uses the list that it has."""
-READ_TIMEOUT_SECONDS = 2.0
+READ_TIMEOUT = timedelta(seconds=2)
 OVERLAP = timedelta(seconds=30)
 """Each read goes back this far: transactions do not commit in the order of their revocations' times, but within it."""
-CLOCK_MARGIN_SECONDS = 600.0
+CLOCK_MARGIN = timedelta(minutes=10)
 """Entries are kept for so much longer than their tokens are valid, for a process whose clock is behind."""
-PURGE_INTERVAL_SECONDS = 60.0
 
 READS = Counter("revocation_reads", "Reads of the revoked sessions.", ["outcome"])  # exposed as revocation_reads_total
 READ_AT = Gauge("revocation_read_timestamp_seconds", "Time of the last successful read of the revoked sessions.")
@@ -58,14 +57,25 @@ class RevocationList:
     would turn an outage of the users service into one of every service.
     """
 
-    def __init__(self, source: RevocationSource) -> None:
+    def __init__(
+        self,
+        source: RevocationSource,
+        *,
+        min_read_interval: timedelta = MIN_READ_INTERVAL,
+        max_age: timedelta = MAX_AGE,
+        read_timeout: timedelta = READ_TIMEOUT,
+        clock_margin: timedelta = CLOCK_MARGIN,
+    ) -> None:
         self._source = source
+        self._min_read_interval_seconds = min_read_interval.total_seconds()
+        self._max_age_seconds = max_age.total_seconds()
+        self._read_timeout_seconds = read_timeout.total_seconds()
+        self._clock_margin_seconds = clock_margin.total_seconds()
         self._sessions: dict[UUID, float] = {}
         self._withdrawn_keys: frozenset[str] = frozenset()
         self._as_of: datetime | None = None
         self._read_not_before = 0.0
         self._wait_from = 0.0
-        self._purge_at = 0.0
         self._failed = False
         self._reading: asyncio.Task[None] | None = None
 
@@ -105,7 +115,7 @@ class RevocationList:
     async def _read(self) -> None:
         began_at = time.monotonic()
         try:
-            async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+            async with asyncio.timeout(self._read_timeout_seconds):
                 found = await self._source(self._as_of and self._as_of - OVERLAP)
         except Exception as error:  # noqa: BLE001 - whatever it was, tokens are verified with what is known
             READS.labels("failed").inc()
@@ -120,15 +130,17 @@ class RevocationList:
                 logger.info("revocations_read_recovered")
             self._failed = False
             self._add(found)
-        self._read_not_before = began_at + MIN_READ_INTERVAL_SECONDS
-        self._wait_from = began_at + MAX_AGE_SECONDS
+        self._read_not_before = began_at + self._min_read_interval_seconds
+        self._wait_from = began_at + self._max_age_seconds
 
     def _add(self, found: Revocations) -> None:
         now = time.monotonic()
         for session_id, expires_at in found.sessions.items():
-            self._sessions[session_id] = now + (expires_at - found.as_of).total_seconds() + CLOCK_MARGIN_SECONDS
-        if now >= self._purge_at:
-            self._sessions = {session_id: until for session_id, until in self._sessions.items() if until > now}
-            self._purge_at = now + PURGE_INTERVAL_SECONDS
+            seconds = (expires_at - found.as_of).total_seconds() + self._clock_margin_seconds
+            # Stored anew, so that the dictionary stays in the order of the times.
+            self._sessions.pop(session_id, None)
+            self._sessions[session_id] = now + seconds
+        while self._sessions and self._sessions[oldest := next(iter(self._sessions))] <= now:
+            del self._sessions[oldest]
         self._withdrawn_keys = found.withdrawn_keys
         self._as_of = found.as_of

@@ -67,7 +67,7 @@ class PublishedKeys:
         source: KeySource,
         *,
         max_age: timedelta = timedelta(minutes=5),
-        min_fetch_interval: timedelta = timedelta(seconds=2),
+        min_fetch_interval: timedelta = timedelta(seconds=1),
     ) -> None:
         """Fetch at most once per `min_fetch_interval`, however many unknown key ids tokens name."""
         self._source = source

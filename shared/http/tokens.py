@@ -80,7 +80,7 @@ class TokenVerifier:
         clock_tolerance: timedelta = timedelta(seconds=5),
         max_cached_tokens: int = 10_000,
         max_key_age: timedelta = timedelta(minutes=5),
-        min_fetch_interval: timedelta = timedelta(seconds=2),
+        min_fetch_interval: timedelta = timedelta(seconds=1),
     ) -> None:
         """Accept tokens that have expired, or begin to be valid, within `clock_tolerance` of this machine's time."""
         self._revocations = revocations

@@ -23,6 +23,7 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str, tmp_path:
         encryption_keys_file=write_encryption_keys(tmp_path),
         service_tokens={"orders": "the token of orders"},
         database_pool_size=CONNECTIONS,
+        sessions_per_user=5,
         sign_in_failures_per_account_and_address=3,
         sign_in_failures_per_account=5,
         sign_in_failures_per_address=6,

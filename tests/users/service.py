@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.commands import Profile, create_account
 from services.users.models.accounts import UserAccount
 from services.users.models.credit import CreditAccount, CreditReservation
+from services.users.models.security_record import SecurityEvent
 from services.users.subscribers import CreditEvent, change_credit, orders
 from shared.database import Sessions
 from shared.events.contract import Event
@@ -50,6 +52,14 @@ class UsersService:
         assert response.status_code == 201, response.text
         body: dict[str, Any] = response.json()
         return body
+
+    async def refresh(self, tokens: dict[str, Any]) -> httpx2.Response:
+        return await self.http.post("/v1/sessions/refresh", json={"refresh_token": tokens["refresh_token"]})
+
+    async def shift(self, column: Any, *, by: timedelta) -> None:
+        """Set a time of every row back."""
+        async with self.sessions.begin() as session:
+            await session.execute(sa.update(column.class_).values({column: column - by}))
 
     async def sign_up_and_in(self, *, email: str = ADA["email"]) -> dict[str, str]:
         """Sign up and in, and return the header that authenticates."""
@@ -102,6 +112,12 @@ class UsersService:
                 sa.text("SELECT type, payload FROM outbox WHERE type <> :without ORDER BY id"), {"without": without}
             )
             return [(row.type, orjson.loads(row.payload)) for row in rows]
+
+    async def recorded(self, kind: str) -> list[dict[str, Any]]:
+        """Return the details of the entries of a kind in the security record, in order."""
+        async with self.sessions() as session:
+            query = sa.select(SecurityEvent.details).where(SecurityEvent.kind == kind).order_by(SecurityEvent.id)
+            return list(await session.scalars(query))
 
     async def credit(self, user_id: UUID) -> tuple[int, int]:
         """Return reserved and used credit, after checking that they are the sums of the reservations."""

@@ -1,5 +1,7 @@
 """Access to the routes of the users service."""
 
+import re
+
 from shared.http.auth import access_matrix
 from tests.harness.problems import problem
 from tests.users.service import UsersService
@@ -10,6 +12,7 @@ OWN = [
     ("PATCH", "/v1/users/me"),
     ("GET", "/v1/users/me/credit"),
     ("GET", "/v1/sessions"),
+    ("DELETE", "/v1/sessions"),
     ("DELETE", f"/v1/sessions/{USER_ID}"),
 ]
 STAFF_ONLY = [
@@ -22,7 +25,7 @@ STAFF_ONLY = [
 
 async def test_every_route_declares_who_may_call_it(service: UsersService) -> None:
     matrix = {
-        route: access for route, access in access_matrix(service.app).items() if "/v1/" in route or "jwks" in route
+        route: access for route, access in access_matrix(service.app).items() if re.search("/v1/|jwks|internal", route)
     }
     operations = {route: matrix.pop(route) for route in list(matrix) if "/v1/operations/" in route}
     assert set(operations.values()) == {"admin"}
@@ -38,7 +41,11 @@ async def test_every_route_declares_who_may_call_it(service: UsersService) -> No
         "POST /v1/sessions": "public",
         "POST /v1/sessions/refresh": "public",
         "GET /v1/sessions": "caller",
+        "DELETE /v1/sessions": "caller",
         "DELETE /v1/sessions/{session_id}": "caller",
+        "POST /v1/oauth/token": "public",
+        "POST /v1/oauth/revoke": "public",
+        "GET /internal/revoked-sessions": "service",
         "GET /.well-known/jwks.json": "public",
     }
 
@@ -79,6 +86,7 @@ async def test_every_operation_is_named_and_described(service: UsersService) -> 
     ]
     assert all(operation["summary"] and operation["description"] for _, operation in operations)
     assert sorted(name for name, operation in operations if operation["tags"] != ["operations"]) == [
+        "issue_tokens",
         "list_own_sessions",
         "list_users",
         "read_credit",
@@ -88,6 +96,8 @@ async def test_every_operation_is_named_and_described(service: UsersService) -> 
         "read_user",
         "refresh_session",
         "revoke_own_session",
+        "revoke_own_sessions",
+        "revoke_token",
         "set_credit_limit",
         "sign_in",
         "sign_up",

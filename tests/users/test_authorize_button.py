@@ -16,9 +16,7 @@ def behind_prefix(app: FastAPI) -> FastAPI:
 
 
 @pytest.mark.parametrize("prefix", ["", "/api"])
-async def test_the_button_signs_in_and_the_page_sends_the_token(
-    service: UsersService, page: Page, prefix: str
-) -> None:
+async def test_the_button_signs_in_and_the_page_sends_the_token(service: UsersService, page: Page, prefix: str) -> None:
     await service.sign_up()
     async with served(behind_prefix(service.app) if prefix else service.app) as url:
         await page.goto(f"{url}{prefix}/docs")

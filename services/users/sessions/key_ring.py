@@ -21,7 +21,7 @@ from shared.transient_errors import is_database_unavailable
 
 logger = structlog.get_logger(__name__)
 
-MAX_AGE_SECONDS = 2.0
+MAX_AGE_SECONDS = 1.0
 """Time for which a process uses the keys that it has read, and so does not know of a rotation or a withdrawal."""
 
 
@@ -36,7 +36,7 @@ class _Known:
 
 
 class KeyRing:
-    """The keys of one process. It reads them at most every two seconds, and only when they are used."""
+    """The keys of one process. It reads them at most once a second, and only when they are used."""
 
     def __init__(self, sessions: Callable[[], Sessions], *, encryption: Encryption) -> None:
         self._sessions = sessions

@@ -34,9 +34,9 @@ async def revocations_since(
     ).one()
     oldest = as_of - tokens_valid_for
     rows = await session.execute(
-        sa.select(RevokedSession.session_id, RevokedSession.revoked_at).where(
-            RevokedSession.revoked_at > (oldest if since is None else max(since, oldest))
-        )
+        sa.select(RevokedSession.session_id, RevokedSession.revoked_at)
+        .where(RevokedSession.revoked_at > (oldest if since is None else max(since, oldest)))
+        .order_by(RevokedSession.revoked_at)
     )
     return Revocations(
         as_of=as_of,
