@@ -120,7 +120,7 @@ def create_service(
         loops=loops,
         measurements=measurements,
     )
-    health = health_of(name, parts.watched(), checks or {})
+    health = health_of(name, parts.watched(), {"revocations": token_verifier.check, **(checks or {})})
     describe_events = partial(
         asyncapi_document,
         service=name,
@@ -135,7 +135,7 @@ def create_service(
         description=description,
         settings=settings,
         routers=[*api, health_router(health), asyncapi_router(describe_events)],
-        lifespan=_lifespan_of(parts, health, closing),
+        lifespan=_lifespan_of(parts, health, [token_verifier.close, *closing]),
         state={**parts.state(), "health": health, "token_verifier": token_verifier, **(state or {})},
     )
 

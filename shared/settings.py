@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -143,10 +144,17 @@ class ServiceSettings(StorageSettings):
     users_ca_file: ReadableFile | None = None
     """Certificates of the CAs that may sign the one of `users_url`. Default: those of the system."""
     token_issuer: str = "orderly"  # noqa: S105 - no secret
+    clock_tolerance_seconds: Annotated[int, Field(ge=0, le=300)] = 5
+    """Access tokens are accepted for this much longer, and as much earlier, in case the machines' clocks differ."""
     rate_limit: str = "600/minute"
     """Limit of requests under /v1 for each caller, or for each address if the caller is unknown."""
     roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_split), Field(min_length=1)] = frozenset(Role)
     """Comma-separated roles of this process. Health and metrics are served in every role."""
+
+    @property
+    def clock_tolerance(self) -> timedelta:
+        """The tolerance as a duration."""
+        return timedelta(seconds=self.clock_tolerance_seconds)
 
     @field_validator("valkey_url")
     @classmethod

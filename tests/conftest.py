@@ -4,7 +4,7 @@ import logging
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import httpx2
 import pytest
@@ -14,6 +14,9 @@ import structlog
 from tests.harness import servers
 from tests.harness.databases import DatabaseFactory, drop_templates
 from tests.harness.mail import MailCatcher, running_mail_catcher
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -120,6 +123,17 @@ def smtp_catcher(_mail_catcher: MailCatcher) -> MailCatcher:
     """An empty mail catcher that only this worker uses: `smtp_url`, and `await smtp_catcher.wait_for(to=...)`."""
     httpx2.delete(f"{_mail_catcher.api_url}/api/messages").raise_for_status()
     return _mail_catcher
+
+
+@pytest.fixture
+async def page() -> AsyncIterator["Page"]:
+    """An empty page of a new headless Chromium. `page.context` adds pages and cookies."""
+    from tests.harness.browser import TIMEOUT_MILLISECONDS, running_browser  # few tests need it, and it takes 0.2 s
+
+    async with running_browser() as browser:
+        opened = await browser.new_page()
+        opened.set_default_timeout(TIMEOUT_MILLISECONDS)
+        yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.compose.secret_files import new_encryption_key
-from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.postgres import AUDITOR, owner_of, server_of
 from deploy.local.process import LocalError
 
@@ -28,7 +27,6 @@ class Credentials:
     service_tokens: dict[str, str]
     """The tokens for the internal routes of the users service, by the service that has each."""
     encryption_keys_file: Path
-    signing_keys_file: Path
     admin_password_file: Path
 
 
@@ -44,8 +42,6 @@ def ensure_credentials(folder: Path) -> Credentials:
     _write_once(tokens, lambda: json.dumps({name: secrets.token_urlsafe(24) for name in SERVICES if name != "users"}))
     encryption_keys = folder / "encryption-keys"
     _write_once(encryption_keys, new_encryption_key)
-    signing_keys = folder / "signing-keys.json"
-    write_signing_keys(signing_keys)
     admin_password = folder / "admin-password"
     _write_once(admin_password, lambda: secrets.token_urlsafe(18))
     database_passwords = json.loads(passwords.read_text())
@@ -58,7 +54,6 @@ def ensure_credentials(folder: Path) -> Credentials:
         database_passwords=database_passwords,
         service_tokens=json.loads(tokens.read_text()),
         encryption_keys_file=encryption_keys,
-        signing_keys_file=signing_keys,
         admin_password_file=admin_password,
     )
 

@@ -99,7 +99,6 @@ class Services:
         own = {
             "users": {
                 "ENCRYPTION_KEYS_FILE": str(self.credentials.encryption_keys_file),
-                "SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file),
                 "SERVICE_TOKENS": ",".join(f"{name}={token}" for name, token in tokens.items()),
                 # Everybody here has this machine's address, and a test may repeat a sign-up for a while.
                 "SHARED_CLIENT_NETWORKS": "127.0.0.0/8,::1/128",

@@ -159,7 +159,6 @@ class System:
             "databases": {service: services.database_url(service) for service in SERVICES},
             "audit_databases": {service: services.database_url(service, role=AUDITOR) for service in SERVICES},
             "kafka_bootstrap_servers": services.kafka_bootstrap_servers,
-            "signing_keys_file": str(self._credentials.signing_keys_file),
             "admin_password_file": str(self._credentials.admin_password_file),
             "external": {"kafka": external_kafka} if external_kafka else {},
             "processes": {

@@ -16,6 +16,7 @@ from services.notifications.routes import router
 from services.notifications.settings import Settings, address_of
 from services.notifications.smtp import Smtp
 from services.notifications.subscribers import SUBSCRIPTIONS
+from shared.http.revocations import RevocationList
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
 from shared.personal_keys import PersonalKeys
@@ -40,7 +41,12 @@ def create_app(settings: Settings) -> FastAPI:
         jobs=notification_jobs(retention=timedelta(days=settings.retention_days), keys=keys),
         measurements=[DELIVERIES, SEALED_CONTACTS],
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
-        token_verifier=TokenVerifier(users.key_set, issuer=settings.token_issuer),
+        token_verifier=TokenVerifier(
+            users.key_set,
+            issuer=settings.token_issuer,
+            revocations=RevocationList(users.revocations),
+            clock_tolerance=settings.clock_tolerance,
+        ),
         checks={"smtp": smtp.ping},
         closing=[smtp.close, users.close],
     )

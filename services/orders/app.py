@@ -6,6 +6,7 @@ from services.orders import catalogue_routes, routes
 from services.orders.jobs import REPUBLISHED, order_jobs
 from services.orders.settings import Settings
 from services.orders.subscribers import SUBSCRIPTIONS
+from shared.http.revocations import RevocationList
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
 from shared.personal_keys import PersonalKeys
@@ -25,7 +26,12 @@ def create_app(settings: Settings) -> FastAPI:
         jobs=order_jobs(keys=PersonalKeys(users.personal_keys)),
         measurements=[SEALED_CONTACTS],
         republished=REPUBLISHED,
-        token_verifier=TokenVerifier(users.key_set, issuer=settings.token_issuer),
+        token_verifier=TokenVerifier(
+            users.key_set,
+            issuer=settings.token_issuer,
+            revocations=RevocationList(users.revocations),
+            clock_tolerance=settings.clock_tolerance,
+        ),
         state={"settings": settings},
         closing=[users.close],
     )

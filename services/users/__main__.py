@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from services.users.credentials.cli import passwords_cli
 from services.users.credit.cli import credit_cli
+from services.users.sessions.keys_cli import keys_cli
 from services.users.settings import Settings
 from shared.cli import service_cli
 from shared.command import run_command
@@ -21,6 +22,7 @@ cli = service_cli(PACKAGE, settings_class=Settings)
 tool = Tool(PACKAGE, lambda: load(StorageSettings, prefix=Settings.model_config["env_prefix"]))
 cli.add_typer(credit_cli(tool), name="credit")
 cli.add_typer(passwords_cli(), name="passwords")
+cli.add_typer(keys_cli(PACKAGE, lambda: load(Settings)), name="keys")
 
 
 @cli.command()

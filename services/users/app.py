@@ -1,5 +1,7 @@
 """The composition root of the users service."""
 
+from datetime import datetime
+
 from fastapi import FastAPI
 
 from services.users.accounts import routes as account_routes
@@ -11,26 +13,27 @@ from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
-from services.users.sessions import key_routes
+from services.users.sessions import key_routes, oauth_routes
 from services.users.sessions import routes as session_routes
-from services.users.sessions.access_tokens import AccessTokens, load_signing_keys
+from services.users.sessions.access_tokens import AccessTokens
+from services.users.sessions.key_ring import KeyRing
+from services.users.sessions.queries import revocations_since
 from services.users.settings import Settings
 from services.users.subscribers import SUBSCRIPTIONS
+from shared.http.revocations import RevocationList, Revocations
 from shared.http.tokens import TokenVerifier
 from shared.service import create_service
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Compose the service. Nothing connects before it starts.
-
-    Raises: SigningKeysInvalid, EncryptionKeysInvalid, FilterInvalid.
-    """
-    access_tokens = AccessTokens(
-        load_signing_keys(settings.signing_keys_file),
-        issuer=settings.token_issuer,
-        lifetime=settings.access_token_lifetime,
-    )
+    """Compose the service. Nothing connects before it starts. Raises: EncryptionKeysInvalid, FilterInvalid."""
     encryption = load_encryption(settings.encryption_keys_file)
+    keys = KeyRing(lambda: app.state.sessions, encryption=encryption)
+
+    async def revocations(since: datetime | None) -> Revocations:
+        async with app.state.sessions() as session:
+            return await revocations_since(session, since=since, tokens_valid_for=settings.tokens_valid_for)
+
     app = create_service(
         name="users",
         description="Accounts, sessions and credit.",
@@ -41,17 +44,24 @@ def create_app(settings: Settings) -> FastAPI:
             recovery_routes.router,
             credit_routes.router,
             session_routes.router,
+            oauth_routes.router,
             key_routes.router,
             internal_routes.router,
         ],
         subscriptions=SUBSCRIPTIONS,
         jobs=with_recovery(jobs, settings=settings, encryption=encryption),
         republished=REPUBLISHED,
-        token_verifier=TokenVerifier(access_tokens.keys, issuer=settings.token_issuer),
+        token_verifier=TokenVerifier(
+            keys.key_set,
+            issuer=settings.token_issuer,
+            revocations=RevocationList(revocations),
+            clock_tolerance=settings.clock_tolerance,
+        ),
+        checks={"signing_keys": keys.check},
         state={
             "settings": settings,
             "encryption": encryption,
-            "access_tokens": access_tokens,
+            "access_tokens": AccessTokens(keys, issuer=settings.token_issuer, lifetime=settings.access_token_lifetime),
             "service_tokens": settings.service_tokens,
         },
     )

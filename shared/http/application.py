@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 from shared.http.body_limit import BodyLimitMiddleware
-from shared.http.documentation import openapi_router
+from shared.http.documentation import offer_password_grant, openapi_router
 from shared.http.metrics import metrics_router
 from shared.http.openapi import OPERATION_ID, complete_openapi
 from shared.http.problems import install_problems
@@ -56,6 +56,7 @@ def create_application(
     app.state.rate_limiter = RateLimiter(app.state.cache)
     install_problems(app)
     complete_openapi(app)
+    offer_password_grant(app)
     for router in (*routers, metrics_router, openapi_router(app)):
         app.include_router(router)
     app.add_middleware(BodyLimitMiddleware)

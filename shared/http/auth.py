@@ -12,7 +12,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from structlog.contextvars import bind_contextvars
 
 from shared.errors import Forbidden, Unauthenticated
-from shared.http.tokens import KeysUnavailable, Principal, TokenExpired, TokenInvalid, TokenVerifier
+from shared.http.token_keys import KeysUnavailable
+from shared.http.tokens import Principal, TokenExpired, TokenInvalid, TokenRevoked, TokenVerifier
 
 UNDECLARED = "undeclared"
 
@@ -36,7 +37,7 @@ class RoleRequired(Forbidden):
     code = "role_required"
 
 
-TOKEN_PROBLEMS = (TokenInvalid, TokenExpired, KeysUnavailable)
+TOKEN_PROBLEMS = (TokenInvalid, TokenExpired, TokenRevoked, KeysUnavailable)
 """The problems of a route that verifies an access token, even if it is optional."""
 STAFF = frozenset({"support", "admin"})
 """The roles of the people who run the shop."""

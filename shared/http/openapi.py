@@ -13,6 +13,7 @@ Routes list only the problems of their own rules. `complete_openapi` adds:
     to a route with `PageParams`            CursorInvalid
     to a route with an If-Match header      PreconditionFailed, and PreconditionRequired if it uses `IfMatch`
     to a route with `IdempotencyKey`        IdempotencyKeyInUse, IdempotencyKeyReused
+    to a route that depends on `own_errors` none of these but InternalError, DatabaseUnavailable and BodyTooLarge
 """
 
 from collections.abc import Callable, Iterator
@@ -72,6 +73,10 @@ _PROBLEMS_OF_HEADERS: dict[str, Problems] = {
 }
 
 
+async def own_errors() -> None:
+    """Mark a route whose client errors have a form of their own, which it documents itself."""
+
+
 def complete_openapi(app: FastAPI) -> None:
     """Add the implied problems, and the schemas of problems, to the application's document."""
     generate = app.openapi
@@ -87,6 +92,8 @@ def complete_openapi(app: FastAPI) -> None:
             components.pop(name, None)
         for path, operation, dependant in _operations(app, document):
             _document_problems(operation, tuple(_implied_problems(path, dependant)))
+            if _has_own_errors(dependant):
+                operation["responses"].pop(str(ValidationFailed.status), None)  # FastAPI documents it for every body
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
@@ -104,6 +111,9 @@ def _operations(app: FastAPI, document: Json) -> Iterator[tuple[str, Json, Depen
 
 def _implied_problems(path: str, dependant: Dependant) -> Iterator[type[Problem]]:
     yield InternalError
+    if _has_own_errors(dependant):
+        yield from (BodyTooLarge, DatabaseUnavailable)
+        return
     if path.startswith(RATE_LIMITED_PREFIX):
         yield RateLimited
     signature = [dependant, *dependants_of(dependant)]
@@ -117,6 +127,10 @@ def _implied_problems(path: str, dependant: Dependant) -> Iterator[type[Problem]
             yield RoleRequired
         for header in each.header_params:
             yield from _PROBLEMS_OF_HEADERS.get(header.alias.lower(), ())
+
+
+def _has_own_errors(dependant: Dependant) -> bool:
+    return any(each.call is own_errors for each in dependants_of(dependant))
 
 
 def _takes_input(dependant: Dependant) -> bool:

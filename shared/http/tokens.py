@@ -1,33 +1,27 @@
 """Access tokens, verified locally with the public keys that the users service publishes.
 
-An access token is a JWT signed with Ed25519; its header has `alg` and `kid`. Its claims are `iss`, `aud`, `sub` (the
-user's id), `sid` (the session's id), `roles`, `iat`, `exp` and `jti`.
+An access token is a JWT signed with Ed25519. Its header has `alg` (EdDSA), `kid`, and `typ` (at+jwt, RFC 9068). Its
+claims are `iss`, `aud`, `sub` (the user's id), `sid` (the session's id), `roles`, `iat`, `exp`, `jti`, `auth_time` (the
+time of the last authentication) and `amr` (its methods, RFC 8176).
 """
 
-import asyncio
 import binascii
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import httpx2
-import structlog
 from joserfc import jws, jwt
 from joserfc.errors import ExpiredTokenError, JoseError
-from joserfc.jwk import Key, KeySet
+from joserfc.jwt import Claims
 
-from shared.errors import Problem, Unauthenticated
+from shared.errors import Unauthenticated
+from shared.http.revocations import RevocationList
+from shared.http.token_keys import SIGNATURES, KeySource, PublishedKeys
 
-ALGORITHM = "Ed25519"  # the name of RFC 9864; the older "EdDSA" allows other curves too
 AUDIENCE = "orderly"
-
-logger = structlog.get_logger(__name__)
-
-KeySource = Callable[[], Awaitable[KeySet]]
-"""Returns the key set as it is published now."""
+TOKEN_TYPE = "at+jwt"  # noqa: S105 - the type of a token
 
 
 class TokenInvalid(Unauthenticated):
@@ -44,14 +38,11 @@ class TokenExpired(Unauthenticated):
     challenge = 'Bearer error="invalid_token", error_description="expired"'
 
 
-class KeysUnavailable(Problem):
-    """Access tokens cannot be verified at the moment."""
+class TokenRevoked(Unauthenticated):
+    """The session of the access token has been ended."""
 
-    status = 503
-    code = "keys_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__(headers={"Retry-After": "2"})
+    code = "token_revoked"
+    challenge = 'Bearer error="invalid_token", error_description="revoked"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,62 +52,10 @@ class Principal:
     user_id: UUID
     roles: frozenset[str]
     session_id: UUID | None
-
-
-class PublishedKeys:
-    """The published key set, fetched again when a key is unknown or the set is old.
-
-    A failed fetch keeps the known keys.
-    """
-
-    def __init__(
-        self,
-        source: KeySource,
-        *,
-        max_age: timedelta = timedelta(minutes=5),
-        min_fetch_interval: timedelta = timedelta(seconds=10),
-    ) -> None:
-        """Fetch at most once per `min_fetch_interval`, however many unknown key ids tokens name."""
-        self._source = source
-        self._max_age_seconds = max_age.total_seconds()
-        self._min_fetch_interval_seconds = min_fetch_interval.total_seconds()
-        self._keys: dict[str, Key] = {}
-        self._fresh_until = 0.0
-        self._fetch_not_before = 0.0
-        self._failed = False
-        self._fetching = asyncio.Lock()
-
-    async def find(self, key_id: str) -> Key | None:
-        """Return a key; None if it is not published. Raises: KeysUnavailable."""
-        if not self._is_fresh(key_id):
-            # While one request refreshes the set, the others use the key they know instead of waiting.
-            if key_id in self._keys and self._fetching.locked():
-                return self._keys[key_id]
-            async with self._fetching:
-                # Tokens with invented key ids must not cause a fetch each.
-                if not self._is_fresh(key_id) and time.monotonic() >= self._fetch_not_before:
-                    await self._fetch()
-        key = self._keys.get(key_id)
-        if key is None and self._failed:
-            raise KeysUnavailable
-        return key
-
-    def _is_fresh(self, key_id: str) -> bool:
-        return key_id in self._keys and time.monotonic() < self._fresh_until
-
-    async def _fetch(self) -> None:
-        try:
-            key_set = await self._source()
-        except (httpx2.HTTPError, OSError, ValueError, TypeError, KeyError, JoseError) as error:
-            self._failed = True
-            logger.warning("keys_fetch_failed", error=type(error).__name__)
-        else:
-            self._failed = False
-            self._keys = {key.kid: key for key in key_set.keys if key.kid}
-            self._fresh_until = time.monotonic() + self._max_age_seconds
-        # Without any key no caller can be verified, so retry sooner.
-        interval_seconds = self._min_fetch_interval_seconds
-        self._fetch_not_before = time.monotonic() + (interval_seconds if self._keys else min(1.0, interval_seconds))
+    authenticated_at: datetime | None = None
+    """Time at which the user last proved who they are: at the sign-in, or later in the session."""
+    methods: frozenset[str] = frozenset()
+    """How they did, as `amr` of RFC 8176: `pwd`, `otp`, `hwk`, and `rc` for a recovery code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +76,18 @@ class TokenVerifier:
         keys: KeySource,
         *,
         issuer: str,
-        leeway: timedelta = timedelta(seconds=5),
+        revocations: RevocationList | None,
+        clock_tolerance: timedelta = timedelta(seconds=5),
         max_cached_tokens: int = 10_000,
         max_key_age: timedelta = timedelta(minutes=5),
-        min_fetch_interval: timedelta = timedelta(seconds=10),
+        min_fetch_interval: timedelta = timedelta(seconds=1),
     ) -> None:
+        """Accept tokens that have expired, or begin to be valid, within `clock_tolerance` of this machine's time."""
+        self._revocations = revocations
         self._keys = PublishedKeys(keys, max_age=max_key_age, min_fetch_interval=min_fetch_interval)
-        self._leeway = int(leeway.total_seconds())
+        self._clock_tolerance_seconds = int(clock_tolerance.total_seconds())
         self._claims = jwt.JWTClaimsRegistry(
-            leeway=self._leeway,
+            leeway=self._clock_tolerance_seconds,
             iss={"essential": True, "value": issuer},
             aud={"essential": True, "value": AUDIENCE},
             sub={"essential": True},
@@ -155,7 +97,10 @@ class TokenVerifier:
         self._verified: dict[bytes, _Verified] = {}
 
     async def verify(self, token: str) -> Principal:
-        """Return the caller that the token names. Raises: TokenInvalid, TokenExpired, KeysUnavailable."""
+        """Return the caller that the token names.
+
+        Raises: TokenInvalid, TokenExpired, TokenRevoked, KeysUnavailable.
+        """
         digest = hashlib.sha256(token.encode()).digest()
         verified = self._verified.get(digest)
         if verified is None:
@@ -165,7 +110,23 @@ class TokenVerifier:
             raise TokenInvalid  # its key has been withdrawn
         if verified.expires_at <= time.time():
             raise TokenExpired
+        if self._revocations is not None:
+            await self._revocations.refresh()
+            if self._revocations.is_withdrawn(verified.key_id):
+                raise TokenInvalid
+            if self._revocations.is_revoked(verified.principal.session_id):
+                raise TokenRevoked
         return verified.principal
+
+    async def check(self) -> None:
+        """Check that revocations are known. Raises: Unhealthy."""
+        if self._revocations is not None:
+            await self._revocations.check()
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        if self._revocations is not None:
+            await self._revocations.close()
 
     def _cache(self, digest: bytes, verified: _Verified) -> None:
         if len(self._verified) >= self._max_cached_tokens:
@@ -174,21 +135,28 @@ class TokenVerifier:
 
     async def _check(self, token: str) -> _Verified:
         try:
-            key_id = jws.extract_compact(token.encode()).headers()["kid"]
-            key = await self._keys.find(key_id)
+            header = jws.extract_compact(token.encode()).headers()
+            key_id = header["kid"]
+            key = await self._keys.find(key_id) if header["typ"] == TOKEN_TYPE else None
             if key is None:
                 raise TokenInvalid
-            claims = jwt.decode(token, key, algorithms=[ALGORITHM]).claims
+            claims = jwt.decode(token, key, registry=SIGNATURES).claims
             # Not `iat`: a users service whose clock is ahead issues valid tokens too, and RFC 7519 allows them.
             self._claims.validate({name: value for name, value in claims.items() if name != "iat"})
-            session_id = claims.get("sid")
-            principal = Principal(
-                user_id=UUID(claims["sub"]),
-                roles=frozenset(claims.get("roles", [])),
-                session_id=UUID(session_id) if session_id else None,
-            )
+            principal = _principal_of(claims)
         except ExpiredTokenError as error:
             raise TokenExpired from error
-        except (JoseError, ValueError, TypeError, KeyError, AttributeError, binascii.Error) as error:
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError, OverflowError, binascii.Error) as error:
             raise TokenInvalid from error
-        return _Verified(principal, key_id, claims["exp"] + self._leeway)
+        return _Verified(principal, key_id, claims["exp"] + self._clock_tolerance_seconds)
+
+
+def _principal_of(claims: Claims) -> Principal:
+    session_id, authenticated_at = claims.get("sid"), claims.get("auth_time")
+    return Principal(
+        user_id=UUID(claims["sub"]),
+        roles=frozenset(claims.get("roles", [])),
+        session_id=UUID(session_id) if session_id else None,
+        authenticated_at=datetime.fromtimestamp(authenticated_at, UTC) if authenticated_at is not None else None,
+        methods=frozenset(claims.get("amr", [])),
+    )

@@ -6,12 +6,15 @@ An internal route requires a token that only the calling service has, and the ga
 import ssl
 from base64 import urlsafe_b64decode
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx2
 from joserfc.jwk import KeySet
+
+from shared.http.revocations import Revocations
 
 REQUEST_TIMEOUT_SECONDS = 2.0
 
@@ -37,6 +40,16 @@ class UsersClient:
         """
         found = await self.post("/internal/personal-keys", {"user_ids": [str(user_id) for user_id in user_ids]})
         return {UUID(user_id): urlsafe_b64decode(key) for user_id, key in found["keys"].items()}
+
+    async def revocations(self, since: datetime | None) -> Revocations:
+        """Return the sessions that were revoked since a time. Raises: httpx2.HTTPError, ValueError, KeyError."""
+        params = {} if since is None else {"since": since.isoformat()}
+        found = await self.get("/internal/revoked-sessions", **params)
+        return Revocations(
+            as_of=datetime.fromisoformat(found["as_of"]),
+            sessions={UUID(each["id"]): datetime.fromisoformat(each["expires_at"]) for each in found["sessions"]},
+            withdrawn_keys=frozenset(found["withdrawn_keys"]),
+        )
 
     async def get(self, path: str, **params: str) -> Any:
         """Return the JSON of a response. Raises: httpx2.HTTPError, ValueError."""

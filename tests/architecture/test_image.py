@@ -25,7 +25,7 @@ def test_each_copied_path_exists_and_is_sent_to_the_builder(service: str) -> Non
 
 
 def test_secrets_and_data_are_not_sent_to_the_builder() -> None:
-    paths = [".env", "deploy/secrets/admin_password", ".local/secrets/signing-keys.json", ".git/config", "tests/a.py"]
+    paths = [".env", "deploy/secrets/admin_password", ".local/secrets/encryption-keys", ".git/config", "tests/a.py"]
     assert [path for path in paths if is_sent_to_builder(path)] == []
 
 

@@ -10,7 +10,6 @@ import services.orders.app
 import services.orders.settings
 import services.users.app
 import services.users.settings
-from deploy.compose.signing_keys import write_signing_keys
 from tests.harness.encryption_keys import write_encryption_keys
 
 # An application connects when it starts, not before.
@@ -25,9 +24,7 @@ USERS = {"users_url": "http://127.0.0.1:1", "users_token": "unused"}
 
 
 def applications(folder: Path) -> dict[str, FastAPI]:
-    """Return the application of each service. The signing keys are written to `folder`."""
-    keys_file = folder / "signing-keys.json"
-    write_signing_keys(keys_file)
+    """Return the application of each service. The encryption keys of users are written to `folder`."""
     return {
         "notifications": services.notifications.app.create_app(
             services.notifications.settings.Settings.model_validate(
@@ -46,7 +43,6 @@ def applications(folder: Path) -> dict[str, FastAPI]:
                 {
                     **UNUSED,
                     "encryption_keys_file": write_encryption_keys(folder),
-                    "signing_keys_file": keys_file,
                     "service_tokens": SERVICE_TOKENS,
                 }
             )

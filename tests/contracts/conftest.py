@@ -10,5 +10,5 @@ from tests.contracts.applications import applications
 
 @pytest.fixture(scope="session")
 def apps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FastAPI]:
-    folder: Path = tmp_path_factory.mktemp("signing-keys")
+    folder: Path = tmp_path_factory.mktemp("encryption-keys")
     return applications(folder)

@@ -9,7 +9,6 @@ from typing import Any
 
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
-from deploy.compose.signing_keys import write_signing_keys
 from deploy.kafka.acls import MIGRATOR
 from deploy.local.gateway import Gateway, GatewayTls
 from deploy.local.kafka import KafkaNode, KafkaSecurity
@@ -98,7 +97,6 @@ class SecuredSystem:
             "USERS_CA_FILE": ca,
             "SERVICE_TOKENS": f"orders={password_of('service-token')},notifications={password_of('service-token')}",
             "ENCRYPTION_KEYS_FILE": write_encryption_keys(self.folder),
-            "SIGNING_KEYS_FILE": self.folder / "keys.json",
             "SMTP_URL": f"smtp://orderly@127.0.0.1:{self.smtp.port}?starttls=required&ca_file={ca}",
             "SMTP_PASSWORD_FILE": self.secret("smtp"),
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",
@@ -132,7 +130,6 @@ async def secured_system(folder: Path) -> AsyncIterator[SecuredSystem]:
     await postgres.prepare(folder / "postgres.log")
     await node.prepare(folder / "kafka.log")
     gateway = _gateway(certificates, ports)
-    write_signing_keys(folder / "keys.json")
     (folder / "catalogue.jsonl").write_text(json.dumps(PRODUCT))
     async with AsyncExitStack() as stack:
         smtp = await stack.enter_async_context(_smtp_server(certificates))

@@ -31,7 +31,6 @@ async def test_a_second_set_up_keeps_prices_and_passwords(
         **os.environ,
         "PYTHONPATH": str(CHECKOUT),
         "USERS_ENCRYPTION_KEYS_FILE": str(write_encryption_keys(tmp_path)),
-        "USERS_SIGNING_KEYS_FILE": "unused",
         "ORDERS_USERS_URL": "http://127.0.0.1:1",
         "ORDERS_USERS_TOKEN": "x" * 16,
         "USERS_SERVICE_TOKENS": "orders=xxxxxxxxxxxxxxxx",

@@ -16,7 +16,6 @@ import httpx2
 
 from deploy.audit.databases import connected
 from deploy.audit.invariants import check_once_settled
-from deploy.compose.signing_keys import write_signing_keys
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
 from services.users import settings as users_settings
@@ -184,10 +183,8 @@ async def broken_invariants(services: RunningServices) -> list[str]:
 async def prepared_environment(
     databases: Mapping[str, str], *, kafka: str, topic_prefix: str, valkey_url: str, smtp_url: str, folder: Path
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Make the topics and the signing keys; return the services' environment, and their URLs."""
+    """Make the topics and the encryption keys; return the services' environment, and their URLs."""
     await create_topics(KafkaConnection(kafka, topic_prefix))
-    signing_keys = folder / "keys.json"
-    write_signing_keys(signing_keys)
     return environment_of(
         databases,
         kafka=kafka,
@@ -195,7 +192,6 @@ async def prepared_environment(
         valkey_url=valkey_url,
         smtp_url=smtp_url,
         encryption_keys_file=write_encryption_keys(folder),
-        signing_keys_file=signing_keys,
     )
 
 
@@ -207,7 +203,6 @@ def environment_of(
     valkey_url: str,
     smtp_url: str,
     encryption_keys_file: Path,
-    signing_keys_file: Path,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the environment of the services, and the URL of each."""
     ports = {service: free_port() for service in SERVICES}
@@ -224,7 +219,6 @@ def environment_of(
             "USERS_TOKEN": SERVICE_TOKEN,
             "SERVICE_TOKENS": f"orders={SERVICE_TOKEN},notifications={SERVICE_TOKEN}",
             "ENCRYPTION_KEYS_FILE": str(encryption_keys_file),
-            "SIGNING_KEYS_FILE": str(signing_keys_file),
             "SHARED_CLIENT_NETWORKS": "127.0.0.0/8",  # many customers have this machine's address
             "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
             "SMTP_URL": smtp_url,

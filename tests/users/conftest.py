@@ -1,12 +1,10 @@
 """Fixtures: the users service on real servers, without its background loops."""
 
-import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from joserfc.jwk import OKPKey
 
 from services.users.app import create_app
 from services.users.settings import Settings
@@ -16,27 +14,16 @@ from tests.harness.encryption_keys import write_encryption_keys
 from tests.users.service import UsersService
 
 
-@pytest.fixture(scope="session")
-def signing_keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two keys, as during a rotation."""
-    file = tmp_path_factory.mktemp("keys") / "signing-keys.json"
-    keys = [OKPKey.generate_key("Ed25519", {"kid": kid}).as_dict(private=True) for kid in ("new", "old")]
-    file.write_text(json.dumps({"keys": keys}))
-    return file
-
-
 @pytest.fixture
-async def settings(
-    signing_keys_file: Path, database_factory: DatabaseFactory, valkey_url: str, tmp_path: Path
-) -> Settings:
+async def settings(database_factory: DatabaseFactory, valkey_url: str, tmp_path: Path) -> Settings:
     return Settings(
         database_url=await database_factory("users"),
         valkey_url=valkey_url,
         kafka_bootstrap_servers="127.0.0.1:1",  # nothing connects to Kafka
         encryption_keys_file=write_encryption_keys(tmp_path),
-        signing_keys_file=signing_keys_file,
         service_tokens={"orders": "the token of orders"},
         database_pool_size=CONNECTIONS,
+        sessions_per_user=5,
         sign_in_free_failures=3,
         sign_in_free_failures_per_account=5,
         sign_in_free_failures_per_host=6,

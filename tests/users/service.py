@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.commands import Profile, create_account
 from services.users.models.accounts import UserAccount
 from services.users.models.credit import CreditAccount, CreditEntry, CreditReservation
+from services.users.models.security_record import SecurityEvent
 from services.users.subscribers import CreditEvent, change_credit, orders
 from shared.database import Sessions
 from shared.events.contract import Event
@@ -56,6 +58,14 @@ class UsersService:
         body: dict[str, Any] = response.json()
         return body
 
+    async def refresh(self, tokens: dict[str, Any]) -> httpx2.Response:
+        return await self.http.post("/v1/sessions/refresh", json={"refresh_token": tokens["refresh_token"]})
+
+    async def shift(self, column: Any, *, by: timedelta) -> None:
+        """Set a time of every row back."""
+        async with self.sessions.begin() as session:
+            await session.execute(sa.update(column.class_).values({column: column - by}))
+
     async def sign_up_and_in(self, *, email: str = ADA["email"]) -> dict[str, str]:
         """Sign up and in, and return the header that authenticates."""
         await self.sign_up(email=email)
@@ -78,7 +88,7 @@ class UsersService:
     async def header_with(self, *roles: Any, email: str = "staff@orderly.example") -> dict[str, str]:
         """Create a user with these roles, and return the header that authenticates."""
         account = await self.create_account(email=email, roles=roles)
-        token = self.app.state.access_tokens.issue(account, session_id=account.id)
+        token, _ = await self.app.state.access_tokens.issue(account, session_id=account.id)
         return {"Authorization": f"Bearer {token}"}
 
     async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> BatchResult:
@@ -111,6 +121,12 @@ class UsersService:
             accounts = await session.execute(sa.select(UserAccount.id, UserAccount.personal_key))
             keys = {user_id: key for user_id, key in accounts}  # noqa: C416 - rows are tuples for mypy only here
         return [(type_, _opened(data, keys)) for type_, data in events]
+
+    async def recorded(self, kind: str) -> list[dict[str, Any]]:
+        """Return the details of the entries of a kind in the security record, in order."""
+        async with self.sessions() as session:
+            query = sa.select(SecurityEvent.details).where(SecurityEvent.kind == kind).order_by(SecurityEvent.id)
+            return list(await session.scalars(query))
 
     async def credit(self, user_id: UUID) -> tuple[int, int]:
         """Return reserved and used credit, after checking that they are the sums of reservations and of the ledger."""

@@ -86,7 +86,7 @@ async def test_an_invalid_update_is_rejected(service: UsersService) -> None:
 async def test_a_valid_token_of_a_missing_account_finds_no_user(service: UsersService) -> None:
     account = await service.create_account()
     account.id = uuid4()
-    token = service.app.state.access_tokens.issue(account, session_id=uuid4())
+    token, _ = await service.app.state.access_tokens.issue(account, session_id=uuid4())
 
     for path in ("/v1/users/me", "/v1/users/me/credit"):
         response = await service.http.get(path, headers={"Authorization": f"Bearer {token}"})

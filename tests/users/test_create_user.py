@@ -23,7 +23,6 @@ async def create_user(settings: Settings, *arguments: str) -> tuple[int, str]:
             "USERS_VALKEY_URL": settings.valkey_url,
             "USERS_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "USERS_ENCRYPTION_KEYS_FILE": str(settings.encryption_keys_file),
-            "USERS_SIGNING_KEYS_FILE": str(settings.signing_keys_file),
             "USERS_SERVICE_TOKENS": "orders=a token of no use",
         },
     )

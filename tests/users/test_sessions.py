@@ -1,24 +1,33 @@
-"""Sessions: refresh, reuse of a token, list, sign out, purge."""
+"""Sessions: list, sign out, their number, purge."""
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import httpx2
+import pytest
 import sqlalchemy as sa
 
 from services.users import jobs
-from services.users.models.sessions import RefreshToken, UserSession
+from services.users.models.sessions import RefreshToken, RevokedSession, UserSession
+from services.users.security_record.commands import Origin
+from services.users.sessions.commands import start_session
+from services.users.sessions.device_names import device_name
+from services.users.sessions.queries import open_sessions_of
+from services.users.settings import Settings
+from tests.harness.asgi import client_of
 from tests.harness.problems import problem
-from tests.users.service import UsersService, bearer
+from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
+WEBKIT, SAFARI = "AppleWebKit/605.1.15 (KHTML, like Gecko)", "Safari/604.1"
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 EXPIRED_SESSIONS = sa.text("""
     WITH expired AS (
-        INSERT INTO user_session (id, user_id, created_at, last_used_at, expires_at)
-        SELECT gen_random_uuid(), :user_id, now() - interval '31 days', now() - interval '31 days',
-               now() - interval '1 day'
-        FROM generate_series(1, :number)
+        INSERT INTO user_session (
+            id, user_id, device, amr, authenticated_at, created_at, last_used_at, expires_at, ends_at
+        )
+        SELECT gen_random_uuid(), :user_id, 'unknown', ARRAY['pwd'], at, at, at, now() - interval '1 day', now()
+        FROM generate_series(1, :number), (SELECT now() - interval '31 days' AS at) AS began
         RETURNING id
     )
     INSERT INTO refresh_token (token_hash, session_id, expires_at)
@@ -26,116 +35,9 @@ EXPIRED_SESSIONS = sa.text("""
 """)
 
 
-async def refresh(service: UsersService, tokens: dict[str, Any]) -> httpx2.Response:
-    return await service.http.post("/v1/sessions/refresh", json={"refresh_token": tokens["refresh_token"]})
-
-
-async def expire_earlier(service: UsersService, model: type[UserSession] | type[RefreshToken], by: timedelta) -> None:
-    async with service.sessions.begin() as session:
-        await session.execute(sa.update(model).values(expires_at=model.expires_at - by))
-
-
-async def count(service: UsersService, model: type[UserSession] | type[RefreshToken]) -> int:
+async def count(service: UsersService, model: type[UserSession] | type[RefreshToken] | type[RevokedSession]) -> int:
     async with service.sessions() as session:
         return await session.scalar(sa.select(sa.func.count()).select_from(model)) or 0
-
-
-async def revocations(service: UsersService) -> list[datetime]:
-    async with service.sessions() as session:
-        query = sa.select(UserSession.revoked_at).where(UserSession.revoked_at.is_not(None))
-        return [at for at in await session.scalars(query) if at is not None]
-
-
-async def test_a_refresh_returns_new_tokens_of_the_same_session(service: UsersService) -> None:
-    await service.sign_up()
-    first = await service.sign_in()
-
-    response = await refresh(service, first)
-
-    second = response.json()
-    assert response.status_code == 200
-    assert response.headers["cache-control"] == "no-store"
-    assert second["session_id"] == first["session_id"]
-    assert second["refresh_token"] != first["refresh_token"]
-    assert (await service.http.get("/v1/users/me", headers=bearer(second))).status_code == 200
-    assert (await refresh(service, second)).status_code == 200
-
-
-async def test_refresh_tokens_are_stored_as_hashes_only(service: UsersService) -> None:
-    await service.sign_up()
-    tokens = await service.sign_in()
-
-    async with service.sessions() as session:
-        stored = await session.scalar(sa.text("SELECT refresh_token::text FROM refresh_token"))
-    assert tokens["refresh_token"] not in stored
-    assert tokens["refresh_token"].encode().hex() not in stored
-
-
-async def test_a_reused_refresh_token_revokes_its_session(service: UsersService) -> None:
-    await service.sign_up()
-    first, elsewhere = await service.sign_in(), await service.sign_in()
-    second = (await refresh(service, first)).json()
-
-    reused = await refresh(service, first)
-
-    assert problem(reused) == (401, "refresh_token_reused")
-    assert problem(await refresh(service, second)) == (401, "refresh_token_invalid")
-    assert (await refresh(service, elsewhere)).status_code == 200
-
-    ended_at = await revocations(service)
-    assert problem(await refresh(service, first)) == (401, "refresh_token_reused")
-    assert await revocations(service) == ended_at
-
-
-async def test_simultaneous_uses_of_a_refresh_token_revoke_the_session(service: UsersService) -> None:
-    await service.sign_up()
-    tokens = await service.sign_in()
-
-    responses = await asyncio.gather(*(refresh(service, tokens) for _ in range(6)))
-
-    codes = sorted(response.status_code for response in responses)
-    assert codes == [200, 401, 401, 401, 401, 401]
-    assert {problem(a) for a in responses if a.status_code == 401} == {(401, "refresh_token_reused")}
-    [pair] = [response.json() for response in responses if response.status_code == 200]
-    assert problem(await refresh(service, pair)) == (401, "refresh_token_invalid")
-
-
-async def test_an_unknown_refresh_token_is_rejected(service: UsersService) -> None:
-    assert problem(await refresh(service, {"refresh_token": "unknown"})) == (401, "refresh_token_invalid")
-
-
-async def test_an_expired_refresh_token_is_rejected_and_revokes_nothing(service: UsersService) -> None:
-    await service.sign_up()
-    first = await service.sign_in()
-    await expire_earlier(service, RefreshToken, timedelta(days=30))
-    assert problem(await refresh(service, first)) == (401, "refresh_token_invalid")
-
-    async with service.sessions() as session:
-        assert await session.scalar(sa.select(UserSession.revoked_at)) is None
-
-
-async def test_an_expired_session_can_be_neither_refreshed_nor_revoked(service: UsersService) -> None:
-    header = await service.sign_up_and_in()
-    tokens = await service.sign_in()
-    await expire_earlier(service, UserSession, timedelta(days=30))
-
-    assert problem(await refresh(service, tokens)) == (401, "refresh_token_invalid")
-    ended = await service.http.delete(f"/v1/sessions/{tokens['session_id']}", headers=header)
-    assert problem(ended) == (404, "session_not_found")
-
-
-async def test_a_refresh_extends_the_session(service: UsersService) -> None:
-    await service.sign_up()
-    tokens = await service.sign_in()
-    await expire_earlier(service, UserSession, timedelta(days=29))
-    await expire_earlier(service, RefreshToken, timedelta(days=29))
-
-    await refresh(service, tokens)
-
-    async with service.sessions() as session:
-        remaining = await session.scalar(sa.select(UserSession.expires_at - sa.func.now()))
-    assert remaining is not None
-    assert timedelta(days=29, hours=23) < remaining <= timedelta(days=30)
 
 
 async def test_own_sessions_are_listed_newest_first_page_by_page(service: UsersService) -> None:
@@ -154,10 +56,15 @@ async def test_own_sessions_are_listed_newest_first_page_by_page(service: UsersS
     current = second.json()["items"][1]
     assert current == {
         "id": current["id"],
+        "device": "Python",
+        "address": "127.0.0.1",
         "user_agent": service.http.headers["user-agent"],
+        "methods": ["pwd"],
+        "authenticated_at": current["created_at"],
         "created_at": current["created_at"],
         "last_used_at": current["last_used_at"],
         "expires_at": current["expires_at"],
+        "ends_at": current["ends_at"],
         "is_current": True,
     }
 
@@ -169,11 +76,101 @@ async def test_signing_out_ends_the_session(service: UsersService) -> None:
     response = await service.http.delete(f"/v1/sessions/{tokens['session_id']}", headers=header)
 
     assert (response.status_code, response.content) == (204, b"")
-    assert problem(await refresh(service, tokens)) == (401, "refresh_token_invalid")
+    assert problem(await service.refresh(tokens)) == (401, "refresh_token_invalid")
     listed = (await service.http.get("/v1/sessions", headers=header)).json()["items"]
     assert tokens["session_id"] not in ids(listed)
     again = await service.http.delete(f"/v1/sessions/{tokens['session_id']}", headers=header)
     assert problem(again) == (404, "session_not_found")
+
+
+async def test_a_session_shows_the_device_and_the_address_of_its_last_use(service: UsersService) -> None:
+    header = await service.sign_up_and_in()
+    async with client_of(service.app, address="192.0.2.7") as http:
+        credentials = {"email": ADA["email"], "password": PASSWORD}
+        tokens = (await http.post("/v1/sessions", json=credentials, headers={"User-Agent": FIREFOX})).json()
+
+    async def shown() -> tuple[str, str]:
+        item = (await service.http.get("/v1/sessions", headers=header)).json()["items"][0]
+        return item["device"], item["address"]
+
+    assert await shown() == ("Firefox on Linux", "192.0.2.7")
+    await service.refresh(tokens)
+    assert await shown() == ("Python", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        (FIREFOX, "Firefox on Linux"),
+        (
+            f"Mozilla/5.0 (Windows NT 10.0; Win64; x64) {WEBKIT} Chrome/140.0.0.0 {SAFARI} Edg/140.0.0.0",
+            "Edge on Windows",
+        ),
+        (f"Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) {WEBKIT} Version/18.0 {SAFARI}", "Safari on iPhone"),
+        (f"Mozilla/5.0 (Linux; Android 10; K) {WEBKIT} Chrome/140.0.0.0 Mobile {SAFARI}", "Chrome on Android"),
+        ("curl/8.14.1", "curl"),
+        ("<script>alert(1)</script>", "Unknown device"),
+        (None, "Unknown device"),
+    ],
+)
+def test_a_device_is_named_after_its_program_and_system(user_agent: str | None, name: str) -> None:
+    assert device_name(user_agent) == name
+
+
+async def test_a_sign_in_and_a_sign_out_are_recorded(service: UsersService) -> None:
+    header = await service.sign_up_and_in()
+    tokens = await service.sign_in()
+    await service.http.delete(f"/v1/sessions/{tokens['session_id']}", headers=header)
+
+    assert (await service.recorded("signed_in"))[1] == {"session_id": tokens["session_id"], "methods": ["pwd"]}
+    assert await service.recorded("session_revoked") == [{"session_id": tokens["session_id"]}]
+
+
+@pytest.mark.parametrize(("keep_current", "left"), [(False, 0), (True, 1)])
+async def test_signing_out_everywhere_ends_all_sessions(service: UsersService, keep_current: bool, left: int) -> None:
+    await service.sign_up()
+    others = [await service.sign_in() for _ in range(2)]
+    current = await service.sign_in()
+    await service.sign_up(email="grace@orderly.example")
+    of_grace = await service.sign_in(email="grace@orderly.example")
+
+    response = await service.http.delete("/v1/sessions", params={"keep_current": keep_current}, headers=bearer(current))
+
+    assert response.status_code == 204
+    assert [(await service.refresh(each)).status_code for each in others] == [401, 401]
+    assert (await service.refresh(current)).status_code == (200 if left else 401)
+    assert (await service.refresh(of_grace)).status_code == 200
+    assert await service.recorded("sessions_revoked") == [{"sessions": 3 - left}]
+
+
+async def test_the_session_that_was_used_longest_ago_ends_when_there_are_too_many(service: UsersService) -> None:
+    await service.sign_up()
+    first, second, *others = [await service.sign_in() for _ in range(5)]
+    await service.refresh(first)
+
+    others.append(await service.sign_in())
+
+    statuses = [(await service.refresh(each)).status_code for each in (first, second, *others)]
+    assert statuses == [200, 401, 200, 200, 200, 200]
+    assert await service.recorded("session_revoked") == [
+        {"session_id": second["session_id"], "reason": "too_many_sessions"}
+    ]
+
+
+async def test_simultaneous_sign_ins_do_not_exceed_the_limit(service: UsersService, settings: Settings) -> None:
+    account = await service.create_account()
+
+    async def start() -> None:
+        async with service.sessions.begin() as session:
+            origin = Origin("192.0.2.7", None)
+            await start_session(
+                session, account=account, origin=origin, methods=["pwd"], limits=settings.session_limits
+            )
+
+    await asyncio.gather(*(start() for _ in range(8)))
+
+    async with service.sessions() as session:
+        assert len((await session.scalars(open_sessions_of(account.id))).all()) == settings.sessions_per_user
 
 
 async def test_the_session_of_another_user_is_not_found(service: UsersService) -> None:
@@ -184,7 +181,7 @@ async def test_the_session_of_another_user_is_not_found(service: UsersService) -
     response = await service.http.delete(f"/v1/sessions/{tokens['session_id']}", headers=other)
 
     assert problem(response) == (404, "session_not_found")
-    assert (await refresh(service, tokens)).status_code == 200
+    assert (await service.refresh(tokens)).status_code == 200
 
 
 async def test_a_forged_cursor_is_rejected(service: UsersService) -> None:
@@ -195,7 +192,7 @@ async def test_a_forged_cursor_is_rejected(service: UsersService) -> None:
 
 async def test_expired_sessions_are_purged_with_their_tokens(service: UsersService) -> None:
     user = await service.sign_up()
-    alive = (await refresh(service, await service.sign_in())).json()
+    alive = (await service.refresh(await service.sign_in())).json()
     async with service.sessions.begin() as session:
         await session.execute(EXPIRED_SESSIONS, {"user_id": user["id"], "number": jobs.BATCH_SIZE + 1})
     assert await count(service, UserSession) == jobs.BATCH_SIZE + 2
@@ -204,7 +201,7 @@ async def test_expired_sessions_are_purged_with_their_tokens(service: UsersServi
     await jobs.purge_sessions(service.sessions)
 
     assert (await count(service, UserSession), await count(service, RefreshToken)) == (1, 2)
-    assert (await refresh(service, alive)).status_code == 200
+    assert (await service.refresh(alive)).status_code == 200
 
 
 async def test_expired_tokens_of_an_open_session_are_purged(service: UsersService) -> None:
@@ -212,7 +209,7 @@ async def test_expired_tokens_of_an_open_session_are_purged(service: UsersServic
     tokens = await service.sign_in()
     async with service.sessions.begin() as session:
         await session.execute(sa.update(RefreshToken).values(expires_at=sa.func.now() + timedelta(seconds=5)))
-    tokens = (await refresh(service, tokens)).json()
+    tokens = (await service.refresh(tokens)).json()
     async with service.sessions.begin() as session:
         used = RefreshToken.used_at.is_not(None)
         await session.execute(sa.update(RefreshToken).where(used).values(expires_at=sa.func.now() - timedelta(days=1)))
@@ -220,7 +217,7 @@ async def test_expired_tokens_of_an_open_session_are_purged(service: UsersServic
     await jobs.purge_sessions(service.sessions)
 
     assert (await count(service, UserSession), await count(service, RefreshToken)) == (1, 1)
-    assert (await refresh(service, tokens)).status_code == 200
+    assert (await service.refresh(tokens)).status_code == 200
 
 
 def ids(items: Iterable[dict[str, Any]]) -> list[str]:

@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
+from shared.http.token_keys import SIGNATURES
 from tests.harness.problems import problem
 from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
@@ -29,13 +30,14 @@ async def test_valid_credentials_return_a_token_pair(service: UsersService) -> N
 async def test_the_access_token_has_the_claims_that_services_verify(service: UsersService) -> None:
     user = await service.sign_up()
     tokens = await service.sign_in()
-    published = KeySet.import_key_set((await service.http.get("/.well-known/jwks.json")).json())
+    jwk_set = (await service.http.get("/.well-known/jwks.json")).json()
 
-    token = jwt.decode(tokens["access_token"], published, algorithms=["Ed25519"])
+    token = jwt.decode(tokens["access_token"], KeySet.import_key_set(jwk_set), registry=SIGNATURES)
 
     claims = token.claims
-    assert token.header == {"typ": "JWT", "alg": "Ed25519", "kid": "new"}
+    assert token.header == {"typ": "at+jwt", "alg": "EdDSA", "kid": jwk_set["keys"][0]["kid"]}
     assert abs(claims["iat"] - time.time()) < 60
+    assert abs(claims["iat"] - claims["auth_time"]) < 5
     assert claims == {
         "iss": "orderly",
         "aud": "orderly",
@@ -45,6 +47,8 @@ async def test_the_access_token_has_the_claims_that_services_verify(service: Use
         "iat": claims["iat"],
         "exp": claims["iat"] + 900,
         "jti": str(UUID(claims["jti"])),
+        "auth_time": claims["auth_time"],
+        "amr": ["pwd"],
     }
 
 

@@ -33,7 +33,10 @@ class UserAccount(Base):
     time_zone: Mapped[str]
     roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
     status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None]
+    """None: the account signs in with passkeys only."""
+    second_factor: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    """Whether a password alone does not sign in."""
     email_verified_at: Mapped[datetime | None]
     personal_key: Mapped[bytes | None] = mapped_column(default=new_personal_key)
     """The key of the user's personal data in events. Null once the account is erased: nobody can read these then."""

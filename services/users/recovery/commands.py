@@ -22,7 +22,7 @@ from services.users.recovery.queries import lock_active_account
 from services.users.recovery.take_over import take_over
 from services.users.recovery.unverified_accounts import purge_if_unverified
 from services.users.security_record.commands import Origin, append
-from services.users.sessions.commands import revoke_all_sessions
+from services.users.sessions.revocation import revoke_all_sessions
 from shared.errors import Conflict, Forbidden
 from shared.events.users import AccountMail, EmailChanged, EmailVerified, PasswordChanged
 from shared.messaging.outbox.outbox import record
@@ -110,7 +110,13 @@ async def reset_password(session: AsyncSession, *, token: str, new_hash: str, or
 
 
 async def change_password(
-    session: AsyncSession, *, user_id: UUID, checked_hash: str, new_hash: str, session_id: UUID | None, origin: Origin
+    session: AsyncSession,
+    *,
+    user_id: UUID,
+    checked_hash: str | None,
+    new_hash: str,
+    session_id: UUID | None,
+    origin: Origin,
 ) -> None:
     """Set a new password and end all sessions but the caller's. `checked_hash` is of the password that was checked.
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.commands import user_updated
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import invalidate_tokens
-from services.users.sessions.commands import revoke_all_sessions
+from services.users.sessions.revocation import revoke_all_sessions
 from shared.messaging.outbox.outbox import record
 
 NEUTRAL_NAME = "Customer"

@@ -1,55 +1,47 @@
-"""Access tokens: JWTs signed with the first of the service's keys and verified with any of them."""
+"""Access tokens: JWTs that the signing key of the moment signs."""
 
 import time
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, OKPKey
 
 from services.users.models.accounts import UserAccount
-from shared.http.tokens import ALGORITHM, AUDIENCE
+from services.users.models.sessions import AuthenticationMethod
+from services.users.sessions.key_ring import KeyRing
+from shared.http.token_keys import ALGORITHM, SIGNATURES
+from shared.http.tokens import AUDIENCE, TOKEN_TYPE
 from shared.ids import new_id
 
 
-class SigningKeysInvalid(Exception):
-    """The file of signing keys can't be used."""
-
-
-def load_signing_keys(file: Path) -> KeySet:
-    """Read a JWK Set of private Ed25519 keys. Raises: SigningKeysInvalid, whose text never holds a key."""
-    try:
-        keys = [OKPKey.import_key(data) for data in orjson.loads(file.read_bytes())["keys"]]
-    except OSError as error:
-        raise SigningKeysInvalid(f"{file}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, JoseError) as error:
-        raise SigningKeysInvalid(f"{file} is not a JWK Set of Ed25519 keys ({type(error).__name__})") from None
-    if not keys:
-        raise SigningKeysInvalid(f"{file} holds no key")
-    if any(key.curve_name != "Ed25519" or not key.is_private for key in keys):
-        raise SigningKeysInvalid(f"{file} holds a key that is not a private Ed25519 key")
-    key_set = KeySet(list(keys))  # sets the thumbprint as `kid` of a key that has none
-    if len({key.kid for key in keys}) != len(keys):
-        raise SigningKeysInvalid(f"{file} holds two keys with one kid")
-    return key_set
-
-
 class AccessTokens:
-    """Issues access tokens, and offers the keys that verify them."""
+    """Issues access tokens."""
 
-    def __init__(self, keys: KeySet, *, issuer: str, lifetime: timedelta) -> None:
-        self._keys = keys
+    def __init__(self, keys: KeyRing, *, issuer: str, lifetime: timedelta) -> None:
+        self.keys = keys
         self._issuer = issuer
-        self.lifetime_seconds = int(lifetime.total_seconds())
+        self._lifetime_seconds = int(lifetime.total_seconds())
 
-    def issue(self, account: UserAccount, *, session_id: UUID) -> str:
-        """Return a signed token for an account in a session."""
+    async def issue(
+        self,
+        account: UserAccount,
+        *,
+        session_id: UUID,
+        methods: Sequence[AuthenticationMethod] = ("pwd",),
+        authenticated_at: datetime | None = None,
+        ends_at: datetime | None = None,
+    ) -> tuple[str, int]:
+        """Return a signed token for an account in a session that ends at a time, and the seconds until it expires.
+
+        Raises: SigningKeyUnreadable, errors of the database.
+        """
+        key = await self.keys.signing_key()
         issued_at = int(time.time())
-        key = self._keys.keys[0]
+        expires_at = issued_at + self._lifetime_seconds
+        if ends_at is not None:
+            expires_at = max(min(expires_at, int(ends_at.timestamp())), issued_at)
         claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": AUDIENCE,
@@ -57,19 +49,10 @@ class AccessTokens:
             "sid": str(session_id),
             "roles": account.roles,
             "iat": issued_at,
-            "exp": issued_at + self.lifetime_seconds,
+            "exp": expires_at,
             "jti": str(new_id()),
+            "auth_time": int(authenticated_at.timestamp()) if authenticated_at else issued_at,
+            "amr": list(methods),
         }
-        return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, claims, key, algorithms=[ALGORITHM])
-
-    async def keys(self) -> KeySet:
-        """Return the keys. A KeySource of this service's own verifier, which then needs no HTTP request to itself."""
-        return self._keys
-
-    def public_keys(self) -> list[dict[str, Any]]:
-        """Return the public keys, member by member, so that nothing else in the file is published."""
-        public = [key.as_dict(private=False) for key in self._keys]
-        return [
-            {"kty": "OKP", "crv": "Ed25519", "x": k["x"], "kid": k["kid"], "use": "sig", "alg": ALGORITHM}
-            for k in public
-        ]
+        header = {"alg": ALGORITHM, "kid": key.kid, "typ": TOKEN_TYPE}
+        return jwt.encode(header, claims, key, registry=SIGNATURES), expires_at - issued_at

@@ -1,22 +1,23 @@
-"""Commands of sessions: start, refresh, revoke, purge."""
+"""Commands of sessions: start and refresh. `revocation` ends them."""
 
-import hashlib
-import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.accounts import UserAccount
-from services.users.models.sessions import RefreshToken, UserSession
-from shared.errors import Forbidden, NotFound, Unauthenticated
+from services.users.models.sessions import AuthenticationMethod, RefreshToken, UserSession
+from services.users.security_record.commands import Origin, append
+from services.users.sessions.device_names import device_name
+from services.users.sessions.refresh_tokens import NewToken, hash_of, new_token, seal, unseal
+from services.users.sessions.revocation import revoke
+from services.users.settings import SessionLimits
+from shared.errors import Forbidden, Unauthenticated
 from shared.ids import new_id
-from shared.statements import count_deleted
-
-MAX_USER_AGENT_LENGTH = 300
-"""Characters that are stored of a User-Agent header; the rest is cut off."""
 
 
 class AccountInactive(Forbidden):
@@ -31,18 +32,15 @@ class RefreshTokenInvalid(Unauthenticated):
     code = "refresh_token_invalid"
 
 
-class SessionNotFound(NotFound):
-    """There is no such session."""
-
-    code = "session_not_found"
-
-
 @dataclass(frozen=True)
 class Grant:
     """A session and its next refresh token. This is the only place that has the token in plain text."""
 
     account: UserAccount
     session_id: UUID
+    methods: Sequence[AuthenticationMethod]
+    authenticated_at: datetime
+    ends_at: datetime
     refresh_token: str
 
 
@@ -55,93 +53,144 @@ class FamilyRevoked:
 
 
 async def start_session(
-    session: AsyncSession, *, account: UserAccount, user_agent: str | None, lifetime: timedelta
+    session: AsyncSession,
+    *,
+    account: UserAccount,
+    origin: Origin,
+    methods: Sequence[AuthenticationMethod],
+    limits: SessionLimits,
 ) -> Grant:
-    """Start a session of an account. Raises: AccountInactive."""
+    """Start a session of an account that has authenticated by `methods`. Raises: AccountInactive.
+
+    It locks and reads the account again: a suspension or a new password that commits first must not be missed.
+    """
+    account, now = await _lock_account(session, account.id)
     if account.status != "active":
         raise AccountInactive
-    session_id = new_id()
-    await session.execute(
-        sa.insert(UserSession).values(
-            id=session_id,
-            user_id=account.id,
-            user_agent=user_agent and user_agent[:MAX_USER_AGENT_LENGTH],
-            expires_at=sa.func.now() + lifetime,
-        )
+    await _end_surplus(session, user_id=account.id, origin=origin, keep=limits.per_user - 1)
+    started = UserSession(
+        id=new_id(),
+        user_id=account.id,
+        address=origin.address,
+        user_agent=origin.user_agent,
+        device=device_name(origin.user_agent),
+        amr=list(methods),
+        authenticated_at=now,
+        created_at=now,
+        last_used_at=now,
+        expires_at=now + min(limits.refresh_token_lifetime, limits.lifetime),
+        ends_at=now + limits.lifetime,
     )
-    return Grant(account, session_id, await _new_token(session, session_id=session_id, lifetime=lifetime))
+    session.add(started)
+    await session.flush()  # the refresh token refers to it
+    token = new_token()
+    await _store(session, token, family=started)
+    details: dict[str, JsonValue] = {"session_id": str(started.id), "methods": [*methods]}
+    await append(session, "signed_in", user_id=account.id, actor=account.id, origin=origin, details=details)
+    return _grant(account, started, refresh_token=token.token)
 
 
-async def refresh_session(session: AsyncSession, *, refresh_token: str, lifetime: timedelta) -> Grant | FamilyRevoked:
-    """Exchange a refresh token for the next one. Locks the session.
+async def refresh_session(
+    session: AsyncSession, *, refresh_token: str, origin: Origin, limits: SessionLimits
+) -> Grant | FamilyRevoked:
+    """Exchange a refresh token for the next one, and extend its session.
 
-    The caller must commit FamilyRevoked too, before it responds with an error. Raises: RefreshTokenInvalid.
+    The same token gets the same successor again within the grace: two tabs may send it at once, and a client repeats a
+    request whose response was lost. Later, its reuse revokes the session. FamilyRevoked is returned instead of raised,
+    so that the caller commits the revocation before it responds with an error. Raises: RefreshTokenInvalid.
     """
-    token_hash = _hash_of(refresh_token)
+    token_hash = hash_of(refresh_token)
     session_id = await session.scalar(sa.select(RefreshToken.session_id).where(RefreshToken.token_hash == token_hash))
     family = await _lock_session(session, session_id) if session_id else None
     # Read it only now: a request with the same token may have held the lock and used the token.
-    token = await session.scalar(
-        sa.select(RefreshToken).where(RefreshToken.token_hash == token_hash, RefreshToken.expires_at > sa.func.now())
+    found = await session.execute(
+        sa.select(RefreshToken, sa.func.clock_timestamp()).where(
+            RefreshToken.token_hash == token_hash, RefreshToken.expires_at > sa.func.now()
+        )
     )
-    if family is None or token is None:
+    token, now = found.one_or_none() or (None, None)
+    if family is None or token is None or now is None:
         raise RefreshTokenInvalid
+    successor = None
     if token.used_at is not None:
-        await _revoke(session, family.id)
-        return FamilyRevoked(family.id, family.user_id)
+        sealed = token.sealed_successor if now < token.used_at + limits.refresh_grace else None
+        successor = unseal(sealed, predecessor=refresh_token) if sealed else None
+        if successor is None:
+            return await _revoke_reused(session, family, origin=origin)
     account = await session.get_one(UserAccount, family.user_id)
     if family.revoked_at is not None or account.status != "active":
         raise RefreshTokenInvalid
-    await _mark_used(session, token, lifetime=lifetime)
-    return Grant(account, family.id, await _new_token(session, session_id=family.id, lifetime=lifetime))
+    if successor is None:
+        successor = await _rotate(session, token, refresh_token, family=family, now=now, limits=limits)
+    family.last_used_at = now
+    family.address, family.user_agent = origin.address, origin.user_agent
+    family.device = device_name(origin.user_agent)
+    return _grant(account, family, refresh_token=successor)
 
 
-async def revoke_session(session: AsyncSession, *, session_id: UUID, user_id: UUID) -> None:
-    """End one of a user's sessions. Its access token works until it expires. Raises: SessionNotFound."""
-    family = await _lock_session(session, session_id)
-    if family is None or family.user_id != user_id or family.revoked_at is not None:
-        raise SessionNotFound
-    await _revoke(session, session_id)
+async def _rotate(
+    session: AsyncSession,
+    token: RefreshToken,
+    refresh_token: str,
+    *,
+    family: UserSession,
+    now: datetime,
+    limits: SessionLimits,
+) -> str:
+    """Store the successor of a token, and extend the session. Return the successor."""
+    family.expires_at = min(now + limits.refresh_token_lifetime, family.ends_at)
+    successor = new_token()
+    await _store(session, successor, family=family)
+    token.used_at = now
+    token.sealed_successor = seal(successor.token, predecessor=refresh_token) if limits.refresh_grace else None
+    return successor.token
 
 
-async def revoke_all_sessions(session: AsyncSession, *, user_id: UUID, except_session_id: UUID | None = None) -> int:
-    """End all of a user's sessions, or all others than one, and return how many. Access tokens work until they expire.
-
-    The caller has locked the account, so that the sessions of one user are locked by one transaction at a time.
-    """
-    others = UserSession.id != except_session_id if except_session_id is not None else sa.true()
-    revoked = await session.execute(
-        sa.update(UserSession)
-        .where(UserSession.user_id == user_id, UserSession.revoked_at.is_(None), others)
-        .values(revoked_at=sa.func.now())
-        .returning(UserSession.id),
-        execution_options={"synchronize_session": False},
+async def _store(session: AsyncSession, token: NewToken, *, family: UserSession) -> None:
+    await session.execute(
+        sa.insert(RefreshToken).values(token_hash=token.token_hash, session_id=family.id, expires_at=family.expires_at)
     )
-    return len(revoked.all())
 
 
-async def purge_expired_sessions(session: AsyncSession, *, limit: int) -> int:
-    """Delete at most `limit` expired sessions with their refresh tokens, and return how many sessions."""
-    expired = (
+async def _revoke_reused(session: AsyncSession, family: UserSession, *, origin: Origin) -> FamilyRevoked:
+    if await revoke(session, [family.id]):
+        details = {"session_id": str(family.id)}
+        await append(
+            session, "refresh_token_reused", user_id=family.user_id, actor="unknown", origin=origin, details=details
+        )
+    return FamilyRevoked(family.id, family.user_id)
+
+
+async def _end_surplus(session: AsyncSession, *, user_id: UUID, origin: Origin, keep: int) -> None:
+    """End the sessions that were used longest ago, so that at most `keep` stay open."""
+    surplus = await session.scalars(
         sa.select(UserSession.id)
-        .where(UserSession.expires_at < sa.func.now())
-        .order_by(UserSession.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+        .where(
+            UserSession.user_id == user_id,
+            UserSession.revoked_at.is_(None),
+            UserSession.expires_at > sa.func.now(),
+        )
+        .order_by(UserSession.last_used_at.desc(), UserSession.id.desc())
+        .offset(keep)
     )
-    return await count_deleted(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
+    ended = list(surplus)
+    await revoke(session, ended)
+    for session_id in ended:
+        details = {"session_id": str(session_id), "reason": "too_many_sessions"}
+        await append(session, "session_revoked", user_id=user_id, actor="system", origin=origin, details=details)
 
 
-async def purge_expired_tokens(session: AsyncSession, *, limit: int) -> int:
-    """Delete at most `limit` expired refresh tokens of sessions that are still open, and return how many."""
-    expired = (
-        sa.select(RefreshToken.token_hash)
-        .where(RefreshToken.expires_at < sa.func.now())
-        .order_by(RefreshToken.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+async def _lock_account(session: AsyncSession, user_id: UUID) -> tuple[UserAccount, datetime]:
+    """Return the account as it is now, and the time of the database."""
+    found = await session.execute(
+        sa.select(UserAccount, sa.func.clock_timestamp())
+        .where(UserAccount.id == user_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
     )
-    return await count_deleted(session, sa.delete(RefreshToken).where(RefreshToken.token_hash.in_(expired)))
+    if (row := found.one_or_none()) is None:
+        raise AccountInactive  # it has just been deleted
+    return row
 
 
 async def _lock_session(session: AsyncSession, session_id: UUID) -> UserSession | None:
@@ -153,36 +202,5 @@ async def _lock_session(session: AsyncSession, session_id: UUID) -> UserSession 
     )
 
 
-async def _new_token(session: AsyncSession, *, session_id: UUID, lifetime: timedelta) -> str:
-    refresh_token = secrets.token_urlsafe(32)
-    await session.execute(
-        sa.insert(RefreshToken).values(
-            token_hash=_hash_of(refresh_token), session_id=session_id, expires_at=sa.func.now() + lifetime
-        )
-    )
-    return refresh_token
-
-
-async def _mark_used(session: AsyncSession, token: RefreshToken, *, lifetime: timedelta) -> None:
-    now = sa.func.now()
-    await session.execute(
-        sa.update(RefreshToken).where(RefreshToken.token_hash == token.token_hash).values(used_at=now)
-    )
-    await session.execute(
-        sa.update(UserSession)
-        .where(UserSession.id == token.session_id)
-        .values(last_used_at=now, expires_at=now + lifetime)
-    )
-
-
-async def _revoke(session: AsyncSession, session_id: UUID) -> None:
-    await session.execute(
-        sa.update(UserSession)
-        .where(UserSession.id == session_id, UserSession.revoked_at.is_(None))
-        .values(revoked_at=sa.func.now())
-    )
-
-
-def _hash_of(refresh_token: str) -> bytes:
-    # SHA-256 without a salt is enough: 256 random bits can't be guessed.
-    return hashlib.sha256(refresh_token.encode()).digest()
+def _grant(account: UserAccount, family: UserSession, *, refresh_token: str) -> Grant:
+    return Grant(account, family.id, family.amr, family.authenticated_at, family.ends_at, refresh_token)

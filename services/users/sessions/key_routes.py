@@ -1,10 +1,16 @@
-"""The route of the public keys that verify access tokens."""
+"""The route of the public keys that verify access tokens, and the internal one of what has been revoked."""
 
-from fastapi import APIRouter, Depends, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import AwareDatetime
+
+from services.users.dependencies import SettingsDep
+from services.users.sessions import queries
 from services.users.sessions.dependencies import AccessTokensDep
-from services.users.sessions.schemas import PublicKeysView
-from shared.http.auth import public
+from services.users.sessions.schemas import PublicKeysView, RevocationsView, RevokedSessionView
+from shared.http.auth import calling_service, public
+from shared.http.dependencies import SessionsDep
 
 router = APIRouter(tags=["keys"])
 
@@ -13,4 +19,19 @@ router = APIRouter(tags=["keys"])
 async def read_public_keys(access_tokens: AccessTokensDep, response: Response) -> PublicKeysView:
     """Return every key that may have signed a valid access token, as a JWK Set."""
     response.headers["Cache-Control"] = "public, max-age=300"
-    return PublicKeysView.model_validate({"keys": access_tokens.public_keys()})
+    keys = await access_tokens.keys.published_keys()
+    return PublicKeysView.model_validate({"keys": [key.as_dict(private=False) for key in keys]})
+
+
+@router.get("/internal/revoked-sessions", include_in_schema=False, dependencies=[Depends(calling_service)])
+async def read_revocations(
+    sessions: SessionsDep, settings: SettingsDep, since: Annotated[AwareDatetime | None, Query()] = None
+) -> RevocationsView:
+    """Return the sessions revoked since a time whose access tokens may not have expired. For other services."""
+    async with sessions() as session:
+        found = await queries.revocations_since(session, since=since, tokens_valid_for=settings.tokens_valid_for)
+    return RevocationsView(
+        as_of=found.as_of,
+        sessions=[RevokedSessionView(id=id_, expires_at=expires_at) for id_, expires_at in found.sessions.items()],
+        withdrawn_keys=sorted(found.withdrawn_keys),
+    )

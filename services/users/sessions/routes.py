@@ -4,27 +4,17 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Query, Request
 
-from services.users.accounts.commands import replace_password_hash
 from services.users.credentials.authentication import AUTHENTICATION_PROBLEMS
-from services.users.credentials.commands import store_device
-from services.users.credentials.dependencies import PasswordAuthenticationDep, RequestLimitsDep
-from services.users.credentials.devices import set_cookie
-from services.users.credentials.limits import LimitedUse
-from services.users.dependencies import SettingsDep
 from services.users.models.sessions import UserSession
-from services.users.sessions import commands, queries
-from services.users.sessions.commands import (
-    AccountInactive,
-    FamilyRevoked,
-    Grant,
-    RefreshTokenInvalid,
-    SessionNotFound,
-)
-from services.users.sessions.dependencies import AccessTokensDep
+from services.users.security_record.commands import origin_of
+from services.users.sessions import queries, revocation
+from services.users.sessions.challenges import SecondFactorRequired
+from services.users.sessions.commands import AccountInactive, RefreshTokenInvalid
+from services.users.sessions.revocation import SessionNotFound
 from services.users.sessions.schemas import Refresh, SessionView, SignIn, TokenPairView
-from shared.errors import Unauthenticated
+from services.users.sessions.sign_in import RefreshTokenReused, SignInFlowDep
 from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
@@ -34,52 +24,23 @@ logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
-class RefreshTokenReused(Unauthenticated):
-    """The refresh token was used before, so its session was revoked."""
-
-    code = "refresh_token_reused"
-
-
 @router.post(
     "",
     status_code=201,
     summary="Sign in",
     dependencies=[Depends(public)],
-    responses=responses(AccountInactive, *AUTHENTICATION_PROBLEMS),
+    responses=responses(SecondFactorRequired, AccountInactive, *AUTHENTICATION_PROBLEMS),
 )
-async def sign_in(
-    body: SignIn,
-    *,
-    request: Request,
-    response: Response,
-    sessions: SessionsDep,
-    settings: SettingsDep,
-    access_tokens: AccessTokensDep,
-    authentication: PasswordAuthenticationDep,
-    limits: RequestLimitsDep,
-    user_agent: Annotated[str | None, Header()] = None,
-) -> TokenPairView:
+async def sign_in(body: SignIn, flow: SignInFlowDep) -> TokenPairView:
     """Exchange an e-mail address and a password for an access token and a refresh token.
+
+    An account with a second factor gets `second_factor_required` with a `challenge`, valid for five minutes, and the
+    `methods` that answer it.
 
     There is no Idempotency-Key, because the saved response would store tokens. A repeated request starts another
     session.
     """
-    await limits.check(LimitedUse.SIGN_IN)
-    proof = await authentication.authenticate(email=body.email, password=body.password)
-    account = proof.account
-    async with sessions.begin() as session:
-        grant = await commands.start_session(
-            session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
-        )
-        device_token = await store_device(session, user_id=account.id, device_id=proof.device_id)
-        if proof.new_hash is not None:
-            await replace_password_hash(
-                session, user_id=account.id, old_hash=account.password_hash, new_hash=proof.new_hash
-            )
-    if device_token is not None:
-        set_cookie(response, device_token, request=request)
-    logger.info("session_started", user_id=str(account.id), session_id=str(grant.session_id))
-    return _token_pair(grant, access_tokens=access_tokens, response=response)
+    return await flow.sign_in(email=body.email, password=body.password)
 
 
 @router.post(
@@ -88,30 +49,14 @@ async def sign_in(
     dependencies=[Depends(public)],
     responses=responses(RefreshTokenInvalid, RefreshTokenReused),
 )
-async def refresh_session(
-    body: Refresh,
-    *,
-    response: Response,
-    sessions: SessionsDep,
-    settings: SettingsDep,
-    access_tokens: AccessTokensDep,
-    limits: RequestLimitsDep,
-) -> TokenPairView:
+async def refresh_session(body: Refresh, flow: SignInFlowDep) -> TokenPairView:
     """Exchange a refresh token for the next pair of tokens.
 
-    A refresh token works once. Presenting a used one revokes its session, because one of its two holders stole it.
+    A refresh token works once. Sent again within ten seconds, by a second tab or because the response was lost, it gets
+    the same refresh token again. Presenting a used one later revokes its session, because one of its two holders stole
+    it.
     """
-    await limits.check(LimitedUse.REFRESH, target=body.refresh_token.get_secret_value())
-    async with sessions.begin() as session:
-        outcome = await commands.refresh_session(
-            session,
-            refresh_token=body.refresh_token.get_secret_value(),
-            lifetime=settings.refresh_token_lifetime,
-        )
-    if isinstance(outcome, FamilyRevoked):
-        logger.warning("refresh_token_reused", user_id=str(outcome.user_id), session_id=str(outcome.session_id))
-        raise RefreshTokenReused
-    return _token_pair(outcome, access_tokens=access_tokens, response=response)
+    return await flow.refresh(body.refresh_token)
 
 
 @router.get("", summary="List your sessions")
@@ -128,19 +73,29 @@ async def list_own_sessions(
         return await page_of(session, query, request=request, params=params, map=view)
 
 
-@router.delete("/{session_id}", status_code=204, summary="Sign out", responses=responses(SessionNotFound))
-async def revoke_own_session(session_id: UUID, caller: Caller, sessions: SessionsDep) -> None:
-    """End one of your sessions. It can't be refreshed any more; its access token works until it expires."""
+@router.delete("", status_code=204, summary="Sign out everywhere")
+async def revoke_own_sessions(
+    request: Request,
+    caller: Caller,
+    sessions: SessionsDep,
+    keep_current: Annotated[bool, Query(description="Keep the session of the request's access token.")] = False,
+) -> None:
+    """End all of your sessions, at once and in all services within seconds."""
     async with sessions.begin() as session:
-        await commands.revoke_session(session, session_id=session_id, user_id=caller.user_id)
+        revoked = await revocation.revoke_all_sessions(
+            session,
+            user_id=caller.user_id,
+            except_session_id=caller.session_id if keep_current else None,
+            origin=origin_of(request),
+        )
+    logger.info("sessions_revoked", user_id=str(caller.user_id), sessions=revoked)
+
+
+@router.delete("/{session_id}", status_code=204, summary="Sign out", responses=responses(SessionNotFound))
+async def revoke_own_session(session_id: UUID, request: Request, caller: Caller, sessions: SessionsDep) -> None:
+    """End one of your sessions. Within seconds, no service accepts its tokens any more."""
+    async with sessions.begin() as session:
+        await revocation.revoke_session(
+            session, session_id=session_id, user_id=caller.user_id, origin=origin_of(request)
+        )
     logger.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
-
-
-def _token_pair(grant: Grant, *, access_tokens: AccessTokensDep, response: Response) -> TokenPairView:
-    response.headers["Cache-Control"] = "no-store"
-    return TokenPairView(
-        access_token=access_tokens.issue(grant.account, session_id=grant.session_id),
-        expires_in=access_tokens.lifetime_seconds,
-        refresh_token=grant.refresh_token,
-        session_id=grant.session_id,
-    )

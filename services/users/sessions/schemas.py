@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from services.users.accounts.fields import Email
 from services.users.credentials.fields import Password, Secret
+from services.users.models.sessions import AuthenticationMethod
 from shared.http.bodies import RequestBody, ResponseBody
 
 _SESSION_ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
@@ -42,15 +43,45 @@ class SessionView(ResponseBody):
     """A session: one place where the user is signed in."""
 
     id: Annotated[UUID, Field(examples=[_SESSION_ID])]
-    user_agent: Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_64)"])]
+    device: Annotated[str, Field(description="The program and the system.", examples=["Firefox on Linux"])]
+    address: Annotated[str | None, Field(description="The address of the last use.", examples=["203.0.113.7"])]
+    user_agent: Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"])]
+    methods: Annotated[
+        list[AuthenticationMethod],
+        Field(
+            validation_alias=AliasChoices("amr", "methods"),
+            description="How you signed in: `pwd` password, `otp` one-time password, `hwk` passkey, `rc` recovery.",
+            examples=[["pwd"]],
+        ),
+    ]
+    authenticated_at: Annotated[
+        datetime, Field(description="Time at which you last proved who you are.", examples=[_TIME])
+    ]
     created_at: Annotated[datetime, Field(examples=[_TIME])]
     last_used_at: Annotated[datetime, Field(description="Time of the last refresh.", examples=[_TIME])]
     expires_at: Annotated[
         datetime, Field(description="The session ends then, unless it is refreshed.", examples=[_TIME])
     ]
+    ends_at: Annotated[datetime, Field(description="No refresh extends the session beyond it.", examples=[_TIME])]
     is_current: Annotated[
         bool, Field(description="Whether the request's access token is of this session.", examples=[True])
     ] = False
+
+
+class RevokedSessionView(ResponseBody):
+    """A session that was revoked."""
+
+    id: UUID
+    expires_at: datetime
+    """The time at which its last access token has expired."""
+
+
+class RevocationsView(ResponseBody):
+    """What other services need to know of revocations."""
+
+    as_of: datetime
+    sessions: list[RevokedSessionView]
+    withdrawn_keys: list[str]
 
 
 class PublicKeyView(ResponseBody):
@@ -61,7 +92,7 @@ class PublicKeyView(ResponseBody):
     x: Annotated[str, Field(examples=["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"])]
     kid: Annotated[str, Field(examples=["2026-11"])]
     use: Annotated[str, Field(examples=["sig"])]
-    alg: Annotated[str, Field(examples=["Ed25519"])]
+    alg: Annotated[str, Field(examples=["EdDSA"])]
 
 
 class PublicKeysView(ResponseBody):

@@ -101,7 +101,9 @@ async def test_a_route_for_a_role_without_a_token_is_a_401(client: httpx2.AsyncC
 
 
 async def test_unavailable_keys_are_a_503(issuer: TokenIssuer) -> None:
-    unreachable = TokenVerifier(UsersClient("http://127.0.0.1:1", token="unused").key_set, issuer="orderly")
+    unreachable = TokenVerifier(
+        UsersClient("http://127.0.0.1:1", token="unused").key_set, issuer="orderly", revocations=None
+    )
     async with client_of(make_app(unreachable)) as client:
         response = await client.get("/v1/things/mine", headers=issuer.header())
     assert problem(response) == (503, "keys_unavailable")

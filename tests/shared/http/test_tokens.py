@@ -4,22 +4,17 @@ import asyncio
 import base64
 import json
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
+from joserfc import jws
 from joserfc.jwk import KeySet, OctKey, OKPKey
 
-from shared.http.tokens import (
-    KeysUnavailable,
-    Principal,
-    PublishedKeys,
-    TokenExpired,
-    TokenInvalid,
-    TokenVerifier,
-)
+from shared.http.token_keys import ALGORITHM, SIGNATURES, KeysUnavailable, PublishedKeys
+from shared.http.tokens import Principal, TokenExpired, TokenInvalid, TokenVerifier
 from shared.http.users_client import UsersClient
 from tests.shared.http.token_issuer import TokenIssuer
 
@@ -29,6 +24,12 @@ async def test_a_valid_token_names_the_caller(issuer: TokenIssuer) -> None:
     token = issuer.token("customer", "admin", user_id=user_id, sid=str(session_id))
     principal = await issuer.verifier().verify(token)
     assert principal == Principal(user_id, frozenset({"customer", "admin"}), session_id)
+
+
+async def test_a_token_tells_when_and_how_its_user_authenticated(issuer: TokenIssuer) -> None:
+    principal = await issuer.verifier().verify(issuer.token(auth_time=1_795_000_000, amr=["pwd", "otp"]))
+    assert principal.authenticated_at == datetime(2026, 11, 18, 11, 6, 40, tzinfo=UTC)
+    assert principal.methods == {"pwd", "otp"}
 
 
 async def test_a_token_of_a_service_whose_clock_is_ahead_is_valid(issuer: TokenIssuer) -> None:
@@ -51,6 +52,9 @@ async def test_a_token_of_a_service_whose_clock_is_ahead_is_valid(issuer: TokenI
         {"nbf": int(time.time()) + 86_400},
         {"sid": "not a uuid"},
         {"roles": 7},
+        {"amr": 7},
+        {"auth_time": "noon"},
+        {"auth_time": 10**20},
     ],
 )
 async def test_a_token_with_wrong_claims_is_invalid(issuer: TokenIssuer, changes: dict[str, Any]) -> None:
@@ -70,13 +74,27 @@ async def test_a_token_of_another_key_with_a_known_id_is_invalid(issuer: TokenIs
         await issuer.verifier().verify(issuer.token(key=other))
 
 
-@pytest.mark.parametrize("algorithm", ["none", "HS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "Ed25519"])
 async def test_a_token_with_another_algorithm_is_invalid(issuer: TokenIssuer, algorithm: str) -> None:
     header, claims, signature = issuer.token().split(".")
-    forged = base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "first"}).encode()).decode().rstrip("=")
+    forged = (
+        base64.urlsafe_b64encode(json.dumps({"alg": algorithm, "kid": "first", "typ": "at+jwt"}).encode())
+        .decode()
+        .rstrip("=")
+    )
     assert header != forged
     with pytest.raises(TokenInvalid):
         await issuer.verifier().verify(f"{forged}.{claims}.{signature}")
+
+
+async def test_a_token_of_another_type_is_invalid(issuer: TokenIssuer) -> None:
+    """Such as an ID token: what is no access token must not open anything."""
+    key = issuer.keys.keys[0]
+    claims = jws.extract_compact(issuer.token().encode()).payload
+    for header in ({"typ": "JWT"}, {}):
+        other = jws.serialize_compact({"alg": ALGORITHM, "kid": "first", **header}, claims, key, registry=SIGNATURES)
+        with pytest.raises(TokenInvalid):
+            await issuer.verifier().verify(other)
 
 
 async def test_a_published_symmetric_key_is_not_used(issuer: TokenIssuer) -> None:
@@ -86,15 +104,26 @@ async def test_a_published_symmetric_key_is_not_used(issuer: TokenIssuer) -> Non
         await issuer.verifier().verify(issuer.token(key=other))
 
 
-async def test_a_token_expires_after_the_leeway(issuer: TokenIssuer) -> None:
-    verifier = issuer.verifier()
-    await verifier.verify(issuer.token(exp=int(time.time()) - 2))
+@pytest.mark.parametrize("tolerance_seconds", [5, 60])
+async def test_a_token_is_valid_within_the_clock_tolerance_on_both_sides(
+    issuer: TokenIssuer, tolerance_seconds: int
+) -> None:
+    """The issuer's clock may be behind this machine's, so that tokens expire early, or ahead of it."""
+    tolerance = timedelta(seconds=tolerance_seconds)
+    verifier = TokenVerifier(issuer.published, issuer="orderly", revocations=None, clock_tolerance=tolerance)
+    now = int(time.time())
+
+    await verifier.verify(issuer.token(exp=now - tolerance_seconds + 3))
+    await verifier.verify(issuer.token(nbf=now + tolerance_seconds - 1))
+
     with pytest.raises(TokenExpired):
-        await verifier.verify(issuer.token(exp=int(time.time()) - 6))
+        await verifier.verify(issuer.token(exp=now - tolerance_seconds - 1))
+    with pytest.raises(TokenInvalid):
+        await verifier.verify(issuer.token(nbf=now + tolerance_seconds + 30))
 
 
 async def test_a_cached_token_expires(issuer: TokenIssuer) -> None:
-    verifier = TokenVerifier(issuer.published, issuer="orderly", leeway=timedelta(0))
+    verifier = TokenVerifier(issuer.published, issuer="orderly", revocations=None, clock_tolerance=timedelta(0))
     token = issuer.token(exp=int(time.time()) + 2)
     await verifier.verify(token)
     async with asyncio.timeout(60):
@@ -105,7 +134,7 @@ async def test_a_cached_token_expires(issuer: TokenIssuer) -> None:
 
 
 async def test_the_cache_of_tokens_is_limited(issuer: TokenIssuer) -> None:
-    verifier = TokenVerifier(issuer.published, issuer="orderly", max_cached_tokens=3)
+    verifier = TokenVerifier(issuer.published, issuer="orderly", revocations=None, max_cached_tokens=3)
     for _ in range(5):
         await verifier.verify(issuer.token())
     assert len(verifier._verified) == 3
@@ -136,7 +165,7 @@ async def test_concurrent_first_requests_share_one_fetch(issuer: TokenIssuer) ->
 
 async def test_a_cached_token_of_a_withdrawn_key_is_invalid(issuer: TokenIssuer) -> None:
     verifier = TokenVerifier(
-        issuer.published, issuer="orderly", max_key_age=timedelta(0), min_fetch_interval=timedelta(0)
+        issuer.published, issuer="orderly", revocations=None, max_key_age=timedelta(0), min_fetch_interval=timedelta(0)
     )
     token = issuer.token()
     await verifier.verify(token)
@@ -186,10 +215,10 @@ async def test_an_invalid_key_set_makes_the_keys_unavailable(issuer: TokenIssuer
         return KeySet.import_key_set(json.loads(answer))
 
     with pytest.raises(KeysUnavailable):
-        await TokenVerifier(source, issuer="orderly").verify(issuer.token())
+        await TokenVerifier(source, issuer="orderly", revocations=None).verify(issuer.token())
 
 
 async def test_an_unreachable_key_set_makes_the_keys_unavailable(issuer: TokenIssuer) -> None:
     closed_port = UsersClient("http://127.0.0.1:1", token="unused").key_set
     with pytest.raises(KeysUnavailable):
-        await TokenVerifier(closed_port, issuer="orderly").verify(issuer.token())
+        await TokenVerifier(closed_port, issuer="orderly", revocations=None).verify(issuer.token())

@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 from joserfc import jwt
 from joserfc.jwk import KeySet, OKPKey
 
-from shared.http.tokens import TokenVerifier
+from shared.http.token_keys import ALGORITHM, SIGNATURES
+from shared.http.tokens import TOKEN_TYPE, TokenVerifier
 
 
 class TokenIssuer:
@@ -23,7 +24,7 @@ class TokenIssuer:
         return self.keys
 
     def verifier(self) -> TokenVerifier:
-        return TokenVerifier(self.published, issuer="orderly")
+        return TokenVerifier(self.published, issuer="orderly", revocations=None)
 
     def token(self, *roles: str, user_id: UUID | None = None, key: Any = None, **changes: Any) -> str:
         """Return a token. `changes` replace claims; None removes one."""
@@ -39,7 +40,8 @@ class TokenIssuer:
             "exp": now + 900,
         }
         present = {name: value for name, value in (claims | changes).items() if value is not None}
-        return jwt.encode({"alg": "Ed25519", "kid": signing.kid}, present, signing, algorithms=["Ed25519"])
+        header = {"alg": ALGORITHM, "kid": signing.kid, "typ": TOKEN_TYPE}
+        return jwt.encode(header, present, signing, registry=SIGNATURES)
 
     def header(self, *roles: str, **changes: Any) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token(*roles, **changes)}"}

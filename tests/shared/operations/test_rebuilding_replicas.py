@@ -1,7 +1,6 @@
 """A lost replica is rebuilt from republished state, while people sign up, change their profiles and place orders."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from joserfc.jwk import OKPKey
 
 import services.notifications.app
 import services.notifications.settings
@@ -120,8 +118,6 @@ async def system(
 ) -> AsyncIterator[System]:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
     users_port, token = free_port(), "a token of the consumers"
-    keys_file = tmp_path / "keys.json"
-    keys_file.write_text(json.dumps({"keys": [OKPKey.generate_key("Ed25519", {"kid": "one"}).as_dict(private=True)]}))
 
     async def common(service: str) -> dict[str, Any]:
         return {
@@ -138,7 +134,6 @@ async def system(
         {
             **await common("users"),
             "encryption_keys_file": write_encryption_keys(tmp_path),
-            "signing_keys_file": keys_file,
             "service_tokens": {"orders": token, "notifications": token},
         }
     )

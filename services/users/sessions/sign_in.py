@@ -1,0 +1,137 @@
+"""Signing in and refreshing: the one code path behind the JSON routes and the OAuth 2 token endpoint."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request, Response
+from pydantic import SecretStr
+
+from services.users.accounts.commands import replace_password_hash
+from services.users.credentials.authentication import Authenticated, CredentialsInvalid, PasswordAuthentication
+from services.users.credentials.dependencies import PasswordAuthenticationDep, RequestLimits, RequestLimitsDep
+from services.users.credentials.devices import set_cookie
+from services.users.credentials.limits import LimitedUse
+from services.users.dependencies import SettingsDep
+from services.users.security_record.commands import origin_of
+from services.users.sessions import commands
+from services.users.sessions.access_tokens import AccessTokens
+from services.users.sessions.challenges import SecondFactorRequired, create_challenge
+from services.users.sessions.commands import FamilyRevoked, Grant
+from services.users.sessions.dependencies import AccessTokensDep
+from services.users.sessions.new_devices import note_device
+from services.users.sessions.schemas import TokenPairView
+from services.users.settings import Settings
+from shared.database import Sessions
+from shared.errors import Unauthenticated
+from shared.http.dependencies import SessionsDep
+
+logger = structlog.get_logger(__name__)
+
+
+class RefreshTokenReused(Unauthenticated):
+    """The refresh token was used before, so its session was revoked."""
+
+    code = "refresh_token_reused"
+
+
+@dataclass(frozen=True)
+class SignInFlow:
+    """Signs in and refreshes for one request."""
+
+    request: Request
+    response: Response
+    sessions: Sessions
+    settings: Settings
+    authentication: PasswordAuthentication
+    limits: RequestLimits
+    access_tokens: AccessTokens
+
+    async def sign_in(self, *, email: str, password: SecretStr) -> TokenPairView:
+        """Start a session by e-mail address and password.
+
+        Raises: AccountInactive, SecondFactorRequired, RateLimited, and AUTHENTICATION_PROBLEMS.
+        """
+        await self.limits.check(LimitedUse.SIGN_IN)
+        proof = await self.authentication.authenticate(email=email, password=password)
+        started = await self._start(proof)
+        if isinstance(started, str):
+            logger.info("second_factor_required", user_id=str(proof.account.id))
+            raise SecondFactorRequired(challenge=started, methods=["otp", "hwk", "rc"])
+        logger.info("session_started", user_id=str(proof.account.id), session_id=str(started.session_id))
+        return await self.token_pair(started)
+
+    async def refresh(self, refresh_token: SecretStr) -> TokenPairView:
+        """Exchange a refresh token. Raises: RefreshTokenInvalid, RefreshTokenReused, RateLimited."""
+        await self.limits.check(LimitedUse.REFRESH, target=refresh_token.get_secret_value())
+        async with self.sessions.begin() as session:
+            outcome = await commands.refresh_session(
+                session,
+                refresh_token=refresh_token.get_secret_value(),
+                origin=origin_of(self.request),
+                limits=self.settings.session_limits,
+            )
+        if isinstance(outcome, FamilyRevoked):
+            logger.warning("refresh_token_reused", user_id=str(outcome.user_id), session_id=str(outcome.session_id))
+            raise RefreshTokenReused
+        return await self.token_pair(outcome)
+
+    async def token_pair(self, grant: Grant) -> TokenPairView:
+        """Return the tokens of a session that has been committed; no cache may store the response."""
+        self.response.headers["Cache-Control"] = "no-store"
+        access_token, expires_in = await self.access_tokens.issue(
+            grant.account,
+            session_id=grant.session_id,
+            methods=grant.methods,
+            authenticated_at=grant.authenticated_at,
+            ends_at=grant.ends_at,
+        )
+        return TokenPairView(
+            access_token=access_token,
+            expires_in=expires_in,
+            refresh_token=grant.refresh_token,
+            session_id=grant.session_id,
+        )
+
+    async def _start(self, proof: Authenticated) -> Grant | str:
+        """Start a session; for an account with a second factor create a challenge instead, and return it."""
+        account, verified_hash = proof.account, proof.account.password_hash
+        async with self.sessions.begin() as session:
+            if account.second_factor:
+                return await create_challenge(session, user_id=account.id, methods=["pwd"])
+            grant = await commands.start_session(
+                session,
+                account=account,
+                origin=origin_of(self.request),
+                methods=["pwd"],
+                limits=self.settings.session_limits,
+            )
+            if grant.account.password_hash != verified_hash or grant.account.second_factor:
+                # Changed since it was read. The session must not outlive the change, which has revoked all others.
+                raise CredentialsInvalid
+            device_token = await note_device(
+                session, account=account, device_id=proof.device_id, origin=origin_of(self.request)
+            )
+            if proof.new_hash is not None and verified_hash is not None:
+                await replace_password_hash(
+                    session, user_id=account.id, old_hash=verified_hash, new_hash=proof.new_hash
+                )
+        if device_token is not None:
+            set_cookie(self.response, device_token, request=self.request)
+        return grant
+
+
+async def _sign_in_flow(
+    request: Request,
+    response: Response,
+    *,
+    sessions: SessionsDep,
+    settings: SettingsDep,
+    authentication: PasswordAuthenticationDep,
+    limits: RequestLimitsDep,
+    access_tokens: AccessTokensDep,
+) -> SignInFlow:
+    return SignInFlow(request, response, sessions, settings, authentication, limits, access_tokens)
+
+
+SignInFlowDep = Annotated[SignInFlow, Depends(_sign_in_flow)]
