@@ -89,13 +89,14 @@ chaos-quick: .venv/.complete ## Run the failpoint list, the mutants and three sh
 bench: .venv/.complete ## Run the benchmarks: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-lint: .venv/.complete ## Check style, spelling, language, types and layers
+lint: .venv/.complete ## Check style, spelling, language, types, layers and OpenAPI documents
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/codespell
 	@$(BIN)/python -m tests.architecture.language
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tests.contracts.redocly
 
 format: .venv/.complete ## Format the code
 	@$(BIN)/ruff check --fix

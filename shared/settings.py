@@ -38,6 +38,8 @@ def _readable(path: Path) -> Path:
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 """A file that exists and can be read when the settings are."""
 Password = Annotated[str | None, Field(repr=False)]
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?)$")]
+"""An origin as browsers send it, in lower case and without a path; * stands for any."""
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["SCRAM-SHA-512", "SCRAM-SHA-256"]
 
@@ -146,6 +148,8 @@ class ServiceSettings(StorageSettings):
     token_issuer: str = "orderly"  # noqa: S105 - no secret
     clock_tolerance_seconds: Annotated[int, Field(ge=0, le=300)] = 5
     """Access tokens are accepted for this much longer, and as much earlier, in case the machines' clocks differ."""
+    cors_origins: Annotated[frozenset[Origin], NoDecode, BeforeValidator(_split)] = frozenset()
+    """Comma-separated origins, such as https://shop.example, or *, whose pages may call the API. Default: none."""
     rate_limit: str = "600/minute"
     """Limit of requests under /v1 for each caller, or for each address if the caller is unknown."""
     roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_split), Field(min_length=1)] = frozenset(Role)

@@ -172,39 +172,60 @@ async def resend(
 
     Raises: NoDeliverySelected, DeliveryNotFound, DeliveryNotResendable.
     """
-    if selection.ids and selection.wanted is None:
-        return await _resend_by_id(sessions, selection, actor=actor, note=note, dry_run=dry_run)
-    if selection.ids or selection.wanted is None:
-        raise NoDeliverySelected("Give either ids or a filter with a status.")
-    query = _resendable(selection.wanted)
-    if dry_run:
-        async with sessions() as session:
-            selected = sa.select(sa.func.count()).select_from(query.limit(selection.limit).subquery())
-            return await session.scalar(selected) or 0
+    if selection.ids or dry_run:
+        async with sessions.begin() as session:
+            total = await resend_at_once(session, selection, actor=actor, note=note, dry_run=dry_run)
+        if not dry_run:
+            log_resent(total, actor=actor)
+        return total
+    query = _selected(selection)
     total, after = 0, UUID(int=0)
     while (size := RESEND_PAGE if selection.limit is None else min(RESEND_PAGE, selection.limit - total)) > 0:
         async with sessions.begin() as session:
-            page = query.where(Delivery.id > after).limit(size).with_for_update(of=Delivery, key_share=True)
-            ids = list(await session.scalars(page))
-            await _resend(session, ids, actor=actor, note=note)
+            ids = await _resend_page(session, query.where(Delivery.id > after).limit(size), actor=actor, note=note)
         if not ids:
             break
         total, after = total + len(ids), ids[-1]
-        logger.info("deliveries_resent", actor=actor, deliveries=len(ids))
+        log_resent(len(ids), actor=actor)
         if on_resent is not None:
             on_resent(total)
     return total
 
 
-async def _resend_by_id(sessions: Sessions, selection: ResendSelection, *, actor: str, note: str, dry_run: bool) -> int:
-    ids = sorted(set(selection.ids))
-    async with sessions.begin() as session:
+async def resend_at_once(
+    session: AsyncSession, selection: ResendSelection, *, actor: str, note: str, dry_run: bool = False
+) -> int:
+    """Do as `resend` in one transaction, which locks all deliveries until it ends: limit a filter.
+
+    Raises: NoDeliverySelected, DeliveryNotFound, DeliveryNotResendable.
+    """
+    if selection.ids and selection.wanted is None:
+        ids = sorted(set(selection.ids))
         await _check_resendable(session, ids, force=selection.force)
         if not dry_run:
             await _resend(session, ids, actor=actor, note=note)
-    if not dry_run:
-        logger.info("deliveries_resent", actor=actor, deliveries=len(ids))
-    return len(ids)
+        return len(ids)
+    query = _selected(selection).limit(selection.limit)
+    if dry_run:
+        return await session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+    return len(await _resend_page(session, query, actor=actor, note=note))
+
+
+def log_resent(deliveries: int, *, actor: str) -> None:
+    """Log a resend after its commit."""
+    logger.info("deliveries_resent", actor=actor, deliveries=deliveries)
+
+
+def _selected(selection: ResendSelection) -> sa.Select[UUID]:
+    if selection.ids or selection.wanted is None:
+        raise NoDeliverySelected("Give either ids or a filter with a status.")
+    return _resendable(selection.wanted)
+
+
+async def _resend_page(session: AsyncSession, query: sa.Select[UUID], *, actor: str, note: str) -> list[UUID]:
+    ids = list(await session.scalars(query.with_for_update(of=Delivery, key_share=True)))
+    await _resend(session, ids, actor=actor, note=note)
+    return ids
 
 
 async def _check_resendable(session: AsyncSession, ids: Collection[UUID], *, force: bool) -> None:

@@ -3,8 +3,8 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications import delivery_operations
 from services.notifications.delivery_operations import (
@@ -22,8 +22,11 @@ from services.notifications.schemas import (
 )
 from services.notifications.statuses import Channel, DeliveryStatus
 from shared.http.dependencies import SessionsDep
+from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
+from shared.http.responses import is_repeat
+from shared.http.spellings import Instant
 from shared.operations.dependencies import AdminCaller
 
 router = APIRouter(
@@ -34,7 +37,7 @@ router = APIRouter(
 )
 
 Error = Annotated[str | None, Query(max_length=500, pattern=r"^[^\x00]*$", description="Code of the last error.")]
-CreatedBefore = Annotated[AwareDatetime | None, Query(description="Only notifications created before this time.")]
+CreatedBefore = Annotated[Instant | None, Query(description="Only notifications created before this time.")]
 
 
 @router.get("", summary="List deliveries")
@@ -66,16 +69,41 @@ async def read_delivery(delivery_id: UUID, *, _caller: AdminCaller, sessions: Se
 
 @router.post(
     "/resends",
+    response_model=ResentDeliveriesView,
     summary="Resend deliveries",
     responses=responses(NoDeliverySelected, DeliveryNotFound, DeliveryNotResendable),
 )
 async def resend_deliveries(
-    body: ResendDeliveriesRequest, *, caller: AdminCaller, sessions: SessionsDep
-) -> ResentDeliveriesView:
+    body: ResendDeliveriesRequest,
+    *,
+    request: Request,
+    caller: AdminCaller,
+    sessions: SessionsDep,
+    key: IdempotencyKey = None,
+) -> Response:
     """Make deliveries that have failed, or wait for a retry, due now, with the whole time for their retries.
 
-    Repeat a request with a filter while `deliveries` equals its limit.
+    Repeat a request with a filter, with another Idempotency-Key, while `deliveries` equals its limit.
     """
+    actor, view = str(caller.user_id), ResentDeliveriesView(dry_run=body.dry_run, deliveries=0)
+
+    async def resend(session: AsyncSession) -> Response:
+        nonlocal view
+        count = await delivery_operations.resend_at_once(
+            session, _selection_of(body), actor=actor, note=body.note, dry_run=body.dry_run
+        )
+        view = ResentDeliveriesView(dry_run=body.dry_run, deliveries=count)
+        return Response(view.model_dump_json(), media_type="application/json")
+
+    response = await run_idempotently(
+        sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=resend
+    )
+    if not (body.dry_run or is_repeat(response)):
+        delivery_operations.log_resent(view.deliveries, actor=actor)
+    return response
+
+
+def _selection_of(body: ResendDeliveriesRequest) -> ResendSelection:
     wanted = None
     if body.status is not None:
         wanted = DeliveryFilter(
@@ -85,8 +113,4 @@ async def resend_deliveries(
             error=body.error,
             created_before=body.created_before,
         )
-    selection = ResendSelection(ids=body.ids, wanted=wanted, limit=body.limit, force=body.force)
-    count = await delivery_operations.resend(
-        sessions, selection, actor=str(caller.user_id), note=body.note, dry_run=body.dry_run
-    )
-    return ResentDeliveriesView(dry_run=body.dry_run, deliveries=count)
+    return ResendSelection(ids=body.ids, wanted=wanted, limit=body.limit, force=body.force)

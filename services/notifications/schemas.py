@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue
 
 from services.notifications.statuses import Channel, DeliveryStatus
-from shared.http.bodies import ResponseBody
+from shared.http.bodies import RequestBody, ResponseBody
 
 MAX_UNREAD_COUNT = 1000
 """Unread notifications that are counted. Counting more takes longer and would not show in a badge."""
@@ -112,10 +112,8 @@ class DeliveryDetailView(DeliverySummaryView):
     actions: list[DeliveryActionView]
 
 
-class ResendDeliveriesRequest(BaseModel):
+class ResendDeliveriesRequest(RequestBody):
     """A selection of deliveries to resend: either those with the given `ids`, or those of a status and a filter."""
-
-    model_config = ConfigDict(extra="forbid")
 
     note: Annotated[Text, Field(min_length=1, description="Reason, for the record.", examples=["the server is back"])]
     ids: list[UUID] = Field(default=[], max_length=1000, examples=[[_ID]])

@@ -8,12 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.orders.models import Product, require_version
+from services.orders.models import Product
 from services.orders.queries import ProductNotFound
 from services.orders.schemas import NewProduct, ProductChanges
 from shared.errors import Conflict
 from shared.events.orders import ProductCreated, ProductUpdated
 from shared.messaging.outbox.outbox import record
+from shared.preconditions import Precondition
 
 
 class SkuTaken(Conflict):
@@ -45,20 +46,26 @@ async def create_product(session: AsyncSession, new: NewProduct) -> Product:
     return product
 
 
-async def update_product(session: AsyncSession, *, sku: str, changes: ProductChanges, expected_version: int) -> Product:
-    """Change the members of a product that are set. Raises: ProductNotFound, PreconditionFailed, StockBelowReserved."""
+async def update_product(
+    session: AsyncSession, *, sku: str, changes: ProductChanges, precondition: Precondition
+) -> tuple[Product, bool]:
+    """Change the members of a product that are set; return it, and whether that changed anything.
+
+    Raises: ProductNotFound, PreconditionFailed, StockBelowReserved.
+    """
     product = await session.get(Product, sku, with_for_update={"key_share": True})
     if product is None:
         raise ProductNotFound
-    require_version(product, expected_version)
+    precondition.check(product.version)
     for field, value in changes.model_dump(exclude_unset=True, exclude={"stock"}).items():
         setattr(product, field, value)
     if changes.stock is not None:
         product.set_stock(changes.stock)
-    if session.is_modified(product):
+    is_changed = session.is_modified(product)
+    if is_changed:
         _record(session, product, ProductUpdated)
         await session.flush()  # sets the version
-    return product
+    return product, is_changed
 
 
 async def import_products(session: AsyncSession, products: Sequence[NewProduct]) -> ImportedBatch:

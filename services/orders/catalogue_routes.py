@@ -92,7 +92,7 @@ async def read_product(
     )
     if not (product.active or is_staff):
         raise ProductNotFound
-    response.headers["ETag"] = etag_of(product.version)
+    response.headers["ETag"] = etag_of(product.version, product.available)
     return product
 
 
@@ -107,7 +107,10 @@ async def create_product(
     async def create(session: AsyncSession) -> Response:
         product = await catalogue_commands.create_product(session, body)
         return created(
-            ProductView.model_validate(product), location=f"/v1/products/{product.sku}", version=product.version
+            ProductView.model_validate(product),
+            location=f"/v1/products/{product.sku}",
+            version=product.version,
+            beside=[product.available],
         )
 
     response = await run_idempotently(
@@ -129,16 +132,18 @@ async def update_product(
     _caller: AdminCaller,
     sessions: SessionsDep,
     cache: CacheDep,
-    version: IfMatch,
+    precondition: IfMatch,
 ) -> ProductView:
     """Change the members in the body. Placed orders keep their prices. For admins.
 
     The stock can't be lower than what open orders have reserved.
     """
     async with sessions.begin() as session:
-        product = await catalogue_commands.update_product(session, sku=sku, changes=body, expected_version=version)
+        product, is_changed = await catalogue_commands.update_product(
+            session, sku=sku, changes=body, precondition=precondition
+        )
     await cache.invalidate(queries.product_cache_key(sku))
-    if product.version != version:
+    if is_changed:
         logger.info("product_updated", sku=sku, version=product.version)
-    response.headers["ETag"] = etag_of(product.version)
+    response.headers["ETag"] = etag_of(product.version, product.available)
     return ProductView.model_validate(product)

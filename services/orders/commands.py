@@ -16,7 +16,6 @@ from services.orders.models import (
     OrderItem,
     OrderStatus,
     TimelineEntry,
-    require_version,
 )
 from services.orders.order_number import order_number
 from services.orders.order_rows import Decision, PendingLimits, insert_order, lock_orders, update_orders
@@ -37,6 +36,7 @@ from shared.events.orders import (
     OrderSnapshot,
 )
 from shared.messaging.outbox.outbox import record
+from shared.preconditions import ANY_VERSION, Precondition
 from shared.telemetry import continued_trace
 
 logger = structlog.get_logger(__name__)
@@ -132,10 +132,10 @@ async def decide_orders(session: AsyncSession, replies: Sequence[CreditReply]) -
 
 
 async def cancel_order(
-    session: AsyncSession, *, order_id: UUID, actor: Actor, expected_version: int | None = None
+    session: AsyncSession, *, order_id: UUID, actor: Actor, precondition: Precondition = ANY_VERSION
 ) -> Order:
     """Cancel an order, and release its stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
+    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
     _cancel(session, order, reason=actor.role_in(order), actor=actor)
     return order
 
@@ -155,10 +155,10 @@ async def cancel_as_operator(session: AsyncSession, order_id: UUID) -> None:
 
 
 async def ship_order(
-    session: AsyncSession, *, order_id: UUID, actor: Actor, expected_version: int | None = None
+    session: AsyncSession, *, order_id: UUID, actor: Actor, precondition: Precondition = ANY_VERSION
 ) -> Order:
     """Mark an order as shipped, and take its stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
+    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
     order.move_to(OrderStatus.SHIPPED)
     take_stock_at_commit(session, order)
     _add_timeline_entry(session, order, actor=actor)
@@ -167,10 +167,10 @@ async def ship_order(
 
 
 async def deliver_order(
-    session: AsyncSession, *, order_id: UUID, actor: Actor, expected_version: int | None = None
+    session: AsyncSession, *, order_id: UUID, actor: Actor, precondition: Precondition = ANY_VERSION
 ) -> Order:
     """Mark an order as delivered. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
+    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
     order.move_to(OrderStatus.DELIVERED)
     _add_timeline_entry(session, order, actor=actor)
     record(session, OrderDelivered(**_fields(order)))
@@ -184,13 +184,13 @@ async def refund_order(
     actor: Actor,
     amount_cents: int,
     reason: str | None,
-    expected_version: int | None = None,
+    precondition: Precondition = ANY_VERSION,
 ) -> Order:
     """Refund a part or all of an order.
 
     Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, RefundExceedsTotal.
     """
-    order = await _lock_for(session, order_id, actor=actor, expected_version=expected_version)
+    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
     order.refund(amount_cents)
     _add_timeline_entry(session, order, actor=actor, reason=reason, amount_cents=amount_cents)
     record(session, OrderRefunded(**_fields(order), amount_cents=amount_cents, refunded_cents=order.refunded_cents))
@@ -232,12 +232,12 @@ def _cancel(session: AsyncSession, order: Order, *, reason: CancelReason, actor:
     record(session, OrderCancelled(**_fields(order), reason=reason))
 
 
-async def _lock_for(session: AsyncSession, order_id: UUID, *, actor: Actor, expected_version: int | None) -> Order:
+async def _lock_for(session: AsyncSession, order_id: UUID, *, actor: Actor, precondition: Precondition) -> Order:
     """Lock an order that an actor changes, and return it with its items. Raises: OrderNotFound, PreconditionFailed."""
     order = await _lock_order(session, order_id)
     if order is None or not actor.may_see(order):
         raise OrderNotFound
-    require_version(order, expected_version)
+    precondition.check(order.version)
     return order
 
 

@@ -2,13 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials
 
 from services.orders.models import Actor
 from services.orders.settings import Settings
 from shared.http.auth import Caller, bearer, current_caller, is_staff, staff_only
-from shared.http.etags import expected_version
 from shared.http.tokens import Principal
 
 
@@ -32,14 +31,6 @@ async def _is_staff(
     return credentials is not None and is_staff(await current_caller(request, credentials))
 
 
-async def _expected_version_if_any(
-    if_match: Annotated[
-        str | None, Header(description="If sent, the request changes nothing unless this is the current ETag.")
-    ] = None,
-) -> int | None:
-    return None if if_match is None else await expected_version(if_match)
-
-
 async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
@@ -48,5 +39,4 @@ async def _settings(request: Request) -> Settings:
 CurrentActor = Annotated[Actor, Depends(_current_actor)]
 StaffActor = Annotated[Actor, Depends(_current_staff)]
 IsStaff = Annotated[bool, Depends(_is_staff)]
-OptionalIfMatch = Annotated[int | None, Depends(_expected_version_if_any)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from shared.amounts import MAX_AMOUNT_CENTS
-from shared.errors import Conflict, PreconditionFailed
+from shared.errors import Conflict
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
 from shared.sealed_contacts import sealed_contact_table
@@ -261,9 +261,3 @@ class Actor:
     def role_in(self, order: Order) -> Literal["customer", "support"]:
         """Return the actor's role in an order. Staff act as customers on their own orders."""
         return "customer" if order.user_id == self.user_id else "support"
-
-
-def require_version(row: Product | Order, expected: int | None) -> None:
-    """Check that a row still has the expected version, if there is one. Raises: PreconditionFailed."""
-    if expected is not None and row.version != expected:
-        raise PreconditionFailed

@@ -1,7 +1,9 @@
 """Routes of orders: customers place, read and cancel their own; staff ship, deliver and refund all of them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -11,22 +13,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, queries
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
-from services.orders.dependencies import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor
-from services.orders.models import Actor, Customer, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
+from services.orders.dependencies import CurrentActor, SettingsDep, StaffActor
+from services.orders.models import Actor, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
 from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
+from services.orders.order_views import order_summary_view, order_view, read_order_view, shown_beside_version
 from services.orders.queries import OrderNotFound
-from services.orders.schemas import CustomerView, NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
+from services.orders.schemas import NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable
 from shared.cache import Cache
+from shared.database import Sessions
 from shared.errors import Problem
 from shared.http.auth import RoleRequired
 from shared.http.dependencies import CacheDep, SessionsDep
-from shared.http.etags import etag_of
+from shared.http.etags import OptionalIfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.responses import CREATED, VERSIONED, created, is_repeat
+from shared.http.responses import CREATED, VERSIONED, created, is_repeat, versioned
 from shared.ids import new_id
+from shared.preconditions import Precondition
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
@@ -95,7 +100,7 @@ async def place_order(
             pending_timeout=settings.order_deadline,
             limits=PendingLimits(settings.max_pending_orders, settings.max_pending_units),
         )
-        return created(_order_view(order, None, actor=actor), location=f"/v1/orders/{order_id}", version=order.version)
+        return created(order_view(order, None, actor=actor), location=f"/v1/orders/{order_id}", version=order.version)
 
     response = await run_idempotently(
         sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=place
@@ -126,78 +131,82 @@ async def list_orders(
             raise RoleRequired
         user_id = actor.user_id
 
-    def view(order: Order, customer: Customer | None) -> OrderSummaryView:
-        return OrderSummaryView.model_validate(order).model_copy(update={"customer": _customer_view(customer, actor)})
-
     query = queries.orders_newest_first(user_id=user_id, status=status, number=number, stuck=stuck)
     async with sessions() as session:
-        return await page_of(session, query, request=request, params=params, map=view)
+        return await page_of(
+            session, query, request=request, params=params, map=partial(order_summary_view, actor=actor)
+        )
 
 
 @router.get("/{order_id}", summary="Read an order", responses=VERSIONED | responses(OrderNotFound))
 async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor, sessions: SessionsDep) -> OrderView:
     """Return one order with its items and its timeline."""
     async with sessions() as session:
-        order, body = await _read(session, order_id, actor=actor)
-    response.headers["ETag"] = etag_of(order.version)
+        order, body = await read_order_view(session, order_id, actor=actor)
+    response.headers["ETag"] = etag_of(order.version, *shown_beside_version(body))
     return body
 
 
 @router.post(
     "/{order_id}/cancel",
+    response_model=OrderView,
     summary="Cancel an order",
     responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed),
 )
 async def cancel_order(
     order_id: UUID,
     *,
-    response: Response,
+    request: Request,
     actor: CurrentActor,
     sessions: SessionsDep,
     cache: CacheDep,
-    version: OptionalIfMatch,
-) -> OrderView:
+    precondition: OptionalIfMatch,
+    key: IdempotencyKey = None,
+) -> Response:
     """Cancel a pending or confirmed order."""
-    async with sessions.begin() as session:
-        await commands.cancel_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _read(session, order_id, actor=actor)
-    await _invalidate_products(cache, (item.sku for item in order.items))
-    return _changed("order_cancelled", order, body, response)
+    change = _Change(commands.cancel_order, order_id, actor, precondition)
+    return await change.run("order_cancelled", sessions, request=request, key=key, cache=cache)
 
 
 @router.post(
-    "/{order_id}/ship", summary="Ship an order", responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed)
+    "/{order_id}/ship",
+    response_model=OrderView,
+    summary="Ship an order",
+    responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed),
 )
 async def ship_order(
     order_id: UUID,
     *,
-    response: Response,
+    request: Request,
     actor: StaffActor,
     sessions: SessionsDep,
     cache: CacheDep,
-    version: OptionalIfMatch,
-) -> OrderView:
+    precondition: OptionalIfMatch,
+    key: IdempotencyKey = None,
+) -> Response:
     """Mark a confirmed order as shipped. For support and admins."""
-    async with sessions.begin() as session:
-        await commands.ship_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _read(session, order_id, actor=actor)
-    await _invalidate_products(cache, (item.sku for item in order.items))
-    return _changed("order_shipped", order, body, response)
+    change = _Change(commands.ship_order, order_id, actor, precondition)
+    return await change.run("order_shipped", sessions, request=request, key=key, cache=cache)
 
 
 @router.post(
     "/{order_id}/deliver",
+    response_model=OrderView,
     summary="Deliver an order",
     responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed),
 )
 async def deliver_order(
-    order_id: UUID, *, response: Response, actor: StaffActor, sessions: SessionsDep, version: OptionalIfMatch
-) -> OrderView:
+    order_id: UUID,
+    *,
+    request: Request,
+    actor: StaffActor,
+    sessions: SessionsDep,
+    precondition: OptionalIfMatch,
+    key: IdempotencyKey = None,
+) -> Response:
     """Mark a shipped order as delivered. For support and admins."""
-    async with sessions.begin() as session:
-        await commands.deliver_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _read(session, order_id, actor=actor)
-    return _changed("order_delivered", order, body, response)
+    change = _Change(commands.deliver_order, order_id, actor, precondition)
+    return await change.run("order_delivered", sessions, request=request, key=key)
 
 
 @router.post(
@@ -214,7 +223,7 @@ async def refund_order(
     request: Request,
     actor: StaffActor,
     sessions: SessionsDep,
-    version: OptionalIfMatch,
+    precondition: OptionalIfMatch,
     key: IdempotencyKey = None,
 ) -> Response:
     """Refund a shipped or delivered order, in part or in whole, and return the order. For support and admins."""
@@ -226,10 +235,11 @@ async def refund_order(
             actor=actor,
             amount_cents=body.amount_cents,
             reason=body.reason,
-            expected_version=version,
+            precondition=precondition,
         )
-        order, view = await _read(session, order_id, actor=actor)
-        return created(view, location=f"/v1/orders/{order_id}", version=order.version)
+        order, view = await read_order_view(session, order_id, actor=actor)
+        location = f"/v1/orders/{order_id}"
+        return created(view, location=location, version=order.version, beside=shown_beside_version(view))
 
     response = await run_idempotently(
         sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=refund
@@ -239,25 +249,34 @@ async def refund_order(
     return response
 
 
-async def _read(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, OrderView]:
-    order, customer = await queries.order_with_details(session, order_id, actor=actor)
-    return order, _order_view(order, customer, actor=actor)
+@dataclass
+class _Change:
+    """A change of an order by a command. It is made again if its transaction is repeated."""
 
+    command: Callable[..., Awaitable[Order]]
+    order_id: UUID
+    actor: Actor
+    precondition: Precondition
+    order: Order | None = None
+    """The order once it is changed, with its items."""
 
-def _order_view(order: Order, customer: Customer | None, *, actor: Actor) -> OrderView:
-    """Return the actor's view of an order whose items and timeline are loaded."""
-    return OrderView.model_validate(order).model_copy(update={"customer": _customer_view(customer, actor)})
+    async def run(
+        self, event: str, sessions: Sessions, *, request: Request, key: str | None, cache: Cache | None = None
+    ) -> Response:
+        """Make the change once per key, and log it. `cache` holds the products whose stock it changes."""
+        response = await run_idempotently(
+            sessions, request=request, caller_id=self.actor.user_id, key=key, body=None, action=self._make
+        )
+        if self.order is not None and not is_repeat(response):
+            if cache is not None:
+                await _invalidate_products(cache, (item.sku for item in self.order.items))
+            logger.info(event, order_id=str(self.order_id), version=self.order.version)
+        return response
 
-
-def _customer_view(customer: Customer | None, actor: Actor) -> CustomerView | None:
-    return CustomerView.model_validate(customer) if customer is not None and actor.is_staff else None
-
-
-def _changed(event: str, order: Order, body: OrderView, response: Response) -> OrderView:
-    """Log a change after its commit, and respond with the new version."""
-    logger.info(event, order_id=str(order.id), version=order.version)
-    response.headers["ETag"] = etag_of(order.version)
-    return body
+    async def _make(self, session: AsyncSession) -> Response:
+        await self.command(session, order_id=self.order_id, actor=self.actor, precondition=self.precondition)
+        self.order, view = await read_order_view(session, self.order_id, actor=self.actor)
+        return versioned(view, version=self.order.version, beside=shown_beside_version(view))
 
 
 async def _invalidate_products(cache: Cache, skus: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from services.orders.models import ActorKind, OrderStatus
-from services.orders.order_number import is_order_number
+from services.orders.order_number import ALPHABET, DIGITS, is_order_number
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.http.bodies import RequestBody, ResponseBody
 
@@ -40,7 +40,16 @@ def _checked_number(text: str) -> str:
     return number
 
 
-OrderNumber = Annotated[str, Field(max_length=20, examples=["O-2K7WQ9XA"]), AfterValidator(_checked_number)]
+OrderNumber = Annotated[
+    str,
+    Field(
+        pattern=rf"^\s*[Oo]-[{ALPHABET}{ALPHABET.lower()}]{{{DIGITS + 1}}}\s*$",
+        max_length=20,
+        examples=["O-2K7WQ9XA"],
+        description="The last character is a check character.",
+    ),
+    AfterValidator(_checked_number),
+]
 
 
 class NewProduct(RequestBody):
@@ -105,7 +114,7 @@ class ProductView(ResponseBody):
     active: bool = Field(description="Whether it can be ordered.")
     stock: Stock
     available: int = Field(
-        description="Stock that no open order has reserved, possibly from a cache. The ETag does not cover it.",
+        description="Stock that no open order has reserved, possibly from a cache. It is not part of the version.",
         examples=[112],
     )
 

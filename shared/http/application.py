@@ -1,14 +1,18 @@
 """A service's FastAPI application, with the middleware, problems, limits and documentation that all services share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
 from shared.http.body_limit import BodyLimitMiddleware
+from shared.http.cors import allow_origins
 from shared.http.documentation import offer_password_grant, openapi_router
+from shared.http.etags import NotModifiedMiddleware
+from shared.http.methods import MethodsMiddleware
 from shared.http.metrics import metrics_router
 from shared.http.openapi import OPERATION_ID, complete_openapi
+from shared.http.parameters import check_parameters
 from shared.http.problems import install_problems
 from shared.http.rate_limit import RATE_LIMITED_PREFIX, RateLimit, RateLimiter
 from shared.http.request_context import RequestContextMiddleware
@@ -17,6 +21,10 @@ from shared.settings import ServiceSettings
 _CONVENTIONS = """
 - Errors are problem details (RFC 9457) in `application/problem+json`, with a stable `code` for programs to depend on.
 - Lists are paginated: pass the `next_cursor` of a page as `cursor` to get the next one.
+- Every `GET` also works as `HEAD`. If `If-None-Match` names the `ETag` of the response, it is a 304 without a body.
+- A change with `If-Match` is made only if the resource still has one of the listed versions; `*` stands for any.
+- A `POST` with an `Idempotency-Key` has one effect, however often it is sent: each repeat gets the first response.
+- Unknown members of a body, unknown or repeated query parameters, and values in another spelling are refused.
 - Amounts are integers in the currency's smallest unit; times are in RFC 3339 format.
 - Every response has an `X-Request-Id`. Include it when you report a problem.
 """
@@ -44,6 +52,8 @@ def create_application(
         title=f"Orderly {name}",
         description=f"{description}\n{_CONVENTIONS}",
         version="1",
+        license_info={"name": "MIT", "identifier": "MIT"},
+        servers=[{"url": "/", "description": "The gateway, or the service itself."}],
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads its assets from a CDN; openapi_router serves them itself
         redoc_url=None,
@@ -59,6 +69,15 @@ def create_application(
     offer_password_grant(app)
     for router in (*routers, metrics_router, openapi_router(app)):
         app.include_router(router)
-    app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(RequestContextMiddleware)  # added last, so it is the outermost and sees every response
+    check_parameters(app)
+    _add_middleware(app, cors_origins=settings.cors_origins)
     return app
+
+
+def _add_middleware(app: FastAPI, *, cors_origins: Collection[str]) -> None:
+    """Add the middleware, the innermost first."""
+    app.add_middleware(MethodsMiddleware, application=app)
+    app.add_middleware(NotModifiedMiddleware)
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(RequestContextMiddleware)  # sees every response but those to preflight requests
+    allow_origins(app, cors_origins)

@@ -148,7 +148,7 @@ async def run_idempotently(
     request: Request,
     caller_id: UUID | None,
     key: str | None,
-    body: BaseModel,
+    body: BaseModel | None,
     action: Action,
 ) -> Response:
     """Run `action` once per key and save its response in the same transaction; return after the commit.
@@ -186,12 +186,13 @@ async def run_idempotently(
     return response
 
 
-def _fingerprint(body: BaseModel, *, key: str) -> bytes:
+def _fingerprint(body: BaseModel | None, *, key: str) -> bytes:
     """Return a keyed hash of the members that the client has sent, whatever their order.
 
     Those that have their default are left out: a version that knows more of them must find the same fingerprint.
     """
-    canonical = orjson.dumps(body.model_dump(exclude_unset=True), default=_to_json, option=orjson.OPT_SORT_KEYS)
+    members = body.model_dump(exclude_unset=True) if body is not None else {}
+    canonical = orjson.dumps(members, default=_to_json, option=orjson.OPT_SORT_KEYS)
     return hmac.digest(key.encode(), canonical, "sha256")
 
 

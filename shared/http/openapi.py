@@ -2,10 +2,10 @@
 
 Routes list only the problems of their own rules. `complete_openapi` adds:
 
-    to every route                          InternalError
-    to every route under /v1                RateLimited
+    to every route                          InternalError, BodyTooLarge
+    to every route under /v1                RateLimited, ValidationFailed
     to a route with parameters or a body    ValidationFailed
-    to a route with a body                  BodyMalformed, BodyTooLarge, MediaTypeUnsupported
+    to a route with a body                  BodyMalformed, MediaTypeUnsupported
     to a route that reads an access token   TOKEN_PROBLEMS
     to a route with `Caller`                TOKEN_PROBLEMS, TokenMissing
     to a route with `require_role`          TOKEN_PROBLEMS, TokenMissing, RoleRequired
@@ -14,6 +14,8 @@ Routes list only the problems of their own rules. `complete_openapi` adds:
     to a route with an If-Match header      PreconditionFailed, and PreconditionRequired if it uses `IfMatch`
     to a route with `IdempotencyKey`        IdempotencyKeyInUse, IdempotencyKeyReused
     to a route that depends on `own_errors` none of these but InternalError, DatabaseUnavailable and BodyTooLarge
+
+It also says which operations need no access token, and that a parameter is text, which null is not.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,9 +38,10 @@ from shared.http.auth import (
     dependants_of,
 )
 from shared.http.dependencies import database_sessions
-from shared.http.etags import expected_version
+from shared.http.etags import required_precondition
 from shared.http.idempotency import IdempotencyKeyInUse, IdempotencyKeyReused
 from shared.http.pagination import CursorInvalid, page_request
+from shared.http.parameters import CHECKED_PREFIX
 from shared.http.problems import (
     MEDIA_TYPE,
     BodyMalformed,
@@ -65,7 +68,7 @@ _PROBLEMS_OF_DEPENDENCIES: dict[object, Problems] = {
     current_caller: (TokenMissing,),
     database_sessions: (DatabaseUnavailable,),
     page_request: (CursorInvalid,),
-    expected_version: (PreconditionRequired,),
+    required_precondition: (PreconditionRequired,),
 }
 _PROBLEMS_OF_HEADERS: dict[str, Problems] = {
     "if-match": (PreconditionFailed,),
@@ -94,6 +97,8 @@ def complete_openapi(app: FastAPI) -> None:
             _document_problems(operation, tuple(_implied_problems(path, dependant)))
             if _has_own_errors(dependant):
                 operation["responses"].pop(str(ValidationFailed.status), None)  # FastAPI documents it for every body
+            _document_optional_token(operation, dependant)
+            _exclude_null(operation.get("parameters", []))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
@@ -110,17 +115,17 @@ def _operations(app: FastAPI, document: Json) -> Iterator[tuple[str, Json, Depen
 
 
 def _implied_problems(path: str, dependant: Dependant) -> Iterator[type[Problem]]:
-    yield InternalError
+    yield from (InternalError, BodyTooLarge)
     if _has_own_errors(dependant):
-        yield from (BodyTooLarge, DatabaseUnavailable)
+        yield DatabaseUnavailable
         return
     if path.startswith(RATE_LIMITED_PREFIX):
         yield RateLimited
     signature = [dependant, *dependants_of(dependant)]
-    if any(map(_takes_input, signature)):
+    if path.startswith(CHECKED_PREFIX) or any(map(_takes_input, signature)):
         yield ValidationFailed
     if any(each.body_params for each in signature):
-        yield from (BodyMalformed, BodyTooLarge, MediaTypeUnsupported)
+        yield from (BodyMalformed, MediaTypeUnsupported)
     for each in signature:
         yield from _PROBLEMS_OF_DEPENDENCIES.get(each.call, ())
         if isinstance(each.call, RoleGuard):
@@ -141,6 +146,22 @@ def _takes_input(dependant: Dependant) -> bool:
         or dependant.cookie_params
         or dependant.body_params
     )
+
+
+def _document_optional_token(operation: Json, dependant: Dependant) -> None:
+    if all(each.call is not current_caller for each in dependants_of(dependant)):
+        with_token = operation.get("security", [])
+        operation["security"] = [{}, *with_token] if with_token else []
+
+
+def _exclude_null(parameters: list[Json]) -> None:
+    """Remove the type null, which an optional parameter has in Python."""
+    for parameter in parameters:
+        schema: Json = parameter["schema"]
+        alternatives = [each for each in schema.get("anyOf", []) if each != {"type": "null"}]
+        if len(alternatives) == 1:
+            del schema["anyOf"]
+            parameter["schema"] = alternatives[0] | schema
 
 
 def _document_problems(operation: Json, problems: Problems) -> None:

@@ -1,14 +1,17 @@
 """Keyset pagination: a stable order, an opaque cursor, and the URL of the next page in a Link header."""
 
 import base64
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
+import asyncpg
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, Field
-from sqlakeyset import BadBookmark, InvalidPage, Marker, serialize_bookmark, unserialize_bookmark
+from sqlakeyset import InvalidPage, Marker, serialize_bookmark, unserialize_bookmark
 from sqlakeyset.asyncio import select_page
 from sqlakeyset.columns import parse_ob_clause
 from sqlalchemy import Select
@@ -16,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import Problem
+from shared.http.problems import sent_path
 from shared.http.request_context import add_response_header
 
 ItemT = TypeVar("ItemT")
@@ -48,7 +52,11 @@ async def page_request(
     limit: Annotated[int, Query(ge=1, le=100, description="The maximum number of items on the page.")] = 20,
     cursor: Annotated[
         str | None,
-        Query(max_length=500, description="The `next_cursor` of the previous page. Omit it for the first page."),
+        Query(
+            max_length=500,
+            pattern=r"^[A-Za-z0-9_-]*$",
+            description="The `next_cursor` of the previous page. Omit it for the first page.",
+        ),
     ] = None,
 ) -> PageRequest:
     """Return the pagination parameters of a request."""
@@ -90,15 +98,21 @@ def _cursor_of(marker: Marker) -> str:
 
 
 def _marker_of(cursor: str, query: Select[*tuple[Any, ...]]) -> Marker:
+    """Return the place that a cursor names. Raises: CursorInvalid, also for a place that no page of ours ended at."""
     try:
         bookmark = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
         marker = unserialize_bookmark(bookmark)
-    except (BadBookmark, ValueError) as error:
+        is_ours = _cursor_of(marker) == cursor
+    except (ValueError, csv.Error, StopIteration) as error:
         raise CursorInvalid from error
-    if marker.place is None or marker.backwards:
+    if not is_ours or marker.place is None or marker.backwards:
         raise CursorInvalid
-    for value, column in zip(marker.place, parse_ob_clause(query), strict=False):
-        if not isinstance(value, column.comparable_value.type.python_type):
+    columns = parse_ob_clause(query)
+    if len(marker.place) != len(columns):
+        raise CursorInvalid
+    for value, column in zip(marker.place, columns, strict=True):
+        is_naive = isinstance(value, datetime) and value.tzinfo is None
+        if is_naive or type(value) is not column.comparable_value.type.python_type:
             raise CursorInvalid
     return marker
 
@@ -108,12 +122,15 @@ def _is_about_values(error: Exception) -> bool:
 
     A forged cursor can hold a number that is too large, or a NUL character: only the driver or the database rejects it.
     """
-    if isinstance(error, DBAPIError):
-        return str(getattr(error.orig, "sqlstate", "")).startswith(_DATA_EXCEPTION)
-    return True
+    if not isinstance(error, DBAPIError):
+        return True
+    cause = getattr(error.orig, "__cause__", None)
+    # The driver's own error about a value that it cannot encode has no code.
+    is_of_driver = isinstance(cause, asyncpg.InterfaceError) and isinstance(cause, ValueError)
+    return is_of_driver or str(getattr(error.orig, "sqlstate", "")).startswith(_DATA_EXCEPTION)
 
 
 def _next_url(request: Request, cursor: str) -> str:
     """Return the URL of the page at the cursor, without the host: the gateway has another one."""
     others = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-    return f"{request.url.path}?{urlencode([*others, ('cursor', cursor)])}"
+    return f"{sent_path(request.scope)}?{urlencode([*others, ('cursor', cursor)])}"

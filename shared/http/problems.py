@@ -1,8 +1,9 @@
 """Error responses: every one is an RFC 9457 problem with a stable code."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from fastapi import FastAPI
@@ -20,6 +21,8 @@ from shared.errors import NotFound, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _CHARACTER_NOT_IN_REPERTOIRE = "22021"  # PostgreSQL's code
+_SENT_AS_THEY_ARE = "".join(map(chr, range(0x21, 0x7F)))
+"""Characters of a path that need no encoding. Others are no part of a URI, and a client should not have sent them."""
 
 
 class ValidationFailed(Problem):
@@ -55,6 +58,14 @@ class MethodNotAllowed(Problem):
 
     status = 405
     code = "method_not_allowed"
+
+    def __init__(self, allowed: Collection[str] = ()) -> None:
+        super().__init__(headers={"Allow": ", ".join(sorted(with_head(allowed)))})
+
+
+def with_head(methods: Collection[str]) -> set[str]:
+    """Return the methods of a route, with HEAD if there is GET."""
+    return {*methods, *(("HEAD",) if "GET" in methods else ())}
 
 
 class InternalError(Problem):
@@ -118,13 +129,19 @@ class ProblemDetails(BaseModel):
 
 def problem_response(problem: Problem, *, scope: Scope) -> Response:
     """Render a problem. Its own members win over `extra`, so that `extra` cannot change the status or code."""
-    content = problem.extra | _members(type(problem)) | {"instance": scope["path"]}
+    content = problem.extra | _members(type(problem)) | {"instance": sent_path(scope)}
     if problem.detail is not None:
         content["detail"] = problem.detail
     if (request_id := get_contextvars().get("request_id")) is not None:
         content["request_id"] = request_id
     body = orjson.dumps(content, default=str)
     return Response(body, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+def sent_path(scope: Scope) -> str:
+    """Return the request's path as the client sent it, with its percent-encoding."""
+    raw: bytes | None = scope.get("raw_path")
+    return quote(scope["path"]) if raw is None else quote(raw.partition(b"?")[0], safe=_SENT_AS_THEY_ARE)
 
 
 def _members(problem: type[Problem]) -> dict[str, Any]:
@@ -185,10 +202,10 @@ async def _handle_database_error(request: Request, error: DBAPIError) -> Respons
 
 
 async def _handle_http_exception(request: Request, error: HTTPException) -> Response:
+    if error.status_code == MethodNotAllowed.status:
+        return problem_response(MethodNotAllowed(_allowed_methods(request)), scope=request.scope)
     problem = _problem_of_status(error.status_code)
     problem.headers.update(error.headers or {})
-    if problem.status == MethodNotAllowed.status:
-        problem.headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
     return problem_response(problem, scope=request.scope)
 
 
@@ -203,7 +220,7 @@ def _allowed_methods(request: Request) -> set[str]:
 
 
 def _problem_of_status(status: int) -> Problem:
-    known = {problem.status: problem for problem in (NotFound, MethodNotAllowed, BodyMalformed, BodyTooLarge)}
+    known: dict[int, type[Problem]] = {problem.status: problem for problem in (NotFound, BodyMalformed, BodyTooLarge)}
     if status in known:
         return known[status]()
     standard = HTTPStatus(status)

@@ -1,5 +1,6 @@
 """Responses that routes build themselves, because an idempotent route saves them together with its effect."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,19 +12,35 @@ REPLAYED_HEADER = "Idempotency-Replayed"
 
 Documented = dict[int | str, dict[str, Any]]
 
-_ETAG = {"ETag": {"description": "The version, for If-Match.", "schema": {"type": "string"}, "example": '"1"'}}
+_ETAG = {
+    "ETag": {
+        "description": "The version, for If-Match and If-None-Match.",
+        "schema": {"type": "string"},
+        "example": '"1"',
+    }
+}
+_LOCATION = {"Location": {"description": "The path of the resource.", "schema": {"type": "string"}}}
 VERSIONED: Documented = {200: {"headers": _ETAG}}
 """The OpenAPI description of a response with an ETag."""
-CREATED: Documented = {201: {"headers": {"Location": {"schema": {"type": "string"}}, **_ETAG}}}
+CREATED: Documented = {201: {"headers": {**_LOCATION, **_ETAG}}}
 """The OpenAPI description of what `created` returns."""
 
 
-def created(body: BaseModel, *, location: str, version: int | None = None) -> Response:
-    """Return 201 with the new resource, its address in `Location` and, if it has a version, its `ETag`."""
+def created(body: BaseModel, *, location: str, version: int | None = None, beside: Sequence[object] = ()) -> Response:
+    """Return 201 with the new resource, its address in `Location` and, if it has a version, its `ETag`.
+
+    `beside` as in `etag_of`.
+    """
     headers = {"Location": location}
     if version is not None:
-        headers["ETag"] = etag_of(version)
+        headers["ETag"] = etag_of(version, *beside)
     return Response(body.model_dump_json(), status_code=201, headers=headers, media_type="application/json")
+
+
+def versioned(body: BaseModel, *, version: int, beside: Sequence[object] = ()) -> Response:
+    """Return 200 with a resource and its `ETag`. `beside` as in `etag_of`."""
+    headers = {"ETag": etag_of(version, *beside)}
+    return Response(body.model_dump_json(), headers=headers, media_type="application/json")
 
 
 def is_repeat(response: Response) -> bool:

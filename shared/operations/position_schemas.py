@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.http.bodies import RequestBody
 from shared.messaging.envelope import MAX_KEY_LENGTH, MAX_SEQUENCE
 
 _KEY = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
@@ -13,6 +14,8 @@ _KEY = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 ConsumerName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$", examples=["orders.users"])]
 Key = Annotated[str, Field(max_length=MAX_KEY_LENGTH, pattern=r"^[^\x00]*$", examples=[_KEY])]
 Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE, examples=[7])]
+NewSequence = Annotated[int, Field(ge=0, le=2**53 - 1, examples=[7])]
+"""A sequence that is exact in every JSON parser."""
 
 
 class PositionActionView(BaseModel):
@@ -40,14 +43,12 @@ class PositionView(BaseModel):
     actions: list[PositionActionView] = Field(description="The resets of the last 90 days.")
 
 
-class PositionReset(BaseModel):
+class PositionReset(RequestBody):
     """A new sequence for a consumer's position in a key."""
-
-    model_config = ConfigDict(extra="forbid")
 
     consumer: ConsumerName
     key: Key
-    to: Sequence = Field(0, description="The sequence of the last event that counts as seen; 0 if none does.")
+    to: NewSequence = Field(0, description="The sequence of the last event that counts as seen; 0 if none does.")
     note: Annotated[
         str,
         Field(

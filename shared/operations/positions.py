@@ -70,6 +70,27 @@ class KeyPosition:
 
 
 @dataclass(frozen=True)
+class PositionReset:
+    """A position that was reset, and what it was before."""
+
+    position: KeyPosition
+    before: int
+    actor: str
+
+    def log(self) -> None:
+        """Log the reset after its commit."""
+        reset = self.position
+        logger.warning(
+            "position_reset",
+            consumer=reset.consumer,
+            key=reset.key,
+            before=self.before,
+            after=reset.sequence,
+            actor=self.actor,
+        )
+
+
+@dataclass(frozen=True)
 class PositionOperations:
     """Works on one service's positions; `subscriptions` holds its handlers, by consumer."""
 
@@ -82,23 +103,29 @@ class PositionOperations:
             return await self._show(session, consumer=consumer, key=key)
 
     async def reset(self, *, consumer: str, key: str, to: int, actor: str, note: str) -> KeyPosition:
-        """Set the last sequence that the consumer has seen of a key, and return the position.
+        """Do as `reset_in` in a transaction of its own, and log it. Raises: PositionNotFound."""
+        async with self.sessions.begin() as session:
+            reset = await self.reset_in(session, consumer=consumer, key=key, to=to, actor=actor, note=note)
+        reset.log()
+        return reset.position
+
+    async def reset_in(
+        self, session: AsyncSession, *, consumer: str, key: str, to: int, actor: str, note: str
+    ) -> PositionReset:
+        """Set the last sequence that the consumer has seen of a key.
 
         Waits for a batch that holds the key. The inbox keeps the ids of applied events, so a lower position applies
         none of them again. Raises: PositionNotFound.
         """
-        async with self.sessions.begin() as session:
-            topic = self._topic_of(consumer)
-            place = {"consumer": consumer, "topic": topic, "key": key}
-            before = await inbox.lock_position(session, consumer=consumer, topic=topic, key=key)
-            if before is None:
-                raise self._not_found(consumer)
-            await session.execute(_RESET, {**place, "after": to})
-            action = {"actor": actor, "before": before.sequence, "after": to, "note": note}
-            await session.execute(_RECORD, {**place, **action})
-            position = await self._show(session, consumer=consumer, key=key)
-        logger.warning("position_reset", consumer=consumer, key=key, before=before.sequence, after=to, actor=actor)
-        return position
+        topic = self._topic_of(consumer)
+        place = {"consumer": consumer, "topic": topic, "key": key}
+        before = await inbox.lock_position(session, consumer=consumer, topic=topic, key=key)
+        if before is None:
+            raise self._not_found(consumer)
+        await session.execute(_RESET, {**place, "after": to})
+        action = {"actor": actor, "before": before.sequence, "after": to, "note": note}
+        await session.execute(_RECORD, {**place, **action})
+        return PositionReset(await self._show(session, consumer=consumer, key=key), before.sequence, actor)
 
     async def _show(self, session: AsyncSession, *, consumer: str, key: str) -> KeyPosition:
         place = {"consumer": consumer, "topic": self._topic_of(consumer), "key": key}

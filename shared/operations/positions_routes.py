@@ -2,10 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.http.dependencies import SessionsDep
+from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
+from shared.http.responses import is_repeat
 from shared.messaging.envelope import MAX_KEY_LENGTH
+from shared.operations import positions
 from shared.operations.dependencies import AdminCaller, OperationsDep
 from shared.operations.position_schemas import PositionReset, PositionView
 from shared.operations.positions import PositionNotFound
@@ -35,13 +40,34 @@ async def read_position(
     return PositionView.model_validate(await operations.positions.show(consumer=consumer, key=key))
 
 
-@router.post("/resets", summary="Reset a position", responses=responses(PositionNotFound))
-async def reset_position(body: PositionReset, *, caller: AdminCaller, operations: OperationsDep) -> PositionView:
+@router.post("/resets", response_model=PositionView, summary="Reset a position", responses=responses(PositionNotFound))
+async def reset_position(
+    body: PositionReset,
+    *,
+    request: Request,
+    caller: AdminCaller,
+    sessions: SessionsDep,
+    operations: OperationsDep,
+    key: IdempotencyKey = None,
+) -> Response:
     """Set the last sequence that a consumer has seen of a key, such as after a forged event has moved it too far.
 
     Events that the consumer has applied are not applied again. Discard or replay dead letters separately.
     """
-    position = await operations.positions.reset(
-        consumer=body.consumer, key=body.key, to=body.to, actor=str(caller.user_id), note=body.note
+    done: list[positions.PositionReset] = []
+
+    async def reset(session: AsyncSession) -> Response:
+        done.append(
+            await operations.positions.reset_in(
+                session, consumer=body.consumer, key=body.key, to=body.to, actor=str(caller.user_id), note=body.note
+            )
+        )
+        view = PositionView.model_validate(done[-1].position)
+        return Response(view.model_dump_json(), media_type="application/json")
+
+    response = await run_idempotently(
+        sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=reset
     )
-    return PositionView.model_validate(position)
+    if not is_repeat(response):
+        done[-1].log()
+    return response

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
+from shared.http.bodies import RequestBody
 from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterDetail, DeadLetterFilter
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.outbox.resend import OutboxStatus
@@ -15,7 +16,8 @@ from shared.operations.runs import Operation
 
 _KEY = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 _ERROR = "amount_invalid: The amount is out of range"
-MAX_ID = 2**63 - 1
+MAX_ID = 2**53 - 1
+"""The largest integer that is exact in every JSON parser. The database would take larger ones."""
 
 DeadLetterId = Annotated[int, Field(ge=1, le=MAX_ID, examples=[17])]
 Text = Annotated[str, Field(max_length=500, pattern=r"^[^\x00]*$")]
@@ -80,10 +82,8 @@ class DeadLetterDetailView(DeadLetterView):
         return cls(**summary.model_dump(), headers=detail.headers, payload=payload, actions=actions)
 
 
-class DeadLetterSelection(BaseModel):
+class DeadLetterSelection(RequestBody):
     """A selection of unresolved dead letters. A member that is left out selects any."""
-
-    model_config = ConfigDict(extra="forbid")
 
     consumer: Text | None = Field(None, examples=["orders.users"])
     key: Text | None = Field(None, examples=[_KEY])
@@ -207,24 +207,22 @@ class OutboxStatusView(BaseModel):
         return cls(waiting=status.waiting, oldest_age_seconds=age, sent_kept=status.sent_kept, leases=leases)
 
 
-class ResendRequest(BaseModel):
+class ResendRequest(RequestBody):
     """A selection of sent events to resend."""
-
-    model_config = ConfigDict(extra="forbid")
 
     since: AwareDatetime = Field(
         description="Resend events sent at or after this time.", examples=["2026-11-23T10:00:00Z"]
     )
     topic: Text | None = Field(None, examples=["orders"])
     key: Text | None = Field(None, examples=[_KEY])
-    limit: int | None = Field(None, ge=1, description="At most this many events, oldest first.", examples=[1000])
+    limit: int | None = Field(
+        None, ge=1, le=MAX_ID, description="At most this many events, oldest first.", examples=[1000]
+    )
     dry_run: bool = Field(False, description="Only return how many events would be resent.")
 
 
-class RepublicationRequest(BaseModel):
+class RepublicationRequest(RequestBody):
     """A selection of aggregates to republish."""
-
-    model_config = ConfigDict(extra="forbid")
 
     types: list[Text] = Field(
         default=[],

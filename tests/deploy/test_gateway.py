@@ -37,6 +37,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET  # noqa: N815 - named by the base class
 
+    def do_OPTIONS(self) -> None:
+        self.send_response(200)
+        self.send_header("Access-Control-Allow-Origin", self.headers["Origin"])
+        self.send_header("Access-Control-Allow-Methods", self.headers["Access-Control-Request-Method"])
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        self.send_response(304 if "If-None-Match" in self.headers else 200)
+        self.send_header("X-Request-Id", "of-the-service")
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+
     def log_message(self, *_: Any) -> None:
         """Log nothing."""
 
@@ -127,6 +140,22 @@ async def test_the_gateway_routes_the_services_paths_and_nothing_else(tmp_path: 
                 response = await client.get(path)
                 assert (response.status_code, response.json()["code"]) == (404, "not_found"), path
                 assert response.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_preflight_requests_head_and_304_pass_the_gateway(tmp_path: Path) -> None:
+    preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "PATCH"}
+    with service_server() as orders:
+        async with gateway(tmp_path, orders=url_of(orders)) as client:
+            allowed = await client.options("/v1/orders", headers=preflight)
+            headed = await client.head("/v1/orders")
+            unchanged = await client.head("/v1/orders", headers={"If-None-Match": '"1"'})
+
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, "https://shop.example")
+    assert allowed.headers["access-control-allow-methods"] == "PATCH"
+    assert [(response.status_code, response.headers["etag"]) for response in (headed, unchanged)] == [
+        (200, '"1"'),
+        (304, '"1"'),
+    ]
 
 
 async def test_a_gateway_without_its_routes_is_not_ready(tmp_path: Path) -> None:

@@ -173,6 +173,34 @@ async def test_deliveries_are_resent_over_http(
     assert (action["status_before"], action["error_before"]) == ("failed", "recipient_refused")
 
 
+async def test_a_repeated_resend_gets_the_first_response_and_sends_nothing_again(
+    client: httpx2.AsyncClient,
+    admin: dict[str, str],
+    worker: DeliveryWorker,
+    delivery_id: UUID,
+    smtp_server: SmtpServer,
+) -> None:
+    await attempt_once(worker)
+    body = {"note": "the user has lost it", "ids": [str(delivery_id)], "force": True}
+
+    for _ in range(2):
+        response = await client.post(f"{PATH}/resends", json=body, headers=admin | {"Idempotency-Key": "lost"})
+        assert (response.status_code, response.json()) == (200, {"dry_run": False, "deliveries": 1})
+        await attempt_once(worker)
+
+    assert response.headers["idempotency-replayed"] == "true"
+    assert len(smtp_server.mails) == 2
+
+
+@pytest.mark.parametrize("changes", [{"dry_run": 0}, {"force": 1}, {"limit": "7"}, {"limit": True}, {"limit": 10**22}])
+async def test_a_resend_takes_only_the_documented_types(
+    client: httpx2.AsyncClient, admin: dict[str, str], changes: dict[str, Any]
+) -> None:
+    body = {"note": "the server is back", "status": "failed", **changes}
+    response = await client.post(f"{PATH}/resends", json=body, headers=admin)
+    assert problem(response) == (422, "validation_failed")
+
+
 async def test_a_delivery_that_was_sent_is_resent_only_by_force(
     client: httpx2.AsyncClient,
     admin: dict[str, str],

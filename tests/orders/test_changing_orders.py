@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from services.orders.models import ALLOWED_TRANSITIONS, OrderStatus
+from services.orders.models import ALLOWED_TRANSITIONS, Customer, OrderStatus
 from tests.harness.problems import problem
 from tests.orders.service import (
     CUSTOMER,
@@ -174,9 +174,66 @@ async def test_a_change_with_a_stale_version_is_rejected(service: OrdersService)
     for stale in ('"1"', 'W/"2"', "2"):
         response = await service.post_action(order, "cancel", as_=service.customer(if_match=stale))
         assert problem(response) == (412, "precondition_failed")
-    response = await service.post_action(order, "cancel", as_=service.customer(if_match='"2"'))
+    response = await service.post_action(order, "cancel", as_=service.customer(if_match='"7", "2"'))
 
     assert response.status_code == 200
+
+
+async def test_a_repeat_of_a_change_gets_the_first_response_and_has_no_effect(service: OrdersService) -> None:
+    await service.add_product("A", stock=10)
+    cancelled, shipped = [await service.place_confirmed_order(("A", 2)) for _ in range(2)]
+    actions = ((cancelled, "cancel"), (shipped, "ship"), (shipped, "deliver"))
+    recorded = len(await service.events("orders"))
+
+    for order, action in actions:
+        headers = service.support(key=f"{action}-1", if_match="*")
+        first = await service.post_action(order, action, as_=headers)
+        repeat = await service.post_action(order, action, as_=headers)
+        assert (first.status_code, "idempotency-replayed" in first.headers) == (200, False)
+        assert (repeat.status_code, repeat.content, repeat.headers["etag"]) == (
+            200,
+            first.content,
+            first.headers["etag"],
+        )
+        assert repeat.headers["idempotency-replayed"] == "true"
+
+    # A later change does not change the answer, and without the key the repeat is refused.
+    replayed = await service.post_action(shipped, "ship", as_=service.support(key="ship-1", if_match="*"))
+    refused = await service.post_action(shipped, "ship", as_=service.support())
+    assert (replayed.json()["status"], problem(refused)) == ("shipped", (409, "transition_not_allowed"))
+    assert [type_ for type_, _ in (await service.events("orders"))[recorded:]] == [
+        "order.cancelled",
+        "order.shipped",
+        "order.delivered",
+    ]
+    assert await service.stock("A") == (8, 0)
+
+
+async def test_a_read_of_a_known_order_is_a_304_until_it_changes(service: OrdersService) -> None:
+    await service.add_product("A")
+    order = await service.place_order(("A", 1))
+    path = f"/v1/orders/{order['id']}"
+
+    async def status_of_read() -> int:
+        return (await service.http.get(path, headers=service.customer() | {"If-None-Match": '"1"'})).status_code
+
+    before = await status_of_read()
+    await service.apply(credit_reserved(order))
+    assert (before, await status_of_read()) == (304, 200)
+
+
+async def test_staff_see_a_changed_name_of_the_customer_in_spite_of_a_known_version(service: OrdersService) -> None:
+    await service.add_product("A")
+    order = await service.place_order(("A", 1))
+    path, known = f"/v1/orders/{order['id']}", {"If-None-Match": '"1"'}
+    assert (await service.http.get(path, headers=service.support() | known)).status_code == 304
+
+    async with service.sessions.begin() as session:
+        session.add(Customer(user_id=CUSTOMER, email="ada@example.com", name="Ada", sequence=1))
+
+    response = await service.http.get(path, headers=service.support() | known)
+    assert (response.status_code, response.json()["customer"]["name"]) == (200, "Ada")
+    assert (await service.http.get(path, headers=service.customer() | known)).status_code == 304
 
 
 async def test_an_invalid_refund_is_rejected(service: OrdersService) -> None:

@@ -1,5 +1,6 @@
 """The catalogue: reading, creating and updating products."""
 
+from shared.http.etags import etag_of
 from tests.harness.problems import problem
 from tests.orders.service import OrdersService
 
@@ -10,10 +11,10 @@ async def test_a_new_product_is_for_sale_and_recorded_as_an_event(service: Order
     response = await service.http.post("/v1/products", json=MUG, headers=service.admin())
 
     assert response.status_code == 201
-    assert (response.headers["location"], response.headers["etag"]) == ("/v1/products/MUG", '"1"')
+    assert (response.headers["location"], response.headers["etag"]) == ("/v1/products/MUG", etag_of(1, 7))
     assert response.json() == MUG | {"active": True, "available": 7}
     read = await service.http.get("/v1/products/MUG")
-    assert (read.json(), read.headers["etag"]) == (response.json(), '"1"')
+    assert (read.json(), read.headers["etag"]) == (response.json(), etag_of(1, 7))
     assert await service.events("products") == [
         (
             "product.created",
@@ -51,9 +52,13 @@ async def test_an_update_invalidates_the_cached_product(service: OrdersService) 
         "/v1/products/MUG", json={"price_cents": 599}, headers=service.admin(if_match='"1"')
     )
 
-    assert (changed.status_code, changed.headers["etag"], changed.json()["price_cents"]) == (200, '"2"', 599)
+    assert (changed.status_code, changed.headers["etag"], changed.json()["price_cents"]) == (
+        200,
+        etag_of(2, 100),
+        599,
+    )
     read = await service.http.get("/v1/products/MUG")
-    assert (read.json(), read.headers["etag"]) == (changed.json(), '"2"')
+    assert (read.json(), read.headers["etag"]) == (changed.json(), etag_of(2, 100))
     assert [type_ for type_, _ in await service.events("products")] == ["product.created", "product.updated"]
 
 
@@ -75,7 +80,7 @@ async def test_an_update_to_the_same_values_makes_no_version_and_no_event(servic
     response = await service.http.patch(
         "/v1/products/MUG", json={"price_cents": 499}, headers=service.admin(if_match='"1"')
     )
-    assert (response.status_code, response.headers["etag"]) == (200, '"1"')
+    assert (response.status_code, response.headers["etag"]) == (200, etag_of(1, 100))
     assert len(await service.events("products")) == 1
 
 
@@ -87,6 +92,35 @@ async def test_an_update_requires_the_present_version(service: OrdersService) ->
     assert problem(without) == (428, "precondition_required")
     assert problem(stale) == (412, "precondition_failed")
     assert problem(unknown) == (404, "product_not_found")
+
+
+async def test_a_read_of_a_known_product_is_a_304_until_it_or_its_available_stock_changes(
+    service: OrdersService,
+) -> None:
+    await service.add_product("MUG", stock=10)
+
+    async def status_of_read() -> int:
+        response = await service.http.get("/v1/products/MUG", headers={"If-None-Match": known})
+        return response.status_code
+
+    known = (await service.http.get("/v1/products/MUG")).headers["etag"]
+    before = await status_of_read()
+    await service.place_order(("MUG", 4))
+    after = await status_of_read()
+    known = (await service.http.get("/v1/products/MUG")).headers["etag"]
+
+    assert (before, after, await status_of_read()) == (304, 200, 304)
+    change = await service.http.patch("/v1/products/MUG", json={"stock": 11}, headers=service.admin(if_match=known))
+    assert (change.status_code, await status_of_read()) == (200, 200)
+
+
+async def test_a_change_of_any_or_one_of_several_versions_is_made(service: OrdersService) -> None:
+    await service.add_product("MUG")
+    for tags in ("*", '"9", "2"', f'W/"3", {etag_of(3, "other stock")}'):
+        headers = service.admin(if_match=tags)
+        response = await service.http.patch("/v1/products/MUG", json={"name": f"Mug {tags[:3]}"}, headers=headers)
+        assert response.status_code == 200, response.text
+    assert (await service.http.get("/v1/products/MUG")).headers["etag"] == etag_of(4, 100)
 
 
 async def test_shipping_changes_the_version_and_reserving_does_not(service: OrdersService) -> None:

@@ -8,6 +8,7 @@ from services.users.accounts.commands import update_profile
 from services.users.jobs import REPUBLISHED
 from shared.messaging.outbox.republish import count_aggregates, republish_page
 from shared.operations.sending import NotRepublished, Sending
+from shared.preconditions import Precondition
 from tests.users.service import UsersService
 
 (USERS,) = REPUBLISHED
@@ -73,7 +74,9 @@ async def test_a_page_waits_for_an_update_and_publishes_the_state_after_it(
 ) -> None:
     account = await service.create_account()
     async with service.sessions.begin() as session:
-        await update_profile(session, user_id=account.id, expected_version=1, changes={"name": "Grace B. Hopper"})
+        await update_profile(
+            session, user_id=account.id, precondition=Precondition.exactly(1), changes={"name": "Grace B. Hopper"}
+        )
         waiting = asyncio.create_task(republish(service))
         done, _ = await asyncio.wait({waiting}, timeout=0.5)
         assert not done
@@ -86,7 +89,9 @@ async def test_an_update_waits_for_the_page_with_the_state_before_it(service: Us
 
     async def update() -> None:
         async with service.sessions.begin() as session:
-            await update_profile(session, user_id=account.id, expected_version=1, changes={"name": "Grace B. Hopper"})
+            await update_profile(
+                session, user_id=account.id, precondition=Precondition.exactly(1), changes={"name": "Grace B. Hopper"}
+            )
 
     async with service.sessions.begin() as session:
         await republish_page(session, USERS, since=None, after=None)

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.queries import UserNotFound
 from services.users.credit.commands import open_credit_account
 from services.users.models.accounts import Role, UserAccount
-from shared.errors import Conflict, PreconditionFailed
+from shared.errors import Conflict
 from shared.events.users import Contact, UserCreated, UserUpdated
 from shared.ids import new_id
 from shared.messaging.outbox.outbox import record
+from shared.preconditions import Precondition
 
 
 class EmailTaken(Conflict):
@@ -73,26 +74,25 @@ async def create_account(
 
 
 async def update_profile(
-    session: AsyncSession, *, user_id: UUID, expected_version: int, changes: Mapping[str, str | None]
-) -> UserAccount:
-    """Set the profile's fields named in `changes`. If all have these values already, version and events stay the same.
+    session: AsyncSession, *, user_id: UUID, precondition: Precondition, changes: Mapping[str, str | None]
+) -> tuple[UserAccount, bool]:
+    """Set the profile's fields named in `changes`; return the account, and whether that changed anything.
 
-    Raises: UserNotFound, PreconditionFailed.
+    If all have these values already, version and events stay the same. Raises: UserNotFound, PreconditionFailed.
     """
     account = await session.get(UserAccount, user_id, with_for_update=True)
     if account is None:
         raise UserNotFound
-    if account.version != expected_version:
-        raise PreconditionFailed
+    precondition.check(account.version)
     changed = {field: value for field, value in changes.items() if getattr(account, field) != value}
     if not changed:
-        return account
+        return account, False
     for field, value in changed.items():
         setattr(account, field, value)
     account.updated_at = datetime.now(UTC)
     await session.flush()  # sets the version that the response shows
     record(session, user_updated(account))
-    return account
+    return account, True
 
 
 def user_updated(account: UserAccount) -> UserUpdated:

@@ -126,14 +126,14 @@ async def read_own_user(caller: Caller, sessions: SessionsDep, response: Respons
 
 @router.patch("/me", summary="Update your own account", responses=VERSIONED | responses(UserNotFound))
 async def update_own_user(
-    body: ProfileChanges, caller: Caller, sessions: SessionsDep, version: IfMatch, response: Response
+    body: ProfileChanges, caller: Caller, sessions: SessionsDep, precondition: IfMatch, response: Response
 ) -> UserView:
     """Change the members in the body; the others keep their values."""
     async with sessions.begin() as session:
-        account = await commands.update_profile(
-            session, user_id=caller.user_id, expected_version=version, changes=body.model_dump(exclude_unset=True)
+        account, is_changed = await commands.update_profile(
+            session, user_id=caller.user_id, precondition=precondition, changes=body.model_dump(exclude_unset=True)
         )
-    if account.version != version:
+    if is_changed:
         logger.info("user_updated", user_id=str(account.id), version=account.version)
     response.headers["ETag"] = etag_of(account.version)
     return UserView.model_validate(account)

@@ -5,9 +5,9 @@ A mutant is installed by `service_process.main` only, in a process that a test h
 
 from collections.abc import Callable, Mapping
 
-from services.orders import catalogue_commands, commands
 from shared.cache import Cache
 from shared.http import idempotency
+from shared.preconditions import Precondition
 from tests.chaos.histories.checker import (
     ONE_ANSWER_PER_KEY,
     ONE_CHANGE_PER_VERSION,
@@ -30,8 +30,7 @@ def lost_update() -> None:
     def accept(*_: object) -> None:
         return None
 
-    _replace(commands, "require_version", accept)
-    _replace(catalogue_commands, "require_version", accept)
+    _replace(Precondition, "check", accept)
 
 
 def double_effect() -> None:

@@ -34,7 +34,7 @@ RECEIVED_MEMBERS = (
 MAX_ITEMS = 5
 """Lines of an order that a history keeps."""
 
-_ENTITY_TAG = re.compile(r'"(\d+)"')
+_ENTITY_TAG = re.compile(r'"(\d+)(?:-[0-9a-f]+)?"')
 
 
 @dataclass

@@ -3,19 +3,21 @@
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Header
+from fastapi import APIRouter, Depends, FastAPI, Query
 
 from shared.errors import Problem
-from shared.http.auth import TOKEN_PROBLEMS, Caller, RoleRequired, TokenMissing, public, require_role
+from shared.http.auth import TOKEN_PROBLEMS, Caller, RoleRequired, TokenMissing, bearer, public, require_role
 from shared.http.dependencies import SessionsDep
-from shared.http.etags import IfMatch
+from shared.http.etags import IfMatch, OptionalIfMatch
 from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused
 from shared.http.openapi import OPERATION_ID, complete_openapi
 from shared.http.pagination import PageParams
 from shared.http.problems import responses
 
 CALLER_CODES = {problem.code for problem in (TokenMissing, *TOKEN_PROBLEMS)}
-BODY_CODES = {"body_malformed", "body_too_large", "media_type_unsupported", "validation_failed"}
+BODY_CODES = {"body_malformed", "media_type_unsupported"}
+CODES_OF_ALL = {"internal_error", "body_too_large", "rate_limited", "validation_failed"}
+"""The codes that all routes under /v1 document."""
 
 
 class ThingBroken(Problem):
@@ -23,10 +25,6 @@ class ThingBroken(Problem):
 
     status = 422
     code = "thing_broken"
-
-
-def optional_version(if_match: Annotated[str | None, Header()] = None) -> str | None:
-    return if_match
 
 
 def add_routes_by_access(router: APIRouter) -> None:
@@ -73,7 +71,7 @@ def add_routes_by_signature(router: APIRouter) -> None:
         pass
 
     @router.put("/optional-version")
-    async def replace_any(_version: Annotated[str | None, Depends(optional_version)]) -> None:
+    async def replace_any(_version: OptionalIfMatch) -> None:
         pass
 
     @router.post("/key")
@@ -118,22 +116,55 @@ def documented_codes(operation: dict[str, Any]) -> set[str]:
         ("delete", "role", {*CALLER_CODES, "role_required"}),
         ("get", "database", {"database_unavailable"}),
         ("get", "database-and-caller", {*CALLER_CODES, "database_unavailable"}),
-        ("get", "parameter/{number}", {"validation_failed"}),
+        ("get", "parameter/{number}", set()),
         ("post", "body", BODY_CODES),
-        ("get", "pages", {"thing_broken", "cursor_invalid", "validation_failed"}),
-        ("put", "version", {"precondition_failed", "precondition_required", "validation_failed"}),
-        ("put", "optional-version", {"precondition_failed", "validation_failed"}),
-        ("post", "key", {"idempotency_key_in_use", "idempotency_key_reused", "validation_failed"}),
+        ("get", "pages", {"thing_broken", "cursor_invalid"}),
+        ("put", "version", {"precondition_failed", "precondition_required"}),
+        ("put", "optional-version", {"precondition_failed"}),
+        ("post", "key", {"idempotency_key_in_use", "idempotency_key_reused"}),
     ],
 )
 def test_a_routes_signature_implies_its_problems(
     paths: dict[str, Any], method: str, path: str, codes: set[str]
 ) -> None:
-    assert documented_codes(paths[f"/v1/things/{path}"][method]) == {*codes, "rate_limited", "internal_error"}
+    assert documented_codes(paths[f"/v1/things/{path}"][method]) == CODES_OF_ALL | codes
 
 
 def test_only_routes_under_v1_document_a_rate_limit(paths: dict[str, Any]) -> None:
-    assert documented_codes(paths["/ping"]["get"]) == {"internal_error"}
+    assert documented_codes(paths["/ping"]["get"]) == {"internal_error", "body_too_large"}
+
+
+def test_an_operation_says_whether_it_needs_a_token() -> None:
+    app = FastAPI()
+
+    @app.get("/public", dependencies=[Depends(public)])
+    async def read() -> None:
+        pass
+
+    @app.get("/optional", dependencies=[Depends(public), Depends(bearer)])
+    async def read_more() -> None:
+        pass
+
+    @app.get("/caller")
+    async def read_own(_caller: Caller) -> None:
+        pass
+
+    complete_openapi(app)
+    security = {path: item["get"]["security"] for path, item in app.openapi()["paths"].items()}
+    token: dict[str, list[str]] = {"access_token": []}
+    assert security == {"/public": [], "/optional": [{}, token], "/caller": [token]}
+
+
+def test_a_parameter_is_never_null() -> None:
+    app = FastAPI()
+
+    @app.get("/things")
+    async def read(limit: Annotated[int | None, Query(ge=1, description="A limit.")] = None) -> None:
+        pass
+
+    complete_openapi(app)
+    [parameter] = app.openapi()["paths"]["/things"]["get"]["parameters"]
+    assert parameter["schema"] == {"type": "integer", "minimum": 1, "title": "Limit", "description": "A limit."}
 
 
 def test_fastapis_own_validation_error_is_not_documented() -> None:

@@ -9,11 +9,14 @@ from uuid import UUID
 import httpx2
 import pytest
 from fastapi import FastAPI, Request
-from sqlalchemy import DateTime, Text, Uuid, select, text
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import BigInteger, DateTime, Text, Uuid, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.http.pagination import Page, PageParams, page_of
+from shared.http import pagination
+from shared.http.pagination import CursorInvalid, Page, PageParams, page_of
 from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware
 from shared.ids import new_id
@@ -56,6 +59,13 @@ def make_app(sessions: Sessions) -> FastAPI:
             return await page_of(
                 session, query, request=request, params=params, map=lambda name, made_at: f"{name} {made_at:%H:%M}"
             )
+
+    @app.get("/numbers")
+    async def by_number(request: Request, params: PageParams) -> Page[str]:
+        number = func.length(Thing.name).cast(BigInteger)
+        query = select(Thing).order_by(number)
+        async with sessions() as session:
+            return await page_of(session, query, request=request, params=params, map=lambda thing: thing.name)
 
     return app
 
@@ -137,8 +147,6 @@ def forged(bookmark: str) -> str:
     [
         "",
         "nonsense",
-        "%ff%00",
-        "é",
         forged(""),
         forged(">"),
         forged("<"),
@@ -149,6 +157,15 @@ def forged(bookmark: str) -> str:
         forged(">x~x"),
         forged(">true~false"),
         forged(">dt:2026-11-01 08:00:00+00:00~i:99999999999999999999999999"),
+        forged(">s:a\rb"),
+        forged(">s:a\nb"),
+        forged(">\n"),
+        forged('>"'),
+        forged(">dt:2026-11-01 08:00:00~uuid:01993b5e-0000-7000-8000-000000000000"),
+        forged(">dt:2026-11-01 08:00:00+00:00~uuid:01993b5e000070008000000000000000"),
+        forged(">dt:2026-11-01T08:00:00Z~uuid:01993b5e-0000-7000-8000-000000000000"),
+        forged(">dt:0001-01-01 00:00:00+14:00~uuid:01993b5e-0000-7000-8000-000000000000"),
+        forged(">dt:9999-12-31 23:59:59-12:00~uuid:01993b5e-0000-7000-8000-000000000000"),
         forged("<dt:2026-11-01 08:00:00+00:00~uuid:01993b5e-0000-7000-8000-000000000000"),
     ],
 )
@@ -156,6 +173,33 @@ async def test_a_forged_cursor_is_a_422(client: httpx2.AsyncClient, sessions: Se
     await add(sessions, "a", "b", "c")
     response = await client.get("/things", params={"cursor": cursor})
     assert problem(response) == (422, "cursor_invalid")
+
+
+@pytest.mark.parametrize("place", ["i:99999999999999999999999999", "i:-9223372036854775809", "true", "f:1.0", "i:007"])
+async def test_a_forged_number_is_a_422(client: httpx2.AsyncClient, place: str) -> None:
+    response = await client.get("/numbers", params={"cursor": forged(f">{place}")})
+    assert problem(response) == (422, "cursor_invalid")
+
+
+@settings(deadline=None)
+@given(
+    st.text(
+        alphabet=st.sampled_from('><sifbndtxuue:~"\\\r\n\0 0123456789-+.é') | st.characters(codec="utf-8"), max_size=60
+    )
+)
+def test_any_text_is_a_cursor_of_ours_or_invalid(bookmark: str) -> None:
+    query = select(Thing).order_by(Thing.name, Thing.id)
+    try:
+        marker = pagination._marker_of(forged(bookmark), query)
+    except CursorInvalid:
+        return
+    assert pagination._cursor_of(marker) == forged(bookmark)
+
+
+@pytest.mark.parametrize("cursor", ["%ff%00", "é", "a\0", "a\n", "a" * 501])
+async def test_a_cursor_with_other_characters_is_a_422(client: httpx2.AsyncClient, cursor: str) -> None:
+    response = await client.get("/things", params={"cursor": cursor})
+    assert problem(response) == (422, "validation_failed")
 
 
 async def test_a_cursor_with_a_nul_character_is_a_422(client: httpx2.AsyncClient) -> None:

@@ -142,7 +142,13 @@ async def test_an_unknown_route_is_a_problem(client: httpx2.AsyncClient) -> None
 async def test_an_unknown_method_is_a_problem_with_the_allowed_methods(client: httpx2.AsyncClient) -> None:
     response = await client.delete("/list")
     assert (response.status_code, problem(response)["code"]) == (405, "method_not_allowed")
-    assert response.headers["allow"] == "GET, PUT"
+    assert response.headers["allow"] == "GET, HEAD, PUT"
+
+
+@pytest.mark.parametrize("path", ["/no%77here", "/%C3%A9", "/a%2Fb", "/a b%zz", "/%ff%00", "/é"])
+async def test_the_instance_is_the_path_as_it_was_sent(client: httpx2.AsyncClient, path: str) -> None:
+    response = await client.get(f"{path}?secret=1")
+    assert response.json()["instance"] == response.request.url.raw_path.decode().partition("?")[0]
 
 
 async def test_malformed_json_is_a_400(client: httpx2.AsyncClient) -> None:

@@ -30,6 +30,7 @@ from shared.ids import new_id
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
 from shared.operations.sending import enqueue_operation
+from shared.preconditions import ANY_VERSION
 from tests.harness.databases import DatabaseFactory
 from tests.harness.encryption_keys import write_encryption_keys
 from tests.harness.http_server import served
@@ -69,8 +70,7 @@ class System:
 
     async def rename(self, user_id: UUID, name: str) -> None:
         async with self.sessions("users").begin() as session:
-            version = await session.scalar(sa.text("SELECT version FROM user_account WHERE id = :id"), {"id": user_id})
-            await update_profile(session, user_id=user_id, expected_version=version, changes={"name": name})
+            await update_profile(session, user_id=user_id, precondition=ANY_VERSION, changes={"name": name})
 
     async def order(self, user_id: UUID) -> None:
         async with self.sessions("orders").begin() as session:

@@ -1,0 +1,1 @@
+"""The OpenAPI documents against the recommended rules of Redocly CLI."""
