@@ -14,7 +14,7 @@ class Contact(PersonalData):
     email: str
     name: str
     phone: str | None
-    """In E.164 format."""
+    """The phone number, in E.164 format."""
 
 
 class AccountMail(PersonalData):
@@ -88,7 +88,7 @@ class EmailChangeRequested(OneTimeTokenEvent):
 
 
 class PasswordResetRequested(OneTimeTokenEvent):
-    """Somebody has forgotten the password of the account, and can set a new one with the token."""
+    """Somebody asked for a link that sets a new password of the account."""
 
     type: ClassVar[str] = "user.password_reset_requested"
 

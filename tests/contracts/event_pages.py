@@ -2,12 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from shared.events.contract import Event
 from shared.events.golden import golden_examples
 from shared.events.topics import TOPICS, Topic
 from shared.schema_fields import fields_of
 from tests.contracts.events import CONTRACTS, OUTSIDE, consumers, publishers
+
+
+MAX_VALUE_LENGTH = 80
+"""Characters of a text in an example."""
 
 
 def event_pages() -> str:
@@ -38,4 +43,12 @@ def _event(event: type[Event]) -> Iterator[str]:
         rows.append(f"| `{field.path}` | {field.type} | {' '.join([field.description, *notes]).strip()} |")
     yield "\n".join(rows)
     if examples := golden_examples(event.type):
-        yield f"```json\n{json.dumps(examples[-1], indent=2, ensure_ascii=False)}\n```"
+        yield f"```json\n{json.dumps(_shortened(examples[-1]), indent=2, ensure_ascii=False)}\n```"
+
+
+def _shortened(example: dict[str, Any]) -> dict[str, Any]:
+    """Cut long values, such as a JWE, so that the lines can be read."""
+    return {
+        name: f"{value[:MAX_VALUE_LENGTH]}..." if isinstance(value, str) and len(value) > MAX_VALUE_LENGTH else value
+        for name, value in example.items()
+    }

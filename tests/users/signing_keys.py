@@ -1,4 +1,4 @@
-"""What operators do with signing keys, and what it does to them."""
+"""Steps of operators with signing keys, and their effects."""
 
 from datetime import timedelta
 

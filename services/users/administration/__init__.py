@@ -1,1 +1,1 @@
-"""What admins do with accounts."""
+"""Administration: accounts as staff see and change them."""

@@ -24,7 +24,7 @@ class SecondFactorRequired(Unauthenticated):
     code = "second_factor_required"
 
     def __init__(self, *, challenge: str, methods: Sequence[AuthenticationMethod]) -> None:
-        """`methods`: those that answer the challenge."""
+        """Say what to answer. `methods`: those that answer the challenge."""
         super().__init__(extra={"challenge": challenge, "methods": list(methods)})
 
 

@@ -50,7 +50,7 @@ class SessionView(ResponseBody):
         list[AuthenticationMethod],
         Field(
             validation_alias=AliasChoices("amr", "methods"),
-            description="How you signed in: `pwd` password, `otp` one-time password, `hwk` passkey, `rc` recovery.",
+            description="Proofs at the sign-in: `pwd` password, `otp` one-time password, `hwk` passkey, `rc` recovery.",
             examples=[["pwd"]],
         ),
     ]
@@ -77,7 +77,7 @@ class RevokedSessionView(ResponseBody):
 
 
 class RevocationsView(ResponseBody):
-    """What other services need to know of revocations."""
+    """Revocations that other services have to respect."""
 
     as_of: datetime
     sessions: list[RevokedSessionView]
