@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from shared.http.auth import access_matrix
 
-DESCRIPTIONS = {"public": "anyone", "caller": "signed-in users"}
+DESCRIPTIONS = {"public": "anyone", "caller": "signed-in users", "service": "other services; not through the gateway"}
 
 
 def routes_of(app: FastAPI) -> dict[str, str]:

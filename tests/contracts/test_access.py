@@ -60,6 +60,13 @@ async def test_a_route_that_is_not_public_requires_a_token(client: Client) -> No
     assert responses == dict.fromkeys(protected, (401, "token_missing"))
 
 
+async def test_a_route_for_services_rejects_every_user(client: Client) -> None:
+    internal = [(route, role) for route, access in client.routes.items() if access == "service" for role in ROLES]
+    responses = {(route, role): await client.call(route, role) for route, role in internal}
+
+    assert responses == dict.fromkeys(internal, (401, "token_invalid"))
+
+
 async def test_a_route_for_a_role_rejects_every_other_role(client: Client) -> None:
     rejected = list(_rejected(client.routes))
     responses = {(route, role): await client.call(route, role) for route, role in rejected}
@@ -69,5 +76,5 @@ async def test_a_route_for_a_role_rejects_every_other_role(client: Client) -> No
 
 def _rejected(routes: dict[str, str]) -> Iterator[tuple[str, str]]:
     for route, access in routes.items():
-        if access not in {"public", "caller"}:
+        if access not in {"public", "caller", "service"}:
             yield from ((route, role) for role in ROLES if role not in access.split("|"))

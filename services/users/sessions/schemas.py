@@ -12,7 +12,7 @@ from shared.http.bodies import RequestBody, ResponseBody
 
 _SESSION_ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
 _TIME = "2026-11-23T17:30:00Z"
-_REFRESH_TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
+REFRESH_TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
 
 
 class SignIn(RequestBody):
@@ -25,7 +25,7 @@ class SignIn(RequestBody):
 class Refresh(RequestBody):
     """A refresh token, used once."""
 
-    refresh_token: Annotated[Secret, Field(min_length=1, max_length=100, examples=[_REFRESH_TOKEN])]
+    refresh_token: Annotated[Secret, Field(min_length=1, max_length=100, examples=[REFRESH_TOKEN])]
 
 
 class TokenPairView(ResponseBody):
@@ -34,7 +34,7 @@ class TokenPairView(ResponseBody):
     access_token: Annotated[str, Field(description="A JWT for `Authorization: Bearer`.", examples=["eyJhbGciOi..."])]
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type
     expires_in: Annotated[int, Field(description="Seconds until the access token expires.", examples=[900])]
-    refresh_token: Annotated[str, Field(examples=[_REFRESH_TOKEN])]
+    refresh_token: Annotated[str, Field(examples=[REFRESH_TOKEN])]
     session_id: Annotated[UUID, Field(examples=[_SESSION_ID])]
 
 
