@@ -1,4 +1,4 @@
-"""What operators do with signing keys, and what it does to them."""
+"""Rotating and withdrawing signing keys, and the states that follow."""
 
 from datetime import timedelta
 

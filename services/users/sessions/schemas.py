@@ -49,7 +49,7 @@ class SessionView(ResponseBody):
         list[AuthenticationMethod],
         Field(
             validation_alias=AliasChoices("amr", "methods"),
-            description="How you signed in: `pwd` password, `otp` one-time password, `hwk` passkey, `rc` recovery.",
+            description="`pwd`: password, `otp`: one-time password, `hwk`: passkey, `rc`: recovery code.",
             examples=[["pwd"]],
         ),
     ]
@@ -76,7 +76,7 @@ class RevokedSessionView(ResponseBody):
 
 
 class RevocationsView(ResponseBody):
-    """What other services need to know of revocations."""
+    """Revocations, as other services need to know them."""
 
     as_of: datetime
     sessions: list[RevokedSessionView]
