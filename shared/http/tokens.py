@@ -55,7 +55,7 @@ class Principal:
     authenticated_at: datetime | None = None
     """Time at which the user last proved who they are: at the sign-in, or later in the session."""
     methods: frozenset[str] = frozenset()
-    """The proofs, as `amr` of RFC 8176: `pwd`, `otp`, `hwk`, and `rc` for a recovery code."""
+    """The ways in which they did, as `amr` of RFC 8176: `pwd`, `otp`, `hwk`, and `rc` for a recovery code."""
 
 
 @dataclass(frozen=True, slots=True)

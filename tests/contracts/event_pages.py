@@ -10,7 +10,6 @@ from shared.events.topics import TOPICS, Topic
 from shared.schema_fields import fields_of
 from tests.contracts.events import CONTRACTS, OUTSIDE, consumers, publishers
 
-
 MAX_VALUE_LENGTH = 80
 """Characters of a text in an example."""
 

@@ -1,4 +1,4 @@
-"""Steps of operators with signing keys, and their effects."""
+"""Rotating and withdrawing signing keys, and the states that follow."""
 
 from datetime import timedelta
 

@@ -8,7 +8,7 @@ from tests.harness.asgi import served
 from tests.users.service import ADA, PASSWORD, UsersService
 
 
-def under_prefix(app: FastAPI) -> FastAPI:
+def with_prefix(app: FastAPI) -> FastAPI:
     """Return an application that passes the requests under a prefix on, as a gateway might."""
     gateway = FastAPI(openapi_url=None)
     gateway.mount("/api", app)
@@ -18,7 +18,7 @@ def under_prefix(app: FastAPI) -> FastAPI:
 @pytest.mark.parametrize("prefix", ["", "/api"])
 async def test_the_button_signs_in_and_the_page_sends_the_token(service: UsersService, page: Page, prefix: str) -> None:
     await service.sign_up()
-    async with served(under_prefix(service.app) if prefix else service.app) as url:
+    async with served(with_prefix(service.app) if prefix else service.app) as url:
         await page.goto(f"{url}{prefix}/docs")
         await page.get_by_role("button", name="Authorize").first.click()
         form = page.locator(".auth-container", has_text="OAuth2, password")

@@ -112,7 +112,7 @@ async def test_revoking_a_token_ends_its_session(service: UsersService, kind: st
 
     response = await service.http.post("/v1/oauth/revoke", data={"token": tokens[kind], "token_type_hint": kind})
 
-    assert (response.status_code, response.content) == (200, b"")
+    assert (response.status_code, response.json()) == (200, {})
     assert (await service.refresh(tokens)).json()["code"] == "refresh_token_invalid"
 
     async def is_refused() -> bool:

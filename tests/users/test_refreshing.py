@@ -48,7 +48,7 @@ async def test_refresh_tokens_are_never_stored_in_plain_text(service: UsersServi
 
 
 async def test_the_same_token_gets_the_same_successor_within_the_grace(service: UsersService) -> None:
-    """The client sends the request again because the response was lost, and stays signed in."""
+    """The response was lost: the client sends the request again, and stays signed in."""
     await service.sign_up()
     first = await service.sign_in()
 

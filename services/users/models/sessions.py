@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from services.users.models.declarative import Base, Id, NowByDefault
 
 AuthenticationMethod = Literal["pwd", "otp", "hwk", "rc"]
-"""A proof of who the user is, as `amr` of RFC 8176: password, one-time password, passkey; `rc`: recovery code."""
+"""Ways to prove who one is, as `amr` of RFC 8176: password, one-time password, passkey; `rc`: recovery code."""
 
 _METHODS = f"ARRAY[{', '.join(map(repr, get_args(AuthenticationMethod)))}]"
 

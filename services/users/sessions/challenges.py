@@ -24,7 +24,7 @@ class SecondFactorRequired(Unauthenticated):
     code = "second_factor_required"
 
     def __init__(self, *, challenge: str, methods: Sequence[AuthenticationMethod]) -> None:
-        """Say what to answer. `methods`: those that answer the challenge."""
+        """Name the challenge, and the methods that answer it."""
         super().__init__(extra={"challenge": challenge, "methods": list(methods)})
 
 

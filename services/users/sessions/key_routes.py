@@ -11,11 +11,17 @@ from services.users.sessions.dependencies import AccessTokensDep
 from services.users.sessions.schemas import PublicKeysView, RevocationsView, RevokedSessionView
 from shared.http.auth import calling_service, public
 from shared.http.dependencies import SessionsDep
+from shared.http.problems import DatabaseUnavailable, responses
 
 router = APIRouter(tags=["keys"])
 
 
-@router.get("/.well-known/jwks.json", summary="Read the public keys", dependencies=[Depends(public)])
+@router.get(
+    "/.well-known/jwks.json",
+    summary="Read the public keys",
+    dependencies=[Depends(public)],
+    responses=responses(DatabaseUnavailable),
+)
 async def read_public_keys(access_tokens: AccessTokensDep, response: Response) -> PublicKeysView:
     """Return every key that may have signed a valid access token, as a JWK Set."""
     response.headers["Cache-Control"] = "public, max-age=300"

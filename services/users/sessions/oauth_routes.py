@@ -9,7 +9,6 @@ from contextlib import suppress
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import ValidationError
-from starlette.responses import Response
 
 from services.users.credentials.authentication import CredentialsInvalid
 from services.users.security_record.commands import origin_of
@@ -20,7 +19,7 @@ from services.users.sessions.oauth_errors import (
     RequestMalformed,
     oauth_responses,
 )
-from services.users.sessions.oauth_schemas import RevocationFormDep, TokenForm, TokenFormDep
+from services.users.sessions.oauth_schemas import RevocationFormDep, RevokedView, TokenForm, TokenFormDep
 from services.users.sessions.revocation import SessionNotFound
 from services.users.sessions.schemas import SignIn, TokenPairView
 from services.users.sessions.sign_in import SignInFlow, SignInFlowDep
@@ -55,7 +54,7 @@ async def issue_tokens(form: TokenFormDep, flow: SignInFlowDep) -> TokenPairView
 
 
 @router.post("/revoke", summary="Revoke a token", responses=oauth_responses())
-async def revoke_token(form: RevocationFormDep, request: Request, sessions: SessionsDep) -> Response:
+async def revoke_token(form: RevocationFormDep, request: Request, sessions: SessionsDep) -> RevokedView:
     """End the session of a refresh token or an access token (RFC 7009).
 
     The response is 200 for an unknown token too: it works no more, as the client wished.
@@ -70,7 +69,7 @@ async def revoke_token(form: RevocationFormDep, request: Request, sessions: Sess
                 await revocation.revoke_session(
                     session, session_id=caller.session_id, user_id=caller.user_id, origin=origin
                 )
-    return Response()
+    return RevokedView()
 
 
 async def _caller_of(request: Request, token: str) -> Principal | None:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.users.credentials.fields import Secret
 from services.users.sessions.oauth_errors import RequestMalformed
+from services.users.sessions.schemas import REFRESH_TOKEN
+from shared.http.bodies import ResponseBody
 
 
 class OAuthForm(BaseModel):
@@ -22,13 +24,19 @@ class TokenForm(OAuthForm):
     grant_type: Annotated[str, Field(description="`password` or `refresh_token`.", examples=["password"])]
     username: Annotated[str | None, Field(description="The e-mail address.", examples=["ada@orderly.example"])] = None
     password: Annotated[Secret | None, Field(examples=["correct horse battery staple"])] = None
-    refresh_token: Annotated[Secret | None, Field(max_length=100)] = None
+    refresh_token: Annotated[Secret | None, Field(max_length=100, examples=[REFRESH_TOKEN])] = None
 
 
 class RevocationForm(OAuthForm):
     """The form of the revocation endpoint."""
 
-    token: Annotated[Secret, Field(max_length=10_000, description="A refresh token or an access token.")]
+    token: Annotated[
+        Secret, Field(max_length=10_000, description="A refresh token or an access token.", examples=[REFRESH_TOKEN])
+    ]
+
+
+class RevokedView(ResponseBody):
+    """An empty object."""
 
 
 async def _refuse_repeated_fields(request: Request) -> None:

@@ -13,7 +13,7 @@ from shared.http.bodies import RequestBody, ResponseBody
 
 _SESSION_ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
 _TIME = "2026-11-23T17:30:00Z"
-_REFRESH_TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
+REFRESH_TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
 
 
 class SignIn(RequestBody):
@@ -26,7 +26,7 @@ class SignIn(RequestBody):
 class Refresh(RequestBody):
     """A refresh token, used once."""
 
-    refresh_token: Annotated[Secret, Field(min_length=1, max_length=100, examples=[_REFRESH_TOKEN])]
+    refresh_token: Annotated[Secret, Field(min_length=1, max_length=100, examples=[REFRESH_TOKEN])]
 
 
 class TokenPairView(ResponseBody):
@@ -35,7 +35,7 @@ class TokenPairView(ResponseBody):
     access_token: Annotated[str, Field(description="A JWT for `Authorization: Bearer`.", examples=["eyJhbGciOi..."])]
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type
     expires_in: Annotated[int, Field(description="Seconds until the access token expires.", examples=[900])]
-    refresh_token: Annotated[str, Field(examples=[_REFRESH_TOKEN])]
+    refresh_token: Annotated[str, Field(examples=[REFRESH_TOKEN])]
     session_id: Annotated[UUID, Field(examples=[_SESSION_ID])]
 
 
@@ -50,7 +50,7 @@ class SessionView(ResponseBody):
         list[AuthenticationMethod],
         Field(
             validation_alias=AliasChoices("amr", "methods"),
-            description="Proofs at the sign-in: `pwd` password, `otp` one-time password, `hwk` passkey, `rc` recovery.",
+            description="`pwd`: password, `otp`: one-time password, `hwk`: passkey, `rc`: recovery code.",
             examples=[["pwd"]],
         ),
     ]
@@ -77,7 +77,7 @@ class RevokedSessionView(ResponseBody):
 
 
 class RevocationsView(ResponseBody):
-    """Revocations that other services have to respect."""
+    """Revocations, as other services need to know them."""
 
     as_of: datetime
     sessions: list[RevokedSessionView]
