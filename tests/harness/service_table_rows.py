@@ -19,13 +19,28 @@ USERS_FILLS = {
     """,
     # Valid sessions and tokens: the purge deletes expired ones.
     "user_session": """
-        INSERT INTO user_session (id, user_id, user_agent, created_at, last_used_at, expires_at)
-        SELECT uuidv7(-age), id, 'filled/1.0', now() - age, now() - age, now() - age + interval '30 days'
+        INSERT INTO user_session (
+            id, user_id, address, user_agent, device, amr, authenticated_at, created_at, last_used_at, expires_at,
+            ends_at
+        )
+        SELECT uuidv7(-age), id, '203.0.113.9', 'filled/1.0', 'Firefox on Linux', ARRAY['pwd'], now() - age,
+               now() - age, now() - age, now() - age + interval '30 days', now() - age + interval '90 days'
         FROM (SELECT id, interval '25 days' * random() AS age FROM user_account WHERE email LIKE 'filled-%') AS people
     """,
     "refresh_token": """
         INSERT INTO refresh_token (token_hash, session_id, expires_at)
         SELECT sha256(uuid_send(id)), id, expires_at FROM user_session WHERE user_agent = 'filled/1.0'
+    """,
+    "known_device": """
+        INSERT INTO known_device (id, user_id, token_hash, created_at, last_seen_at, expires_at)
+        SELECT uuidv7(created_at - now()), user_id, sha256(uuid_send(id)), created_at, created_at,
+               created_at + interval '180 days'
+        FROM user_session WHERE user_agent = 'filled/1.0'
+    """,
+    "security_event": """
+        INSERT INTO security_event (user_id, kind, actor, address, user_agent, details, occurred_at)
+        SELECT user_id, 'signed_in', user_id::text, address, user_agent, jsonb_build_object('methods', amr), created_at
+        FROM user_session WHERE user_agent = 'filled/1.0'
     """,
     "credit_reservation": """
         INSERT INTO credit_reservation (

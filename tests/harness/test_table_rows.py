@@ -27,9 +27,13 @@ NOT_FILLED = {
     "overdue_order",
     "sealed_contact",
     "delivery_action",
+    "one_time_token",
+    "sign_in_challenge",
+    "revoked_session",
+    "signing_key",
 }
-"""Events in the outbox and sealed contacts are not completed; the others have a row for each shard, topic or restore,
-or for what went wrong."""
+"""Events in the outbox, sealed contacts, open links and challenges are not completed, and revocations last two hours;
+the others have a row for each shard, topic, restore or key, or for what went wrong."""
 JOB_QUEUE_TABLES = {"pgqueuer_log", "pgqueuer_statistics"}
 
 

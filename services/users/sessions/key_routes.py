@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AwareDatetime
 
 from services.users.dependencies import SettingsDep
 from services.users.sessions import queries
@@ -12,6 +11,7 @@ from services.users.sessions.schemas import PublicKeysView, RevocationsView, Rev
 from shared.http.auth import calling_service, public
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import DatabaseUnavailable, responses
+from shared.http.spellings import Instant
 
 router = APIRouter(tags=["keys"])
 
@@ -31,7 +31,7 @@ async def read_public_keys(access_tokens: AccessTokensDep, response: Response) -
 
 @router.get("/internal/revoked-sessions", include_in_schema=False, dependencies=[Depends(calling_service)])
 async def read_revocations(
-    sessions: SessionsDep, settings: SettingsDep, since: Annotated[AwareDatetime | None, Query()] = None
+    sessions: SessionsDep, settings: SettingsDep, since: Annotated[Instant | None, Query()] = None
 ) -> RevocationsView:
     """Return the sessions revoked since a time whose access tokens may not have expired. For other services."""
     async with sessions() as session:

@@ -11,6 +11,8 @@ from services.users.sessions.oauth_errors import RequestMalformed
 from services.users.sessions.schemas import REFRESH_TOKEN
 from shared.http.bodies import ResponseBody
 
+_Text = Annotated[str, Field(max_length=254, pattern=r"^[^\x00]*$")]
+
 
 class OAuthForm(BaseModel):
     """A form whose unknown fields are ignored, as OAuth 2 requires."""
@@ -21,8 +23,8 @@ class OAuthForm(BaseModel):
 class TokenForm(OAuthForm):
     """The form of the token endpoint."""
 
-    grant_type: Annotated[str, Field(description="`password` or `refresh_token`.", examples=["password"])]
-    username: Annotated[str | None, Field(description="The e-mail address.", examples=["ada@orderly.example"])] = None
+    grant_type: Annotated[_Text, Field(description="`password` or `refresh_token`.", examples=["password"])]
+    username: Annotated[_Text | None, Field(description="The e-mail address.", examples=["ada@orderly.example"])] = None
     password: Annotated[Secret | None, Field(examples=["correct horse battery staple"])] = None
     refresh_token: Annotated[Secret | None, Field(max_length=100, examples=[REFRESH_TOKEN])] = None
 
