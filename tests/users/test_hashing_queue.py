@@ -100,15 +100,17 @@ async def test_cancelled_work_gives_up_its_place_but_not_a_thread_that_runs() ->
 
 
 async def test_work_that_is_cancelled_when_a_thread_becomes_free_loses_no_thread() -> None:
-    async with busy_queue(max_waiting=2) as (queue, work, first):
-        unlucky = await started(queue, "sign_in", work.named("unlucky"))
-        work.gate.set()
-        first.add_done_callback(lambda _: unlucky.cancel())
-        await first
-        await asyncio.wait([unlucky])
+    queue, work = HashingQueue(concurrency=1, max_waiting=2), Work()
+    work.gate.set()
+    await queue._acquire("sign_in")
+    unlucky = await started(queue, "sign_in", work.named("unlucky"))
+    queue._release()
+    unlucky.cancel()
+    await asyncio.wait([unlucky])
 
-        async with asyncio.timeout(10):
-            assert await queue.run("sign_in", work.named("next")) == "next"
+    async with asyncio.timeout(10):
+        assert await queue.run("sign_in", work.named("next")) == "next"
+    assert work.begun == ["next"]
 
 
 async def test_a_client_that_disconnects_leaves_the_queue(service: UsersService) -> None:
@@ -156,12 +158,12 @@ async def _stall(seconds: float) -> float:
 
 
 async def _latency(request: Callable[[], Awaitable[object]], seconds: float) -> float:
-    """Return the median latency of a request that is repeated every 10 ms."""
-    latencies, deadline = [], time.perf_counter() + seconds
-    while (before := time.perf_counter()) < deadline:
+    """Return the median latency of a request that is sent every 20 ms, counted from the time at which it was due."""
+    latencies, due, deadline = [], time.perf_counter(), time.perf_counter() + seconds
+    while (due := due + 0.02) < deadline:
+        await asyncio.sleep(due - time.perf_counter())
         await request()
-        latencies.append(time.perf_counter() - before)
-        await asyncio.sleep(0.02)
+        latencies.append(time.perf_counter() - due)
     return statistics.median(latencies)
 
 

@@ -132,12 +132,14 @@ async def test_a_device_is_known_to_one_account_only(service: UsersService) -> N
     assert await attempt(service, PASSWORD, device=device) == DELAYED
 
 
-async def test_guesses_at_many_accounts_delay_their_host(service: UsersService) -> None:
+async def test_guesses_at_many_accounts_delay_their_host_but_no_known_device(service: UsersService) -> None:
     await service.sign_up()
+    device = await known_device(service)
     guesses = [await attempt(service, email=f"user{number}@orderly.example") for number in range(7)]
 
     assert guesses == [WRONG] * 6 + [DELAYED]
     assert await attempt(service, PASSWORD) == DELAYED
+    assert await attempt(service, PASSWORD, device=device) == RIGHT
     assert await attempt(service, PASSWORD, address=ELSEWHERE) == RIGHT
 
 
