@@ -3,7 +3,7 @@
 # ///
 """An outside subscriber: writes each confirmed order into its own database exactly once, or each user's contact.
 
-Usage: python outside_subscriber.py 127.0.0.1:19092 subscriber.sqlite3 [TOPIC]
+Usage: python outside_subscriber.py 127.0.0.1:19092 orders.sqlite3 [TOPIC]
 
 For a secured cluster, set KAFKA_USERNAME, KAFKA_PASSWORD and KAFKA_CA_FILE: TLS with SCRAM-SHA-512. Contacts are on the
 topic `users`, sealed: set USERS_URL and USERS_TOKEN.
@@ -49,7 +49,7 @@ def confirm(database, event_id, order):
 def replace_contact(database, sequence, user):
     contact = opened(user["user_id"], user["personal"])
     with database:
-        if contact is None:  # the user was erased: forget what is stored, too
+        if contact is None:  # the user was erased: delete what is stored, too
             database.execute("DELETE FROM contact WHERE user_id = ?", (user["user_id"],))
         else:  # an older event, which may come late, replaces nothing
             database.execute(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from shared.events.contract import Event
 from shared.events.golden import golden_examples
@@ -38,4 +39,11 @@ def _event(event: type[Event]) -> Iterator[str]:
         rows.append(f"| `{field.path}` | {field.type} | {' '.join([field.description, *notes]).strip()} |")
     yield "\n".join(rows)
     if examples := golden_examples(event.type):
-        yield f"```json\n{json.dumps(examples[-1], indent=2, ensure_ascii=False)}\n```"
+        yield f"```json\n{json.dumps(_shortened(examples[-1]), indent=2, ensure_ascii=False)}\n```"
+
+
+def _shortened(example: Any) -> Any:
+    """Return an example without the middle of sealed data, which nobody reads."""
+    if sealed := example.get("personal"):
+        return {**example, "personal": f"{sealed[:20]}...{sealed[-8:]}"}
+    return example

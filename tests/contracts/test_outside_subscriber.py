@@ -98,7 +98,7 @@ class Subscriber:
 @pytest.fixture
 async def subscriber(kafka_bootstrap_servers: str, topic_prefix: str, tmp_path: Path) -> Subscriber:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
-    return Subscriber(kafka_bootstrap_servers, tmp_path / "subscriber.sqlite3", topic_prefix)
+    return Subscriber(kafka_bootstrap_servers, tmp_path / "orders.sqlite3", topic_prefix)
 
 
 @pytest.fixture
@@ -149,10 +149,10 @@ async def test_an_outside_subscriber_resumes_after_it_was_killed(subscriber: Sub
     assert subscriber.applied() == ["O-1", "O-2"]
 
 
-async def test_an_outside_subscriber_opens_sealed_contacts_and_forgets_erased_users(
+async def test_an_outside_subscriber_opens_sealed_contacts_and_deletes_those_of_erased_users(
     subscriber: Subscriber, send: Send, database_factory: DatabaseFactory, valkey_url: str, tmp_path: Path
 ) -> None:
-    port, token = free_port(), "the token of a subscriber"
+    port, token = free_port(), "the token of an outsider"
     settings = users_settings_of(await database_factory("users"), valkey_url, tmp_path, token=token)
     app = create_app(settings)
     variables = {"USERS_URL": f"http://127.0.0.1:{port}", "USERS_TOKEN": token}
@@ -179,7 +179,7 @@ def users_settings_of(database_url: str, valkey_url: str, folder: Path, *, token
         kafka_bootstrap_servers="127.0.0.1:1",
         encryption_keys_file=write_encryption_keys(folder),
         signing_keys_file=folder / "signing-keys.json",
-        service_tokens={"subscriber": token},
+        service_tokens={"outsider": token},
     )
 
 

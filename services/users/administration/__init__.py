@@ -1,1 +1,1 @@
-"""What admins do with accounts."""
+"""Routes with which admins create and change accounts."""
