@@ -39,7 +39,7 @@ class Recipient(Base):
     locale: Mapped[str]
     time_zone: Mapped[str]
     email_verified: Mapped[bool]
-    """Whether mails may be sent to the address. Without it, only sealed mails are sent, to the addresses in them."""
+    """Mails are deferred until it is true, except sealed ones."""
     # Of the event that wrote the row: an earlier one must not overwrite it, whenever it is applied.
     sequence: Mapped[int] = mapped_column(sa.BigInteger)
     updated_at: Mapped[datetime] = mapped_column(server_default=sa.func.now())

@@ -14,7 +14,7 @@ class Contact(PersonalData):
     email: str
     name: str
     phone: str | None
-    """The phone number, in E.164 format."""
+    """The phone number in E.164 format."""
 
 
 class AccountMail(PersonalData):
@@ -88,7 +88,7 @@ class EmailChangeRequested(OneTimeTokenEvent):
 
 
 class PasswordResetRequested(OneTimeTokenEvent):
-    """Somebody asked for a link that sets a new password of the account."""
+    """Somebody asks for a new password for the account, and can set it with the token."""
 
     type: ClassVar[str] = "user.password_reset_requested"
 

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from deploy.compose.signing_keys import write_signing_keys
 
 from deploy.local.ports import free_port
 from services.users.accounts.commands import Profile, create_account, user_updated
@@ -97,7 +98,7 @@ class Subscriber:
 @pytest.fixture
 async def subscriber(kafka_bootstrap_servers: str, topic_prefix: str, tmp_path: Path) -> Subscriber:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
-    return Subscriber(kafka_bootstrap_servers, tmp_path / "own.sqlite3", topic_prefix)
+    return Subscriber(kafka_bootstrap_servers, tmp_path / "orders.sqlite3", topic_prefix)
 
 
 @pytest.fixture
@@ -148,10 +149,10 @@ async def test_an_outside_subscriber_resumes_after_it_was_killed(subscriber: Sub
     assert subscriber.applied() == ["O-1", "O-2"]
 
 
-async def test_an_outside_subscriber_opens_sealed_contacts_and_deletes_erased_users(
+async def test_an_outside_subscriber_opens_sealed_contacts_and_deletes_those_of_erased_users(
     subscriber: Subscriber, send: Send, database_factory: DatabaseFactory, valkey_url: str, tmp_path: Path
 ) -> None:
-    port, token = free_port(), "the token of an outside subscriber"
+    port, token = free_port(), "the token of an outsider"
     settings = users_settings_of(await database_factory("users"), valkey_url, tmp_path, token=token)
     app = create_app(settings)
     variables = {"USERS_URL": f"http://127.0.0.1:{port}", "USERS_TOKEN": token}
@@ -171,12 +172,14 @@ async def test_an_outside_subscriber_opens_sealed_contacts_and_deletes_erased_us
 
 
 def users_settings_of(database_url: str, valkey_url: str, folder: Path, *, token: str) -> Settings:
+    write_signing_keys(folder / "signing-keys.json")
     return Settings(
         database_url=database_url,
         valkey_url=valkey_url,
         kafka_bootstrap_servers="127.0.0.1:1",
         encryption_keys_file=write_encryption_keys(folder),
-        service_tokens={"subscriber": token},
+        signing_keys_file=folder / "signing-keys.json",
+        service_tokens={"outsider": token},
     )
 
 

@@ -1,6 +1,8 @@
 """The schemas of events: the committed ones are current, golden examples stay readable, releases are not broken."""
 
 import json
+import re
+from base64 import urlsafe_b64decode
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from pydantic import BaseModel
 
 from shared.events.golden import FOLDER as EXAMPLES
 from shared.events.golden import golden_examples
+from shared.events.users import AccountMail, Contact
+from shared.personal_data import unseal
+from tests.architecture.source import CHECKOUT
 from tests.contracts.compatibility import breaking_changes
 from tests.contracts.events import CONTRACTS
 from tests.contracts.schemas import (
@@ -63,6 +68,21 @@ def test_the_golden_examples_cover_exactly_the_events() -> None:
 def test_golden_examples_are_numbered_without_a_gap() -> None:
     numbers = {folder.name: sorted(int(path.stem) for path in folder.iterdir()) for folder in EXAMPLES.iterdir()}
     assert numbers == {name: [*range(1, len(its) + 1)] for name, its in numbers.items()}
+
+
+def test_sealed_golden_examples_can_be_opened_with_the_key_in_the_documentation() -> None:
+    (text,) = re.findall(r'"([\w-]{43}=)"', (CHECKOUT / "docs" / "events.md").read_text())
+    sealed = [(name, each["personal"]) for name in CONTRACTS for each in golden_examples(name) if "personal" in each]
+    key = urlsafe_b64decode(text)
+
+    emails = [
+        unseal(each, key=key, model=Contact).email
+        if name in {"user.created", "user.updated"}
+        else unseal(each, key=key, model=AccountMail).email
+        for name, each in sealed
+    ]
+
+    assert emails == ["ada@example.com"] * 6
 
 
 @pytest.mark.parametrize("event_type", CONTRACTS)

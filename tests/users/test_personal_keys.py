@@ -73,7 +73,11 @@ async def test_reading_keys_is_logged_with_the_service_and_nothing_secret(servic
         await keys_of(service, account.id, new_id())
 
     (entry,) = [entry for entry in logs if entry["event"] == "personal_keys_read"]
-    assert {name: entry[name] for name in ("service", "users", "keys")} == {"service": "orders", "users": 2, "keys": 1}
+    assert {name: entry[name] for name in ("calling_service", "users", "keys")} == {
+        "calling_service": "orders",
+        "users": 2,
+        "keys": 1,
+    }
     assert str(account.id) not in str(logs)
 
 

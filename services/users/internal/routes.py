@@ -26,6 +26,6 @@ async def read_personal_keys(
     """Return the keys with which the personal data of these users are sealed in events."""
     async with sessions() as session:
         keys = await queries.personal_keys_of(session, body.user_ids)
-    logger.info("personal_keys_read", service=caller, users=len(body.user_ids), keys=len(keys))
+    logger.info("personal_keys_read", calling_service=caller, users=len(body.user_ids), keys=len(keys))
     response.headers["Cache-Control"] = "no-store"
     return PersonalKeysView(keys={user_id: urlsafe_b64encode(key).decode() for user_id, key in keys.items()})
