@@ -17,7 +17,6 @@ import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from deploy.compose.signing_keys import write_signing_keys
 
 from deploy.local.ports import free_port
 from services.users.accounts.commands import Profile, create_account, user_updated
@@ -172,13 +171,11 @@ async def test_an_outside_subscriber_opens_sealed_contacts_and_deletes_those_of_
 
 
 def users_settings_of(database_url: str, valkey_url: str, folder: Path, *, token: str) -> Settings:
-    write_signing_keys(folder / "signing-keys.json")
     return Settings(
         database_url=database_url,
         valkey_url=valkey_url,
         kafka_bootstrap_servers="127.0.0.1:1",
         encryption_keys_file=write_encryption_keys(folder),
-        signing_keys_file=folder / "signing-keys.json",
         service_tokens={"outsider": token},
     )
 
