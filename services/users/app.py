@@ -11,6 +11,7 @@ from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.pages import routes as page_routes
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
 from services.users.sessions import key_routes, oauth_routes
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
             verified_accounts.router,
             account_routes.router,
             recovery_routes.router,
+            page_routes.router,
             credit_routes.router,
             session_routes.router,
             oauth_routes.router,

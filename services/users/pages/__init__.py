@@ -1,0 +1,1 @@
+"""Pages of accounts: where the links of mails lead."""
