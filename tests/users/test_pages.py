@@ -78,7 +78,7 @@ async def test_a_refused_password_is_explained_and_leaves_the_link_usable(
     assert (await send(service, "reset-password", token=token, password=NEW)).status_code == 200
 
 
-async def test_a_forgotten_password_is_reset_in_a_browser(service: UsersService, page: Page) -> None:
+async def test_a_password_is_reset_in_a_browser(service: UsersService, page: Page) -> None:
     header = bearer(await _signed_up_and_in(service))
     await ask_for_reset(service, ADA["email"])
     token = await mailed_token(service, RESET)
