@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo shell status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade
-.PHONY: bench lint format
+.PHONY: fuzz bench lint format
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -85,6 +85,9 @@ chaos-short: .venv/.complete ## Run three short campaigns, as CI does
 chaos-quick: .venv/.complete ## Run the failpoint list, the mutants and three short campaigns (under 10 minutes)
 	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests/chaos
 	@$(MAKE) --no-print-directory chaos-short
+
+fuzz: .venv/.complete ## Send generated requests to each service, and check the responses: FUZZ="--cases 20000"
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 bench: .venv/.complete ## Run the benchmarks: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)

@@ -19,10 +19,10 @@ class NotificationSummaryView(ResponseBody):
     id: UUID = Field(examples=["0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"])
     category: str = Field(description="Subject of the event.", examples=["orders"])
     event_type: str = Field(description="Type of the event.", examples=["order.confirmed"])
-    title: str = Field(description="One line in the user's language.", examples=["Order O-2K7WQ9XA is confirmed"])
+    title: str = Field(description="One line in the user's language.", examples=["Order O-2K7WQ9X3 is confirmed"])
     data: dict[str, JsonValue] = Field(
         description="Data of the event.",
-        examples=[{"number": "O-2K7WQ9XA", "total_cents": 4990, "currency": "GBP"}],
+        examples=[{"number": "O-2K7WQ9X3", "total_cents": 4990, "currency": "GBP"}],
     )
     created_at: datetime
     read_at: datetime | None = Field(description="Null until the user has read it.")
@@ -101,8 +101,8 @@ class DeliveryActionView(ResponseBody):
 class DeliveryDetailView(DeliverySummaryView):
     """A delivery with its notification's data, its recipient's address, and all actions taken on it."""
 
-    title: str = Field(examples=["Order O-2K7WQ9XA is confirmed"])
-    data: dict[str, JsonValue] = Field(description="Data of the event.", examples=[{"number": "O-2K7WQ9XA"}])
+    title: str = Field(examples=["Order O-2K7WQ9X3 is confirmed"])
+    data: dict[str, JsonValue] = Field(description="Data of the event.", examples=[{"number": "O-2K7WQ9X3"}])
     email: str | None = Field(
         description="The recipient's present address; null if it is unknown, or the mail was sealed.",
         examples=["ada@example.org"],

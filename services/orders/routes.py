@@ -15,6 +15,7 @@ from services.orders import commands, queries
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
 from services.orders.dependencies import CurrentActor, SettingsDep, StaffActor
 from services.orders.models import Actor, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
+from services.orders.order_number import is_order_number
 from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
 from services.orders.order_views import order_summary_view, order_view, read_order_view, shown_beside_version
 from services.orders.queries import OrderNotFound
@@ -35,6 +36,13 @@ from shared.preconditions import Precondition
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
+
+
+class OrderNumberMistyped(Problem):
+    """The order number does not exist; check it for typing errors."""
+
+    status = 422
+    code = "order_number_mistyped"
 
 
 class TooManyItems(Problem):
@@ -111,7 +119,7 @@ async def place_order(
     return response
 
 
-@router.get("", summary="List orders", responses=responses(RoleRequired))
+@router.get("", summary="List orders", responses=responses(RoleRequired, OrderNumberMistyped))
 async def list_orders(
     request: Request,
     *,
@@ -126,6 +134,8 @@ async def list_orders(
     stuck: Annotated[bool, Query(description="Only orders that are pending past their deadline.")] = False,
 ) -> Page[OrderSummaryView]:
     """Return orders, newest first. Customers see their own orders."""
+    if number is not None and not is_order_number(number):
+        raise OrderNumberMistyped
     if not actor.is_staff:
         if user_id not in (None, actor.user_id):
             raise RoleRequired

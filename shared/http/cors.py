@@ -42,7 +42,7 @@ class CorsRefused(Forbidden):
     code = "cors_refused"
 
 
-class _Refused(Response):
+class _RefusedPreflight(Response):
     """The response to a preflight request that is refused."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +55,7 @@ class _CorsMiddleware(CORSMiddleware):
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the response to a preflight request."""
         response = super().preflight_response(request_headers)
-        return response if response.status_code == 200 else _Refused()
+        return response if response.status_code == 200 else _RefusedPreflight()
 
 
 def allow_origins(app: FastAPI, origins: Collection[str]) -> None:

@@ -54,7 +54,7 @@ async def page_request(
         str | None,
         Query(
             max_length=500,
-            pattern=r"^[A-Za-z0-9_-]*$",
+            pattern=r"^[A-Za-z0-9_-]+$",
             description="The `next_cursor` of the previous page. Omit it for the first page.",
         ),
     ] = None,

@@ -54,7 +54,7 @@ async def test_orders_are_found_by_status_and_number(service: OrdersService) -> 
     assert await found(number=pending["number"].lower()) == [pending["id"]]
     wrong = pending["number"][:-1] + ("2" if pending["number"][-1] != "2" else "3")
     mistyped = await service.http.get("/v1/orders", params={"number": wrong}, headers=service.support())
-    assert problem(mistyped) == (422, "validation_failed")
+    assert problem(mistyped) == (422, "order_number_mistyped")
 
 
 async def test_the_number_of_another_customer_finds_nothing(service: OrdersService) -> None:

@@ -145,9 +145,7 @@ def forged(bookmark: str) -> str:
 @pytest.mark.parametrize(
     "cursor",
     [
-        "",
         "nonsense",
-        forged(""),
         forged(">"),
         forged("<"),
         forged(">dt:2026-11-01 08:00:00+00:00"),
@@ -196,7 +194,7 @@ def test_any_text_is_a_cursor_of_ours_or_invalid(bookmark: str) -> None:
     assert pagination._cursor_of(marker) == forged(bookmark)
 
 
-@pytest.mark.parametrize("cursor", ["%ff%00", "é", "a\0", "a\n", "a" * 501])
+@pytest.mark.parametrize("cursor", ["", "%ff%00", "é", "a\0", "a\n", "a" * 501])
 async def test_a_cursor_with_other_characters_is_a_422(client: httpx2.AsyncClient, cursor: str) -> None:
     response = await client.get("/things", params={"cursor": cursor})
     assert problem(response) == (422, "validation_failed")
