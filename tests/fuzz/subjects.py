@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.compose.signing_keys import write_signing_keys
 from fastapi import FastAPI
 from pydantic import SecretStr
 
@@ -19,9 +18,12 @@ from services.orders.schemas import NewProduct
 from services.users.accounts.commands import Profile, create_account
 from shared.ids import new_id
 from tests.harness.databases import DatabaseFactory
+from tests.harness.encryption_keys import write_encryption_keys
 from tests.notifications.events import apply, order_confirmed, user_created
 from tests.shared.http.token_issuer import TokenIssuer
 
+USERS: dict[str, object] = {"users_url": "http://127.0.0.1:9", "users_token": "unused"}
+LIMITS = ("sign_up_limit_per_email", "mailed_link_limit_per_email", "refresh_limit_per_token")
 PASSWORD = "correct horse battery"
 SKUS = ("FUZZ-1", "FUZZ-2", "FUZZ-3")
 
@@ -56,7 +58,7 @@ class Servers:
 
 async def orders(servers: Servers) -> Subject:
     """Return the orders service with some products."""
-    settings = await servers.settings("orders") | {"jwks_url": "http://127.0.0.1:9", "max_pending_orders": 10_000}
+    settings = await servers.settings("orders") | USERS | {"max_pending_orders": 10_000}
     app = services.orders.app.create_app(services.orders.settings.Settings.model_validate(settings))
     async with app.state.sessions.begin() as session:
         for sku in SKUS:
@@ -67,12 +69,15 @@ async def orders(servers: Servers) -> Subject:
 
 async def notifications(servers: Servers) -> Subject:
     """Return the notifications service with some notifications of the caller."""
-    settings = await servers.settings("notifications") | {
-        "jwks_url": "http://127.0.0.1:9",
-        "smtp_url": "smtp://127.0.0.1:9",
-        "mail_from": "Orderly <no-reply@orderly.example>",
-        "public_url": "http://127.0.0.1:9",
-    }
+    settings = (
+        await servers.settings("notifications")
+        | USERS
+        | {
+            "smtp_url": "smtp://127.0.0.1:9",
+            "mail_from": "Orderly <no-reply@orderly.example>",
+            "public_url": "http://127.0.0.1:9",
+        }
+    )
     app = services.notifications.app.create_app(services.notifications.settings.Settings.model_validate(settings))
     user_id = new_id()
     await apply(app.state.sessions, user_created(user_id))
@@ -82,9 +87,13 @@ async def notifications(servers: Servers) -> Subject:
 
 async def users(servers: Servers) -> Subject:
     """Return the users service with an account of the caller."""
-    keys = servers.folder / "signing-keys.json"
-    write_signing_keys(keys)
-    settings = await servers.settings("users") | {"signing_keys_file": keys}
+    settings = await servers.settings("users") | {
+        "encryption_keys_file": write_encryption_keys(servers.folder),
+        "service_tokens": {"orders": "a token of no use"},
+        # All requests come from one address, and many of them are refused.
+        **dict.fromkeys(LIMITS, "1000000/hour"),
+        "shared_client_networks": "127.0.0.0/8",
+    }
     app = services.users.app.create_app(services.users.settings.Settings.model_validate(settings))
     async with app.state.sessions.begin() as session:
         account = await create_account(

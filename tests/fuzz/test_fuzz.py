@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.runner import Run
-from tests.fuzz.served import served
 from tests.fuzz.subjects import SUBJECTS, Servers
+from tests.harness.asgi import served
 from tests.harness.databases import DatabaseFactory
 
 CASES = 150
@@ -29,5 +29,7 @@ async def test_generated_requests_get_the_documented_responses(
         )
         outcome = await run.run()
 
+    await subject.app.state.sessions.kw["bind"].dispose()
+    await subject.app.state.cache.close()
     assert outcome.passed, outcome.output
     assert outcome.cases >= CASES
