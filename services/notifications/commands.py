@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
 from uuid import UUID
 
 import orjson
-import sqlalchemy as sa
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,6 +19,7 @@ from services.notifications.queries import NotificationNotFound
 from services.notifications.rendering import LOCALES, render_title
 from shared.driver_statements import fetch
 from shared.events.notifications import NotificationSent
+from shared.http.auth import Permit
 from shared.ids import new_id
 from shared.loops import call_after_commit, wake_after_commit
 from shared.messaging.envelope import EventContext
@@ -119,16 +120,17 @@ async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
         wake_after_commit(session, WORKER)
 
 
-async def mark_read(session: AsyncSession, *, notification_id: UUID, user_id: UUID) -> Notification:
-    """Mark a user's notification as read. Repeatable: the first time is kept. Raises: NotificationNotFound."""
-    notification: Notification | None = await session.scalar(
-        sa.update(Notification)
-        .where(Notification.id == notification_id, Notification.user_id == user_id)
-        .values(read_at=sa.func.coalesce(Notification.read_at, sa.func.now()))
-        .returning(Notification)
-    )
+async def mark_read(session: AsyncSession, *, notification_id: UUID, permit: Permit) -> Notification:
+    """Mark a notification as read. Repeatable: the first time is kept.
+
+    Raises: NotificationNotFound, or the denial of the permit.
+    """
+    notification = await session.get(Notification, notification_id, with_for_update=True)
     if notification is None:
         raise NotificationNotFound
+    permit.check_owner(notification.user_id)
+    if notification.read_at is None:
+        notification.read_at = datetime.now(UTC)
     return notification
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import selectinload
 
 from services.notifications.models import Notification
 from shared.errors import NotFound
+from shared.http.auth import Permit
 
 
 class NotificationNotFound(NotFound):
@@ -30,11 +31,10 @@ async def unread_count(session: AsyncSession, user_id: UUID, *, at_most: int) ->
     return await session.scalar(counted) or 0
 
 
-async def notification_with_deliveries(
-    session: AsyncSession, notification_id: UUID, *, user_id: UUID, is_staff: bool
-) -> Notification:
-    """Return a notification with its deliveries. Staff may read those of all users. Raises: NotificationNotFound."""
+async def notification_with_deliveries(session: AsyncSession, notification_id: UUID, *, permit: Permit) -> Notification:
+    """Return a notification with its deliveries. Raises: NotificationNotFound, or the denial of the permit."""
     notification = await session.get(Notification, notification_id, options=[selectinload(Notification.deliveries)])
-    if notification is None or not (is_staff or notification.user_id == user_id):
+    if notification is None:
         raise NotificationNotFound
+    permit.check_owner(notification.user_id)
     return notification

@@ -11,15 +11,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, queries
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
-from services.orders.dependencies import CurrentActor, OptionalIfMatch, SettingsDep, StaffActor
-from services.orders.models import Actor, Customer, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
+from services.orders.dependencies import (
+    CancelPermit,
+    FulfilPermit,
+    ListPermit,
+    OptionalIfMatch,
+    PlacePermit,
+    ReadPermit,
+    SettingsDep,
+)
+from services.orders.models import Customer, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
 from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
 from services.orders.queries import OrderNotFound
 from services.orders.schemas import CustomerView, NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable
 from shared.cache import Cache
 from shared.errors import Problem
-from shared.http.auth import RoleRequired
+from shared.http.auth import Permit
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
@@ -67,7 +75,7 @@ async def place_order(
     body: NewOrder,
     *,
     request: Request,
-    actor: CurrentActor,
+    permit: PlacePermit,
     sessions: SessionsDep,
     cache: CacheDep,
     settings: SettingsDep,
@@ -90,15 +98,17 @@ async def place_order(
         order = await commands.place_order(
             session,
             order_id=order_id,
-            user_id=actor.user_id,
+            user_id=permit.user_id,
             quantities=quantities,
             pending_timeout=settings.order_deadline,
             limits=PendingLimits(settings.max_pending_orders, settings.max_pending_units),
         )
-        return created(_order_view(order, None, actor=actor), location=f"/v1/orders/{order_id}", version=order.version)
+        return created(
+            _order_view(order, None, permit=permit), location=f"/v1/orders/{order_id}", version=order.version
+        )
 
     response = await run_idempotently(
-        sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=place
+        sessions, request=request, caller_id=permit.user_id, key=key, body=body, action=place
     )
     if not is_repeat(response):
         await _invalidate_products(cache, quantities)
@@ -106,11 +116,11 @@ async def place_order(
     return response
 
 
-@router.get("", summary="List orders", responses=responses(RoleRequired))
+@router.get("", summary="List orders")
 async def list_orders(
     request: Request,
     *,
-    actor: CurrentActor,
+    permit: ListPermit,
     sessions: SessionsDep,
     params: PageParams,
     user_id: Annotated[
@@ -121,13 +131,13 @@ async def list_orders(
     stuck: Annotated[bool, Query(description="Only orders that are pending past their deadline.")] = False,
 ) -> Page[OrderSummaryView]:
     """Return orders, newest first. Customers see their own orders."""
-    if not actor.is_staff:
-        if user_id not in (None, actor.user_id):
-            raise RoleRequired
-        user_id = actor.user_id
+    if user_id is None and not permit.is_staff:
+        user_id = permit.user_id
+    if user_id is not None:
+        permit.check_owner(user_id)
 
     def view(order: Order, customer: Customer | None) -> OrderSummaryView:
-        return OrderSummaryView.model_validate(order).model_copy(update={"customer": _customer_view(customer, actor)})
+        return OrderSummaryView.model_validate(order).model_copy(update={"customer": _customer_view(customer, permit)})
 
     query = queries.orders_newest_first(user_id=user_id, status=status, number=number, stuck=stuck)
     async with sessions() as session:
@@ -135,10 +145,10 @@ async def list_orders(
 
 
 @router.get("/{order_id}", summary="Read an order", responses=VERSIONED | responses(OrderNotFound))
-async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor, sessions: SessionsDep) -> OrderView:
+async def read_order(order_id: UUID, *, response: Response, permit: ReadPermit, sessions: SessionsDep) -> OrderView:
     """Return one order with its items and its timeline."""
     async with sessions() as session:
-        order, body = await _read(session, order_id, actor=actor)
+        order, body = await _read(session, order_id, permit=permit)
     response.headers["ETag"] = etag_of(order.version)
     return body
 
@@ -152,15 +162,15 @@ async def cancel_order(
     order_id: UUID,
     *,
     response: Response,
-    actor: CurrentActor,
+    permit: CancelPermit,
     sessions: SessionsDep,
     cache: CacheDep,
     version: OptionalIfMatch,
 ) -> OrderView:
     """Cancel a pending or confirmed order."""
     async with sessions.begin() as session:
-        await commands.cancel_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _read(session, order_id, actor=actor)
+        await commands.cancel_order(session, order_id=order_id, permit=permit, expected_version=version)
+        order, body = await _read(session, order_id, permit=permit)
     await _invalidate_products(cache, (item.sku for item in order.items))
     return _changed("order_cancelled", order, body, response)
 
@@ -172,15 +182,15 @@ async def ship_order(
     order_id: UUID,
     *,
     response: Response,
-    actor: StaffActor,
+    permit: FulfilPermit,
     sessions: SessionsDep,
     cache: CacheDep,
     version: OptionalIfMatch,
 ) -> OrderView:
     """Mark a confirmed order as shipped. For support and admins."""
     async with sessions.begin() as session:
-        await commands.ship_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _read(session, order_id, actor=actor)
+        await commands.ship_order(session, order_id=order_id, permit=permit, expected_version=version)
+        order, body = await _read(session, order_id, permit=permit)
     await _invalidate_products(cache, (item.sku for item in order.items))
     return _changed("order_shipped", order, body, response)
 
@@ -191,12 +201,12 @@ async def ship_order(
     responses=VERSIONED | responses(OrderNotFound, TransitionNotAllowed),
 )
 async def deliver_order(
-    order_id: UUID, *, response: Response, actor: StaffActor, sessions: SessionsDep, version: OptionalIfMatch
+    order_id: UUID, *, response: Response, permit: FulfilPermit, sessions: SessionsDep, version: OptionalIfMatch
 ) -> OrderView:
     """Mark a shipped order as delivered. For support and admins."""
     async with sessions.begin() as session:
-        await commands.deliver_order(session, order_id=order_id, actor=actor, expected_version=version)
-        order, body = await _read(session, order_id, actor=actor)
+        await commands.deliver_order(session, order_id=order_id, permit=permit, expected_version=version)
+        order, body = await _read(session, order_id, permit=permit)
     return _changed("order_delivered", order, body, response)
 
 
@@ -212,7 +222,7 @@ async def refund_order(
     *,
     body: NewRefund,
     request: Request,
-    actor: StaffActor,
+    permit: FulfilPermit,
     sessions: SessionsDep,
     version: OptionalIfMatch,
     key: IdempotencyKey = None,
@@ -223,34 +233,34 @@ async def refund_order(
         await commands.refund_order(
             session,
             order_id=order_id,
-            actor=actor,
+            permit=permit,
             amount_cents=body.amount_cents,
             reason=body.reason,
             expected_version=version,
         )
-        order, view = await _read(session, order_id, actor=actor)
+        order, view = await _read(session, order_id, permit=permit)
         return created(view, location=f"/v1/orders/{order_id}", version=order.version)
 
     response = await run_idempotently(
-        sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=refund
+        sessions, request=request, caller_id=permit.user_id, key=key, body=body, action=refund
     )
     if not is_repeat(response):
         logger.info("order_refunded", order_id=str(order_id))
     return response
 
 
-async def _read(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, OrderView]:
-    order, customer = await queries.order_with_details(session, order_id, actor=actor)
-    return order, _order_view(order, customer, actor=actor)
+async def _read(session: AsyncSession, order_id: UUID, *, permit: Permit) -> tuple[Order, OrderView]:
+    order, customer = await queries.order_with_details(session, order_id, permit=permit)
+    return order, _order_view(order, customer, permit=permit)
 
 
-def _order_view(order: Order, customer: Customer | None, *, actor: Actor) -> OrderView:
-    """Return the actor's view of an order whose items and timeline are loaded."""
-    return OrderView.model_validate(order).model_copy(update={"customer": _customer_view(customer, actor)})
+def _order_view(order: Order, customer: Customer | None, *, permit: Permit) -> OrderView:
+    """Return the caller's view of an order whose items and timeline are loaded."""
+    return OrderView.model_validate(order).model_copy(update={"customer": _customer_view(customer, permit)})
 
 
-def _customer_view(customer: Customer | None, actor: Actor) -> CustomerView | None:
-    return CustomerView.model_validate(customer) if customer is not None and actor.is_staff else None
+def _customer_view(customer: Customer | None, permit: Permit) -> CustomerView | None:
+    return CustomerView.model_validate(customer) if customer is not None and permit.is_staff else None
 
 
 def _changed(event: str, order: Order, body: OrderView, response: Response) -> OrderView:

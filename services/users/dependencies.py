@@ -1,6 +1,6 @@
-"""The dependency of all routes: the settings.
+"""Dependencies of routes of all subjects: who may call them, and the settings.
 
-It is a coroutine: FastAPI runs plain functions in a thread pool, which costs more than the look-up.
+They are coroutines: FastAPI runs plain functions in a thread pool, which costs more than the look-up.
 """
 
 from typing import Annotated
@@ -8,6 +8,19 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.users.settings import Settings
+from shared.errors import Forbidden
+from shared.http.auth import ADMINS, NOBODY, STAFF, Permit, admin_only, by_owner, staff_only
+
+
+class OwnAccount(Forbidden):
+    """Admins can't do this with their own account; ask a colleague."""
+
+    code = "own_account"
+
+
+READ_ACCOUNT = by_owner(own=STAFF, others=STAFF)
+CHANGE_ACCOUNT = by_owner(own=NOBODY, own_denial=OwnAccount, others=ADMINS)
+"""Credit limits, roles and the status: admins must not serve themselves."""
 
 
 async def _settings(request: Request) -> Settings:
@@ -15,4 +28,8 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
+ReadAccountPermit = Annotated[Permit, Depends(READ_ACCOUNT)]
+ChangeAccountPermit = Annotated[Permit, Depends(CHANGE_ACCOUNT)]
+StaffPermit = Annotated[Permit, Depends(staff_only)]
+AdminPermit = Annotated[Permit, Depends(admin_only)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

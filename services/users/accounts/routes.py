@@ -13,7 +13,7 @@ from services.users.accounts.fields import Email
 from services.users.accounts.queries import UserNotFound
 from services.users.accounts.schemas import ProfileChanges, SignUp, UserView
 from services.users.credentials.dependencies import PasswordsDep
-from services.users.dependencies import SettingsDep
+from services.users.dependencies import READ_ACCOUNT, SettingsDep
 from services.users.models.accounts import UserStatus
 from shared.http.auth import Caller, public, staff_only
 from shared.http.dependencies import SessionsDep
@@ -108,7 +108,7 @@ async def update_own_user(
 @router.get(
     "/{user_id}",
     summary="Read a user",
-    dependencies=[Depends(staff_only)],
+    dependencies=[Depends(READ_ACCOUNT)],
     responses=VERSIONED | responses(UserNotFound),
 )
 async def read_user(user_id: UUID, sessions: SessionsDep, response: Response) -> UserView:

@@ -9,7 +9,8 @@ from services.users.accounts.queries import UserNotFound
 from services.users.credit import commands, queries
 from services.users.credit.commands import LimitBelowUse
 from services.users.credit.schemas import CreditLimit, CreditView
-from shared.http.auth import Caller, admin_only, staff_only
+from services.users.dependencies import READ_ACCOUNT, ChangeAccountPermit
+from shared.http.auth import Caller
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import responses
 
@@ -26,7 +27,7 @@ async def read_own_credit(caller: Caller, sessions: SessionsDep) -> CreditView:
 @router.get(
     "/{user_id}/credit",
     summary="Read a user's credit",
-    dependencies=[Depends(staff_only)],
+    dependencies=[Depends(READ_ACCOUNT)],
     responses=responses(UserNotFound),
 )
 async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
@@ -37,12 +38,14 @@ async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
 @router.put(
     "/{user_id}/credit-limit",
     summary="Set a user's credit limit",
-    dependencies=[Depends(admin_only)],
     responses=responses(UserNotFound, LimitBelowUse),
 )
-async def set_credit_limit(user_id: UUID, body: CreditLimit, sessions: SessionsDep) -> CreditView:
-    """Set the limit, which must cover what is reserved and used already. For admins."""
+async def set_credit_limit(
+    user_id: UUID, body: CreditLimit, permit: ChangeAccountPermit, sessions: SessionsDep
+) -> CreditView:
+    """Set the limit, which must cover what is reserved and used already. For admins, but not of their own account."""
     async with sessions.begin() as session:
+        permit.check_owner(user_id)
         account = await commands.set_credit_limit(session, user_id=user_id, limit_cents=body.limit_cents)
     logger.info("credit_limit_set", user_id=str(user_id), limit_cents=account.limit_cents)
     return CreditView.model_validate(account)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.models.accounts import UserAccount
 from services.users.models.sessions import RefreshToken, UserSession
 from shared.errors import Forbidden, NotFound, Unauthenticated
+from shared.http.auth import Permit
 from shared.ids import new_id
 from shared.statements import count_deleted
 
@@ -96,11 +97,12 @@ async def refresh_session(session: AsyncSession, *, refresh_token: str, lifetime
     return Grant(account, family.id, await _new_token(session, session_id=family.id, lifetime=lifetime))
 
 
-async def revoke_session(session: AsyncSession, *, session_id: UUID, user_id: UUID) -> None:
-    """End one of a user's sessions. Its access token works until it expires. Raises: SessionNotFound."""
+async def revoke_session(session: AsyncSession, *, session_id: UUID, permit: Permit) -> None:
+    """End a session. Its access token works until it expires. Raises: SessionNotFound, or the denial of the permit."""
     family = await _lock_session(session, session_id)
-    if family is None or family.user_id != user_id or family.revoked_at is not None:
+    if family is None or family.revoked_at is not None:
         raise SessionNotFound
+    permit.check_owner(family.user_id)
     await _revoke(session, session_id)
 
 

@@ -22,7 +22,7 @@ from services.users.sessions.commands import (
     RefreshTokenInvalid,
     SessionNotFound,
 )
-from services.users.sessions.dependencies import AccessTokensDep
+from services.users.sessions.dependencies import AccessTokensDep, OwnSessionPermit
 from services.users.sessions.schemas import Refresh, SessionView, SignIn, TokenPairView
 from shared.database import Sessions
 from shared.errors import Unauthenticated
@@ -127,11 +127,11 @@ async def list_own_sessions(
 
 
 @router.delete("/{session_id}", status_code=204, summary="Sign out", responses=responses(SessionNotFound))
-async def revoke_own_session(session_id: UUID, caller: Caller, sessions: SessionsDep) -> None:
+async def revoke_own_session(session_id: UUID, permit: OwnSessionPermit, sessions: SessionsDep) -> None:
     """End one of your sessions. It can't be refreshed any more; its access token works until it expires."""
     async with sessions.begin() as session:
-        await commands.revoke_session(session, session_id=session_id, user_id=caller.user_id)
-    logger.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
+        await commands.revoke_session(session, session_id=session_id, permit=permit)
+    logger.info("session_revoked", user_id=str(permit.user_id), session_id=str(session_id))
 
 
 async def _authenticate(body: SignIn, *, sessions: Sessions, passwords: Passwords) -> tuple[UserAccount, str | None]:
