@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.users.accounts.fields import Email, Locale, Name, Phone, Secret, TimeZone
+from services.users.accounts.fields import Bio, Email, Locale, Name, Phone, Secret, TimeZone
 from services.users.models.accounts import Role, UserStatus
 from shared.http.bodies import RequestBody, ResponseBody
 
@@ -31,9 +31,10 @@ class SignUp(RequestBody):
 class ProfileChanges(RequestBody):
     """Changes of a profile. A member that is left out keeps its value."""
 
-    # The defaults are never used, because only members that were sent are read. So null is an error except for phone.
+    # The defaults are never used, because only members that were sent are read. So null is an error except for two.
     name: Name = Field(default_factory=str)
     phone: Phone | None = Field(default=None, description="null removes it.", examples=["+442071838750"])
+    bio: Bio | None = Field(default=None, description="null removes it.", examples=["Mathematician."])
     locale: Locale = Field(default_factory=str)
     time_zone: TimeZone = Field(default_factory=str)
 
@@ -45,6 +46,7 @@ class UserView(ResponseBody):
     email: Annotated[str, Field(examples=["ada@orderly.example"])]
     name: Annotated[str, Field(examples=["Ada Lovelace"])]
     phone: Annotated[str | None, Field(examples=["+442071838750"])]
+    bio: Annotated[str | None, Field(examples=["Mathematician."])]
     locale: Annotated[str, Field(examples=["en-GB"])]
     time_zone: Annotated[str, Field(examples=["Europe/London"])]
     roles: Annotated[list[Role], Field(examples=[["customer"]])]

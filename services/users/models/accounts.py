@@ -24,6 +24,7 @@ class UserAccount(Base):
     email: Mapped[str]
     name: Mapped[str]
     phone: Mapped[str | None]
+    bio: Mapped[str | None]
     locale: Mapped[str]
     time_zone: Mapped[str]
     roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
