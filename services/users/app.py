@@ -5,10 +5,12 @@ from datetime import timedelta
 from fastapi import FastAPI
 
 from services.users.accounts import routes as account_routes
+from services.users.administration import routes as administration_routes
 from services.users.credentials.passwords import Passwords
 from services.users.credentials.throttling import SignInLimits, SignInThrottle
 from services.users.credit import routes as credit_routes
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.security_record import routes as security_record_routes
 from services.users.sessions import key_routes
 from services.users.sessions import routes as session_routes
 from services.users.sessions.access_tokens import AccessTokens, load_signing_keys
@@ -29,7 +31,14 @@ def create_app(settings: Settings) -> FastAPI:
         name="users",
         description="Accounts, sessions and credit.",
         settings=settings,
-        routers=[account_routes.router, credit_routes.router, session_routes.router, key_routes.router],
+        routers=[
+            account_routes.router,
+            credit_routes.router,
+            session_routes.router,
+            key_routes.router,
+            security_record_routes.router,
+            administration_routes.router,
+        ],
         subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
         republished=REPUBLISHED,

@@ -55,7 +55,10 @@ async def test_every_operation_is_named_and_described(service: UsersService) -> 
     ]
     assert all(operation["summary"] and operation["description"] for _, operation in operations)
     assert sorted(name for name, operation in operations if operation["tags"] != ["operations"]) == [
+        "create_verified_user",
+        "list_own_security_events",
         "list_own_sessions",
+        "list_security_events",
         "list_users",
         "read_credit",
         "read_own_credit",
@@ -63,10 +66,13 @@ async def test_every_operation_is_named_and_described(service: UsersService) -> 
         "read_public_keys",
         "read_user",
         "refresh_session",
+        "reinstate_user",
         "revoke_own_session",
         "set_credit_limit",
+        "set_user_roles",
         "sign_in",
         "sign_up",
+        "suspend_user",
         "update_own_user",
     ]
     assert "default" not in document["components"]["schemas"]["ProfileChanges"]["properties"]["name"]

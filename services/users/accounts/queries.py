@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models.accounts import UserAccount, UserStatus
+from services.users.models.accounts import UserAccount
 from shared.errors import NotFound
 
 
@@ -25,18 +25,5 @@ async def account_of(session: AsyncSession, user_id: UUID) -> UserAccount:
 
 async def account_with_email(session: AsyncSession, email: str) -> UserAccount | None:
     """Return the account with this address, compared without case."""
-    return await session.scalar(sa.select(UserAccount).where(_has_email(email)))
-
-
-def accounts_newest_first(*, email: str | None, status: UserStatus | None) -> sa.Select[UserAccount]:
-    """Select accounts, newest first."""
-    query = sa.select(UserAccount).order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
-    if email is not None:
-        query = query.where(_has_email(email))
-    if status is not None:
-        query = query.where(UserAccount.status == status)
-    return query
-
-
-def _has_email(email: str) -> sa.ColumnElement[bool]:
-    return sa.func.lower(UserAccount.email) == sa.func.lower(email)
+    has_email = sa.func.lower(UserAccount.email) == sa.func.lower(email)
+    return await session.scalar(sa.select(UserAccount).where(has_email))

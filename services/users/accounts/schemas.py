@@ -14,18 +14,26 @@ _USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 _TIME = "2026-11-23T17:30:00Z"
 
 
-class SignUp(RequestBody):
-    """A new user."""
+# Excluded from every dump, and so from the fingerprint that is stored with an Idempotency-Key.
+Password = Annotated[
+    Secret, Field(min_length=10, max_length=128, exclude=True, examples=["correct horse battery staple"])
+]
+
+
+class NewProfile(RequestBody):
+    """The profile of a new user."""
 
     email: Email
     name: Name
-    # Excluded from every dump, and so from the fingerprint that is stored with an Idempotency-Key.
-    password: Annotated[
-        Secret, Field(min_length=10, max_length=128, exclude=True, examples=["correct horse battery staple"])
-    ]
     phone: Phone | None = Field(default=None, examples=["+442071838750"])
     locale: Locale = "en"
     time_zone: TimeZone = "UTC"
+
+
+class SignUp(NewProfile):
+    """A new user."""
+
+    password: Password
 
 
 class ProfileChanges(RequestBody):

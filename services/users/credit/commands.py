@@ -9,9 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.queries import UserNotFound
 from services.users.credit.batch import Credit
 from services.users.models.credit import CreditAccount, CreditReservation
+from services.users.security_record.commands import Origin, append
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, Problem
-from shared.events.users import CreditRefused, CreditRefusedReason, CreditReleased, CreditReserved
+from shared.events.users import (
+    CreditRefused,
+    CreditRefusedReason,
+    CreditReleased,
+    CreditReserved,
+    UserCreditLimitChanged,
+)
 from shared.messaging.outbox.outbox import record
 
 logger = structlog.get_logger(__name__)
@@ -30,8 +37,13 @@ class LimitBelowUse(Conflict):
     code = "limit_below_use"
 
 
-async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents: int) -> CreditAccount:
-    """Lock a user's credit account, and set its limit. Raises: UserNotFound, LimitBelowUse."""
+async def set_credit_limit(
+    session: AsyncSession, *, user_id: UUID, limit_cents: int, actor: UUID | str, origin: Origin | None = None
+) -> CreditAccount:
+    """Lock a user's credit account, and set its limit. The same limit again changes nothing, and records no event.
+
+    Raises: UserNotFound, LimitBelowUse.
+    """
     account = await session.scalar(
         sa.select(CreditAccount)
         .where(CreditAccount.user_id == user_id)
@@ -42,8 +54,42 @@ async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents:
         raise UserNotFound
     if limit_cents < account.taken_cents:
         raise LimitBelowUse(extra={"reserved_cents": account.reserved_cents, "used_cents": account.used_cents})
-    account.limit_cents = limit_cents
+    if limit_cents != account.limit_cents:
+        await change_limit(session, account, limit_cents=limit_cents, actor=actor, origin=origin)
     return account
+
+
+async def change_limit(
+    session: AsyncSession,
+    account: CreditAccount,
+    *,
+    limit_cents: int,
+    actor: UUID | str,
+    origin: Origin | None = None,
+) -> None:
+    """Change the limit of a locked account, and record `user.credit_limit_changed`."""
+    previous_limit_cents, account.limit_cents = account.limit_cents, limit_cents
+    record(
+        session,
+        UserCreditLimitChanged(
+            user_id=account.user_id,
+            limit_cents=limit_cents,
+            previous_limit_cents=previous_limit_cents,
+            currency=account.currency,
+        ),
+    )
+    await append(
+        session,
+        "credit_limit_changed",
+        user_id=account.user_id,
+        actor=actor,
+        origin=origin,
+        details={
+            "limit_cents": limit_cents,
+            "previous_limit_cents": previous_limit_cents,
+            "currency": account.currency,
+        },
+    )
 
 
 def reserve_credit(

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.queries import UserNotFound
 from services.users.credit.batch import lock_credit, write_credit
-from services.users.credit.commands import release_credit
+from services.users.credit.commands import change_limit, release_credit
 from services.users.credit.snapshots import release_used
 from services.users.models.credit import CreditAccount, CreditReservation, ReservationStatus
 from shared.database import Sessions
@@ -104,7 +104,7 @@ async def recompute(sessions: Sessions, user_id: UUID, *, raise_limit: bool, act
         if account.taken_cents > account.limit_cents:
             if not raise_limit:
                 raise LimitBelowOrders(extra={"limit_cents": account.limit_cents, "orders_cents": account.taken_cents})
-            account.limit_cents = account.taken_cents
+            await change_limit(session, account, limit_cents=account.taken_cents, actor=actor)
         after = (account.reserved_cents, account.used_cents, account.limit_cents)
     logger.warning("credit_recomputed", user_id=str(user_id), before=before, after=after, actor=actor, note=note)
     return Recomputation(user_id, before, after)

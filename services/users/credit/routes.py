@@ -3,13 +3,14 @@
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from services.users.accounts.queries import UserNotFound
 from services.users.credit import commands, queries
 from services.users.credit.commands import LimitBelowUse
 from services.users.credit.schemas import CreditLimit, CreditView
 from services.users.dependencies import READ_ACCOUNT, ChangeAccountPermit
+from services.users.security_record.commands import origin_of
 from shared.http.auth import Caller
 from shared.http.dependencies import SessionsDep
 from shared.http.problems import responses
@@ -41,13 +42,19 @@ async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
     responses=responses(UserNotFound, LimitBelowUse),
 )
 async def set_credit_limit(
-    user_id: UUID, body: CreditLimit, permit: ChangeAccountPermit, sessions: SessionsDep
+    user_id: UUID, *, body: CreditLimit, request: Request, permit: ChangeAccountPermit, sessions: SessionsDep
 ) -> CreditView:
     """Set the limit, which must cover what is reserved and used already. For admins, but not of their own account."""
     async with sessions.begin() as session:
         permit.check_owner(user_id)
-        account = await commands.set_credit_limit(session, user_id=user_id, limit_cents=body.limit_cents)
-    logger.info("credit_limit_set", user_id=str(user_id), limit_cents=account.limit_cents)
+        account = await commands.set_credit_limit(
+            session,
+            user_id=user_id,
+            limit_cents=body.limit_cents,
+            actor=permit.user_id,
+            origin=origin_of(request),
+        )
+    logger.info("credit_limit_set", user_id=str(user_id), limit_cents=account.limit_cents, actor=str(permit.user_id))
     return CreditView.model_validate(account)
 
 

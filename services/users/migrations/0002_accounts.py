@@ -37,8 +37,16 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_user_account_lower_email", "user_account", [sa.text("lower(email)")], unique=True)
+    op.create_index("ix_user_account_email_prefix", "user_account", [sa.text('lower(email COLLATE "C")')])
     op.create_index("ix_user_account_created_at", "user_account", ["created_at", "id"])
     op.create_index("ix_user_account_status", "user_account", ["status", "created_at", "id"])
+    for role in ("support", "admin"):
+        op.create_index(
+            f"ix_user_account_{role}",
+            "user_account",
+            ["created_at", "id"],
+            postgresql_where=sa.text(f"roles @> ARRAY['{role}']"),
+        )
 
 
 def downgrade() -> None:

@@ -40,6 +40,18 @@ class UserAccount(Base):
         sa.CheckConstraint(one_of("status", get_args(UserStatus)), name="status"),
         sa.CheckConstraint("roles <@ ARRAY['customer', 'support', 'admin'] AND cardinality(roles) > 0", name="roles"),
         sa.Index("ix_user_account_lower_email", sa.text("lower(email)"), unique=True),
+        # For prefixes of addresses, whatever the database's collation is.
+        sa.Index("ix_user_account_email_prefix", sa.text('lower(email COLLATE "C")')),
         sa.Index("ix_user_account_created_at", "created_at", "id"),
         sa.Index("ix_user_account_status", "status", "created_at", "id"),
+        # None for customers: nearly all accounts are theirs, and the index by age finds them as fast.
+        *(
+            sa.Index(
+                f"ix_user_account_{role}",
+                "created_at",
+                "id",
+                postgresql_where=sa.text(f"roles @> ARRAY['{role}']"),
+            )
+            for role in ("support", "admin")
+        ),
     )
