@@ -83,7 +83,6 @@ FILTERS = [
     (RecordFilter(kind="erased"), "kind"),
     (RecordFilter(occurred_after=START, occurred_before=START + timedelta(hours=1)), "occurred_at"),
     (RecordFilter(kind="erased", occurred_before=START + timedelta(days=9)), "kind"),
-    (RecordFilter(user_id=UUID(int=0x42), kind="erased"), "user_id"),
 ]
 
 
