@@ -84,7 +84,7 @@ class Permit:
 
     @property
     def is_staff(self) -> bool:
-        """The caller has one of the roles of staff."""
+        """Return whether the caller has one of the roles of staff."""
         return not STAFF.isdisjoint(_roles_of(self.caller))
 
     def owns(self, owner_id: UUID) -> bool:
