@@ -47,7 +47,7 @@ def set_up(
     # Import while the servers start.
     from services.orders.catalogue_import import fill_empty_catalogue
     from services.orders.settings import Settings as OrdersSettings
-    from services.users.accounts.creation import create_admin
+    from services.users.administration.creation import create_admin
     from services.users.settings import Settings as UsersSettings
 
     for service in SERVICES if import_all else ():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Literal, NamedTuple
 from uuid import UUID
@@ -22,6 +22,7 @@ from services.notifications.rendering import LOCALES, render_title
 from services.notifications.statuses import ADDRESS_UNVERIFIED, Channel
 from shared.driver_statements import fetch
 from shared.events.notifications import NotificationSent
+from shared.http.auth import Permit
 from shared.ids import new_id
 from shared.loops import call_after_commit, wake_after_commit
 from shared.messaging.envelope import EventContext
@@ -100,16 +101,17 @@ async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
         wake_after_commit(session, WORKER)
 
 
-async def mark_read(session: AsyncSession, *, notification_id: UUID, user_id: UUID) -> Notification:
-    """Mark a user's notification as read. Repeatable: the first time is kept. Raises: NotificationNotFound."""
-    notification: Notification | None = await session.scalar(
-        sa.update(Notification)
-        .where(Notification.id == notification_id, Notification.user_id == user_id, Notification.in_app)
-        .values(read_at=sa.func.coalesce(Notification.read_at, sa.func.now()))
-        .returning(Notification)
-    )
-    if notification is None:
+async def mark_read(session: AsyncSession, *, notification_id: UUID, permit: Permit) -> Notification:
+    """Mark a notification as read. Repeatable: the first time is kept.
+
+    Raises: NotificationNotFound, also for one that is only mailed; or the denial of the permit.
+    """
+    notification = await session.get(Notification, notification_id, with_for_update=True)
+    if notification is None or not notification.in_app:
         raise NotificationNotFound
+    permit.check_owner(notification.user_id)
+    if notification.read_at is None:
+        notification.read_at = datetime.now(UTC)
     return notification
 
 

@@ -9,6 +9,10 @@ from sqlalchemy.orm import selectinload
 
 from services.notifications.models import Notification
 from shared.errors import NotFound
+from shared.http.auth import Permit
+
+ONLY_MAILED = "only mailed"
+"""The kind of notifications that no user finds in the list."""
 
 
 class NotificationNotFound(NotFound):
@@ -34,14 +38,13 @@ async def unread_count(session: AsyncSession, user_id: UUID, *, at_most: int) ->
     return await session.scalar(counted) or 0
 
 
-async def notification_with_deliveries(
-    session: AsyncSession, notification_id: UUID, *, user_id: UUID, is_staff: bool
-) -> Notification:
-    """Return a notification with its deliveries. Staff may read those of all users, and those that are only mailed.
-
-    Raises: NotificationNotFound.
-    """
+async def notification_with_deliveries(session: AsyncSession, notification_id: UUID, *, permit: Permit) -> Notification:
+    """Return a notification with its deliveries. Raises: NotificationNotFound, or the denial of the permit."""
     notification = await session.get(Notification, notification_id, options=[selectinload(Notification.deliveries)])
-    if notification is None or not (is_staff or (notification.in_app and notification.user_id == user_id)):
+    if notification is None:
         raise NotificationNotFound
+    if notification.in_app:
+        permit.check_owner(notification.user_id)
+    else:
+        permit.check(ONLY_MAILED)
     return notification

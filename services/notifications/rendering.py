@@ -15,6 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pas
 from jinja2.runtime import Context
 from pydantic import JsonValue
 
+from shared.text import JOINERS
+
 TEMPLATES = Path(__file__).parent / "templates"
 LOCALES = ("en", "de")
 """Languages that have templates. The first one is used for all other locales."""
@@ -60,8 +62,8 @@ def language_of(locale: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Remove line breaks and control characters, which would end a mail header."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    """Remove line breaks and control characters, which would end a mail header, and characters that reorder text."""
+    return " ".join("".join(char if char.isprintable() or char in JOINERS else " " for char in text).split())
 
 
 @pass_context

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request
 
 from services.notifications import commands, queries
-from services.notifications.dependencies import IsStaff
+from services.notifications.dependencies import MarkPermit, ReadPermit
 from services.notifications.queries import NotificationNotFound
 from services.notifications.schemas import (
     MAX_UNREAD_COUNT,
@@ -42,14 +42,10 @@ async def count_own_unread_notifications(sessions: SessionsDep, caller: Caller) 
 
 
 @router.get("/{notification_id}", summary="Read a notification", responses=responses(NotificationNotFound))
-async def read_notification(
-    notification_id: UUID, sessions: SessionsDep, caller: Caller, is_staff: IsStaff
-) -> NotificationView:
+async def read_notification(notification_id: UUID, sessions: SessionsDep, permit: ReadPermit) -> NotificationView:
     """Return one of your notifications with its deliveries. Support and admins can read those of all users."""
     async with sessions() as session:
-        notification = await queries.notification_with_deliveries(
-            session, notification_id, user_id=caller.user_id, is_staff=is_staff
-        )
+        notification = await queries.notification_with_deliveries(session, notification_id, permit=permit)
         return NotificationView.model_validate(notification)
 
 
@@ -57,9 +53,9 @@ async def read_notification(
     "/{notification_id}/read", summary="Mark a notification as read", responses=responses(NotificationNotFound)
 )
 async def mark_notification_read(
-    notification_id: UUID, sessions: SessionsDep, caller: Caller
+    notification_id: UUID, sessions: SessionsDep, permit: MarkPermit
 ) -> NotificationSummaryView:
     """Mark one of your notifications as read. Repeatable: the time of the first request is kept."""
     async with sessions.begin() as session:
-        notification = await commands.mark_read(session, notification_id=notification_id, user_id=caller.user_id)
+        notification = await commands.mark_read(session, notification_id=notification_id, permit=permit)
     return NotificationSummaryView.model_validate(notification)

@@ -8,7 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import catalogue_commands, queries
 from services.orders.catalogue_commands import SkuTaken
-from services.orders.dependencies import IsStaff, SettingsDep
+from services.orders.dependencies import (
+    FOR_SALE,
+    NOT_FOR_SALE,
+    ListProductsPermit,
+    ReadProductPermit,
+    SettingsDep,
+)
 from services.orders.models import StockBelowReserved
 from services.orders.queries import ProductNotFound
 from services.orders.schemas import (
@@ -19,34 +25,28 @@ from services.orders.schemas import (
     ProductChanges,
     ProductView,
 )
-from shared.http.auth import RoleRequired, admin_only, public
+from shared.http.auth import Permit, admin_only
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.http.responses import CREATED, VERSIONED, created, is_repeat
-from shared.http.tokens import Principal
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/products", tags=["products"])
 
 SkuInPath = Annotated[str, Path(pattern=SKU_PATTERN, examples=["85123A"])]
-AdminCaller = Annotated[Principal, Depends(admin_only)]
+AdminCaller = Annotated[Permit, Depends(admin_only)]
 
 
-@router.get(
-    "",
-    summary="List products",
-    dependencies=[Depends(public)],
-    responses=responses(RoleRequired),
-)
+@router.get("", summary="List products")
 async def list_products(
     request: Request,
     *,
     sessions: SessionsDep,
     params: PageParams,
-    is_staff: IsStaff,
+    permit: ListProductsPermit,
     search: Annotated[
         str | None, Query(min_length=3, max_length=100, pattern=r"^[^\x00]*$", description="Part of the name.")
     ] = None,
@@ -55,8 +55,7 @@ async def list_products(
     ] = True,
 ) -> Page[ProductView]:
     """Return the products that are for sale, ordered by SKU."""
-    if not (active or is_staff):
-        raise RoleRequired
+    permit.check(FOR_SALE if active else NOT_FOR_SALE)
     async with sessions() as session:
         query = queries.products_by_sku(search=search, active=active)
         return await page_of(session, query, request=request, params=params, map=ProductView.model_validate)
@@ -65,7 +64,6 @@ async def list_products(
 @router.get(
     "/{sku}",
     summary="Read a product",
-    dependencies=[Depends(public)],
     responses=VERSIONED | responses(ProductNotFound),
 )
 async def read_product(
@@ -75,7 +73,7 @@ async def read_product(
     sessions: SessionsDep,
     cache: CacheDep,
     settings: SettingsDep,
-    is_staff: IsStaff,
+    permit: ReadProductPermit,
 ) -> ProductView:
     """Return one product. Only support and admins can read a product that is not for sale."""
 
@@ -90,8 +88,7 @@ async def read_product(
         model=CachedProduct,
         version=CACHED_PRODUCT_VERSION,
     )
-    if not (product.active or is_staff):
-        raise ProductNotFound
+    permit.check(FOR_SALE if product.active else NOT_FOR_SALE)
     response.headers["ETag"] = etag_of(product.version, product.available)
     return product
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 
 from services.orders.credit_reply import CreditReply
 from services.orders.models import (
-    Actor,
+    ActorKind,
     Order,
     OrderItem,
     OrderStatus,
@@ -35,6 +35,7 @@ from shared.events.orders import (
     OrderShipped,
     OrderSnapshot,
 )
+from shared.http.auth import Permit
 from shared.messaging.outbox.outbox import record
 from shared.preconditions import ANY_VERSION, Precondition
 from shared.telemetry import continued_trace
@@ -132,11 +133,15 @@ async def decide_orders(session: AsyncSession, replies: Sequence[CreditReply]) -
 
 
 async def cancel_order(
-    session: AsyncSession, *, order_id: UUID, actor: Actor, precondition: Precondition = ANY_VERSION
+    session: AsyncSession, *, order_id: UUID, permit: Permit, precondition: Precondition = ANY_VERSION
 ) -> Order:
-    """Cancel an order, and release its stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
-    _cancel(session, order, reason=actor.role_in(order), actor=actor)
+    """Cancel an order, and release its stock.
+
+    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, or the denial of the permit.
+    """
+    order = await _lock_for(session, order_id, permit=permit, precondition=precondition)
+    reason: CancelReason = "customer" if permit.owns(order.user_id) else "support"
+    _cancel(session, order, reason=reason, permit=permit)
     return order
 
 
@@ -155,24 +160,30 @@ async def cancel_as_operator(session: AsyncSession, order_id: UUID) -> None:
 
 
 async def ship_order(
-    session: AsyncSession, *, order_id: UUID, actor: Actor, precondition: Precondition = ANY_VERSION
+    session: AsyncSession, *, order_id: UUID, permit: Permit, precondition: Precondition = ANY_VERSION
 ) -> Order:
-    """Mark an order as shipped, and take its stock. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
+    """Mark an order as shipped, and take its stock.
+
+    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, or the denial of the permit.
+    """
+    order = await _lock_for(session, order_id, permit=permit, precondition=precondition)
     order.move_to(OrderStatus.SHIPPED)
     take_stock_at_commit(session, order)
-    _add_timeline_entry(session, order, actor=actor)
+    _add_timeline_entry(session, order, permit=permit)
     record(session, OrderShipped(**_fields(order)))
     return order
 
 
 async def deliver_order(
-    session: AsyncSession, *, order_id: UUID, actor: Actor, precondition: Precondition = ANY_VERSION
+    session: AsyncSession, *, order_id: UUID, permit: Permit, precondition: Precondition = ANY_VERSION
 ) -> Order:
-    """Mark an order as delivered. Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed."""
-    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
+    """Mark an order as delivered.
+
+    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, or the denial of the permit.
+    """
+    order = await _lock_for(session, order_id, permit=permit, precondition=precondition)
     order.move_to(OrderStatus.DELIVERED)
-    _add_timeline_entry(session, order, actor=actor)
+    _add_timeline_entry(session, order, permit=permit)
     record(session, OrderDelivered(**_fields(order)))
     return order
 
@@ -181,18 +192,18 @@ async def refund_order(
     session: AsyncSession,
     *,
     order_id: UUID,
-    actor: Actor,
+    permit: Permit,
     amount_cents: int,
     reason: str | None,
     precondition: Precondition = ANY_VERSION,
 ) -> Order:
     """Refund a part or all of an order.
 
-    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, RefundExceedsTotal.
+    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, RefundExceedsTotal, or the denial of the permit.
     """
-    order = await _lock_for(session, order_id, actor=actor, precondition=precondition)
+    order = await _lock_for(session, order_id, permit=permit, precondition=precondition)
     order.refund(amount_cents)
-    _add_timeline_entry(session, order, actor=actor, reason=reason, amount_cents=amount_cents)
+    _add_timeline_entry(session, order, permit=permit, reason=reason, amount_cents=amount_cents)
     record(session, OrderRefunded(**_fields(order), amount_cents=amount_cents, refunded_cents=order.refunded_cents))
     return order
 
@@ -224,19 +235,23 @@ def _reject(session: AsyncSession, order: Order, *, reason: str) -> Decision:
     return Decision(order, reason)
 
 
-def _cancel(session: AsyncSession, order: Order, *, reason: CancelReason, actor: Actor | None = None) -> None:
+def _cancel(session: AsyncSession, order: Order, *, reason: CancelReason, permit: Permit | None = None) -> None:
     """Cancel a locked order. The timeline names the actor, or without one the reason."""
     order.move_to(OrderStatus.CANCELLED)
     release_stock_at_commit(session, order)
-    _add_timeline_entry(session, order, actor=actor, reason=None if actor else reason)
+    _add_timeline_entry(session, order, permit=permit, reason=None if permit else reason)
     record(session, OrderCancelled(**_fields(order), reason=reason))
 
 
-async def _lock_for(session: AsyncSession, order_id: UUID, *, actor: Actor, precondition: Precondition) -> Order:
-    """Lock an order that an actor changes, and return it with its items. Raises: OrderNotFound, PreconditionFailed."""
+async def _lock_for(session: AsyncSession, order_id: UUID, *, permit: Permit, precondition: Precondition) -> Order:
+    """Lock an order that a caller changes, and return it with its items.
+
+    Raises: OrderNotFound, PreconditionFailed, or the denial of the permit.
+    """
     order = await _lock_order(session, order_id)
-    if order is None or not actor.may_see(order):
+    if order is None:
         raise OrderNotFound
+    permit.check_owner(order.user_id)
     precondition.check(order.version)
     return order
 
@@ -249,7 +264,7 @@ def _add_timeline_entry(
     session: AsyncSession,
     order: Order,
     *,
-    actor: Actor | None = None,
+    permit: Permit | None = None,
     reason: str | None = None,
     amount_cents: int | None = None,
 ) -> None:
@@ -257,12 +272,19 @@ def _add_timeline_entry(
         TimelineEntry(
             order_id=order.id,
             status=order.status,
-            actor=actor.role_in(order) if actor else "system",
-            actor_id=actor.user_id if actor else None,
+            actor=_actor_in(order, permit),
+            actor_id=permit.user_id if permit else None,
             reason=reason,
             amount_cents=amount_cents,
         )
     )
+
+
+def _actor_in(order: Order, permit: Permit | None) -> ActorKind:
+    """Return who a caller is to an order. Staff are customers of their own orders."""
+    if permit is None:
+        return "system"
+    return "customer" if permit.owns(order.user_id) else "support"
 
 
 def _fields(order: Order) -> dict[str, Any]:

@@ -1,34 +1,40 @@
-"""Dependencies of routes: who calls, as an actor of orders, and what the application provides."""
+"""Dependencies of routes: who may call them, and what the application provides."""
 
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials
 
-from services.orders.models import Actor
+from services.orders.queries import OrderNotFound, ProductNotFound
 from services.orders.settings import Settings
-from shared.http.auth import Caller, bearer, current_caller, is_staff, staff_only
-from shared.http.tokens import Principal
+from shared.errors import Forbidden
+from shared.http.auth import (
+    EVERYONE,
+    NOBODY,
+    SIGNED_IN,
+    STAFF,
+    OptionalAccess,
+    Permit,
+    Rule,
+    by_owner,
+    signed_in,
+)
+
+FOR_SALE, NOT_FOR_SALE = "for sale", "not for sale"
+"""Kinds of products."""
 
 
-def actor_of(caller: Principal) -> Actor:
-    """Return the actor that a caller is to orders."""
-    return Actor(user_id=caller.user_id, is_staff=is_staff(caller))
+class OwnOrder(Forbidden):
+    """Staff can't do this with their own orders; ask a colleague."""
+
+    code = "own_order"
 
 
-async def _current_actor(caller: Caller) -> Actor:
-    return actor_of(caller)
-
-
-async def _current_staff(caller: Annotated[Principal, Depends(staff_only)]) -> Actor:
-    return actor_of(caller)
-
-
-async def _is_staff(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> bool:
-    """Return whether a public route is called by staff. No token is required, but one that is sent must be valid."""
-    return credentials is not None and is_staff(await current_caller(request, credentials))
+READ_ORDER = CANCEL_ORDER = by_owner(own=SIGNED_IN, others=STAFF, others_denial=OrderNotFound)
+LIST_ORDERS = by_owner(own=SIGNED_IN, others=STAFF)
+FULFIL_ORDER = by_owner(own=NOBODY, own_denial=OwnOrder, others=STAFF)
+"""Shipping, delivering and refunding: staff must not serve themselves."""
+LIST_PRODUCTS = OptionalAccess((Rule(FOR_SALE, EVERYONE), Rule(NOT_FOR_SALE, STAFF)))
+READ_PRODUCT = OptionalAccess((Rule(FOR_SALE, EVERYONE), Rule(NOT_FOR_SALE, STAFF, ProductNotFound)))
 
 
 async def _settings(request: Request) -> Settings:
@@ -36,7 +42,11 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
-CurrentActor = Annotated[Actor, Depends(_current_actor)]
-StaffActor = Annotated[Actor, Depends(_current_staff)]
-IsStaff = Annotated[bool, Depends(_is_staff)]
+PlacePermit = Annotated[Permit, Depends(signed_in)]
+ReadPermit = Annotated[Permit, Depends(READ_ORDER)]
+CancelPermit = Annotated[Permit, Depends(CANCEL_ORDER)]
+ListPermit = Annotated[Permit, Depends(LIST_ORDERS)]
+FulfilPermit = Annotated[Permit, Depends(FULFIL_ORDER)]
+ListProductsPermit = Annotated[Permit, Depends(LIST_PRODUCTS)]
+ReadProductPermit = Annotated[Permit, Depends(READ_PRODUCT)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

@@ -1,6 +1,5 @@
 """Tables of the orders service, and the rules that guard a row."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
@@ -245,19 +244,3 @@ class TimelineEntry(Base):
     actor_id: Mapped[UUID | None]
     reason: Mapped[str | None]
     amount_cents: Mapped[int | None] = mapped_column(sa.BigInteger)
-
-
-@dataclass(frozen=True)
-class Actor:
-    """The user who reads or changes an order."""
-
-    user_id: UUID
-    is_staff: bool
-
-    def may_see(self, order: Order) -> bool:
-        """Return whether the order is the actor's own, or the actor is staff."""
-        return self.is_staff or order.user_id == self.user_id
-
-    def role_in(self, order: Order) -> Literal["customer", "support"]:
-        """Return the actor's role in an order. Staff act as customers on their own orders."""
-        return "customer" if order.user_id == self.user_id else "support"

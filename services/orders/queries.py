@@ -6,8 +6,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from services.orders.models import Actor, Customer, Order, OrderStatus, Product
+from services.orders.models import Customer, Order, OrderStatus, Product
 from shared.errors import NotFound
+from shared.http.auth import Permit
 
 
 class OrderNotFound(NotFound):
@@ -64,10 +65,10 @@ def orders_newest_first(
     return query
 
 
-async def order_with_details(session: AsyncSession, order_id: UUID, *, actor: Actor) -> tuple[Order, Customer | None]:
+async def order_with_details(session: AsyncSession, order_id: UUID, *, permit: Permit) -> tuple[Order, Customer | None]:
     """Return an order with items and timeline, including the session's changes, and its customer if known.
 
-    Raises: OrderNotFound, also for an order that the actor may not see.
+    Raises: OrderNotFound, or the denial of the permit.
     """
     rows = await session.execute(
         sa.select(Order, Customer)
@@ -77,8 +78,9 @@ async def order_with_details(session: AsyncSession, order_id: UUID, *, actor: Ac
         execution_options={"populate_existing": True},
     )
     row = rows.one_or_none()
-    if row is None or not actor.may_see(row[0]):
+    if row is None:
         raise OrderNotFound
+    permit.check_owner(row[0].user_id)
     return row[0], row[1]
 
 

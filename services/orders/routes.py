@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, queries
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
-from services.orders.dependencies import CurrentActor, SettingsDep, StaffActor
-from services.orders.models import Actor, Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
+from services.orders.dependencies import CancelPermit, FulfilPermit, ListPermit, PlacePermit, ReadPermit, SettingsDep
+from services.orders.models import Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
 from services.orders.order_number import is_order_number
 from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
 from services.orders.order_views import order_summary_view, order_view, read_order_view, shown_beside_version
@@ -24,7 +24,7 @@ from services.orders.stock import OutOfStock, ProductUnavailable
 from shared.cache import Cache
 from shared.database import Sessions
 from shared.errors import Problem
-from shared.http.auth import RoleRequired
+from shared.http.auth import Permit
 from shared.http.dependencies import CacheDep, SessionsDep
 from shared.http.etags import OptionalIfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
@@ -80,7 +80,7 @@ async def place_order(
     body: NewOrder,
     *,
     request: Request,
-    actor: CurrentActor,
+    permit: PlacePermit,
     sessions: SessionsDep,
     cache: CacheDep,
     settings: SettingsDep,
@@ -103,15 +103,15 @@ async def place_order(
         order = await commands.place_order(
             session,
             order_id=order_id,
-            user_id=actor.user_id,
+            user_id=permit.user_id,
             quantities=quantities,
             pending_timeout=settings.order_deadline,
             limits=PendingLimits(settings.max_pending_orders, settings.max_pending_units),
         )
-        return created(order_view(order, None, actor=actor), location=f"/v1/orders/{order_id}", version=order.version)
+        return created(order_view(order, None, permit=permit), location=f"/v1/orders/{order_id}", version=order.version)
 
     response = await run_idempotently(
-        sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=place
+        sessions, request=request, caller_id=permit.user_id, key=key, body=body, action=place
     )
     if not is_repeat(response):
         await _invalidate_products(cache, quantities)
@@ -119,11 +119,11 @@ async def place_order(
     return response
 
 
-@router.get("", summary="List orders", responses=responses(RoleRequired, OrderNumberMistyped))
+@router.get("", summary="List orders", responses=responses(OrderNumberMistyped))
 async def list_orders(
     request: Request,
     *,
-    actor: CurrentActor,
+    permit: ListPermit,
     sessions: SessionsDep,
     params: PageParams,
     user_id: Annotated[
@@ -136,23 +136,23 @@ async def list_orders(
     """Return orders, newest first. Customers see their own orders."""
     if number is not None and not is_order_number(number):
         raise OrderNumberMistyped
-    if not actor.is_staff:
-        if user_id not in (None, actor.user_id):
-            raise RoleRequired
-        user_id = actor.user_id
+    if user_id is None and not permit.is_staff:
+        user_id = permit.user_id
+    if user_id is not None:
+        permit.check_owner(user_id)
 
     query = queries.orders_newest_first(user_id=user_id, status=status, number=number, stuck=stuck)
     async with sessions() as session:
         return await page_of(
-            session, query, request=request, params=params, map=partial(order_summary_view, actor=actor)
+            session, query, request=request, params=params, map=partial(order_summary_view, permit=permit)
         )
 
 
 @router.get("/{order_id}", summary="Read an order", responses=VERSIONED | responses(OrderNotFound))
-async def read_order(order_id: UUID, *, response: Response, actor: CurrentActor, sessions: SessionsDep) -> OrderView:
+async def read_order(order_id: UUID, *, response: Response, permit: ReadPermit, sessions: SessionsDep) -> OrderView:
     """Return one order with its items and its timeline."""
     async with sessions() as session:
-        order, body = await read_order_view(session, order_id, actor=actor)
+        order, body = await read_order_view(session, order_id, permit=permit)
     response.headers["ETag"] = etag_of(order.version, *shown_beside_version(body))
     return body
 
@@ -167,14 +167,14 @@ async def cancel_order(
     order_id: UUID,
     *,
     request: Request,
-    actor: CurrentActor,
+    permit: CancelPermit,
     sessions: SessionsDep,
     cache: CacheDep,
     precondition: OptionalIfMatch,
     key: IdempotencyKey = None,
 ) -> Response:
     """Cancel a pending or confirmed order."""
-    change = _Change(commands.cancel_order, order_id, actor, precondition)
+    change = _Change(commands.cancel_order, order_id, permit, precondition)
     return await change.run("order_cancelled", sessions, request=request, key=key, cache=cache)
 
 
@@ -188,14 +188,14 @@ async def ship_order(
     order_id: UUID,
     *,
     request: Request,
-    actor: StaffActor,
+    permit: FulfilPermit,
     sessions: SessionsDep,
     cache: CacheDep,
     precondition: OptionalIfMatch,
     key: IdempotencyKey = None,
 ) -> Response:
     """Mark a confirmed order as shipped. For support and admins."""
-    change = _Change(commands.ship_order, order_id, actor, precondition)
+    change = _Change(commands.ship_order, order_id, permit, precondition)
     return await change.run("order_shipped", sessions, request=request, key=key, cache=cache)
 
 
@@ -209,13 +209,13 @@ async def deliver_order(
     order_id: UUID,
     *,
     request: Request,
-    actor: StaffActor,
+    permit: FulfilPermit,
     sessions: SessionsDep,
     precondition: OptionalIfMatch,
     key: IdempotencyKey = None,
 ) -> Response:
     """Mark a shipped order as delivered. For support and admins."""
-    change = _Change(commands.deliver_order, order_id, actor, precondition)
+    change = _Change(commands.deliver_order, order_id, permit, precondition)
     return await change.run("order_delivered", sessions, request=request, key=key)
 
 
@@ -231,7 +231,7 @@ async def refund_order(
     *,
     body: NewRefund,
     request: Request,
-    actor: StaffActor,
+    permit: FulfilPermit,
     sessions: SessionsDep,
     precondition: OptionalIfMatch,
     key: IdempotencyKey = None,
@@ -242,17 +242,17 @@ async def refund_order(
         await commands.refund_order(
             session,
             order_id=order_id,
-            actor=actor,
+            permit=permit,
             amount_cents=body.amount_cents,
             reason=body.reason,
             precondition=precondition,
         )
-        order, view = await read_order_view(session, order_id, actor=actor)
+        order, view = await read_order_view(session, order_id, permit=permit)
         location = f"/v1/orders/{order_id}"
         return created(view, location=location, version=order.version, beside=shown_beside_version(view))
 
     response = await run_idempotently(
-        sessions, request=request, caller_id=actor.user_id, key=key, body=body, action=refund
+        sessions, request=request, caller_id=permit.user_id, key=key, body=body, action=refund
     )
     if not is_repeat(response):
         logger.info("order_refunded", order_id=str(order_id))
@@ -265,7 +265,7 @@ class _Change:
 
     command: Callable[..., Awaitable[Order]]
     order_id: UUID
-    actor: Actor
+    permit: Permit
     precondition: Precondition
     order: Order | None = None
     """The order once it is changed, with its items."""
@@ -275,7 +275,7 @@ class _Change:
     ) -> Response:
         """Make the change once per key, and log it. `cache` holds the products whose stock it changes."""
         response = await run_idempotently(
-            sessions, request=request, caller_id=self.actor.user_id, key=key, body=None, action=self._make
+            sessions, request=request, caller_id=self.permit.user_id, key=key, body=None, action=self._make
         )
         if self.order is not None and not is_repeat(response):
             if cache is not None:
@@ -284,8 +284,8 @@ class _Change:
         return response
 
     async def _make(self, session: AsyncSession) -> Response:
-        await self.command(session, order_id=self.order_id, actor=self.actor, precondition=self.precondition)
-        self.order, view = await read_order_view(session, self.order_id, actor=self.actor)
+        await self.command(session, order_id=self.order_id, permit=self.permit, precondition=self.precondition)
+        self.order, view = await read_order_view(session, self.order_id, permit=self.permit)
         return versioned(view, version=self.order.version, beside=shown_beside_version(view))
 
 

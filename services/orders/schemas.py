@@ -11,6 +11,7 @@ from services.orders.models import ActorKind, OrderStatus
 from services.orders.order_number import ALPHABET, DIGITS
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.http.bodies import RequestBody, ResponseBody
+from shared.text import NAME_PATTERN, TEXT_PATTERN, check_name, check_text
 
 MAX_STOCK = 10**9
 MAX_QUANTITY = 100_000
@@ -21,13 +22,28 @@ SKU_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"
 
 Sku = Annotated[str, Field(pattern=SKU_PATTERN, examples=["85123A"])]
 # An order.confirmed with MAX_ITEMS items must fit into the outbox. Longer names, or ones that JSON escapes, would not.
+# Mails show it: no link, and no text in another order than it has.
 Name = Annotated[
     str,
     Field(
-        min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$", examples=["WHITE HANGING HEART T-LIGHT HOLDER"]
+        min_length=1,
+        max_length=100,
+        description="One line without links, control or format characters.",
+        examples=["WHITE HANGING HEART T-LIGHT HOLDER"],
+        json_schema_extra={"pattern": NAME_PATTERN},
     ),
+    AfterValidator(check_name),
 ]
-Description = Annotated[str, Field(max_length=5_000, pattern=r"^[^\x00]*$", examples=["Glass, 10 cm, with a wire."])]
+Description = Annotated[
+    str,
+    Field(max_length=5_000, examples=["Glass, 10 cm, with a wire."], json_schema_extra={"pattern": TEXT_PATTERN}),
+    AfterValidator(check_text),
+]
+Reason = Annotated[
+    str,
+    Field(max_length=500, examples=["Arrived broken."], json_schema_extra={"pattern": TEXT_PATTERN}),
+    AfterValidator(check_text),
+]
 PriceCents = Annotated[int, Field(ge=1, le=MAX_AMOUNT_CENTS, examples=[255])]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217 code.", examples=["GBP"])]
 Stock = Annotated[int, Field(ge=0, le=MAX_STOCK, examples=[120])]
@@ -92,15 +108,15 @@ class NewRefund(RequestBody):
     """A refund of an order."""
 
     amount_cents: Annotated[int, Field(ge=1, le=MAX_AMOUNT_CENTS, examples=[255])]
-    reason: Annotated[str | None, Field(max_length=500, pattern=r"^[^\x00]*$", examples=["Arrived broken."])] = None
+    reason: Annotated[Reason | None, Field(examples=["Arrived broken."])] = None
 
 
 class ProductView(ResponseBody):
     """A product and its stock."""
 
     sku: Sku
-    name: Name
-    description: Description
+    name: str = Field(examples=["WHITE HANGING HEART T-LIGHT HOLDER"])
+    description: str = Field(examples=["Glass, 10 cm, with a wire."])
     price_cents: PriceCents
     currency: Currency
     active: bool = Field(description="Whether it can be ordered.")
@@ -150,7 +166,7 @@ class OrderItemView(ResponseBody):
     """One product of an order."""
 
     sku: Sku
-    name: Name
+    name: str = Field(examples=["WHITE HANGING HEART T-LIGHT HOLDER"])
     quantity: int = Field(examples=[6])
     unit_price_cents: PriceCents = Field(description="The price when the order was placed.")
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from fastapi import FastAPI
 
 from services.users.accounts import routes as account_routes
-from services.users.administration import verified_accounts
+from services.users.administration import routes as administration_routes
 from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
@@ -14,6 +14,7 @@ from services.users.jobs import REPUBLISHED, jobs
 from services.users.pages import routes as page_routes
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
+from services.users.security_record import routes as security_record_routes
 from services.users.sessions import key_routes, oauth_routes
 from services.users.sessions import routes as session_routes
 from services.users.sessions.access_tokens import AccessTokens
@@ -40,7 +41,6 @@ def create_app(settings: Settings) -> FastAPI:
         description="Accounts, sessions and credit.",
         settings=settings,
         routers=[
-            verified_accounts.router,
             account_routes.router,
             recovery_routes.router,
             page_routes.router,
@@ -48,6 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
             session_routes.router,
             oauth_routes.router,
             key_routes.router,
+            security_record_routes.router,
+            administration_routes.router,
             internal_routes.router,
         ],
         subscriptions=SUBSCRIPTIONS,

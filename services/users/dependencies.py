@@ -1,4 +1,4 @@
-"""Dependencies of several packages: the settings, and the encryption of secrets.
+"""Dependencies of routes of all subjects: who may call them, the settings, and the encryption of secrets.
 
 They are coroutines: FastAPI runs plain functions in a thread pool, which costs more than the look-up.
 """
@@ -9,6 +9,19 @@ from fastapi import Depends, Request
 
 from services.users.encryption import Encryption
 from services.users.settings import Settings
+from shared.errors import Forbidden
+from shared.http.auth import ADMINS, NOBODY, STAFF, Permit, admin_only, by_owner, staff_only
+
+
+class OwnAccount(Forbidden):
+    """Admins can't do this with their own account; ask a colleague."""
+
+    code = "own_account"
+
+
+READ_ACCOUNT = by_owner(own=STAFF, others=STAFF)
+CHANGE_ACCOUNT = by_owner(own=NOBODY, own_denial=OwnAccount, others=ADMINS)
+"""Credit limits, roles and the status: admins must not serve themselves."""
 
 
 async def _settings(request: Request) -> Settings:
@@ -21,5 +34,9 @@ async def _encryption(request: Request) -> Encryption:
     return encryption
 
 
+ReadAccountPermit = Annotated[Permit, Depends(READ_ACCOUNT)]
+ChangeAccountPermit = Annotated[Permit, Depends(CHANGE_ACCOUNT)]
+StaffPermit = Annotated[Permit, Depends(staff_only)]
+AdminPermit = Annotated[Permit, Depends(admin_only)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 EncryptionDep = Annotated[Encryption, Depends(_encryption)]

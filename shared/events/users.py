@@ -128,6 +128,43 @@ class UserPurged(UserEvent):
     type: ClassVar[str] = "user.purged"
 
 
+class UserSuspended(UserEvent):
+    """The user's account was suspended: the user is signed out, and orders get no credit."""
+
+    type: ClassVar[str] = "user.suspended"
+
+    reason: str
+    """The reason that the administrator gave."""
+
+
+class UserReinstated(UserEvent):
+    """The user's suspended account is active again."""
+
+    type: ClassVar[str] = "user.reinstated"
+
+
+class UserRolesChanged(UserEvent):
+    """The user's roles changed."""
+
+    type: ClassVar[str] = "user.roles_changed"
+
+    roles: tuple[str, ...]
+    """All roles that the user has now: `customer`, `support` or `admin`."""
+
+
+class UserCreditLimitChanged(UserEvent):
+    """The user's credit limit changed."""
+
+    type: ClassVar[str] = "user.credit_limit_changed"
+
+    limit_cents: int
+    """The new limit, in the currency's smallest unit."""
+    previous_limit_cents: int
+    """The limit before."""
+    currency: str
+    """The currency, as an ISO 4217 code."""
+
+
 class CreditEvent(UserEvent):
     """An event about the credit for one order."""
 

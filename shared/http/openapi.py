@@ -7,8 +7,8 @@ Routes list only the problems of their own rules. `complete_openapi` adds:
     to a route with parameters or a body    ValidationFailed
     to a route with a body                  BodyMalformed, MediaTypeUnsupported
     to a route that reads an access token   TOKEN_PROBLEMS
-    to a route with `Caller`                TOKEN_PROBLEMS, TokenMissing
-    to a route with `require_role`          TOKEN_PROBLEMS, TokenMissing, RoleRequired
+    to a route that declares its access     the problems with which it is denied, such as RoleRequired
+    to a route with `Caller`                TokenMissing
     to a route with `SessionsDep`           DatabaseUnavailable
     to a route with `PageParams`            CursorInvalid
     to a route with an If-Match header      PreconditionFailed, and PreconditionRequired if it uses `IfMatch`
@@ -30,8 +30,7 @@ from pydantic.json_schema import models_json_schema
 from shared.errors import PreconditionFailed, PreconditionRequired, Problem
 from shared.http.auth import (
     TOKEN_PROBLEMS,
-    RoleGuard,
-    RoleRequired,
+    Access,
     TokenMissing,
     bearer,
     current_caller,
@@ -128,8 +127,8 @@ def _implied_problems(path: str, dependant: Dependant) -> Iterator[type[Problem]
         yield from (BodyMalformed, MediaTypeUnsupported)
     for each in signature:
         yield from _PROBLEMS_OF_DEPENDENCIES.get(each.call, ())
-        if isinstance(each.call, RoleGuard):
-            yield RoleRequired
+        if isinstance(each.call, Access):
+            yield from each.call.problems
         for header in each.header_params:
             yield from _PROBLEMS_OF_HEADERS.get(header.alias.lower(), ())
 

@@ -5,9 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from shared.http.auth import admin_only
+from shared.http.auth import Permit, admin_only
 from shared.http.dependencies import SessionsDep
-from shared.http.tokens import Principal
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.positions import PositionOperations
 from shared.operations.sending import Sending
@@ -15,7 +14,7 @@ from shared.operations.sending import Sending
 MAX_RESPONSE_SECONDS = 20.0
 """Upper bound of the time for one response: below the gateway's time-out."""
 
-AdminCaller = Annotated[Principal, Depends(admin_only)]
+AdminCaller = Annotated[Permit, Depends(admin_only)]
 
 
 @dataclass(frozen=True)

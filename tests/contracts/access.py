@@ -1,39 +1,79 @@
-"""The access tables of docs/access.md, generated from the applications."""
+"""The access matrix of docs/access.md, generated from the applications: route x kind of objects x role."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from shared.http.auth import access_matrix
+from shared.http.auth import ROLES, Access, declared_access
 
-DESCRIPTIONS = {
-    "public": "anyone",
-    "caller": "signed-in users",
-    "service": "other services; not reachable through the gateway",
-}
+ALLOWED = "allowed"
+SERVICE_PREFIXES = ("/v1/", "/.well-known/", "/internal/")
+"""The paths that belong to one service; all others are routes of every service."""
 
 
-def routes_of(app: FastAPI) -> dict[str, str]:
-    """Return the access matrix without HEAD routes."""
-    return {route: access for route, access in access_matrix(app).items() if not route.startswith("HEAD ")}
+@dataclass(frozen=True)
+class Cell:
+    """The outcome for a caller with one role who uses one kind of objects on one route."""
+
+    route: str
+    objects: str
+    role: str
+    outcome: str
+    """ALLOWED, or the status and code of the problem, such as "403 role_required"."""
+
+
+def routes_of(app: FastAPI) -> dict[str, Access | None]:
+    """Return the declared access of each route, without HEAD routes."""
+    return {route: access for route, access in declared_access(app).items() if not route.startswith("HEAD ")}
+
+
+def undeclared_routes(app: FastAPI) -> list[str]:
+    """Return the routes that declare no access."""
+    return [route for route, access in routes_of(app).items() if access is None]
+
+
+def cells_of(app: FastAPI) -> list[Cell]:
+    """Return all cells of an application's matrix. Raises: ValueError for a route that declares no access."""
+    if undeclared := undeclared_routes(app):
+        raise ValueError(f"these routes declare no access: {', '.join(undeclared)}")
+    return [cell for route, access in routes_of(app).items() if access for cell in _cells(route, access)]
+
+
+def _cells(route: str, access: Access) -> Iterator[Cell]:
+    for rule in access.rules:
+        for role in ROLES:
+            problem = access.denial(role, rule)
+            outcome = ALLOWED if problem is None else f"{problem.status} {problem.code}"
+            yield Cell(route, rule.objects, role, outcome)
 
 
 def access_table(apps: Mapping[str, FastAPI]) -> str:
     """Return Markdown tables: the routes of each service, then those that all services have."""
-    matrices = {service: routes_of(app) for service, app in apps.items()}
-    common = set.intersection(*(set(matrix.items()) for matrix in matrices.values()))
+    cells = {service: cells_of(app) for service, app in sorted(apps.items())}
+    common = [cell for cell in next(iter(cells.values())) if not _is_of_one_service(cell.route)]
     sections = [
-        _section(f"The {service} service", [item for item in matrix.items() if item not in common])
-        for service, matrix in sorted(matrices.items())
+        _section(f"The {service} service", [cell for cell in its if _is_of_one_service(cell.route)])
+        for service, its in cells.items()
     ]
-    sections.append(_section("Every service, not reachable through the gateway", sorted(common)))
+    sections.append(_section("Every service, not reachable through the gateway", common))
     return "\n\n".join(sections)
 
 
-def _section(title: str, routes: list[tuple[str, str]]) -> str:
-    rows = [f"| `{route}` | {_description(access)} |" for route, access in routes]
-    return "\n".join([f"## {title}", "", "| route | access |", "|---|---|", *rows])
+def _is_of_one_service(route: str) -> bool:
+    return route.partition(" ")[2].startswith(SERVICE_PREFIXES)
 
 
-def _description(access: str) -> str:
-    return DESCRIPTIONS.get(access, access.replace("|", " or "))
+def _section(title: str, cells: list[Cell]) -> str:
+    rows: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        rows.setdefault((cell.route, cell.objects), []).append(cell.outcome)
+    return "\n".join(
+        [
+            f"## {title}",
+            "",
+            f"| route | objects | {' | '.join(ROLES)} |",
+            "|---" * (2 + len(ROLES)) + "|",
+            *(f"| `{route}` | {objects} | {' | '.join(outcomes)} |" for (route, objects), outcomes in rows.items()),
+        ]
+    )

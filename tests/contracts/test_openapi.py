@@ -11,7 +11,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 
 from shared.ids import new_id
 from tests.architecture.source import SERVICES
-from tests.contracts.access import routes_of
+from tests.contracts.access import ALLOWED, cells_of, routes_of
 from tests.contracts.applications import applications
 from tests.harness.asgi import client_of
 from tests.shared.http.token_issuer import TokenIssuer
@@ -98,11 +98,14 @@ def test_every_error_is_a_problem_with_an_example_of_its_own_status(operations: 
     assert wrong == []
 
 
-def test_an_operation_that_requires_a_token_documents_401_and_403(
+def test_an_operation_documents_every_status_with_which_it_denies_access(
     operations: Operations, apps: dict[str, FastAPI]
 ) -> None:
-    access = {route: who for app in apps.values() for route, who in routes_of(app).items()}
-    expected = {name: _access_statuses(access[name]) for name in operations}
+    expected: dict[str, set[str]] = {name: set() for name in operations}
+    for app in apps.values():
+        for cell in cells_of(app):
+            if cell.outcome != ALLOWED and cell.route in expected:
+                expected[cell.route].add(cell.outcome.partition(" ")[0])
     assert [name for name, statuses in expected.items() if not statuses <= set(operations[name]["responses"])] == []
 
 
@@ -175,12 +178,6 @@ def _documents_database_outage(operation: dict[str, Any]) -> bool:
     unavailable = operation["responses"].get("503", {"content": {}})
     examples = unavailable["content"].get("application/problem+json", {}).get("examples", {})
     return "database_unavailable" in examples
-
-
-def _access_statuses(access: str) -> set[str]:
-    if access == "public":
-        return set()
-    return {"401"} if access == "caller" else {"401", "403"}
 
 
 def _schema_of(response: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from deploy.audit.invariants import check_once_settled
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
 from services.users import settings as users_settings
-from services.users.accounts.creation import create_admin
+from services.users.administration.creation import create_admin
 from shared.connection_urls import dsn_of
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics

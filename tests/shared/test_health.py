@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from shared.health import Check, Health, Unhealthy
-from shared.http.auth import access_matrix
+from shared.http.auth import declared_access, public
 from shared.http.health import health_router
 from tests.harness.asgi import client_of
 
@@ -166,8 +166,8 @@ async def test_a_service_with_a_stuck_loop_is_not_live() -> None:
 def test_the_health_routes_are_declared_public() -> None:
     app = FastAPI(openapi_url=None)
     app.include_router(health_router(make_health()))
-    assert access_matrix(app) == {
-        "GET /health": "public",
-        "GET /health/live": "public",
-        "GET /health/ready": "public",
+    assert declared_access(app) == {
+        "GET /health": public,
+        "GET /health/live": public,
+        "GET /health/ready": public,
     }

@@ -11,7 +11,7 @@ from tests.users.service import ADA, UsersService, bearer
 
 WRONG: dict[str, list[Any]] = {
     "email": ["ada", f"ada@{'a.' * 125}example", "ada\x00@orderly.example"],
-    "name": ["", "   ", "Ada\x00", "\ud800", "a" * 201, 1, None],
+    "name": ["", "   ", "Ada\x00", "\ud800", "a" * 201, 1, None, "\u202eada", "See www.evil.example", "\u200d"],
     "password": ["too short", "a" * 129, "\ud800 is half of a surrogate pair"],
     "phone": ["02071838750", "+44207183\u0668750"],
     "locale": ["english", ""],
@@ -31,6 +31,7 @@ async def test_a_new_user_is_returned_stored_and_recorded_as_an_event(service: U
     assert body == {
         **address,
         "time_zone": "Europe/London",
+        "bio": None,
         "id": body["id"],
         "roles": ["customer"],
         "status": "active",

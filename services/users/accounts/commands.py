@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.queries import UserNotFound
 from services.users.credit.commands import open_credit_account
 from services.users.models.accounts import Role, UserAccount
+from services.users.security_record.commands import Origin, append
 from shared.errors import Conflict
 from shared.events.users import Contact, UserCreated, UserUpdated
 from shared.ids import new_id
@@ -47,8 +48,13 @@ async def create_account(
     user_id: UUID | None = None,
     roles: Sequence[Role] = ("customer",),
     email_verified_at: datetime | None = None,
+    actor: UUID | str | None = None,
+    origin: Origin | None = None,
 ) -> UserAccount:
-    """Create a user with a credit account. E-mail addresses are compared without case. Raises: EmailTaken."""
+    """Create a user with a credit account. E-mail addresses are compared without case.
+
+    `actor` is who creates it for the user; by default it is the user. Raises: EmailTaken.
+    """
     created = (
         insert(UserAccount)
         .values(
@@ -70,11 +76,17 @@ async def create_account(
         raise EmailTaken
     await open_credit_account(session, user_id=account.id, limit_cents=credit_limit_cents, currency=credit_currency)
     record(session, UserCreated(**_fields(account)))
+    await append(session, "account_created", user_id=account.id, actor=actor or account.id, origin=origin)
     return account
 
 
 async def update_profile(
-    session: AsyncSession, *, user_id: UUID, precondition: Precondition, changes: Mapping[str, str | None]
+    session: AsyncSession,
+    *,
+    user_id: UUID,
+    precondition: Precondition,
+    changes: Mapping[str, str | None],
+    origin: Origin | None = None,
 ) -> tuple[UserAccount, bool]:
     """Set the profile's fields named in `changes`; return the account, and whether that changed anything.
 
@@ -92,6 +104,14 @@ async def update_profile(
     account.updated_at = datetime.now(UTC)
     await session.flush()  # sets the version that the response shows
     record(session, user_updated(account))
+    await append(
+        session,
+        "profile_changed",
+        user_id=user_id,
+        actor=user_id,
+        origin=origin,
+        details={"members": [*sorted(changed)]},
+    )
     return account, True
 
 

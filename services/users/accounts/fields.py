@@ -7,6 +7,8 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from shared.text import NAME_PATTERN, TEXT_PATTERN, check_name, check_text
+
 
 @cache
 def _time_zones() -> frozenset[str]:
@@ -22,9 +24,34 @@ def _known_time_zone(name: str) -> str:
 Email = Annotated[EmailStr, Field(max_length=254, examples=["ada@orderly.example"])]
 Name = Annotated[
     str,
-    # No control characters: a name has none, and PostgreSQL can't store NUL.
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$"),
-    Field(examples=["Ada Lovelace"]),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(check_name),
+    # A mail shows the name: it must not show a link, or text in another order than it has.
+    Field(
+        description="One line without links, control or format characters.",
+        examples=["Ada Lovelace"],
+        json_schema_extra={"pattern": NAME_PATTERN},
+    ),
+]
+Bio = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=2_000),
+    AfterValidator(check_text),
+    Field(
+        description="A few lines about the user.",
+        examples=["Mathematician.\nI write programs for engines."],
+        json_schema_extra={"pattern": TEXT_PATTERN},
+    ),
+]
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(check_text),
+    Field(
+        description="The reason, for the record. The user can read it; do not put personal data into it.",
+        examples=["Chargeback of order O-2K7WQ9XA"],
+        json_schema_extra={"pattern": TEXT_PATTERN},
+    ),
 ]
 Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164", examples=["+442071838750"])]
 Locale = Annotated[

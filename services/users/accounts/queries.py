@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models.accounts import UserAccount, UserStatus
+from services.users.models.accounts import UserAccount
 from shared.errors import NotFound
 
 
@@ -38,16 +38,6 @@ async def lock_account_with_email(session: AsyncSession, email: str) -> UserAcco
 def accounts_by_id_or_email(user_id: UUID, email: str) -> sa.Select[UserAccount]:
     """Select the account of a user and the one that has an address, ordered by id."""
     return sa.select(UserAccount).where(sa.or_(UserAccount.id == user_id, _has_email(email))).order_by(UserAccount.id)
-
-
-def accounts_newest_first(*, email: str | None, status: UserStatus | None) -> sa.Select[UserAccount]:
-    """Select accounts, newest first."""
-    query = sa.select(UserAccount).order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
-    if email is not None:
-        query = query.where(_has_email(email))
-    if status is not None:
-        query = query.where(UserAccount.status == status)
-    return query
 
 
 def _has_email(email: str) -> sa.ColumnElement[bool]:

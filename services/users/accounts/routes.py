@@ -1,15 +1,11 @@
 """Routes of accounts."""
 
-from typing import Annotated
-from uuid import UUID
-
 import structlog
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts import commands, queries, sign_ups
 from services.users.accounts.commands import EmailTaken, Profile
-from services.users.accounts.fields import Email
 from services.users.accounts.queries import UserNotFound
 from services.users.accounts.schemas import ProfileChanges, SignUp, SignUpAccepted, UserView
 from services.users.accounts.sign_ups import NewUser
@@ -18,15 +14,13 @@ from services.users.credentials.hashing_queue import HashingOverloaded
 from services.users.credentials.limits import LimitedUse, email_target
 from services.users.credentials.policy import PASSWORD_PROBLEMS
 from services.users.dependencies import EncryptionDep, SettingsDep
-from services.users.models.accounts import UserStatus
 from services.users.one_time_tokens.requests import enqueue_reset_link
 from services.users.security_record.commands import origin_of
-from shared.http.auth import Caller, public, staff_only
+from shared.http.auth import Caller, public
 from shared.http.dependencies import SessionsDep
 from shared.http.disconnects import while_connected
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
-from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.http.responses import CREATED, VERSIONED, Documented, created, is_repeat
 from shared.ids import new_id
@@ -104,54 +98,35 @@ async def sign_up(
     return response
 
 
-@router.get("", summary="List users", dependencies=[Depends(staff_only)])
-async def list_users(
-    request: Request,
-    sessions: SessionsDep,
-    params: PageParams,
-    email: Annotated[Email | None, Query(description="Only the user with this address; case is ignored.")] = None,
-    status: Annotated[UserStatus | None, Query(description="Only users with this status.")] = None,
-) -> Page[UserView]:
-    """Return users, newest first. For support and admins."""
-    async with sessions() as session:
-        query = queries.accounts_newest_first(email=email, status=status)
-        return await page_of(session, query, request=request, params=params, map=UserView.model_validate)
-
-
 @router.get("/me", summary="Read your own account", responses=VERSIONED | responses(UserNotFound))
 async def read_own_user(caller: Caller, sessions: SessionsDep, response: Response) -> UserView:
     """Return your account."""
-    return await _user_view(caller.user_id, sessions=sessions, response=response)
-
-
-@router.patch("/me", summary="Update your own account", responses=VERSIONED | responses(UserNotFound))
-async def update_own_user(
-    body: ProfileChanges, caller: Caller, sessions: SessionsDep, precondition: IfMatch, response: Response
-) -> UserView:
-    """Change the members in the body; the others keep their values."""
-    async with sessions.begin() as session:
-        account, is_changed = await commands.update_profile(
-            session, user_id=caller.user_id, precondition=precondition, changes=body.model_dump(exclude_unset=True)
-        )
-    if is_changed:
-        logger.info("user_updated", user_id=str(account.id), version=account.version)
+    async with sessions() as session:
+        account = await queries.account_of(session, caller.user_id)
     response.headers["ETag"] = etag_of(account.version)
     return UserView.model_validate(account)
 
 
-@router.get(
-    "/{user_id}",
-    summary="Read a user",
-    dependencies=[Depends(staff_only)],
-    responses=VERSIONED | responses(UserNotFound),
-)
-async def read_user(user_id: UUID, sessions: SessionsDep, response: Response) -> UserView:
-    """Return one user. For support and admins."""
-    return await _user_view(user_id, sessions=sessions, response=response)
-
-
-async def _user_view(user_id: UUID, *, sessions: SessionsDep, response: Response) -> UserView:
-    async with sessions() as session:
-        account = await queries.account_of(session, user_id)
+@router.patch("/me", summary="Update your own account", responses=VERSIONED | responses(UserNotFound))
+async def update_own_user(
+    body: ProfileChanges,
+    *,
+    request: Request,
+    caller: Caller,
+    sessions: SessionsDep,
+    precondition: IfMatch,
+    response: Response,
+) -> UserView:
+    """Change the members in the body; the others keep their values."""
+    async with sessions.begin() as session:
+        account, is_changed = await commands.update_profile(
+            session,
+            user_id=caller.user_id,
+            precondition=precondition,
+            changes=body.model_dump(exclude_unset=True),
+            origin=origin_of(request),
+        )
+    if is_changed:
+        logger.info("user_updated", user_id=str(account.id), version=account.version)
     response.headers["ETag"] = etag_of(account.version)
     return UserView.model_validate(account)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from services.users.accounts.fields import Email, Locale, Name, Phone, TimeZone
+from services.users.accounts.fields import Bio, Email, Locale, Name, Phone, TimeZone
 from services.users.credentials.fields import NewPassword
 from services.users.models.accounts import Role, UserStatus
 from shared.http.bodies import RequestBody, ResponseBody
@@ -15,16 +15,21 @@ _USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 _TIME = "2026-11-23T17:30:00Z"
 
 
-class SignUp(RequestBody):
-    """A new user."""
+class NewProfile(RequestBody):
+    """The profile of a new user."""
 
     email: Email
     name: Name
-    # Excluded from every dump, and so from the fingerprint that is stored with an Idempotency-Key.
-    password: Annotated[NewPassword, Field(exclude=True)]
     phone: Phone | None = Field(default=None, examples=["+442071838750"])
     locale: Locale = "en"
     time_zone: TimeZone = "UTC"
+
+
+class SignUp(NewProfile):
+    """A new user."""
+
+    # Excluded from every dump, and so from the fingerprint that is stored with an Idempotency-Key.
+    password: Annotated[NewPassword, Field(exclude=True)]
 
 
 class SignUpAccepted(ResponseBody):
@@ -38,9 +43,10 @@ class SignUpAccepted(ResponseBody):
 class ProfileChanges(RequestBody):
     """Changes of a profile. A member that is left out keeps its value."""
 
-    # The defaults are never used, because only members that were sent are read. So null is an error except for phone.
+    # The defaults are never used, because only members that were sent are read. So null is an error except for two.
     name: Name = Field(default_factory=str)
     phone: Phone | None = Field(default=None, description="null removes it.", examples=["+442071838750"])
+    bio: Bio | None = Field(default=None, description="null removes it.", examples=["Mathematician."])
     locale: Locale = Field(default_factory=str)
     time_zone: TimeZone = Field(default_factory=str)
 
@@ -52,6 +58,7 @@ class UserView(ResponseBody):
     email: Annotated[str, Field(examples=["ada@orderly.example"])]
     name: Annotated[str, Field(examples=["Ada Lovelace"])]
     phone: Annotated[str | None, Field(examples=["+442071838750"])]
+    bio: Annotated[str | None, Field(examples=["Mathematician."])]
     locale: Annotated[str, Field(examples=["en-GB"])]
     time_zone: Annotated[str, Field(examples=["Europe/London"])]
     roles: Annotated[list[Role], Field(examples=[["customer"]])]

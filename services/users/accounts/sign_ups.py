@@ -45,6 +45,7 @@ async def sign_up(session: AsyncSession, user: NewUser, *, settings: Settings) -
         password_hash=user.password_hash,
         credit_limit_cents=settings.default_credit_limit_cents,
         credit_currency=settings.credit_currency,
+        origin=user.origin,
     )
     await request_email_verification(session, account=account, policy=token_policy(settings))
     return account

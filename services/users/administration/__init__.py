@@ -1,1 +1,1 @@
-"""Administration: accounts as staff see and change them."""
+"""Administration: staff find accounts; admins suspend them, set their roles, and create verified ones."""

@@ -10,9 +10,16 @@ from services.users.accounts.queries import UserNotFound
 from services.users.credit.batch import Credit
 from services.users.credit.ledger import NOTHING, entry_of
 from services.users.models.credit import CreditAccount, CreditReservation
+from services.users.security_record.commands import Origin, append
 from shared.amounts import MAX_AMOUNT_CENTS
 from shared.errors import Conflict, Problem
-from shared.events.users import CreditRefused, CreditRefusedReason, CreditReleased, CreditReserved
+from shared.events.users import (
+    CreditRefused,
+    CreditRefusedReason,
+    CreditReleased,
+    CreditReserved,
+    UserCreditLimitChanged,
+)
 from shared.messaging.outbox.outbox import record
 
 logger = structlog.get_logger(__name__)
@@ -39,8 +46,10 @@ async def open_credit_account(session: AsyncSession, *, user_id: UUID, limit_cen
     session.add(entry_of(account, before=NOTHING, kind="opened"))
 
 
-async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents: int, actor: str) -> CreditAccount:
-    """Lock a user's credit account, and set its limit. The same limit again makes no entry of the ledger.
+async def set_credit_limit(
+    session: AsyncSession, *, user_id: UUID, limit_cents: int, actor: UUID | str, origin: Origin | None = None
+) -> CreditAccount:
+    """Lock a user's credit account, and set its limit. The same limit again changes nothing, and records no event.
 
     Raises: UserNotFound, LimitBelowUse.
     """
@@ -54,11 +63,47 @@ async def set_credit_limit(session: AsyncSession, *, user_id: UUID, limit_cents:
         raise UserNotFound
     if limit_cents < account.taken_cents:
         raise LimitBelowUse(extra={"reserved_cents": account.reserved_cents, "used_cents": account.used_cents})
-    before = account.balances
-    account.limit_cents = limit_cents
-    if account.balances != before:
-        session.add(entry_of(account, before=before, kind="limit_changed", actor=actor))
+    if limit_cents != account.limit_cents:
+        before = account.balances
+        await change_limit(session, account, limit_cents=limit_cents, actor=actor, origin=origin)
+        session.add(entry_of(account, before=before, kind="limit_changed", actor=str(actor)))
     return account
+
+
+async def change_limit(
+    session: AsyncSession,
+    account: CreditAccount,
+    *,
+    limit_cents: int,
+    actor: UUID | str,
+    origin: Origin | None = None,
+) -> None:
+    """Change the limit of a locked account, and record `user.credit_limit_changed`.
+
+    The caller adds the entry of the ledger, because it knows what else it changes.
+    """
+    previous_limit_cents, account.limit_cents = account.limit_cents, limit_cents
+    record(
+        session,
+        UserCreditLimitChanged(
+            user_id=account.user_id,
+            limit_cents=limit_cents,
+            previous_limit_cents=previous_limit_cents,
+            currency=account.currency,
+        ),
+    )
+    await append(
+        session,
+        "credit_limit_changed",
+        user_id=account.user_id,
+        actor=actor,
+        origin=origin,
+        details={
+            "limit_cents": limit_cents,
+            "previous_limit_cents": previous_limit_cents,
+            "currency": account.currency,
+        },
+    )
 
 
 def reserve_credit(

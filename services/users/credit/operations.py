@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.queries import UserNotFound
 from services.users.credit.batch import lock_credit, write_credit
-from services.users.credit.commands import release_credit
+from services.users.credit.commands import change_limit, release_credit
 from services.users.credit.ledger import entry_of
 from services.users.credit.queries import ledger_of
 from services.users.credit.snapshots import release_used
@@ -106,7 +106,7 @@ async def recompute(sessions: Sessions, user_id: UUID, *, raise_limit: bool, act
         if account.taken_cents > account.limit_cents:
             if not raise_limit:
                 raise LimitBelowOrders(extra={"limit_cents": account.limit_cents, "orders_cents": account.taken_cents})
-            account.limit_cents = account.taken_cents
+            await change_limit(session, account, limit_cents=account.taken_cents, actor=actor)
         after = (*account.balances,)
         ledger = await ledger_of(session, user_id)
         if not ledger.sums == ledger.newest == after:

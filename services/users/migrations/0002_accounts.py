@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("phone", sa.Text(), nullable=True),
+        sa.Column("bio", sa.Text(), nullable=True),
         sa.Column("locale", sa.Text(), nullable=False),
         sa.Column("time_zone", sa.Text(), nullable=False),
         sa.Column("roles", ARRAY(sa.Text()), nullable=False),
@@ -38,6 +39,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_user_account_lower_email", "user_account", [sa.text("lower(email)")], unique=True)
+    op.create_index("ix_user_account_email_prefix", "user_account", [sa.text('lower(email COLLATE "C")')])
     op.create_index("ix_user_account_created_at", "user_account", ["created_at", "id"])
     op.create_index("ix_user_account_status", "user_account", ["status", "created_at", "id"])
     op.create_index(
@@ -46,6 +48,13 @@ def upgrade() -> None:
         ["created_at", "id"],
         postgresql_where=sa.text("email_verified_at IS NULL"),
     )
+    for role in ("support", "admin"):
+        op.create_index(
+            f"ix_user_account_{role}",
+            "user_account",
+            ["created_at", "id"],
+            postgresql_where=sa.text(f"roles @> ARRAY['{role}']"),
+        )
 
 
 def downgrade() -> None:

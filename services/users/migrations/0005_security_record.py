@@ -77,8 +77,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_security_event")),
         sa.CheckConstraint(f"kind IN ({', '.join(map(repr, _KINDS))})", name=op.f("ck_security_event_kind")),
     )
-    for column in ("user_id", "kind", "actor", "occurred_at"):
-        op.create_index(f"ix_security_event_{column}", "security_event", [column, "id"])
+    op.create_index("ix_security_event_occurred_at", "security_event", ["occurred_at", "id"])
+    for column in ("user_id", "kind", "actor"):
+        op.create_index(f"ix_security_event_{column}", "security_event", [column, "occurred_at", "id"])
     run_script(_APPEND_ONLY)
 
 

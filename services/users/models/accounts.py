@@ -29,6 +29,7 @@ class UserAccount(Base):
     email: Mapped[str]
     name: Mapped[str]
     phone: Mapped[str | None]
+    bio: Mapped[str | None]
     locale: Mapped[str]
     time_zone: Mapped[str]
     roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
@@ -49,10 +50,22 @@ class UserAccount(Base):
         sa.CheckConstraint(one_of("status", get_args(UserStatus)), name="status"),
         sa.CheckConstraint("roles <@ ARRAY['customer', 'support', 'admin'] AND cardinality(roles) > 0", name="roles"),
         sa.Index("ix_user_account_lower_email", sa.text("lower(email)"), unique=True),
+        # For prefixes of addresses, whatever the database's collation is.
+        sa.Index("ix_user_account_email_prefix", sa.text('lower(email COLLATE "C")')),
         sa.Index("ix_user_account_created_at", "created_at", "id"),
         sa.Index("ix_user_account_status", "status", "created_at", "id"),
         sa.Index(
             "ix_user_account_unverified", "created_at", "id", postgresql_where=sa.text("email_verified_at IS NULL")
+        ),
+        # None for customers: nearly all accounts are theirs, and the index by age finds them as fast.
+        *(
+            sa.Index(
+                f"ix_user_account_{role}",
+                "created_at",
+                "id",
+                postgresql_where=sa.text(f"roles @> ARRAY['{role}']"),
+            )
+            for role in ("support", "admin")
         ),
     )
 

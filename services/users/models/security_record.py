@@ -66,8 +66,8 @@ class SecurityEvent(Base):
 
     __table_args__ = (
         sa.CheckConstraint(one_of("kind", get_args(SecurityEventKind)), name="kind"),
-        sa.Index("ix_security_event_user_id", "user_id", "id"),
-        sa.Index("ix_security_event_kind", "kind", "id"),
-        sa.Index("ix_security_event_actor", "actor", "id"),
+        sa.Index("ix_security_event_user_id", "user_id", "occurred_at", "id"),
+        sa.Index("ix_security_event_kind", "kind", "occurred_at", "id"),
+        sa.Index("ix_security_event_actor", "actor", "occurred_at", "id"),
         sa.Index("ix_security_event_occurred_at", "occurred_at", "id"),
     )

@@ -14,6 +14,8 @@ from shared.http.rate_limit import client_address
 
 SYSTEM = "system"
 """The actor of what no person did, such as a timed purge."""
+ANONYMOUS = "anonymous"
+"""The actor of a request without a valid token, such as a failed sign-in."""
 MAX_USER_AGENT_LENGTH = 300
 """Characters that are stored of a User-Agent header; the rest is cut off."""
 

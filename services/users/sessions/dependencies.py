@@ -1,10 +1,14 @@
-"""Dependencies of routes that issue access tokens."""
+"""Dependencies of routes of sessions."""
 
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from services.users.sessions.access_tokens import AccessTokens
+from services.users.sessions.revocation import SessionNotFound
+from shared.http.auth import NOBODY, SIGNED_IN, Permit, by_owner
+
+OWN_SESSION = by_owner(own=SIGNED_IN, others=NOBODY, others_denial=SessionNotFound)
 
 
 async def _access_tokens(request: Request) -> AccessTokens:
@@ -12,4 +16,5 @@ async def _access_tokens(request: Request) -> AccessTokens:
     return access_tokens
 
 
+OwnSessionPermit = Annotated[Permit, Depends(OWN_SESSION)]
 AccessTokensDep = Annotated[AccessTokens, Depends(_access_tokens)]

@@ -66,7 +66,7 @@ async def revoke_token(form: RevocationFormDep, request: Request, sessions: Sess
             await revocation.revoke_session_of_token(session, refresh_token=token, origin=origin)
         elif caller.session_id is not None:
             with suppress(SessionNotFound):
-                await revocation.revoke_session(
+                await revocation.end_session(
                     session, session_id=caller.session_id, user_id=caller.user_id, origin=origin
                 )
     return RevokedView()

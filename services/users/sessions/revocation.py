@@ -11,6 +11,7 @@ from services.users.models.sessions import RefreshToken, RevokedSession, UserSes
 from services.users.security_record.commands import Origin, append
 from services.users.sessions.refresh_tokens import hash_of
 from shared.errors import NotFound
+from shared.http.auth import Permit
 from shared.statements import count_deleted
 
 # One statement, so that no session is revoked without the other services learning of it. In the order of ids: two
@@ -32,15 +33,21 @@ class SessionNotFound(NotFound):
 
 
 async def revoke_session(
-    session: AsyncSession, *, session_id: UUID, user_id: UUID, origin: Origin | None = None
+    session: AsyncSession, *, session_id: UUID, permit: Permit, origin: Origin | None = None
 ) -> None:
-    """End one of a user's sessions. Raises: SessionNotFound if the user has no such open session."""
-    is_own = await session.scalar(
-        sa.select(UserSession.id).where(
-            UserSession.id == session_id, UserSession.user_id == user_id, UserSession.expires_at > sa.func.now()
-        )
+    """End an open session. Raises: SessionNotFound, or the denial of the permit."""
+    owner_id = await session.scalar(
+        sa.select(UserSession.user_id).where(UserSession.id == session_id, UserSession.expires_at > sa.func.now())
     )
-    if is_own is None or not await revoke(session, [session_id]):
+    if owner_id is None:
+        raise SessionNotFound
+    permit.check_owner(owner_id)
+    await end_session(session, session_id=session_id, user_id=owner_id, origin=origin)
+
+
+async def end_session(session: AsyncSession, *, session_id: UUID, user_id: UUID, origin: Origin | None = None) -> None:
+    """End the session of a token that its user sent. Raises: SessionNotFound if it has ended already."""
+    if not await revoke(session, [session_id]):
         raise SessionNotFound
     details = {"session_id": str(session_id)}
     await append(session, "session_revoked", user_id=user_id, actor=user_id, origin=origin, details=details)
@@ -55,7 +62,7 @@ async def revoke_session_of_token(session: AsyncSession, *, refresh_token: str, 
     )
     for session_id, user_id in family:
         with suppress(SessionNotFound):
-            await revoke_session(session, session_id=session_id, user_id=user_id, origin=origin)
+            await end_session(session, session_id=session_id, user_id=user_id, origin=origin)
 
 
 async def revoke_all_sessions(

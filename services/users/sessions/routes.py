@@ -12,6 +12,7 @@ from services.users.security_record.commands import origin_of
 from services.users.sessions import queries, revocation
 from services.users.sessions.challenges import SecondFactorRequired
 from services.users.sessions.commands import AccountInactive, RefreshTokenInvalid
+from services.users.sessions.dependencies import OwnSessionPermit
 from services.users.sessions.revocation import SessionNotFound
 from services.users.sessions.schemas import Refresh, SessionView, SignIn, TokenPairView
 from services.users.sessions.sign_in import RefreshTokenReused, SignInFlowDep
@@ -92,10 +93,10 @@ async def revoke_own_sessions(
 
 
 @router.delete("/{session_id}", status_code=204, summary="Sign out", responses=responses(SessionNotFound))
-async def revoke_own_session(session_id: UUID, request: Request, caller: Caller, sessions: SessionsDep) -> None:
+async def revoke_own_session(
+    session_id: UUID, request: Request, permit: OwnSessionPermit, sessions: SessionsDep
+) -> None:
     """End one of your sessions. Within seconds, no service accepts its tokens any more."""
     async with sessions.begin() as session:
-        await revocation.revoke_session(
-            session, session_id=session_id, user_id=caller.user_id, origin=origin_of(request)
-        )
-    logger.info("session_revoked", user_id=str(caller.user_id), session_id=str(session_id))
+        await revocation.revoke_session(session, session_id=session_id, permit=permit, origin=origin_of(request))
+    logger.info("session_revoked", user_id=str(permit.user_id), session_id=str(session_id))

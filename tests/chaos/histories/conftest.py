@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from deploy.local.credentials import ADMIN_EMAIL
-from services.users.accounts.creation import create_admin
+from services.users.administration.creation import create_admin
 from services.users.settings import Settings
 from shared.connection_urls import dsn_of
 from tests.chaos.forked_process import ForkedProcess

@@ -111,9 +111,9 @@ OTHER_UNIT = Plant(
         ),
         Edit(
             ORDERS / "catalogue_routes.py",
-            "    if not (product.active or is_staff):\n        raise ProductNotFound\n    response",
+            "    permit.check(FOR_SALE if product.active else NOT_FOR_SALE)\n    response",
             '    product = product.model_copy(update={"price_cents": product.price_cents // 10})\n'
-            "    if not (product.active or is_staff):\n        raise ProductNotFound\n    response",
+            "    permit.check(FOR_SALE if product.active else NOT_FOR_SALE)\n    response",
         ),
     ),
     violates=frozenset({evidence.CACHED_VALUES}),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from shared.cache import Cache
 from shared.http.application import create_application
-from shared.http.auth import Caller, access_matrix, public, require_role
+from shared.http.auth import Caller, admin_only, declared_access, public
 from shared.settings import ServiceSettings
 from tests.harness.asgi import client_of
 from tests.shared.http.token_issuer import TokenIssuer
@@ -31,7 +31,7 @@ def make_app(cache: Cache, issuer: TokenIssuer) -> MakeApp:
     async def add(thing: dict[str, Any]) -> int:
         return len(thing)
 
-    @router.delete("/v1/things", dependencies=[Depends(require_role("admin"))])
+    @router.delete("/v1/things", dependencies=[Depends(admin_only)])
     async def delete() -> None:
         pass
 
@@ -110,14 +110,14 @@ def test_state_is_copied_to_the_application(make_app: MakeApp) -> None:
     assert make_app().state.colour == "green"
 
 
-def test_the_access_matrix_shows_undeclared_routes(make_app: MakeApp) -> None:
-    matrix = access_matrix(make_app())
-    assert {route for route, access in matrix.items() if access == "undeclared"} == {
+def test_a_route_without_a_declared_access_is_found(make_app: MakeApp) -> None:
+    declared = declared_access(make_app())
+    assert {route for route, access in declared.items() if access is None} == {
         "POST /v1/things",
         "GET /v1/broken",
         "GET /.well-known/keys",
     }
-    assert matrix["GET /metrics"] == "public"
+    assert declared["GET /metrics"] == public
 
 
 def test_the_document_has_title_operation_ids_and_implied_problems(make_app: MakeApp) -> None:

@@ -6,7 +6,18 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Query
 
 from shared.errors import Problem
-from shared.http.auth import TOKEN_PROBLEMS, Caller, RoleRequired, TokenMissing, bearer, public, require_role
+from shared.http.auth import (
+    ADMINS,
+    NOBODY,
+    TOKEN_PROBLEMS,
+    Caller,
+    RoleRequired,
+    TokenMissing,
+    admin_only,
+    bearer,
+    by_owner,
+    public,
+)
 from shared.http.dependencies import SessionsDep
 from shared.http.etags import IfMatch, OptionalIfMatch
 from shared.http.idempotency import IdempotencyKey, IdempotencyKeyInUse, IdempotencyKeyReused
@@ -38,8 +49,12 @@ def add_routes_by_access(router: APIRouter) -> None:
     async def read_own(_caller: Caller) -> None:
         pass
 
-    @router.delete("/role", dependencies=[Depends(require_role("admin"))])
+    @router.delete("/role", dependencies=[Depends(admin_only)])
     async def delete() -> None:
+        pass
+
+    @router.get("/owner", dependencies=[Depends(by_owner(own=NOBODY, own_denial=ThingBroken, others=ADMINS))])
+    async def read_owned() -> None:
         pass
 
     @router.get("/database")
@@ -114,6 +129,7 @@ def documented_codes(operation: dict[str, Any]) -> set[str]:
         ("post", "public", set()),
         ("get", "caller", CALLER_CODES),
         ("delete", "role", {*CALLER_CODES, "role_required"}),
+        ("get", "owner", {*CALLER_CODES, "role_required", "thing_broken"}),
         ("get", "database", {"database_unavailable"}),
         ("get", "database-and-caller", {*CALLER_CODES, "database_unavailable"}),
         ("get", "parameter/{number}", set()),
@@ -188,11 +204,11 @@ def test_listing_an_implied_problem_too_changes_nothing() -> None:
         "/listed",
         responses=responses(TokenMissing, *TOKEN_PROBLEMS, RoleRequired, IdempotencyKeyInUse, IdempotencyKeyReused),
     )
-    async def listed(_caller: Annotated[object, Depends(require_role("admin"))], key: IdempotencyKey = None) -> None:
+    async def listed(_caller: Annotated[object, Depends(admin_only)], key: IdempotencyKey = None) -> None:
         pass
 
     @app.post("/implied")
-    async def implied(_caller: Annotated[object, Depends(require_role("admin"))], key: IdempotencyKey = None) -> None:
+    async def implied(_caller: Annotated[object, Depends(admin_only)], key: IdempotencyKey = None) -> None:
         pass
 
     complete_openapi(app)

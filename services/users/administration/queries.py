@@ -1,0 +1,76 @@
+"""Queries of administration: lists of accounts, each read from an index that has their order."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, get_args
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from services.users.models.accounts import Role, UserAccount, UserStatus
+
+_HIGHEST_CHARACTER = "\U0010ffff"
+"""Sorts after every character that an e-mail address can have."""
+# No parameters: PostgreSQL uses a partial index only if the statement itself shows the index's condition.
+_HAS_ROLE: dict[Role, sa.ColumnElement[bool]] = {
+    role: sa.literal_column(f"user_account.roles @> ARRAY['{role}']", sa.Boolean) for role in get_args(Role)
+}
+
+
+@dataclass(frozen=True)
+class AccountFilter:
+    """Conditions of a list of accounts; one that is None selects any. Addresses are compared without case."""
+
+    email: str | None = None
+    email_prefix: str | None = None
+    status: UserStatus | None = None
+    role: Role | None = None
+    created_after: datetime | None = None
+    """Created at this time or later."""
+    created_before: datetime | None = None
+
+
+def accounts_of(wanted: AccountFilter) -> sa.Select[UserAccount]:
+    """Select accounts, newest first; with a prefix of their addresses, ordered by address."""
+    query = sa.select(UserAccount).where(*_conditions(wanted))
+    if wanted.email_prefix is not None:
+        return query.order_by(_sorted(UserAccount.email))
+    return query.order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
+
+
+async def is_last_active_admin(session: AsyncSession, account: UserAccount) -> bool:
+    """Return whether the account is an active admin's, and there is no other one."""
+    if account.status != "active" or "admin" not in account.roles:
+        return False
+    others = sa.select(UserAccount.id).where(
+        _HAS_ROLE["admin"], UserAccount.status == "active", UserAccount.id != account.id
+    )
+    found: UUID | None = await session.scalar(others.limit(1))
+    return found is None
+
+
+def _conditions(wanted: AccountFilter) -> list[sa.ColumnElement[Any]]:
+    conditions: list[sa.ColumnElement[Any]] = []
+    if wanted.email is not None:
+        conditions.append(sa.func.lower(UserAccount.email) == sa.func.lower(wanted.email))
+    if wanted.email_prefix is not None:
+        sorted_email = _sorted(UserAccount.email)
+        # A range instead of LIKE, whose plan would depend on the value.
+        first = _sorted(sa.literal(wanted.email_prefix))
+        conditions += [sorted_email >= first, sorted_email < first.concat(_HIGHEST_CHARACTER)]
+    if wanted.status is not None:
+        conditions.append(UserAccount.status == wanted.status)
+    if wanted.role is not None:
+        conditions.append(_HAS_ROLE[wanted.role])
+    if wanted.created_after is not None:
+        conditions.append(UserAccount.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(UserAccount.created_at < wanted.created_before)
+    return conditions
+
+
+def _sorted(email: sa.ColumnElement[str] | InstrumentedAttribute[str]) -> sa.Function[str]:
+    """Return the address as an index has it, in whose order the texts with one prefix are neighbours."""
+    return sa.func.lower(email.collate("C"))
