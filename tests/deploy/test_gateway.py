@@ -82,7 +82,7 @@ async def test_errors_of_the_gateway_are_problems_and_those_of_services_pass(tmp
         async with gateway(tmp_path, orders=url_of(orders)) as client:
             # Until its first health check has failed, a server counts as up.
             await until(lambda: _is_away(client, "/v1/users"), what="the gateway knows that the service is away")
-            away = await client.post("/v1/users", headers={"X-Request-Id": "given"})
+            away = await client.post("/v1/users/%C3%A9?a=1", headers={"X-Request-Id": "given"})
             unchanged = [await client.get(f"/v1/orders/{status}") for status in (404, 429, 503)]
 
     assert away.headers["content-type"] == "application/problem+json"
@@ -91,7 +91,7 @@ async def test_errors_of_the_gateway_are_problems_and_those_of_services_pass(tmp
         "title": "The service is temporarily unavailable",
         "status": 503,
         "code": "service_unavailable",
-        "instance": "/v1/users",
+        "instance": "/v1/users/%C3%A9",
         "request_id": "given",
     }
     assert away.headers["retry-after"] == "2"

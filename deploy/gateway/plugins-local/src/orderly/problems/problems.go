@@ -41,7 +41,7 @@ func New(_ context.Context, next http.Handler, _ *Config, _ string) (http.Handle
 }
 
 func (m *middleware) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
-	m.next.ServeHTTP(&writer{ResponseWriter: rw, path: req.URL.Path, requestID: req.Header.Get("X-Request-Id")}, req)
+	m.next.ServeHTTP(&writer{ResponseWriter: rw, path: req.URL.EscapedPath(), requestID: req.Header.Get("X-Request-Id")}, req)
 }
 
 type writer struct {
