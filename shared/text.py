@@ -24,6 +24,8 @@ NAME_PATTERN = rf"^(?!.*(?:{_LINK}))(?=.*[^\s{JOINERS}])[^{_REFUSED}]*$"
 """The names that `check_name` accepts, for a JSON schema. Full-width characters make a link too, which it lacks."""
 TEXT_PATTERN = rf"^(?:[^{_REFUSED}]|[\t\n]|\r\n)*$"
 """The texts that `check_text` accepts, for a JSON schema."""
+VISIBLE_TEXT_PATTERN = rf"^(?=[\s\S]*\S)(?:[^{_REFUSED}]|[\t\n]|\r\n)*$"
+"""The texts of these that hold more than white space."""
 
 _REFUSED_CHARACTER = re.compile(rf"[{_REFUSED}\ud800-\udfff]")
 _LINE_ENDS_AND_TABS = re.compile(r"\r?\n|\t")

@@ -72,7 +72,14 @@ def _is_of(exception: dict[str, Any], failure: Failure, response: schemathesis.R
         exception["status"],
     ):
         return False
+    if "error_code" in exception:
+        return exception["error_code"] in _error_codes_of(response)
     return "except_code" not in exception or _code_of(response) != exception["except_code"]
+
+
+def _error_codes_of(response: schemathesis.Response) -> set[str]:
+    """Return the codes of a problem's invalid values."""
+    return set() if _code_of(response) is None else {error["code"] for error in response.json().get("errors", ())}
 
 
 def _code_of(response: schemathesis.Response) -> str | None:

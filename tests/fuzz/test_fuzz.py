@@ -1,4 +1,4 @@
-"""A few hundred generated requests to each service, always the same. `make fuzz` sends thousands."""
+"""Generated requests to each service, always the same. `make fuzz` sends thousands."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.fuzz.subjects import SUBJECTS, Servers
 from tests.harness.asgi import served
 from tests.harness.databases import DatabaseFactory
 
-CASES = 150
+CASES = 60
 SEED = 20261123
 
 

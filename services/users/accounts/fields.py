@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from shared.text import NAME_PATTERN, TEXT_PATTERN, check_name, check_text
+from shared.text import NAME_PATTERN, TEXT_PATTERN, VISIBLE_TEXT_PATTERN, check_name, check_text
 
 
 @cache
@@ -50,7 +50,7 @@ Reason = Annotated[
     Field(
         description="The reason, for the record. The user can read it; do not put personal data into it.",
         examples=["Chargeback of order O-2K7WQ9XA"],
-        json_schema_extra={"pattern": TEXT_PATTERN},
+        json_schema_extra={"pattern": VISIBLE_TEXT_PATTERN},
     ),
 ]
 Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164", examples=["+442071838750"])]

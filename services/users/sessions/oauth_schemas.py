@@ -33,7 +33,10 @@ class RevocationForm(OAuthForm):
     """The form of the revocation endpoint."""
 
     token: Annotated[
-        Secret, Field(max_length=10_000, description="A refresh token or an access token.", examples=[REFRESH_TOKEN])
+        Secret,
+        Field(
+            min_length=1, max_length=10_000, description="A refresh token or an access token.", examples=[REFRESH_TOKEN]
+        ),
     ]
 
 
