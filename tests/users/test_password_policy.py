@@ -96,6 +96,13 @@ async def test_a_good_password_is_accepted(service: UsersService, password: str)
     assert await sign_up(service, password) == (201, "")
 
 
+def test_no_generated_password_is_refused(settings: Settings) -> None:
+    policy, rng = password_policy(settings), random.Random(1)  # noqa: S311 - reproducible
+
+    for _ in range(3_000):
+        policy.check(SecretStr("".join(rng.choices(string.ascii_letters + string.digits, k=18))), personal=())
+
+
 async def test_the_required_strength_is_a_setting(settings: Settings) -> None:
     strict = password_policy(settings.model_copy(update={"password_min_strength": 4}))
     fair = SecretStr("another password")  # a score of 3
