@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from services.users.sessions.queries import _REVOCATIONS
 from shared.messaging.outbox import lease, pages
 from tests.bench.work.budget import Budget, exceeded, savings
 from tests.bench.work.statement_log import Statement, label_of, normalised
@@ -49,6 +50,13 @@ def test_the_smallest_count_leaves_out_what_only_some_orders_saw() -> None:
     assert found.own == {"orders": Counter({"SELECT a": 2})}
     assert found.polls == {"orders": Counter({"SELECT poll": 1})}
     assert found.transactions == {"orders": 3}
+
+
+def test_the_read_of_revoked_sessions_counts_as_a_poll() -> None:
+    """It depends on time: a process that verifies tokens causes one each second, for one order or for a thousand."""
+    texts = ("BEGIN", normalised(str(_REVOCATIONS)), "ROLLBACK")
+    counts = counts_of(transactions_of(_executed(1, *texts)), idle_shapes=())
+    assert (counts.own, counts.polls) == ({}, {"orders": Counter(texts)})
 
 
 def test_a_renewal_of_a_lease_is_told_from_a_move_that_renews_it_too() -> None:

@@ -21,7 +21,8 @@ ALLOWANCE = 2.0
 
 HEADER = """\
 # What a lone order may cost: a test fails above it. `python -m tests.bench.work write-budget` writes it anew.
-# `statements` counts the order's own transactions by text, `poll_statements` those that an idle system executes too.
+# `statements` counts the order's own transactions by text, `poll_statements` those that an idle system executes too,
+# and the users service's read of revoked sessions, at most once a second for each process that verifies tokens.
 # Polls and idle statements depend on time, so they are upper bounds; all other numbers are exact.
 """
 

@@ -14,6 +14,9 @@ _RESET = re.compile(r"SELECT pg_advisory_unlock_all\(\)|RESET ALL|DISCARD ALL")
 """Statements that asyncpg's pool executes when a connection returns to it."""
 _RENEWAL = "UPDATE relay_lease SET expires_at"
 
+_ONCE_A_SECOND = re.compile(r"FROM revoked_session|JOIN revoked_session")
+"""The read of revoked sessions: once a second for each process that verifies tokens, for any number of orders."""
+
 Shape: TypeAlias = tuple[str, tuple[str, ...]]
 
 
@@ -64,7 +67,7 @@ class StatementCounts:
     own: dict[str, Counter[str]]
     """Statements of transactions that an idle system does not execute."""
     polls: dict[str, Counter[str]]
-    """Statements of transactions that an idle system executes as well."""
+    """Statements of transactions that an idle system executes as well, and of those that depend on time."""
     transactions: Counter[str]
     """The order's own transactions by service."""
 
@@ -75,7 +78,7 @@ def counts_of(transactions: Iterable[Transaction], *, idle_shapes: Collection[Sh
     polls: dict[str, Counter[str]] = defaultdict(Counter)
     number = Counter[str]()
     for one in transactions:
-        if one.shape in idle_shapes:
+        if one.shape in idle_shapes or any(map(_ONCE_A_SECOND.search, one.texts)):
             polls[one.service].update(one.texts)
         else:
             own[one.service].update(one.texts)
