@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx2
 
@@ -18,11 +19,12 @@ from deploy.audit.databases import connected
 from deploy.audit.invariants import check_once_settled
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
-from services.users import settings as users_settings
 from services.users.administration.creation import create_admin
+from services.users.settings import Settings
 from shared.connection_urls import dsn_of
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.topics import create_topics
+from shared.settings import load
 from tests.harness.encryption_keys import write_encryption_keys
 from tests.harness.waiting import until
 
@@ -163,9 +165,8 @@ async def verified_user(services: RunningServices, body: Mapping[str, str]) -> s
 
 async def _create_admin(services: RunningServices) -> None:
     """Create the admin as the operators' command does."""
-    prefix = "USERS_"
-    own = {name.removeprefix(prefix).lower(): value for name, value in services.environment.items() if prefix in name}
-    settings = users_settings.Settings.model_validate(own)
+    with mock.patch.dict(os.environ, services.environment):
+        settings = load(Settings)
     await create_admin(settings, email=ADMIN_EMAIL, password=PASSWORD)
 
 

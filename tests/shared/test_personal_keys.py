@@ -20,10 +20,11 @@ class HeldKeys(StoredKeys):
 
     def __init__(self) -> None:
         super().__init__()
-        self.may_answer = asyncio.Event()
+        self.was_asked, self.may_answer = asyncio.Event(), asyncio.Event()
 
     async def read(self, user_ids: Collection[UUID]) -> Mapping[UUID, bytes]:
         found = await super().read(user_ids)
+        self.was_asked.set()
         await self.may_answer.wait()
         return found
 
@@ -65,13 +66,13 @@ async def test_an_invalidated_key_is_not_cached_even_if_it_is_being_read() -> No
     stored = HeldKeys()
     keys = stored.personal_keys()
     reading = asyncio.create_task(keys.of([ANN]))
-    await asyncio.sleep(0)
+    await stored.was_asked.wait()
 
     stored.erased.add(ANN)
     keys.invalidate(ANN)
     stored.may_answer.set()
-    await reading
 
+    assert await reading == {ANN: key_of(ANN)}
     assert await keys.of([ANN]) == {}
 
 

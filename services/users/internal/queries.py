@@ -13,8 +13,7 @@ async def personal_keys_of(session: AsyncSession, user_ids: Collection[UUID]) ->
     """Return the keys of users. Those that are unknown or erased have none."""
     rows = await session.execute(
         sa.select(UserAccount.id, UserAccount.personal_key).where(
-            UserAccount.id == sa.func.any(sa.cast(list(user_ids), sa.ARRAY(sa.Uuid))),
-            UserAccount.personal_key.is_not(None),
+            UserAccount.id == sa.func.any(sa.cast(list(user_ids), sa.ARRAY(sa.Uuid)))
         )
     )
     return {user_id: key for user_id, key in rows if key is not None}

@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from shared.connection_urls import dsn_of
+from shared.events.users import Contact
+from shared.personal_data import unseal
 from tests.chaos.histories.history import CreditStep, FinalState, Request, Resource, TimelineEntry
 
 _USERS = """
-    SELECT u.id::text, u.version, u.name, c.limit_cents
+    SELECT u.id::text, u.version, u.name, u.personal_key, c.limit_cents
     FROM user_account u JOIN credit_account c ON c.user_id = u.id WHERE u.id::text = ANY($1)
 """
 _PRODUCTS = "SELECT sku, version, name, price_cents, stock FROM product WHERE sku = ANY($1)"
@@ -67,7 +69,8 @@ async def _read(databases: Connections, requests: Sequence[Request]) -> FinalSta
         fields={Resource("users", row["id"]): {"name": row["name"]} for row in accounts}
         | {Resource("credit", row["id"]): {"limit_cents": row["limit_cents"]} for row in accounts}
         | {Resource("products", row["sku"]): dict(row) for row in goods},
-        updates=_payloads("users", updates) | _payloads("products", product_updates),
+        updates=_payloads("users", updates, keys={row["id"]: row["personal_key"] for row in accounts})
+        | _payloads("products", product_updates),
         orders_of=_grouped((row["user_id"], row["id"]) for row in orders),
         timelines=await _timelines(databases, all_order_ids),
         credit_steps=await _credit_steps(databases, users, all_order_ids),
@@ -122,10 +125,16 @@ def _is_after(later: datetime | None, earlier: datetime | None) -> bool:
     return later is not None and earlier is not None and later > earlier
 
 
-def _payloads(kind: str, rows: Iterable[asyncpg.Record]) -> dict[Resource, list[dict[str, Any]]]:
+def _payloads(
+    kind: str, rows: Iterable[asyncpg.Record], *, keys: Mapping[str, bytes] | None = None
+) -> dict[Resource, list[dict[str, Any]]]:
+    """Return the data of events by what they are about. `keys` open personal data, whose fields are added."""
     found: dict[Resource, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        found[Resource(kind, row["key"])].append(json.loads(row["payload"]))
+        data = json.loads(row["payload"])
+        if keys is not None:
+            data |= unseal(data["personal"], key=keys[row["key"]], model=Contact).model_dump()
+        found[Resource(kind, row["key"])].append(data)
     return found
 
 

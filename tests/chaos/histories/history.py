@@ -182,7 +182,7 @@ class Observed:
 def _resource_of(request: Request) -> Resource | None:
     _, collection, *rest = [*request.path.strip("/").split("/"), ""]
     match collection, rest:
-        case "users" | "orders" | "products", [""]:
+        case ("users", ["verified", ""]) | ("users" | "orders" | "products", [""]):
             return _resource_of_collection(request, collection)
         case "users", [user, *action]:
             kind = "credit" if action[0].startswith("credit") else "users"
