@@ -22,7 +22,7 @@ IDLE_SECONDS = 0.5
 STORM_SECONDS = 1.0
 CLIENTS = 8
 """One sign-in is hashed, four wait, and three are surplus."""
-PAUSE_SECONDS = 0.1
+INTERVAL_SECONDS = 0.1
 """Time after which a refused client of the storm tries again."""
 MAX_STALL_SECONDS = 0.05
 MAX_LATENCY_SECONDS = 0.015
@@ -201,7 +201,7 @@ async def test_a_storm_of_sign_ins_delays_no_other_route_and_the_surplus_gets_50
                 response = await http.post("/v1/sessions", json=body)
                 answers.append((response.status_code, response.headers.get("retry-after", "")))
                 if response.status_code == 503:
-                    await asyncio.sleep(PAUSE_SECONDS)
+                    await asyncio.sleep(INTERVAL_SECONDS)
             return answers
 
         async def storm() -> tuple[float, float, set[tuple[int, str]]]:
