@@ -59,7 +59,7 @@ async def test_each_filter_selects_its_entries_newest_first_in_pages(service: Us
     admin = await service.header_with("admin")
     async with service.sessions.begin() as session:
         await session.execute(_FILL, {"start": START})
-    user = "0" * 30 + "42"
+    user = str(UUID("0" * 30 + "42"))
     first, last = START + timedelta(minutes=100), START + timedelta(minutes=103)
 
     of_user = await entries(service, admin, user_id=user, limit=100)

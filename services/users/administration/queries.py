@@ -73,4 +73,4 @@ def _conditions(wanted: AccountFilter) -> list[sa.ColumnElement[Any]]:
 
 def _sorted(email: sa.ColumnElement[str] | InstrumentedAttribute[str]) -> sa.Function[str]:
     """Return the address as an index has it, in whose order the texts with one prefix are neighbours."""
-    return sa.func.lower(email.collate("C"))
+    return sa.func.lower(email.collate("C"), type_=sa.Text)

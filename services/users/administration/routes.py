@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime, SecretStr
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import EmailTaken, Profile
@@ -31,6 +31,7 @@ from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.http.responses import CREATED, VERSIONED, created, is_repeat
+from shared.http.spellings import Instant
 from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
@@ -47,8 +48,8 @@ EmailPrefix = Annotated[
         examples=["ada@"],
     ),
 ]
-CreatedAfter = Annotated[AwareDatetime | None, Query(description="Only users created at this time or later.")]
-CreatedBefore = Annotated[AwareDatetime | None, Query(description="Only users created before this time.")]
+CreatedAfter = Annotated[Instant | None, Query(description="Only users created at this time or later.")]
+CreatedBefore = Annotated[Instant | None, Query(description="Only users created before this time.")]
 
 
 @router.get("", summary="List users", dependencies=[Depends(staff_only)])

@@ -44,5 +44,10 @@ class NewVerifiedUser(NewProfile):
     """A new user whose address counts as verified."""
 
     password: Annotated[
-        NewPassword | None, Field(exclude=True, description="If left out, the user sets one by a password reset.")
+        NewPassword | None,
+        Field(
+            exclude=True,
+            description="If left out, the user sets one by a password reset.",
+            examples=["correct horse battery staple"],
+        ),
     ] = None

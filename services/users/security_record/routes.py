@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import AwareDatetime
 
 from services.users.models.security_record import SecurityEventKind
 from services.users.security_record.queries import RecordFilter, security_events_newest_first
@@ -12,6 +11,7 @@ from services.users.security_record.schemas import OwnSecurityEventView, Securit
 from shared.http.auth import Caller, admin_only
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
+from shared.http.spellings import Instant
 
 router = APIRouter(prefix="/v1", tags=["security"])
 
@@ -34,10 +34,8 @@ async def list_security_events(
         ),
     ] = None,
     kind: Annotated[SecurityEventKind | None, Query(description="Only entries of this kind.")] = None,
-    occurred_after: Annotated[
-        AwareDatetime | None, Query(description="Only entries of this time or a later one.")
-    ] = None,
-    occurred_before: Annotated[AwareDatetime | None, Query(description="Only entries before this time.")] = None,
+    occurred_after: Annotated[Instant | None, Query(description="Only entries of this time or a later one.")] = None,
+    occurred_before: Annotated[Instant | None, Query(description="Only entries before this time.")] = None,
 ) -> Page[SecurityEventView]:
     """Return sign-ins, changes of accounts and erasures, newest first. For admins."""
     wanted = RecordFilter(
