@@ -16,7 +16,7 @@ WAITING = sa.text(
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("change", "error"),
     [
         ("password_hash = 'another'", (401, "credentials_invalid")),
         ("status = 'suspended'", (403, "account_inactive")),
@@ -24,7 +24,7 @@ WAITING = sa.text(
     ],
 )
 async def test_a_sign_in_that_began_before_a_change_starts_no_session_after_it(
-    service: UsersService, change: str, expected: tuple[int, str]
+    service: UsersService, change: str, error: tuple[int, str]
 ) -> None:
     user = await service.sign_up()
     async with service.sessions.begin() as session:
@@ -40,6 +40,6 @@ async def test_a_sign_in_that_began_before_a_change_starts_no_session_after_it(
 
         await until(waits, what="the sign-in waits for the account")
 
-    assert problem(await signing_in) == expected
+    assert problem(await signing_in) == error
     async with service.sessions() as session:
         assert await session.scalar(sa.text("SELECT count(*) FROM user_session")) == 0
