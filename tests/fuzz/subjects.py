@@ -84,7 +84,9 @@ async def users(servers: Servers) -> Subject:
     """Return the users service with an account of the caller."""
     keys = servers.folder / "signing-keys.json"
     write_signing_keys(keys)
-    settings = await servers.settings("users") | {"signing_keys_file": keys}
+    limits = ("per_account_and_address", "per_account", "per_address")
+    settings = await servers.settings("users") | {f"sign_in_failures_{limit}": 1_000_000 for limit in limits}
+    settings["signing_keys_file"] = keys
     app = services.users.app.create_app(services.users.settings.Settings.model_validate(settings))
     async with app.state.sessions.begin() as session:
         account = await create_account(
