@@ -21,8 +21,16 @@ from deploy.local.screen import Screen
 from deploy.local.settings import LocalSettings
 from tests.fuzz.runner import Run
 
-OWN_SYSTEM = {"RATE_LIMIT": "1000000/second", "ACCESS_TOKEN_MINUTES": "60"}
-"""Settings of the services that this program starts. With the usual limit, a run takes several times as long."""
+SETTINGS = {
+    "USERS_RATE_LIMIT": "1000000/second",
+    "ORDERS_RATE_LIMIT": "1000000/second",
+    "NOTIFICATIONS_RATE_LIMIT": "1000000/second",
+    "USERS_ACCESS_TOKEN_MINUTES": "60",
+    "USERS_SIGN_IN_FAILURES_PER_ADDRESS": "1000000",
+    "USERS_SIGN_IN_FAILURES_PER_ACCOUNT": "1000000",
+    "USERS_SIGN_IN_FAILURES_PER_ACCOUNT_AND_ADDRESS": "1000000",
+}
+"""Settings of the system to test. With its usual limits, most requests would get a 429."""
 
 
 def arguments() -> argparse.Namespace:
@@ -37,10 +45,9 @@ def arguments() -> argparse.Namespace:
 async def fuzz(services: Sequence[str], *, cases: int, seed: int) -> bool:
     """Run Schemathesis against each service; return whether all passed. Raises: LocalError."""
     settings, passed = LocalSettings(), True
-    os.environ.update(
-        {f"{service.upper()}_{name}": value for service in SERVICES for name, value in OWN_SYSTEM.items()}
-    )
+    os.environ.update(SETTINGS)
     async with running_system(settings, screen=Screen(Console(stderr=True))) as system:
+        await _require_limits(settings)
         for service in services:
             run = Run(
                 url=_url_of(settings, service),
@@ -54,6 +61,15 @@ async def fuzz(services: Sequence[str], *, cases: int, seed: int) -> bool:
             print(outcome.output)  # noqa: T201
             print(f"{service}: {outcome.cases} test cases, seed {seed}, {'passed' if outcome.passed else 'FAILED'}")  # noqa: T201
     return passed
+
+
+async def _require_limits(settings: LocalSettings) -> None:
+    """Check that a system that was running before has the settings. Raises: LocalError."""
+    async with httpx2.AsyncClient(base_url=_url_of(settings, "orders")) as client:
+        policy = (await client.get("/v1/products?limit=1")).headers.get("RateLimit-Policy", "")
+    if SETTINGS["ORDERS_RATE_LIMIT"].partition("/")[0] not in policy:
+        variables = " ".join(f"{name}={value}" for name, value in SETTINGS.items())
+        raise LocalError(f"The system has its usual limits. Stop it, or start it with: {variables} make run")
 
 
 def _url_of(settings: LocalSettings, service: str) -> str:

@@ -46,7 +46,7 @@ class Run:
         command = [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION)),
             *("run", f"{self.url}/openapi.json", "--exclude-path-regex", NOT_TESTED),
-            *("--rate-limit", "auto", "--phases", ",".join(self.phases), "--seed", str(self.seed)),
+            *("--phases", ",".join(self.phases), "--seed", str(self.seed)),
             *("--max-examples", str(max(1, round(self.cases / await self._operations())))),
         ]
         process = await asyncio.create_subprocess_exec(

@@ -24,6 +24,7 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 USERS: dict[str, object] = {"users_url": "http://127.0.0.1:9", "users_token": "unused"}
 LIMITS = ("sign_up_limit_per_email", "mailed_link_limit_per_email", "refresh_limit_per_token")
+FREE_FAILURES = ("sign_in_free_failures", "sign_in_free_failures_per_account", "sign_in_free_failures_per_host")
 PASSWORD = "correct horse battery"
 SKUS = ("FUZZ-1", "FUZZ-2", "FUZZ-3")
 
@@ -93,6 +94,7 @@ async def users(servers: Servers) -> Subject:
         # All requests come from one address, and many of them are refused.
         **dict.fromkeys(LIMITS, "1000000/hour"),
         "shared_client_networks": "127.0.0.0/8",
+        **dict.fromkeys(FREE_FAILURES, 1_000_000),
     }
     app = services.users.app.create_app(services.users.settings.Settings.model_validate(settings))
     async with app.state.sessions.begin() as session:

@@ -61,7 +61,6 @@ Locale = Annotated[
 TimeZone = Annotated[
     str,
     Field(
-        max_length=64,
         description="A name in the IANA time zone database",
         examples=["Europe/London"],
         json_schema_extra={"format": "iana-time-zone"},
