@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.accounts import UserAccount
 from services.users.models.sessions import AuthenticationMethod, RefreshToken, UserSession
-from services.users.security_record.commands import Origin, append
+from services.users.security_record.commands import ANONYMOUS, SYSTEM, Origin, append
 from services.users.sessions.device_names import device_name
 from services.users.sessions.refresh_tokens import NewToken, hash_of, new_token, seal, unseal
 from services.users.sessions.revocation import revoke
@@ -156,7 +156,7 @@ async def _revoke_reused(session: AsyncSession, family: UserSession, *, origin: 
     if await revoke(session, [family.id]):
         details = {"session_id": str(family.id)}
         await append(
-            session, "refresh_token_reused", user_id=family.user_id, actor="unknown", origin=origin, details=details
+            session, "refresh_token_reused", user_id=family.user_id, actor=ANONYMOUS, origin=origin, details=details
         )
     return FamilyRevoked(family.id, family.user_id)
 
@@ -177,7 +177,7 @@ async def _end_surplus(session: AsyncSession, *, user_id: UUID, origin: Origin, 
     await revoke(session, ended)
     for session_id in ended:
         details = {"session_id": str(session_id), "reason": "too_many_sessions"}
-        await append(session, "session_revoked", user_id=user_id, actor="system", origin=origin, details=details)
+        await append(session, "session_revoked", user_id=user_id, actor=SYSTEM, origin=origin, details=details)
 
 
 async def _lock_account(session: AsyncSession, user_id: UUID) -> tuple[UserAccount, datetime]:

@@ -17,6 +17,7 @@ from shared.http.auth import (
     NOBODY,
     OTHERS,
     OWN,
+    SERVICE,
     SIGNED_IN,
     STAFF,
     Caller,
@@ -235,7 +236,7 @@ def test_a_denial_depends_on_the_role_and_the_kind_of_objects() -> None:
     assert CHANGE.problems == (TokenMissing, RoleRequired, Conflict)
     assert READ.problems == (TokenMissing, NotFound)
     assert MAY_BE_SECRET.problems == (RoleRequired,)
-    assert public.rules == (Rule(ANY, EVERYONE),)
+    assert public.rules == (Rule(ANY, EVERYONE | {SERVICE}),)
     assert public.problems == ()
 
 
