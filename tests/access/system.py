@@ -1,0 +1,154 @@
+"""The three services on databases of their own, and accounts of every role that have signed in."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, get_args
+from uuid import UUID
+
+import httpx2
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+import services.notifications.app
+import services.notifications.settings
+import services.orders.app
+import services.orders.settings
+import services.users.app
+import services.users.settings
+from services.users.accounts.commands import Profile, create_account
+from services.users.models.accounts import Role
+from shared.database import Sessions
+from shared.http.tokens import TokenVerifier
+from tests.harness.asgi import client_of
+from tests.harness.databases import DatabaseFactory
+
+PASSWORD = "correct horse battery"
+_ISSUER = "orderly"
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account, and the header and tokens of its sign-in."""
+
+    id: UUID
+    email: str
+    header: dict[str, str]
+    refresh_token: str
+
+
+@dataclass
+class System:
+    """The running services, and signed-in accounts: one of each role, another customer and a colleague in support."""
+
+    apps: dict[str, FastAPI]
+    clients: dict[str, httpx2.AsyncClient]
+    password_hash: str
+    accounts: dict[str, Account] = field(default_factory=dict)
+    _numbers: Any = field(default_factory=count)
+
+    @property
+    def other(self) -> Account:
+        """A customer who sends no request of the walk."""
+        return self.accounts["other"]
+
+    @property
+    def admin(self) -> Account:
+        return self.accounts["admin"]
+
+    def sessions(self, service: str) -> Sessions:
+        sessions: Sessions = self.apps[service].state.sessions
+        return sessions
+
+    def number(self) -> int:
+        """Return a number that no object has yet."""
+        return int(next(self._numbers))
+
+    async def add_account(self, *roles: Role) -> tuple[UUID, str]:
+        """Create an account with the password of all, and return its id and address."""
+        email = f"user{self.number()}@orderly.example"
+        async with self.sessions("users").begin() as session:
+            account = await create_account(
+                session,
+                profile=Profile(email, "Ada Lovelace", None, "en", "UTC"),
+                password_hash=self.password_hash,
+                credit_limit_cents=100_000,
+                credit_currency="GBP",
+                roles=roles or ("customer",),
+            )
+        return account.id, email
+
+    async def signed_in(self, *roles: Role) -> Account:
+        """Create an account, and sign in."""
+        user_id, email = await self.add_account(*roles)
+        credentials = {"email": email, "password": PASSWORD}
+        response = await self.clients["users"].post("/v1/sessions", json=credentials)
+        assert response.status_code == 201, response.text
+        tokens = response.json()
+        header = {"Authorization": f"Bearer {tokens['access_token']}"}
+        return Account(user_id, email, header, tokens["refresh_token"])
+
+    async def send_as_admin(self, service: str, method: str, path: str, json: Any = None) -> httpx2.Response:
+        """Send a request that makes an object."""
+        response = await self.clients[service].request(method, path, json=json, headers=self.admin.header)
+        assert response.status_code < 300, response.text
+        return response
+
+
+@asynccontextmanager
+async def running_system(
+    database_factory: DatabaseFactory, *, valkey_url: str, signing_keys_file: Path
+) -> AsyncIterator[System]:
+    """Run the services without their loops; each verifies the tokens that the users service issues."""
+    apps = await _applications(database_factory, valkey_url=valkey_url, signing_keys_file=signing_keys_file)
+    access_tokens = apps["users"].state.access_tokens
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for service, app in apps.items():
+            app.state.token_verifier = TokenVerifier(access_tokens.keys, issuer=_ISSUER)
+            clients[service] = await stack.enter_async_context(client_of(app))
+            stack.push_async_callback(app.state.sessions.kw["bind"].dispose)
+            stack.push_async_callback(app.state.cache.close)
+        password_hash = await apps["users"].state.passwords.hash(SecretStr(PASSWORD))
+        system = System(apps, clients, password_hash)
+        for role in get_args(Role):
+            system.accounts[role] = await system.signed_in(role)
+        system.accounts["other"] = await system.signed_in("customer")
+        system.accounts["colleague"] = await system.signed_in("support")
+        yield system
+
+
+async def _applications(
+    database_factory: DatabaseFactory, *, valkey_url: str, signing_keys_file: Path
+) -> dict[str, FastAPI]:
+    common = {
+        "valkey_url": valkey_url,
+        "kafka_bootstrap_servers": "127.0.0.1:1",
+        "http_port": 0,
+        "rate_limit": "100000/minute",
+        "token_issuer": _ISSUER,
+    }
+    remote = {"jwks_url": "http://127.0.0.1:1/jwks.json"}
+    users = services.users.settings.Settings.model_validate(
+        {**common, "database_url": await database_factory("users"), "signing_keys_file": signing_keys_file}
+    )
+    orders = services.orders.settings.Settings.model_validate(
+        {**common, **remote, "database_url": await database_factory("orders"), "max_pending_orders": 1_000}
+    )
+    notifications = services.notifications.settings.Settings.model_validate(
+        {
+            **common,
+            **remote,
+            "database_url": await database_factory("notifications"),
+            "smtp_url": "smtp://127.0.0.1:1",
+            "mail_from": "Orderly <no-reply@orderly.example>",
+            "public_url": "http://127.0.0.1:1",
+        }
+    )
+    return {
+        "users": services.users.app.create_app(users),
+        "orders": services.orders.app.create_app(orders),
+        "notifications": services.notifications.app.create_app(notifications),
+    }
