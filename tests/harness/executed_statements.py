@@ -26,7 +26,7 @@ class Executed:
 def executed_statements(engine: AsyncEngine) -> Iterator[list[str]]:
     """Collect the statements of connections that leave the pool in this block, without transaction control."""
     statements: list[str] = []
-    with _listening(engine, lambda statement: statements.append(statement.sql)):
+    with _listening(engine, lambda statement: statements.append(" ".join(statement.sql.split()))):
         yield statements
 
 
@@ -41,9 +41,10 @@ def executed_with_arguments(engine: AsyncEngine) -> Iterator[list[Executed]]:
 @contextmanager
 def _listening(engine: AsyncEngine, report: Callable[[Executed], None]) -> Iterator[None]:
     def collect(text: str, arguments: Sequence[Any]) -> None:
-        statement = " ".join(text.split())
-        if not statement.startswith((*_CONTROL, *_INTROSPECTION)):
-            report(Executed(statement, tuple(arguments)))
+        # As it is: a comment ends with its line.
+        statement = Executed(text.strip(), tuple(arguments))
+        if not " ".join(text.split()).startswith((*_CONTROL, *_INTROSPECTION)):
+            report(statement)
 
     def collect_from_driver(query: LoggedQuery) -> None:
         collect(query.query, query.args)

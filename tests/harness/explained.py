@@ -10,6 +10,8 @@ from tests.harness.executed_statements import Executed
 
 Plan = dict[str, Any]
 
+_EXPLAINABLE = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+
 
 async def blocks_read(connection: "asyncpg.Connection[asyncpg.Record]", statement: Executed) -> int:
     """Run a query again, and return how many blocks it reads, from memory or from disk."""
@@ -19,7 +21,12 @@ async def blocks_read(connection: "asyncpg.Connection[asyncpg.Record]", statemen
 
 
 async def unindexed_tables(connection: "asyncpg.Connection[asyncpg.Record]", statement: Executed) -> set[str]:
-    """Return the tables that a statement can only read as a whole, whatever their sizes are. It is not run."""
+    """Return the tables that a statement can only read as a whole, whatever their sizes are. It is not run.
+
+    A statement that has no plan, such as SET, reads none.
+    """
+    if not statement.sql.startswith(_EXPLAINABLE):
+        return set()
     await connection.execute("SET enable_seqscan = off")
     plan = await _explain(connection, statement, "FORMAT JSON")
     return {node["Relation Name"] for node in nodes_of(plan) if node["Node Type"] == "Seq Scan"}
