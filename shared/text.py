@@ -21,9 +21,9 @@ _SCHEMES = "[hH][tT][tT][pP][sS]?|[fF][tT][pP]|[mM][aA][iI][lL][tT][oO]"
 _LINK = rf"://|\b[wW][wW][wW][.\u3002]|\b(?:{_SCHEMES}):"
 
 NAME_PATTERN = rf"^(?!.*(?:{_LINK}))(?=.*[^\s{JOINERS}])[^{_REFUSED}]*$"
-"""What `check_name` accepts, for a JSON schema. It does not show that full-width characters make a link too."""
+"""The pattern of names for a JSON schema. It does not show that full-width characters make a link too."""
 TEXT_PATTERN = rf"^(?:[^{_REFUSED}]|[\t\n]|\r\n)*$"
-"""What `check_text` accepts, for a JSON schema."""
+"""The pattern of texts for a JSON schema."""
 
 _REFUSED_CHARACTER = re.compile(rf"[{_REFUSED}\ud800-\udfff]")
 _LINE_ENDS_AND_TABS = re.compile(r"\r?\n|\t")

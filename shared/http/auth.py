@@ -80,7 +80,7 @@ class Permit:
 
     @property
     def is_staff(self) -> bool:
-        """Whether the caller has one of the roles of staff."""
+        """Return whether the caller has one of the roles of staff."""
         return not STAFF.isdisjoint(_roles_of(self.caller))
 
     def owns(self, owner_id: UUID) -> bool:
@@ -132,7 +132,7 @@ class PublicAccess(Access):
     """The access of a route that anyone may call, and that reads no token."""
 
     async def __call__(self) -> None:
-        """Admit everyone."""
+        """Accept every request."""
 
 
 class OptionalAccess(Access):

@@ -14,7 +14,7 @@ SERVICE_PREFIXES = ("/v1/", "/.well-known/")
 
 @dataclass(frozen=True)
 class Cell:
-    """What a caller with one role gets who uses one kind of objects on one route."""
+    """The outcome for a caller with one role who uses one kind of objects on one route."""
 
     route: str
     objects: str

@@ -85,7 +85,7 @@ def test_a_text_with_a_misleading_character_is_refused(text: str) -> None:
 
 
 def test_all_control_format_and_private_characters_are_refused() -> None:
-    """In this Python's version of Unicode. Later ones add format characters within the refused blocks."""
+    """Later versions of Unicode than this Python's add format characters within the refused blocks."""
     categories = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
     accepted = [
         char

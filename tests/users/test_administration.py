@@ -167,7 +167,7 @@ async def test_two_admins_who_demote_or_suspend_each_other_at_once_do_not_both_s
 
 
 async def test_a_suspended_admin_is_not_counted_as_one_that_remains(service: UsersService) -> None:
-    """Its token still works for a while: it must not be able to suspend the last active admin."""
+    """The token still works for a while: it must not be able to suspend the last active admin."""
     stale, last = [await service.header_with("admin", email=f"admin{n}@orderly.example") for n in range(2)]
     stale_id, last_id = await id_of(service, stale), await id_of(service, last)
     assert (await post(service, stale_id, "suspend", last)).status_code == 200

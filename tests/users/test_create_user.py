@@ -118,7 +118,7 @@ async def test_a_role_is_granted_to_a_known_address_only_with_consent(
 async def test_no_role_is_granted_to_an_address_that_nobody_has_proved(
     service: UsersService, settings: Settings, password_file: str
 ) -> None:
-    """Whoever signs up with the admin's address first would be given the shop."""
+    """A stranger who signs up with the admin's address first would be given the shop."""
     await service.sign_up(email="admin@orderly.example")
     options = ["--email", "admin@orderly.example", "--name", "A", "--role", "admin", "--password-file", password_file]
 

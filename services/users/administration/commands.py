@@ -39,7 +39,7 @@ class AccountNotSuspended(Conflict):
 
 
 class LastAdmin(Conflict):
-    """This is the last active admin; make another user an admin first."""
+    """The user is the last active admin; make another user an admin first."""
 
     code = "last_admin"
 
@@ -101,7 +101,7 @@ async def suspend(session: AsyncSession, *, user_id: UUID, reason: str, act: Act
 
 
 async def reinstate(session: AsyncSession, *, user_id: UUID, reason: str, act: Act) -> UserAccount:
-    """Reinstate a suspended account. Its sessions stay revoked: the user signs in again.
+    """Make a suspended account active again. Its sessions stay revoked: the user signs in again.
 
     Raises: UserNotFound, PreconditionFailed, AccountNotSuspended.
     """

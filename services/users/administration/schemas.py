@@ -48,7 +48,7 @@ class NewVerifiedUser(NewProfile):
             min_length=10,
             max_length=128,
             exclude=True,
-            description="Without it, the user sets one by a password reset.",
+            description="The user sets one by a password reset if it is left out.",
             examples=["correct horse battery staple"],
         ),
     ] = None

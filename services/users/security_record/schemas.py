@@ -12,9 +12,11 @@ from shared.http.bodies import ResponseBody
 
 _USER_ID = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 
-Kind = Annotated[SecurityEventKind, Field(description="What happened.", examples=["roles_changed"])]
+Kind = Annotated[SecurityEventKind, Field(description="The kind of event.", examples=["roles_changed"])]
 Address = Annotated[str | None, Field(description="Address of the request; null if erased.", examples=["192.0.2.7"])]
-UserAgent = Annotated[str | None, Field(description="Its User-Agent; null if erased.", examples=["Mozilla/5.0"])]
+UserAgent = Annotated[
+    str | None, Field(description="User-Agent of the request; null if erased.", examples=["Mozilla/5.0"])
+]
 Details = Annotated[
     dict[str, JsonValue],
     Field(
@@ -49,7 +51,7 @@ class OwnSecurityEventView(ResponseBody):
 
     id: Annotated[int, Field(examples=[17])]
     kind: Kind
-    actor: Annotated[Doer, Field(description="Who acted. `anonymous` sent no valid token.", examples=["you"])]
+    actor: Annotated[Doer, Field(description="The side that acted; `anonymous` sent no valid token.", examples=["you"])]
     address: Address
     user_agent: UserAgent
     details: Details

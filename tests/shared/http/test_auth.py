@@ -210,7 +210,7 @@ def test_a_route_can_not_declare_two_kinds_of_access() -> None:
 
     @app.get("/both", dependencies=[Depends(public)])
     async def both(permit: Annotated[Permit, Depends(admin_only)]) -> None:
-        """Be public and for admins."""
+        """Return nothing."""
 
     with pytest.raises(ValueError, match="/both declares 2 kinds of access"):
         declared_access(app)
