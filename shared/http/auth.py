@@ -140,7 +140,7 @@ class PublicAccess(Access):
     """The access of a route that anyone may call, and that reads no token."""
 
     async def __call__(self) -> None:
-        """Admit everyone."""
+        """Accept every request."""
 
 
 class ServiceAccess(Access):

@@ -32,12 +32,14 @@ class AccountFilter:
     created_before: datetime | None = None
 
 
-def accounts_of(wanted: AccountFilter) -> sa.Select[UserAccount]:
-    """Select accounts, newest first; with a prefix of their addresses, ordered by address."""
-    query = sa.select(UserAccount).where(*_conditions(wanted))
+def accounts_of(wanted: AccountFilter) -> sa.Select[*tuple[Any, ...]]:
+    """Select accounts, newest first; with a prefix of their addresses, ordered by address, which is a second column."""
+    conditions = _conditions(wanted)
     if wanted.email_prefix is not None:
-        return query.order_by(_sorted(UserAccount.email))
-    return query.order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
+        # A label of its own: the one that a page would add has another number each time, so each statement is new.
+        order = _sorted(UserAccount.email).label("sorted_email")
+        return sa.select(UserAccount, order).where(*conditions).order_by(order)
+    return sa.select(UserAccount).where(*conditions).order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
 
 
 async def is_last_active_admin(session: AsyncSession, account: UserAccount) -> bool:
