@@ -135,10 +135,7 @@ async def decide_orders(session: AsyncSession, replies: Sequence[CreditReply]) -
 async def cancel_order(
     session: AsyncSession, *, order_id: UUID, permit: Permit, precondition: Precondition = ANY_VERSION
 ) -> Order:
-    """Cancel an order, and release its stock.
-
-    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, or the denial of the permit.
-    """
+    """Cancel an order, and release its stock. Raises: as `_lock_for`, and TransitionNotAllowed."""
     order = await _lock_for(session, order_id, permit=permit, precondition=precondition)
     reason: CancelReason = "customer" if permit.owns(order.user_id) else "support"
     _cancel(session, order, reason=reason, permit=permit)
@@ -177,10 +174,7 @@ async def ship_order(
 async def deliver_order(
     session: AsyncSession, *, order_id: UUID, permit: Permit, precondition: Precondition = ANY_VERSION
 ) -> Order:
-    """Mark an order as delivered.
-
-    Raises: OrderNotFound, PreconditionFailed, TransitionNotAllowed, or the denial of the permit.
-    """
+    """Mark an order as delivered. Raises: as `_lock_for`, and TransitionNotAllowed."""
     order = await _lock_for(session, order_id, permit=permit, precondition=precondition)
     order.move_to(OrderStatus.DELIVERED)
     _add_timeline_entry(session, order, permit=permit)

