@@ -22,6 +22,10 @@ plain(
     "GET /v1/sessions",
     "GET /v1/security-events",
     "GET /.well-known/jwks.json",
+    "GET /account/account.css",
+    "GET /account/verify",
+    "GET /account/confirm-email",
+    "GET /account/reset-password",
     "GET /internal/revoked-sessions",
     "POST /v1/users/me/email-verification",
 )
@@ -154,3 +158,19 @@ async def change_email(system: System, _owner: Account, _objects: str) -> Call:
 async def reset_password(system: System, _owner: Account, _objects: str) -> Call:
     body = {"token": await system.one_time_token("reset_password"), "new_password": NEW_PASSWORD}
     return Call("/v1/password-resets/confirmation", body)
+
+
+@call_of("POST /account/verify")
+async def send_verification_form(system: System, _owner: Account, _objects: str) -> Call:
+    return Call("/account/verify", form={"token": await system.one_time_token("verify_email")})
+
+
+@call_of("POST /account/confirm-email")
+async def send_email_change_form(system: System, _owner: Account, _objects: str) -> Call:
+    return Call("/account/confirm-email", form={"token": await system.one_time_token("change_email")})
+
+
+@call_of("POST /account/reset-password")
+async def send_reset_form(system: System, _owner: Account, _objects: str) -> Call:
+    form = {"token": await system.one_time_token("reset_password"), "password": NEW_PASSWORD}
+    return Call("/account/reset-password", form=form)
