@@ -214,6 +214,23 @@ async def test_whoever_proves_an_unverified_address_takes_the_account_over(servi
     assert (await security_events(service))[-1] == ("password_reset", user["id"], {"is_taken_over": True})
 
 
+async def test_whoever_takes_an_account_over_gets_no_bio_and_no_known_device_of_the_first_owner(
+    service: UsersService,
+) -> None:
+    await service.sign_up()
+    headers = bearer(await service.sign_in()) | {"If-Match": "*"}
+    written = await service.http.patch("/v1/users/me", json={"bio": "Call 0900 666"}, headers=headers)
+    assert written.json()["bio"] is not None
+    assert await Rows(service.sessions).of("SELECT count(*) FROM known_device") == [(1,)]
+
+    await ask_for_reset(service, ADA["email"])
+    response = await reset(service, await mailed_token(service, RESET))
+
+    assert response.status_code == 204
+    assert await Rows(service.sessions).of("SELECT bio FROM user_account") == [(None,)]
+    assert await Rows(service.sessions).of("SELECT count(*) FROM known_device") == [(0,)]
+
+
 async def test_a_sign_up_for_a_verified_address_mails_nothing(service: UsersService) -> None:
     await sign_up_verified(service)
 

@@ -41,7 +41,7 @@ async def store_device(session: AsyncSession, *, user_id: UUID, device_id: UUID 
 
 
 async def delete_devices(session: AsyncSession, *, user_id: UUID) -> int:
-    """Delete all devices of an account, such as after a reset of its password. Return how many."""
+    """Delete all devices of an account, such as when its owner takes it over. Return how many."""
     return await count_deleted(session, sa.delete(KnownDevice).where(KnownDevice.user_id == user_id))
 
 
