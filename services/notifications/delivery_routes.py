@@ -25,7 +25,7 @@ from shared.http.dependencies import SessionsDep
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.responses import is_repeat
+from shared.http.responses import is_repeat, json_response
 from shared.http.spellings import Instant
 from shared.operations.dependencies import AdminCaller
 
@@ -93,7 +93,7 @@ async def resend_deliveries(
             session, _selection_of(body), actor=actor, note=body.note, dry_run=body.dry_run
         )
         view = ResentDeliveriesView(dry_run=body.dry_run, deliveries=count)
-        return Response(view.model_dump_json(), media_type="application/json")
+        return json_response(view)
 
     response = await run_idempotently(
         sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=resend

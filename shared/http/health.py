@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from shared.health import Health, HealthReport
 from shared.http.auth import public
+from shared.http.responses import json_response
 
 
 def health_router(health: Health) -> APIRouter:
@@ -33,9 +34,5 @@ def health_router(health: Health) -> APIRouter:
 
 
 def _response(report: HealthReport) -> Response:
-    return Response(
-        report.model_dump_json(),
-        status_code=503 if report.status == "unhealthy" else 200,
-        headers={"Cache-Control": "no-store"},
-        media_type="application/json",
-    )
+    status = 503 if report.status == "unhealthy" else 200
+    return json_response(report, status=status, headers={"Cache-Control": "no-store"})

@@ -1,6 +1,6 @@
 """Responses that routes build themselves, because an idempotent route saves them together with its effect."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -34,13 +34,17 @@ def created(body: BaseModel, *, location: str, version: int | None = None, besid
     headers = {"Location": location}
     if version is not None:
         headers["ETag"] = etag_of(version, *beside)
-    return Response(body.model_dump_json(), status_code=201, headers=headers, media_type="application/json")
+    return json_response(body, status=201, headers=headers)
 
 
 def versioned(body: BaseModel, *, version: int, beside: Sequence[object] = ()) -> Response:
     """Return 200 with a resource and its `ETag`. `beside` as in `etag_of`."""
-    headers = {"ETag": etag_of(version, *beside)}
-    return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+    return json_response(body, headers={"ETag": etag_of(version, *beside)})
+
+
+def json_response(body: BaseModel, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response with this body."""
+    return Response(body.model_dump_json(), status, headers=headers, media_type="application/json")
 
 
 def is_repeat(response: Response) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.http.dependencies import SessionsDep
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
-from shared.http.responses import is_repeat
+from shared.http.responses import is_repeat, json_response
 from shared.messaging.envelope import MAX_KEY_LENGTH
 from shared.operations import positions
 from shared.operations.dependencies import AdminCaller, OperationsDep
@@ -62,8 +62,7 @@ async def reset_position(
                 session, consumer=body.consumer, key=body.key, to=body.to, actor=str(caller.user_id), note=body.note
             )
         )
-        view = PositionView.model_validate(done[-1].position)
-        return Response(view.model_dump_json(), media_type="application/json")
+        return json_response(PositionView.model_validate(done[-1].position))
 
     response = await run_idempotently(
         sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=reset

@@ -4,7 +4,6 @@ import time
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
@@ -12,6 +11,7 @@ from shared.errors import NotFound
 from shared.http.dependencies import SessionsDep
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
+from shared.http.responses import json_response
 from shared.messaging.outbox.resend import count_events, outbox_status, plan_resend
 from shared.operations import runs
 from shared.operations.dependencies import MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
@@ -65,11 +65,11 @@ async def resend_events(
         if body.dry_run:
             deadline = time.monotonic() + MAX_RESPONSE_SECONDS
             events, is_complete = await count_events(session, plan, deadline=deadline)
-            return _json(ResendView(events=events, is_complete=is_complete, operation=None), status=200)
+            return json_response(ResendView(events=events, is_complete=is_complete, operation=None))
         operation = await begin_resend(session, plan, actor=str(caller.user_id))
         await enqueue_operation(session, operation)
         report = ResendView(events=None, is_complete=None, operation=OperationView.of(operation))
-        return _json(report, location=_address_of(request, operation.id))
+        return json_response(report, status=202, headers=_location_of(request, operation.id))
 
     return await run_idempotently(sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=begin)
 
@@ -106,7 +106,7 @@ async def republish(
             session, types=body.types, since=body.since, actor=str(caller.user_id)
         )
         await enqueue_operation(session, operation)
-        return _json(OperationView.of(operation), location=_address_of(request, operation.id))
+        return json_response(OperationView.of(operation), status=202, headers=_location_of(request, operation.id))
 
     return await run_idempotently(sessions, request=request, caller_id=caller.user_id, key=key, body=body, action=begin)
 
@@ -129,10 +129,5 @@ async def _found(sessions: Sessions, operation_id: UUID, *, kind: str) -> Operat
     return OperationView.of(operation)
 
 
-def _json(body: BaseModel, *, status: int = 202, location: str | None = None) -> Response:
-    headers = {"Location": location} if location else None
-    return Response(body.model_dump_json(), status, headers=headers, media_type="application/json")
-
-
-def _address_of(request: Request, operation_id: UUID) -> str:
-    return f"{request.url.path}/{operation_id}"
+def _location_of(request: Request, operation_id: UUID) -> dict[str, str]:
+    return {"Location": f"{request.url.path}/{operation_id}"}
