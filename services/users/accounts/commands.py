@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.accounts.queries import UserNotFound
+from services.users.accounts.queries import lock_account
 from services.users.credit.commands import open_credit_account
 from services.users.models.accounts import Role, UserAccount
 from services.users.security_record.commands import Origin, append
@@ -92,9 +92,7 @@ async def update_profile(
 
     If all have these values already, version and events stay the same. Raises: UserNotFound, PreconditionFailed.
     """
-    account = await session.get(UserAccount, user_id, with_for_update=True)
-    if account is None:
-        raise UserNotFound
+    account = await lock_account(session, user_id)
     precondition.check(account.version)
     changed = {field: value for field, value in changes.items() if getattr(account, field) != value}
     if not changed:

@@ -23,6 +23,14 @@ async def account_of(session: AsyncSession, user_id: UUID) -> UserAccount:
     return account
 
 
+async def lock_account(session: AsyncSession, user_id: UUID) -> UserAccount:
+    """Lock an account, and return it as it is now. Raises: UserNotFound."""
+    account = await session.get(UserAccount, user_id, with_for_update=True, populate_existing=True)
+    if account is None:
+        raise UserNotFound
+    return account
+
+
 async def account_with_email(session: AsyncSession, email: str) -> UserAccount | None:
     """Return the account with this address, compared without case."""
     return await session.scalar(sa.select(UserAccount).where(_has_email(email)))

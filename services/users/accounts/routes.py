@@ -5,7 +5,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts import commands, queries, sign_ups
-from services.users.accounts.commands import EmailTaken, Profile
+from services.users.accounts.commands import EmailTaken
 from services.users.accounts.queries import UserNotFound
 from services.users.accounts.schemas import ProfileChanges, SignUp, SignUpAccepted, UserView
 from services.users.accounts.sign_ups import NewUser
@@ -22,7 +22,7 @@ from shared.http.disconnects import while_connected
 from shared.http.etags import IfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
-from shared.http.responses import CREATED, VERSIONED, Documented, created, is_repeat
+from shared.http.responses import CREATED, VERSIONED, Documented, created, is_repeat, json_response
 from shared.ids import new_id
 
 logger = structlog.get_logger(__name__)
@@ -71,9 +71,7 @@ async def sign_up(
     policy.check(body.password, personal=(body.email, body.name))
     # Outside of the transaction, which would hold a connection meanwhile.
     password_hash = await while_connected(request, passwords.hash(body.password, use="sign_up"))
-    origin = origin_of(request)
-    profile = Profile(body.email, body.name, body.phone, body.locale, body.time_zone)
-    user = NewUser(user_id=new_id(), profile=profile, password_hash=password_hash, origin=origin)
+    user = NewUser(user_id=new_id(), profile=body.profile(), password_hash=password_hash, origin=origin_of(request))
 
     async def create(session: AsyncSession) -> Response:
         account = await sign_ups.sign_up(session, user, settings=settings)
@@ -81,8 +79,7 @@ async def sign_up(
 
     async def accept(session: AsyncSession) -> Response:
         await sign_ups.enqueue_sign_up(session, user, encryption=encryption)
-        accepted = SignUpAccepted(email=body.email)
-        return Response(accepted.model_dump_json(), status_code=202, media_type="application/json")
+        return json_response(SignUpAccepted(email=body.email), status=202)
 
     action = create if settings.sign_up_reveals_accounts else accept
     try:
@@ -90,7 +87,7 @@ async def sign_up(
     except EmailTaken:
         async with sessions.begin() as session:
             await enqueue_reset_link(
-                session, email=body.email, unverified_only=True, origin=origin, encryption=encryption
+                session, email=body.email, unverified_only=True, origin=user.origin, encryption=encryption
             )
         raise
     if response.status_code == 201 and not is_repeat(response):

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from services.users.accounts.commands import Profile
 from services.users.accounts.fields import Bio, Email, Locale, Name, Phone, TimeZone
 from services.users.credentials.fields import NewPassword
 from services.users.models.accounts import Role, UserStatus
@@ -23,6 +24,10 @@ class NewProfile(RequestBody):
     phone: Phone | None = Field(default=None, examples=["+442071838750"])
     locale: Locale = "en"
     time_zone: TimeZone = "UTC"
+
+    def profile(self) -> Profile:
+        """Return the profile as commands take it."""
+        return Profile(self.email, self.name, self.phone, self.locale, self.time_zone)
 
 
 class SignUp(NewProfile):

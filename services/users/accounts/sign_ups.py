@@ -5,7 +5,6 @@ the same time, and a mail says how to continue.
 """
 
 from contextlib import suppress
-from typing import Literal
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -22,9 +21,6 @@ from services.users.settings import Settings
 from shared.jobs import enqueue
 
 SIGN_UP_JOB = "sign_up"
-
-Outcome = Literal["created", "told", "unchanged"]
-"""A new account; a mail to the owner of the account that has the address; or neither, because of a limit."""
 
 
 class NewUser(BaseModel):
@@ -56,17 +52,17 @@ async def enqueue_sign_up(session: AsyncSession, user: NewUser, *, encryption: E
     await enqueue(session, SIGN_UP_JOB, encryption.encrypt(user.model_dump_json().encode()).encode())
 
 
-async def sign_up_or_tell(session: AsyncSession, user: NewUser, *, settings: Settings) -> Outcome:
-    """Sign a user up, or mail the owner of the address's account a link that resets its password. Repeatable."""
+async def sign_up_or_tell(session: AsyncSession, user: NewUser, *, settings: Settings) -> bool:
+    """Sign a user up, or mail the owner of the address's account a link that resets its password. Repeatable.
+
+    Returns whether there is a new account.
+    """
     with suppress(EmailTaken):
         await sign_up(session, user, settings=settings)
-        return "created"
+        return True
     account = await lock_account_with_email(session, user.profile.email)
     # With the same id, it was created by an earlier run of this job.
-    if account is None or account.id == user.user_id or account.status != "active":
-        return "unchanged"
-    try:
-        await request_password_reset(session, account=account, policy=token_policy(settings), origin=user.origin)
-    except TooManyLinks:
-        return "unchanged"
-    return "told"
+    if account is not None and account.id != user.user_id and account.status == "active":
+        with suppress(TooManyLinks):
+            await request_password_reset(session, account=account, policy=token_policy(settings), origin=user.origin)
+    return False

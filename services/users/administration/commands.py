@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import Profile, create_account
-from services.users.accounts.queries import UserNotFound
+from services.users.accounts.queries import lock_account
 from services.users.administration.queries import is_last_active_admin
 from services.users.models.accounts import Role, UserAccount
 from services.users.security_record.commands import Origin, append
@@ -86,7 +86,7 @@ async def suspend(session: AsyncSession, *, user_id: UUID, reason: str, act: Act
 
     Raises: UserNotFound, PreconditionFailed, AccountNotActive, LastAdmin.
     """
-    account = await _lock_account(session, user_id, act=act)
+    account = await _lock_as_admin(session, user_id, act=act)
     if account.status != "active":
         raise AccountNotActive(extra={"account_status": account.status})
     if await is_last_active_admin(session, account):
@@ -106,7 +106,7 @@ async def reinstate(session: AsyncSession, *, user_id: UUID, reason: str, act: A
 
     Raises: UserNotFound, PreconditionFailed, AccountNotSuspended.
     """
-    account = await _lock_account(session, user_id, act=act)
+    account = await _lock_as_admin(session, user_id, act=act)
     if account.status != "suspended":
         raise AccountNotSuspended(extra={"account_status": account.status})
     account.status = "active"
@@ -125,7 +125,7 @@ async def set_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[R
 
     Raises: UserNotFound, PreconditionFailed, LastAdmin.
     """
-    account = await _lock_account(session, user_id, act=act)
+    account = await _lock_as_admin(session, user_id, act=act)
     previous_roles = list(account.roles)
     before, after = set(previous_roles), set(roles)
     if before == after:
@@ -149,18 +149,16 @@ async def set_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[R
 
 async def grant_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[Role], act: Act) -> UserAccount:
     """Give a user more roles. Raises: UserNotFound, PreconditionFailed."""
-    account = await _lock_account(session, user_id, act=act)
+    account = await _lock_as_admin(session, user_id, act=act)
     return await set_roles(session, user_id=user_id, roles={*account.roles, *roles}, act=act)
 
 
-async def _lock_account(session: AsyncSession, user_id: UUID, *, act: Act) -> UserAccount:
+async def _lock_as_admin(session: AsyncSession, user_id: UUID, *, act: Act) -> UserAccount:
     """Lock an account, after the lock that all changes of admins share. Raises: UserNotFound, PreconditionFailed."""
     # First, so that no transaction waits for it with an account locked. Statements after it see what the transaction
     # that held it before has committed.
     await session.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADMINS_LOCK)))
-    account = await session.get(UserAccount, user_id, with_for_update=True, populate_existing=True)
-    if account is None:
-        raise UserNotFound
+    account = await lock_account(session, user_id)
     act.precondition.check(account.version)
     return account
 

@@ -6,7 +6,7 @@ from typing import TypeVar, cast, get_args
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.accounts.commands import EmailTaken, Profile
+from services.users.accounts.commands import EmailTaken
 from services.users.accounts.queries import account_with_email
 from services.users.accounts.schemas import SignUp
 from services.users.administration.commands import Act, create_verified_account, grant_roles
@@ -74,7 +74,7 @@ async def create_user(settings: Settings, user: SignUp, *, roles: Sequence[Role]
         await create_verified_account(
             session,
             user_id=new_id(),
-            profile=Profile(user.email, user.name, user.phone, user.locale, user.time_zone),
+            profile=user.profile(),
             password_hash=password_hash,
             credit_limit_cents=settings.default_credit_limit_cents,
             credit_currency=settings.credit_currency,

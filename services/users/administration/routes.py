@@ -1,6 +1,8 @@
 """Routes of administration: staff find accounts; admins suspend, reinstate, set roles, create verified accounts."""
 
 import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.accounts.commands import EmailTaken, Profile
+from services.users.accounts.commands import EmailTaken
 from services.users.accounts.fields import Email
 from services.users.accounts.queries import UserNotFound, account_of
 from services.users.accounts.schemas import UserView
@@ -23,16 +25,18 @@ from services.users.credentials.policy import PASSWORD_PROBLEMS
 from services.users.dependencies import AdminPermit, ChangeAccountPermit, ReadAccountPermit, SettingsDep
 from services.users.models.accounts import Role, UserAccount, UserStatus
 from services.users.security_record.commands import origin_of
-from shared.http.auth import staff_only
+from shared.database import Sessions
+from shared.http.auth import Permit, staff_only
 from shared.http.dependencies import SessionsDep
 from shared.http.disconnects import while_connected
 from shared.http.etags import OptionalIfMatch, etag_of
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
-from shared.http.responses import CREATED, VERSIONED, created, is_repeat
+from shared.http.responses import CREATED, VERSIONED, created, is_repeat, versioned
 from shared.http.spellings import Instant
 from shared.ids import new_id
+from shared.preconditions import Precondition
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/users", tags=["users"])
@@ -127,7 +131,7 @@ async def create_verified_user(
         account = await commands.create_verified_account(
             session,
             user_id=user_id,
-            profile=Profile(body.email, body.name, body.phone, body.locale, body.time_zone),
+            profile=body.profile(),
             password_hash=password_hash,
             credit_limit_cents=settings.default_credit_limit_cents,
             credit_currency=settings.credit_currency,
@@ -163,15 +167,8 @@ async def suspend_user(
 
     The last active admin can't be suspended.
     """
-
-    async def suspend(session: AsyncSession) -> Response:
-        permit.check_owner(user_id)
-        act = Act(permit.user_id, origin_of(request), precondition=precondition)
-        return _changed(await commands.suspend(session, user_id=user_id, reason=body.reason, act=act))
-
-    response = await run_idempotently(
-        sessions, request=request, caller_id=permit.user_id, key=key, body=body, action=suspend
-    )
+    change = _StatusChange(commands.suspend, user_id, permit, precondition)
+    response = await change.run(sessions, request=request, key=key, body=body)
     if not is_repeat(response):
         logger.warning("user_suspended", user_id=str(user_id), actor=str(permit.user_id))
     return response
@@ -194,15 +191,8 @@ async def reinstate_user(
     key: IdempotencyKey = None,
 ) -> Response:
     """Make a suspended account active again. The user has to sign in anew. For admins."""
-
-    async def reinstate(session: AsyncSession) -> Response:
-        permit.check_owner(user_id)
-        act = Act(permit.user_id, origin_of(request), precondition=precondition)
-        return _changed(await commands.reinstate(session, user_id=user_id, reason=body.reason, act=act))
-
-    response = await run_idempotently(
-        sessions, request=request, caller_id=permit.user_id, key=key, body=body, action=reinstate
-    )
+    change = _StatusChange(commands.reinstate, user_id, permit, precondition)
+    response = await change.run(sessions, request=request, key=key, body=body)
     if not is_repeat(response):
         logger.info("user_reinstated", user_id=str(user_id), actor=str(permit.user_id))
     return response
@@ -232,6 +222,26 @@ async def set_user_roles(
     return UserView.model_validate(account)
 
 
-def _changed(account: UserAccount) -> Response:
-    body = UserView.model_validate(account).model_dump_json()
-    return Response(body, headers={"ETag": etag_of(account.version)}, media_type="application/json")
+@dataclass(frozen=True)
+class _StatusChange:
+    """A change of an account's status by a command."""
+
+    command: Callable[..., Awaitable[UserAccount]]
+    user_id: UUID
+    permit: Permit
+    precondition: Precondition
+
+    async def run(
+        self, sessions: Sessions, *, request: Request, key: str | None, body: Suspension | Reinstatement
+    ) -> Response:
+        """Make the change once per key, and return the account."""
+
+        async def change(session: AsyncSession) -> Response:
+            self.permit.check_owner(self.user_id)
+            act = Act(self.permit.user_id, origin_of(request), precondition=self.precondition)
+            account = await self.command(session, user_id=self.user_id, reason=body.reason, act=act)
+            return versioned(UserView.model_validate(account), version=account.version)
+
+        return await run_idempotently(
+            sessions, request=request, caller_id=self.permit.user_id, key=key, body=body, action=change
+        )

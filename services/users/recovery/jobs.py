@@ -40,8 +40,8 @@ def with_recovery(jobs: Jobs, *, settings: Settings, encryption: Encryption) -> 
     async def sign_up(sessions: Sessions, payload: bytes) -> None:
         user = NewUser.model_validate_json(encryption.decrypt(payload.decode()))
         async with sessions.begin() as session:
-            outcome = await sign_up_or_tell(session, user, settings=settings)
-        if outcome == "created":
+            is_new = await sign_up_or_tell(session, user, settings=settings)
+        if is_new:
             logger.info("user_signed_up", user_id=str(user.user_id))
 
     async def purge_unverified_accounts(sessions: Sessions, now: datetime) -> int:
