@@ -6,14 +6,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.encryption import Encryption
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import IssuedToken, TokenPolicy, issue_token
-from services.users.security_record.commands import Origin, append
-from shared.events.users import AccountMail, EmailChangeRequested, EmailVerificationRequested, PasswordResetRequested
+from services.users.security_record.commands import ANONYMOUS, Origin, append
+from shared.events.users import (
+    AccountMail,
+    EmailChangeRequested,
+    EmailVerificationRequested,
+    OneTimeTokenEvent,
+    PasswordResetRequested,
+)
 from shared.jobs import enqueue
 from shared.messaging.outbox.outbox import record
 
 RESET_LINK_JOB = "mail_reset_link"
-ANONYMOUS = "anonymous"
-"""The actor of what somebody did who is not signed in."""
 
 
 class ResetLinkRequest(BaseModel):
@@ -39,15 +43,7 @@ async def enqueue_reset_link(
 async def request_email_verification(session: AsyncSession, *, account: UserAccount, policy: TokenPolicy) -> None:
     """Request the mail of a link that verifies a locked account's address. Raises: TooManyLinks."""
     issued = await issue_token(session, account=account, purpose="verify_email", email=account.email, policy=policy)
-    record(
-        session,
-        EmailVerificationRequested(
-            user_id=account.id,
-            personal=_sealed(account, email=account.email, issued=issued),
-            locale=account.locale,
-            expires_at=issued.expires_at,
-        ),
-    )
+    _record_mail(session, EmailVerificationRequested, account=account, email=account.email, issued=issued)
 
 
 async def request_password_reset(
@@ -55,15 +51,7 @@ async def request_password_reset(
 ) -> None:
     """Request the mail of a link that resets a locked account's password. Raises: TooManyLinks."""
     issued = await issue_token(session, account=account, purpose="reset_password", email=account.email, policy=policy)
-    record(
-        session,
-        PasswordResetRequested(
-            user_id=account.id,
-            personal=_sealed(account, email=account.email, issued=issued),
-            locale=account.locale,
-            expires_at=issued.expires_at,
-        ),
-    )
+    _record_mail(session, PasswordResetRequested, account=account, email=account.email, issued=issued)
     await append(session, "password_reset_requested", user_id=account.id, actor=ANONYMOUS, origin=origin)
 
 
@@ -72,17 +60,12 @@ async def request_email_change(
 ) -> None:
     """Request the mail, to another address, of a link that makes it a locked account's. Raises: TooManyLinks."""
     issued = await issue_token(session, account=account, purpose="change_email", email=email, policy=policy)
-    record(
-        session,
-        EmailChangeRequested(
-            user_id=account.id,
-            personal=_sealed(account, email=email, issued=issued),
-            locale=account.locale,
-            expires_at=issued.expires_at,
-        ),
-    )
+    _record_mail(session, EmailChangeRequested, account=account, email=email, issued=issued)
     await append(session, "email_change_requested", user_id=account.id, actor=account.id, origin=origin)
 
 
-def _sealed(account: UserAccount, *, email: str, issued: IssuedToken) -> str:
-    return account.seal(AccountMail(email=email, token=issued.token))
+def _record_mail(
+    session: AsyncSession, event: type[OneTimeTokenEvent], *, account: UserAccount, email: str, issued: IssuedToken
+) -> None:
+    personal = account.seal(AccountMail(email=email, token=issued.token))
+    record(session, event(user_id=account.id, personal=personal, locale=account.locale, expires_at=issued.expires_at))
