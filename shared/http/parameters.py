@@ -11,7 +11,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Path, Query
 from fastapi.routing import iter_route_contexts
 
-from shared.http.problems import ValidationFailed
+from shared.http.problems import ValidationFailed, field_error
 from shared.http.spellings import SPELLINGS, Spelling
 
 CHECKED_PREFIX = "/v1/"
@@ -75,8 +75,7 @@ def _misspelled(source: str, name: str, annotation: Any, values: list[str]) -> I
 
 
 def _error(source: str, name: str, code: str, message: str) -> FieldError:
-    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-    return {"in": source, "pointer": pointer, "message": message, "code": code}
+    return field_error(source, [name], message=message, code=code)
 
 
 def _spelling_of(annotation: Any) -> Spelling | None:

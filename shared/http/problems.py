@@ -1,6 +1,6 @@
 """Error responses: every one is an RFC 9457 problem with a stable code."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -190,8 +190,13 @@ def _sends_json(request: Request) -> bool:
 def _field_problem(entry: Mapping[str, Any]) -> dict[str, str]:
     """Describe one validation error without the input: it may be a password."""
     source, *path = entry["loc"]
+    return field_error(source, path, message=entry["msg"], code=entry["type"])
+
+
+def field_error(source: str, path: Sequence[object], *, message: str, code: str) -> dict[str, str]:
+    """Return the members of a FieldProblem."""
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
-    return {"in": source, "pointer": pointer, "message": entry["msg"], "code": entry["type"]}
+    return {"in": source, "pointer": pointer, "message": message, "code": code}
 
 
 async def _handle_database_error(request: Request, error: DBAPIError) -> Response:
