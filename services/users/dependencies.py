@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from services.users.encryption import Encryption
 from services.users.settings import Settings
 from shared.errors import Forbidden
-from shared.http.auth import ADMINS, NOBODY, STAFF, Permit, admin_only, by_owner, staff_only
+from shared.http.auth import ADMINS, NOBODY, STAFF, Permit, admin_only, by_owner
 
 
 class OwnAccount(Forbidden):
@@ -36,7 +36,6 @@ async def _encryption(request: Request) -> Encryption:
 
 ReadAccountPermit = Annotated[Permit, Depends(READ_ACCOUNT)]
 ChangeAccountPermit = Annotated[Permit, Depends(CHANGE_ACCOUNT)]
-StaffPermit = Annotated[Permit, Depends(staff_only)]
 AdminPermit = Annotated[Permit, Depends(admin_only)]
 SettingsDep = Annotated[Settings, Depends(_settings)]
 EncryptionDep = Annotated[Encryption, Depends(_encryption)]

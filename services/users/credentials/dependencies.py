@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.users.credentials.authentication import PasswordAuthentication
-from services.users.credentials.growing_delay import GrowingDelays
 from services.users.credentials.limits import CredentialLimits, LimitedUse
 from services.users.credentials.networks import ClientNetworks, networks_of
 from services.users.credentials.passwords import Passwords
@@ -27,11 +26,6 @@ async def _password_policy(request: Request) -> PasswordPolicy:
     return policy
 
 
-async def _growing_delays(request: Request) -> GrowingDelays:
-    delays: GrowingDelays = request.app.state.growing_delays
-    return delays
-
-
 async def _sign_in_throttle(request: Request) -> SignInThrottle:
     throttle: SignInThrottle = request.app.state.sign_in_throttle
     return throttle
@@ -43,7 +37,6 @@ async def _networks(request: Request, settings: SettingsDep) -> ClientNetworks:
 
 PasswordsDep = Annotated[Passwords, Depends(_passwords)]
 PasswordPolicyDep = Annotated[PasswordPolicy, Depends(_password_policy)]
-GrowingDelaysDep = Annotated[GrowingDelays, Depends(_growing_delays)]
 SignInThrottleDep = Annotated[SignInThrottle, Depends(_sign_in_throttle)]
 NetworksDep = Annotated[ClientNetworks, Depends(_networks)]
 
