@@ -32,7 +32,7 @@ class Settings(ServiceSettings):
     relay_linger_ms: RelayLingerMs = 100
     """Saves work: no step of an order waits for these events."""
     users_url: str
-    """URL of the users service, for the public keys that verify access tokens and the revoked sessions."""
+    """URL of the users service, for the keys of access tokens and of personal data, and for revoked sessions."""
     users_token: Annotated[str, Field(repr=False)]
     smtp_password: Password = None
     """Completes `smtp_url`."""

@@ -19,7 +19,7 @@ class Settings(ServiceSettings):
 
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8002
     users_url: str
-    """URL of the users service, for the public keys that verify access tokens and the revoked sessions."""
+    """URL of the users service, for the keys of access tokens and of personal data, and for revoked sessions."""
     users_token: Annotated[str, Field(repr=False)]
     order_deadline_seconds: Annotated[int, Field(ge=1, le=86_400)] = 120
     """Seconds that an order may be pending before it is cancelled."""

@@ -37,7 +37,7 @@ jobs = Jobs()
 REPUBLISHED = (
     Republishable(
         "users",
-        # Of an erased user nothing is left to send.
+        # Without the key there is nothing to send: the user was erased.
         sa.select(UserAccount).where(UserAccount.personal_key.is_not(None)),
         key=UserAccount.id,
         event_of=user_updated,

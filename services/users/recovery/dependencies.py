@@ -17,8 +17,10 @@ from shared.http.dependencies import SessionsDep
 from shared.http.disconnects import while_connected
 
 ConfirmPassword = Callable[[SecretStr], Awaitable[UserAccount]]
-"""Returns the caller's account if the password is right. Raises: UserNotFound, PasswordWrong, and
-the problems of a route that authenticates by password."""
+"""Returns the caller's account if the password is right.
+
+Raises: UserNotFound, PasswordWrong, and the problems of a route that authenticates by password.
+"""
 
 
 async def _confirm_password(
@@ -30,8 +32,9 @@ async def _confirm_password(
     passwords: PasswordsDep,
     throttle: SignInThrottleDep,
 ) -> ConfirmPassword:
-    """Return the step-up of sensitive changes. Wrong passwords count as failed sign-ins: a stolen access token must
-    not allow guesses without a limit.
+    """Return the check of the password that sensitive changes need.
+
+    Wrong passwords count as failed sign-ins: a stolen access token must not allow guesses without a limit.
     """
 
     async def confirm(password: SecretStr) -> UserAccount:
