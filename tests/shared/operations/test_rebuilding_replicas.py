@@ -107,17 +107,23 @@ class System:
 
 
 @pytest.fixture
-async def system(
+def users_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+async def apps(
     *,
+    users_port: int,
     database_factory: DatabaseFactory,
     valkey_url: str,
     kafka_bootstrap_servers: str,
     topic_prefix: str,
     smtp_catcher: MailCatcher,
     tmp_path: Path,
-) -> AsyncIterator[System]:
+) -> dict[str, FastAPI]:
     await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
-    users_port, token = free_port(), "a token of the consumers"
+    token = "a token of the consumers"
 
     async def common(service: str) -> dict[str, Any]:
         return {
@@ -146,11 +152,15 @@ async def system(
             "public_url": "http://127.0.0.1:1",
         }
     )
-    apps = {
+    return {
         "users": services.users.app.create_app(users_settings),
         "orders": services.orders.app.create_app(orders_settings),
         "notifications": services.notifications.app.create_app(notifications_settings),
     }
+
+
+@pytest.fixture
+async def system(apps: dict[str, FastAPI], users_port: int) -> AsyncIterator[System]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(served(apps["users"], port=users_port))
         for app in apps.values():
