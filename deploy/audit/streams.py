@@ -17,7 +17,7 @@ from shared.messaging.storage.generation import NUMBER_BITS, generation_of
 HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "users": {
         "orders": ("user.created", "user.credit_refused", "user.credit_reserved", "user.updated"),
-        "notifications": ("user.created", "user.updated"),
+        "notifications": ("user.created", "user.second_factor_changed", "user.updated"),
     },
     "orders": {
         "users": (

@@ -15,7 +15,7 @@ from shared.events.orders import (
     OrderRejected,
     OrderShipped,
 )
-from shared.events.users import UserCreated, UserUpdated
+from shared.events.users import SecondFactorChanged, UserCreated, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 
@@ -42,6 +42,17 @@ async def replace_and_welcome(
     created = [(event, context) for event, context in events if isinstance(event, UserCreated)]
     if created:
         await notify_all(session, [Notice(event.user_id, "account", {}, context) for event, context in created])
+
+
+@users.on_batch(SecondFactorChanged)
+async def tell_of_second_factors(
+    session: AsyncSession, events: Sequence[tuple[SecondFactorChanged, EventContext]]
+) -> None:
+    notices = [
+        Notice(event.user_id, "account", event.model_dump(mode="json", exclude={"user_id"}), context)
+        for event, context in events
+    ]
+    await notify_all(session, notices)
 
 
 @orders.on_batch(OrderConfirmed, OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded)

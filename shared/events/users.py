@@ -1,5 +1,6 @@
 """Events of the users service: users and their credit. Key: user id."""
 
+from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -48,6 +49,28 @@ class UserUpdated(UserEvent):
     """The language of messages to the user, as a BCP 47 tag."""
     time_zone: str
     """The time zone of the user, as a name of the IANA database."""
+
+
+SecondFactorChange = Literal[
+    "totp_added",
+    "totp_removed",
+    "passkey_added",
+    "passkey_removed",
+    "recovery_codes_replaced",
+    "recovery_code_used",
+    "password_removed",
+]
+
+
+class SecondFactorChanged(UserEvent):
+    """The means by which a user signs in changed. If it was not the user, somebody else is in the account."""
+
+    type: ClassVar[str] = "user.second_factor_changed"
+
+    change: SecondFactorChange
+    """The change."""
+    occurred_at: datetime
+    """The time of the change."""
 
 
 class CreditEvent(UserEvent):
