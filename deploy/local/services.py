@@ -101,6 +101,8 @@ class Services:
                 "ENCRYPTION_KEYS_FILE": str(self.credentials.encryption_keys_file),
                 "SIGNING_KEYS_FILE": str(self.credentials.signing_keys_file),
                 "SERVICE_TOKENS": ",".join(f"{name}={token}" for name, token in tokens.items()),
+                "WEBAUTHN_RP_ID": "localhost",
+                "WEBAUTHN_ORIGINS": f"http://localhost:{self.settings.gateway_port}",
             },
             "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},
             "notifications": {

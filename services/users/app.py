@@ -10,6 +10,10 @@ from services.users.credentials.throttling import SignInLimits, SignInThrottle
 from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.passkeys import routes as passkey_routes
+from services.users.passkeys import sign_in_routes as passkey_sign_in_routes
+from services.users.second_factors import routes as second_factor_routes
+from services.users.second_factors import sign_in_routes as second_factor_sign_in_routes
 from services.users.sessions import key_routes
 from services.users.sessions import routes as session_routes
 from services.users.sessions.access_tokens import AccessTokens, load_signing_keys
@@ -31,7 +35,16 @@ def create_app(settings: Settings) -> FastAPI:
         name="users",
         description="Accounts, sessions and credit.",
         settings=settings,
-        routers=[account_routes.router, credit_routes.router, session_routes.router, key_routes.router],
+        routers=[
+            account_routes.router,
+            second_factor_routes.router,
+            passkey_routes.router,
+            credit_routes.router,
+            session_routes.router,
+            second_factor_sign_in_routes.router,
+            passkey_sign_in_routes.router,
+            key_routes.router,
+        ],
         subscriptions=SUBSCRIPTIONS,
         jobs=jobs,
         republished=REPUBLISHED,

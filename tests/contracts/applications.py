@@ -48,6 +48,8 @@ def applications(folder: Path) -> dict[str, FastAPI]:
                     "encryption_keys_file": write_encryption_keys(folder),
                     "signing_keys_file": keys_file,
                     "service_tokens": SERVICE_TOKENS,
+                    "webauthn_rp_id": "localhost",
+                    "webauthn_origins": ("http://localhost:8080",),
                 }
             )
         ),

@@ -99,6 +99,8 @@ class SecuredSystem:
             "SERVICE_TOKENS": f"orders={password_of('service-token')},notifications={password_of('service-token')}",
             "ENCRYPTION_KEYS_FILE": write_encryption_keys(self.folder),
             "SIGNING_KEYS_FILE": self.folder / "keys.json",
+            "WEBAUTHN_RP_ID": "localhost",
+            "WEBAUTHN_ORIGINS": "https://localhost",
             "SMTP_URL": f"smtp://orderly@127.0.0.1:{self.smtp.port}?starttls=required&ca_file={ca}",
             "SMTP_PASSWORD_FILE": self.secret("smtp"),
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",

@@ -204,6 +204,8 @@ def environment_of(
             "SERVICE_TOKENS": f"orders={SERVICE_TOKEN},notifications={SERVICE_TOKEN}",
             "ENCRYPTION_KEYS_FILE": str(encryption_keys_file),
             "SIGNING_KEYS_FILE": str(signing_keys_file),
+            "WEBAUTHN_RP_ID": "localhost",
+            "WEBAUTHN_ORIGINS": "http://localhost:8080",
             "SMTP_URL": smtp_url,
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",
             "PUBLIC_URL": "http://127.0.0.1:8080",

@@ -13,6 +13,7 @@ from services.users.settings import Settings
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.harness.encryption_keys import write_encryption_keys
+from tests.users.second_factors import User, signed_in_user
 from tests.users.service import UsersService
 
 
@@ -36,6 +37,8 @@ async def settings(
         encryption_keys_file=write_encryption_keys(tmp_path),
         signing_keys_file=signing_keys_file,
         service_tokens={"orders": "the token of orders"},
+        webauthn_rp_id="localhost",
+        webauthn_origins=("http://localhost:8080",),
         database_pool_size=CONNECTIONS,
         sign_in_failures_per_account_and_address=3,
         sign_in_failures_per_account=5,
@@ -51,3 +54,9 @@ async def service(settings: Settings) -> AsyncIterator[UsersService]:
         yield UsersService(app, client)
     await app.state.sessions.kw["bind"].dispose()
     await app.state.cache.close()
+
+
+@pytest.fixture
+async def ada(service: UsersService) -> User:
+    """A user who is signed in with a password."""
+    return await signed_in_user(service)

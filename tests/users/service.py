@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.commands import Profile, create_account
 from services.users.models.accounts import UserAccount
 from services.users.models.credit import CreditAccount, CreditReservation
+from services.users.security_record.commands import Origin
+from services.users.sessions.commands import start_session
 from services.users.subscribers import CreditEvent, change_credit, orders
 from shared.database import Sessions
 from shared.events.contract import Event
@@ -73,7 +76,11 @@ class UsersService:
     async def header_with(self, *roles: Any, email: str = "staff@orderly.example") -> dict[str, str]:
         """Create a user with these roles, and return the header that authenticates."""
         account = await self.create_account(email=email, roles=roles)
-        token = self.app.state.access_tokens.issue(account, session_id=account.id)
+        async with self.sessions.begin() as session:
+            grant = await start_session(
+                session, account=account, origin=Origin("test", None), methods=["password"], lifetime=timedelta(days=1)
+            )
+        token = self.app.state.access_tokens.issue(account, session_id=grant.session_id)
         return {"Authorization": f"Bearer {token}"}
 
     async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> BatchResult:

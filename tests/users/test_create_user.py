@@ -25,6 +25,8 @@ async def create_user(settings: Settings, *arguments: str) -> tuple[int, str]:
             "USERS_ENCRYPTION_KEYS_FILE": str(settings.encryption_keys_file),
             "USERS_SIGNING_KEYS_FILE": str(settings.signing_keys_file),
             "USERS_SERVICE_TOKENS": "orders=a token of no use",
+            "USERS_WEBAUTHN_RP_ID": settings.webauthn_rp_id,
+            "USERS_WEBAUTHN_ORIGINS": ",".join(settings.webauthn_origins),
         },
     )
     output, _ = await process.communicate()

@@ -6,6 +6,7 @@ import structlog
 from fastapi import APIRouter, Depends
 
 from services.users.accounts.queries import UserNotFound
+from services.users.authentication.dependencies import RECENTLY_AUTHENTICATED, STEP_UP_PROBLEMS
 from services.users.credit import commands, queries
 from services.users.credit.commands import LimitBelowUse
 from services.users.credit.schemas import CreditLimit, CreditView
@@ -37,8 +38,8 @@ async def read_credit(user_id: UUID, sessions: SessionsDep) -> CreditView:
 @router.put(
     "/{user_id}/credit-limit",
     summary="Set a user's credit limit",
-    dependencies=[Depends(admin_only)],
-    responses=responses(UserNotFound, LimitBelowUse),
+    dependencies=[Depends(admin_only), RECENTLY_AUTHENTICATED],
+    responses=responses(*STEP_UP_PROBLEMS, UserNotFound, LimitBelowUse),
 )
 async def set_credit_limit(user_id: UUID, body: CreditLimit, sessions: SessionsDep) -> CreditView:
     """Set the limit, which must cover what is reserved and used already. For admins."""

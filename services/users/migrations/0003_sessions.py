@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import ARRAY
 
 revision = "0003"
 down_revision = "0002"
@@ -14,9 +15,11 @@ _TIME = sa.DateTime(timezone=True)
 def upgrade() -> None:
     _create_user_session()
     _create_refresh_token()
+    _create_sign_in_challenge()
 
 
 def downgrade() -> None:
+    op.drop_table("sign_in_challenge")
     op.drop_table("refresh_token")
     op.drop_table("user_session")
 
@@ -31,6 +34,8 @@ def _create_user_session() -> None:
         sa.Column("last_used_at", _TIME, nullable=False),
         sa.Column("expires_at", _TIME, nullable=False),
         sa.Column("revoked_at", _TIME, nullable=True),
+        sa.Column("amr", ARRAY(sa.Text()), server_default="{}", nullable=False),
+        sa.Column("authenticated_at", _TIME, server_default=sa.func.now(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_user_session")),
         sa.ForeignKeyConstraint(
             ["user_id"], ["user_account.id"], name=op.f("fk_user_session_user_id"), ondelete="CASCADE"
@@ -54,3 +59,19 @@ def _create_refresh_token() -> None:
     )
     op.create_index("ix_refresh_token_session_id", "refresh_token", ["session_id"])
     op.create_index("ix_refresh_token_expires_at", "refresh_token", ["expires_at"])
+
+
+def _create_sign_in_challenge() -> None:
+    op.create_table(
+        "sign_in_challenge",
+        sa.Column("challenge_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("expires_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("challenge_hash", name=op.f("pk_sign_in_challenge")),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["user_account.id"], name=op.f("fk_sign_in_challenge_user_id"), ondelete="CASCADE"
+        ),
+    )
+    op.create_index("ix_sign_in_challenge_user_id", "sign_in_challenge", ["user_id"])
+    op.create_index("ix_sign_in_challenge_expires_at", "sign_in_challenge", ["expires_at"])

@@ -2,6 +2,7 @@
 
 from services.users.models import accounts as accounts
 from services.users.models import credit as credit
+from services.users.models import second_factors as second_factors
 from services.users.models import security_record as security_record
 from services.users.models import sessions as sessions
 from services.users.models.declarative import Base as Base

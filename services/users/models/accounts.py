@@ -28,7 +28,10 @@ class UserAccount(Base):
     time_zone: Mapped[str]
     roles: Mapped[list[Role]] = mapped_column(ARRAY(sa.Text))
     status: Mapped[UserStatus] = mapped_column(sa.Text, default="active")
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None]
+    """None: the account signs in with passkeys only."""
+    second_factor: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    """Whether a password alone does not sign in: the account has an authenticator app or a passkey."""
     email_verified_at: Mapped[datetime | None]
     created_at: Mapped[NowByDefault]
     updated_at: Mapped[NowByDefault]

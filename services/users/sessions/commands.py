@@ -2,21 +2,21 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.accounts import UserAccount
-from services.users.models.sessions import RefreshToken, UserSession
+from services.users.models.sessions import AuthenticationMethod, RefreshToken, UserSession
+from services.users.security_record.commands import Origin, append
 from shared.errors import Forbidden, NotFound, Unauthenticated
 from shared.ids import new_id
 from shared.statements import count_deleted
-
-MAX_USER_AGENT_LENGTH = 300
-"""Characters that are stored of a User-Agent header; the rest is cut off."""
 
 
 class AccountInactive(Forbidden):
@@ -55,9 +55,14 @@ class FamilyRevoked:
 
 
 async def start_session(
-    session: AsyncSession, *, account: UserAccount, user_agent: str | None, lifetime: timedelta
+    session: AsyncSession,
+    *,
+    account: UserAccount,
+    origin: Origin,
+    methods: Sequence[AuthenticationMethod],
+    lifetime: timedelta,
 ) -> Grant:
-    """Start a session of an account. Raises: AccountInactive."""
+    """Start a session of an account that has authenticated by `methods`. Raises: AccountInactive."""
     if account.status != "active":
         raise AccountInactive
     session_id = new_id()
@@ -65,10 +70,13 @@ async def start_session(
         sa.insert(UserSession).values(
             id=session_id,
             user_id=account.id,
-            user_agent=user_agent and user_agent[:MAX_USER_AGENT_LENGTH],
+            user_agent=origin.user_agent,
+            amr=list(methods),
             expires_at=sa.func.now() + lifetime,
         )
     )
+    details: dict[str, JsonValue] = {"session_id": str(session_id), "methods": list(methods)}
+    await append(session, "signed_in", user_id=account.id, actor=account.id, origin=origin, details=details)
     return Grant(account, session_id, await _new_token(session, session_id=session_id, lifetime=lifetime))
 
 

@@ -1,20 +1,25 @@
 """Routes of sessions: sign in, refresh, list, sign out."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import replace_password_hash
 from services.users.accounts.queries import account_with_email
+from services.users.authentication.queries import methods_of
 from services.users.credentials.dependencies import PasswordsDep, SignInThrottleDep
 from services.users.credentials.passwords import Passwords
 from services.users.credentials.throttling import TooManyAttempts
 from services.users.dependencies import SettingsDep
 from services.users.models.accounts import UserAccount
-from services.users.models.sessions import UserSession
+from services.users.models.sessions import AuthenticationMethod, UserSession
+from services.users.security_record.commands import Origin, origin_of
 from services.users.sessions import commands, queries
+from services.users.sessions.challenges import create_challenge
 from services.users.sessions.commands import (
     AccountInactive,
     FamilyRevoked,
@@ -42,6 +47,15 @@ class CredentialsInvalid(Unauthenticated):
     code = "credentials_invalid"
 
 
+class SecondFactorRequired(Unauthenticated):
+    """The password is right; answer the `challenge` by `POST /v1/sessions/second-factor` with one of `methods`."""
+
+    code = "second_factor_required"
+
+    def __init__(self, *, challenge: str, methods: Sequence[AuthenticationMethod]) -> None:
+        super().__init__(extra={"challenge": challenge, "methods": list(methods)})
+
+
 class RefreshTokenReused(Unauthenticated):
     """The refresh token was used before, so its session was revoked."""
 
@@ -53,7 +67,7 @@ class RefreshTokenReused(Unauthenticated):
     status_code=201,
     summary="Sign in",
     dependencies=[Depends(public)],
-    responses=responses(CredentialsInvalid, AccountInactive, TooManyAttempts),
+    responses=responses(CredentialsInvalid, SecondFactorRequired, AccountInactive, TooManyAttempts),
 )
 async def sign_in(
     body: SignIn,
@@ -65,7 +79,6 @@ async def sign_in(
     passwords: PasswordsDep,
     access_tokens: AccessTokensDep,
     throttle: SignInThrottleDep,
-    user_agent: Annotated[str | None, Header()] = None,
 ) -> TokenPairView:
     """Exchange an e-mail address and a password for an access token and a refresh token.
 
@@ -76,15 +89,18 @@ async def sign_in(
     async with attempt:
         account, new_hash = await _authenticate(body, sessions=sessions, passwords=passwords)
         async with sessions.begin() as session:
-            grant = await commands.start_session(
-                session, account=account, user_agent=user_agent, lifetime=settings.refresh_token_lifetime
-            )
-            if new_hash is not None:
+            if new_hash is not None and account.password_hash is not None:
                 await replace_password_hash(
                     session, user_id=account.id, old_hash=account.password_hash, new_hash=new_hash
                 )
+            outcome = await _session_or_challenge(
+                session, account, origin=origin_of(request), lifetime=settings.refresh_token_lifetime
+            )
+        if isinstance(outcome, SecondFactorRequired):
+            raise outcome
+    grant = outcome
     logger.info("session_started", user_id=str(account.id), session_id=str(grant.session_id))
-    return _token_pair(grant, access_tokens=access_tokens, response=response)
+    return token_pair(grant, access_tokens=access_tokens, response=response)
 
 
 @router.post(
@@ -109,7 +125,7 @@ async def refresh_session(
     if isinstance(outcome, FamilyRevoked):
         logger.warning("refresh_token_reused", user_id=str(outcome.user_id), session_id=str(outcome.session_id))
         raise RefreshTokenReused
-    return _token_pair(outcome, access_tokens=access_tokens, response=response)
+    return token_pair(outcome, access_tokens=access_tokens, response=response)
 
 
 @router.get("", summary="List your sessions")
@@ -144,7 +160,20 @@ async def _authenticate(body: SignIn, *, sessions: Sessions, passwords: Password
     return account, check.new_hash
 
 
-def _token_pair(grant: Grant, *, access_tokens: AccessTokensDep, response: Response) -> TokenPairView:
+async def _session_or_challenge(
+    session: AsyncSession, account: UserAccount, *, origin: Origin, lifetime: timedelta
+) -> Grant | SecondFactorRequired:
+    """Start a session, or create a challenge if the account has a second factor. Raises: AccountInactive."""
+    if account.second_factor and account.status == "active":
+        methods = (await methods_of(session, account.id)).second_factors
+        return SecondFactorRequired(challenge=await create_challenge(session, user_id=account.id), methods=methods)
+    return await commands.start_session(
+        session, account=account, origin=origin, methods=["password"], lifetime=lifetime
+    )
+
+
+def token_pair(grant: Grant, *, access_tokens: AccessTokensDep, response: Response) -> TokenPairView:
+    """Return the tokens of a session, in a response that no cache may store."""
     response.headers["Cache-Control"] = "no-store"
     return TokenPairView(
         access_token=access_tokens.issue(grant.account, session_id=grant.session_id),

@@ -136,6 +136,8 @@ async def system(
             "encryption_keys_file": write_encryption_keys(tmp_path),
             "signing_keys_file": keys_file,
             "service_tokens": {"orders": "a token of no use"},
+            "webauthn_rp_id": "localhost",
+            "webauthn_origins": ("http://localhost",),
         }
     )
     orders_settings = services.orders.settings.Settings.model_validate(await common("orders"))
