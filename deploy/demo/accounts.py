@@ -31,9 +31,9 @@ class Account:
         self.token = _body_of(answer, f"{self.email} could not sign in")["access_token"]
 
     async def send(self, client: Client, method: str, path: str, **request: Any) -> Answer:
-        """Send a request with the access token; if that has expired, sign in again and repeat the request."""
+        """Send a request with the access token; if it needs a newer sign-in, sign in again and repeat the request."""
         answer = await client.send(method, path, token=self.token, **request)
-        if answer.code == "token_expired":
+        if answer.code in {"token_expired", "step_up_required"}:
             await self.sign_in(client)
             answer = await client.send(method, path, token=self.token, **request)
         return answer

@@ -103,6 +103,8 @@ class Services:
                 # Everybody here has this machine's address, and a test may repeat a sign-up for a while.
                 "SHARED_CLIENT_NETWORKS": "127.0.0.0/8,::1/128",
                 "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
+                "WEBAUTHN_RP_ID": "localhost",
+                "WEBAUTHN_ORIGINS": f"http://localhost:{self.settings.gateway_port}",
             },
             "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},
             "notifications": {

@@ -23,6 +23,7 @@ from shared.events.users import (
     OneTimeTokenEvent,
     PasswordChanged,
     PasswordResetRequested,
+    SecondFactorChanged,
     SignedInFromNewDevice,
     UserCreated,
     UserPurged,
@@ -40,6 +41,9 @@ MAX_LINES_SHOWN = 20
 users = Subscription("users", batches_at_once=3, fetch_min_bytes=16 * 1024)
 orders = Subscription("orders", batches_at_once=3)
 SUBSCRIPTIONS = (users, orders)
+
+AccountEvent = PasswordChanged | SecondFactorChanged | SignedInFromNewDevice
+"""An event of which a user is told in all channels."""
 
 
 @users.on_batch(UserCreated, UserUpdated)
@@ -60,10 +64,8 @@ async def send_account_mails(session: AsyncSession, events: Sequence[tuple[Accou
     await notify_all(session, [_account_mail(event, context) for event, context in events])
 
 
-@users.on_batch(PasswordChanged, SignedInFromNewDevice)
-async def notify_of_accounts(
-    session: AsyncSession, events: Sequence[tuple[PasswordChanged | SignedInFromNewDevice, EventContext]]
-) -> None:
+@users.on_batch(PasswordChanged, SecondFactorChanged, SignedInFromNewDevice)
+async def notify_of_accounts(session: AsyncSession, events: Sequence[tuple[AccountEvent, EventContext]]) -> None:
     await notify_all(
         session,
         [

@@ -12,8 +12,12 @@ from services.users.encryption import load_encryption
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.pages import routes as page_routes
+from services.users.passkeys import routes as passkey_routes
+from services.users.passkeys import sign_in_routes as passkey_sign_in_routes
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
+from services.users.second_factors import routes as second_factor_routes
+from services.users.second_factors import sign_in_routes as second_factor_sign_in_routes
 from services.users.security_record import routes as security_record_routes
 from services.users.sessions import key_routes, oauth_routes
 from services.users.sessions import routes as session_routes
@@ -44,8 +48,12 @@ def create_app(settings: Settings) -> FastAPI:
             account_routes.router,
             recovery_routes.router,
             page_routes.router,
+            second_factor_routes.router,
+            passkey_routes.router,
             credit_routes.router,
             session_routes.router,
+            second_factor_sign_in_routes.router,
+            passkey_sign_in_routes.router,
             oauth_routes.router,
             key_routes.router,
             security_record_routes.router,

@@ -10,6 +10,7 @@ from services.users.accounts.commands import user_updated
 from services.users.credentials.commands import purge_expired_devices
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import purge_one_time_tokens
+from services.users.passkeys.challenges import purge_expired_passkey_challenges
 from services.users.sessions.challenges import purge_expired_challenges
 from services.users.sessions.revocation import (
     purge_expired_sessions,
@@ -53,6 +54,7 @@ async def purge_sessions(sessions: Sessions) -> None:
         purge_expired_sessions,
         purge_expired_tokens,
         purge_expired_challenges,
+        purge_expired_passkey_challenges,
         partial(purge_revocations, before=MAX_TOKEN_LIFETIME),
     ):
         await purge_in_batches(sessions, partial(purge, limit=BATCH_SIZE))

@@ -1,11 +1,12 @@
 """Settings of the users service: the environment variables USERS_*."""
 
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.amounts import MAX_AMOUNT_CENTS
@@ -28,6 +29,25 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _host_name(name: str) -> str:
+    """Return the name of a host; a WebAuthn relying party is named by its domain. Raises: ValueError."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return name
+    raise ValueError("must be a domain or localhost: browsers accept no IP address as the id of a relying party")
+
+
+def _web_origin(origin: str) -> str:
+    """Return an origin as browsers write it. Raises: ValueError."""
+    parts = urlsplit(origin)
+    is_secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname == "localhost")
+    if not is_secure or origin != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("must be https://domain[:port], or http://localhost[:port]")
+    return origin
+
+
+WebOrigin = Annotated[str, AfterValidator(_web_origin)]
 ServiceToken = Annotated[str, Field(min_length=16)]
 
 
@@ -52,6 +72,12 @@ class Settings(ServiceSettings):
         dict[str, ServiceToken], NoDecode, BeforeValidator(_tokens_of), Field(min_length=1, repr=False)
     ]
     """The tokens of the services that may use the internal routes, as "orders=...,notifications=..."."""
+    webauthn_rp_id: Annotated[str, Field(pattern=r"^[a-z0-9.-]+$"), AfterValidator(_host_name)]
+    """The domain that passkeys belong to, such as orderly.example. With another one, all passkeys are lost."""
+    webauthn_origins: Annotated[tuple[WebOrigin, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+    """The origins, separated by commas, of the pages that may use passkeys: of this domain or its subdomains."""
+    step_up_minutes: Annotated[int, Field(gt=0, le=60)] = 10
+    """Minutes after a sign-in or a step-up in which a session may make sensitive changes."""
     access_token_minutes: Annotated[int, Field(gt=0, le=60)] = 15
     """Lifetime of an access token, which has the roles of the time of its issue."""
     signing_key_overlap_minutes: Annotated[int, Field(ge=10, le=1_440)] = 20
@@ -127,6 +153,18 @@ class Settings(ServiceSettings):
         if 60 * minutes <= longest:
             raise ValueError("is not longer than the longest delay: waiting would undo it")
         return minutes
+
+    @model_validator(mode="after")
+    def _check_origins(self) -> Self:
+        for origin in self.webauthn_origins:
+            host = urlsplit(origin).hostname or ""
+            if host != self.webauthn_rp_id and not host.endswith(f".{self.webauthn_rp_id}"):
+                raise ValueError(f"{origin} is not of the domain {self.webauthn_rp_id}")
+        return self
+
+    @property
+    def step_up_max_age(self) -> timedelta:
+        return timedelta(minutes=self.step_up_minutes)
 
     @property
     def access_token_lifetime(self) -> timedelta:

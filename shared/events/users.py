@@ -165,6 +165,28 @@ class UserCreditLimitChanged(UserEvent):
     """The currency, as an ISO 4217 code."""
 
 
+SecondFactorChange = Literal[
+    "totp_added",
+    "totp_removed",
+    "passkey_added",
+    "passkey_removed",
+    "recovery_codes_replaced",
+    "recovery_code_used",
+    "password_removed",
+]
+
+
+class SecondFactorChanged(UserEvent):
+    """The means by which a user signs in changed. If it was not the user, somebody else is in the account."""
+
+    type: ClassVar[str] = "user.second_factor_changed"
+
+    change: SecondFactorChange
+    """The change."""
+    occurred_at: datetime
+    """The time of the change."""
+
+
 class CreditEvent(UserEvent):
     """An event about the credit for one order."""
 

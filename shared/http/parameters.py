@@ -1,9 +1,9 @@
 """Query and path parameters: a route refuses unknown ones, repeated ones, and values in an undocumented spelling."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from fastapi import FastAPI, Request
 from fastapi.dependencies.models import Dependant
@@ -20,16 +20,30 @@ _SEQUENCES = (list, set, frozenset, tuple)
 FieldError = dict[str, str]
 
 
+DependencyT = TypeVar("DependencyT", bound=Callable[..., object])
+
+_AFTER_PARAMETERS: set[Callable[..., object]] = set()
+
+
+def after_parameters(dependency: DependencyT) -> DependencyT:
+    """Mark a dependency that reads the database: it runs after the access control and the check of the parameters."""
+    _AFTER_PARAMETERS.add(dependency)
+    return dependency
+
+
 def check_parameters(app: FastAPI) -> None:
     """Let all routes under /v1 check their parameters. Call it once the routes are added.
 
-    The check is the last dependency of a route, so that a caller without access learns nothing about its parameters.
+    The check runs after the access control, so that a caller without access learns nothing about a route's parameters.
     """
     for route in iter_route_contexts(app.routes):
         dependant: Dependant | None = getattr(route, "dependant", None)
         if dependant is not None and str(route.path).startswith(CHECKED_PREFIX):
             check = _ParameterCheck.of(dependant)
-            dependant.dependencies.append(Dependant(call=check, path=route.path, request_param_name="request"))
+            late = [each for each in dependant.dependencies if each.call in _AFTER_PARAMETERS]
+            for each in late:
+                dependant.dependencies.remove(each)
+            dependant.dependencies += [Dependant(call=check, path=route.path, request_param_name="request"), *late]
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,10 +23,14 @@ Builder = Callable[[System, Account, str], Awaitable[Call]]
 
 BUILDERS: dict[str, Builder] = {}
 """The builder of each route, such as `GET /v1/orders`."""
+OF_NEW_ACCOUNTS: set[str] = set()
+"""Routes that a new account of the role calls, because they change how the caller signs in."""
 
 
-def call_of(*routes: str) -> Callable[[Builder], Builder]:
+def call_of(*routes: str, by_new_account: bool = False) -> Callable[[Builder], Builder]:
     """Register a builder for routes."""
+    if by_new_account:
+        OF_NEW_ACCOUNTS.update(routes)
 
     def register(builder: Builder) -> Builder:
         for route in routes:
@@ -37,11 +41,11 @@ def call_of(*routes: str) -> Callable[[Builder], Builder]:
     return register
 
 
-def plain(*routes: str, json: Any = None) -> None:
+def plain(*routes: str, json: Any = None, by_new_account: bool = False) -> None:
     """Register routes without objects: the request needs only the path of the route, and this body."""
     for route in routes:
 
         async def build(_system: System, _owner: Account, _objects: str, *, path: str = route.split(" ")[1]) -> Call:
             return Call(path, json)
 
-        call_of(route)(build)
+        call_of(route, by_new_account=by_new_account)(build)

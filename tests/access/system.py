@@ -163,6 +163,8 @@ async def _applications(
             "encryption_keys_file": write_encryption_keys(folder),
             "service_tokens": {"orders": _SERVICE_TOKEN},
             "sign_in_limit_per_host": "10000/minute",
+            "webauthn_rp_id": "localhost",
+            "webauthn_origins": ("http://localhost:8080",),
             "sign_up_limit_per_host": "10000/hour",
         }
     )

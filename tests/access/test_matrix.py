@@ -3,21 +3,23 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 
+from services.users.models.accounts import Role
 from shared.http.auth import ANONYMOUS, OWN, SERVICE
-from tests.access import notifications_calls, operations_calls, orders_calls, users_calls
-from tests.access.calls import BUILDERS
+from tests.access import notifications_calls, operations_calls, orders_calls, second_factor_calls, users_calls
+from tests.access.calls import BUILDERS, OF_NEW_ACCOUNTS
 from tests.access.system import Account, System, running_system
 from tests.architecture.source import SERVICES
 from tests.contracts.access import ALLOWED, Cell, cells_of, routes_of
 from tests.contracts.applications import applications
 from tests.harness.databases import DatabaseFactory
 
-REGISTERED = (notifications_calls, operations_calls, orders_calls, users_calls)
+REGISTERED = (notifications_calls, operations_calls, orders_calls, second_factor_calls, users_calls)
 """The modules that register builders."""
 MAY_BE_UNAVAILABLE = {"GET /health", "GET /health/ready", "GET /health/live"}
 """Routes that answer 503 here, because neither Kafka nor the services' loops run."""
@@ -45,7 +47,10 @@ async def test_every_cell_is_true(system: System, service: str) -> None:
 async def _outcome(system: System, service: str, cell: Cell) -> str:
     """Send a request for a cell; return ALLOWED if it succeeded, or the status and the code of the problem."""
     caller: Account | None = system.accounts.get(cell.role)
-    owner = caller if caller is not None and cell.objects == OWN else system.other
+    is_new = cell.route in OF_NEW_ACCOUNTS
+    if caller is not None and is_new:
+        caller = await system.signed_in(cast("Role", cell.role))
+    owner = caller if caller is not None and (cell.objects == OWN or is_new) else system.other
     assert (caller is None) == (cell.role in {ANONYMOUS, SERVICE})
     call = await BUILDERS[cell.route](system, owner, cell.objects)
     method, path = cell.route.split(" ")
@@ -56,7 +61,7 @@ async def _outcome(system: System, service: str, cell: Cell) -> str:
         json=call.json,
         data=call.form,
         params=call.params,
-        headers={**call.headers, **system.header_of(cell.role)},
+        headers={**call.headers, **(caller.header if caller else system.header_of(cell.role))},
     )
     if response.is_success or (response.status_code == 503 and cell.route in MAY_BE_UNAVAILABLE):
         return ALLOWED

@@ -30,7 +30,7 @@ plain(
     "POST /v1/users/me/email-verification",
 )
 plain("POST /internal/personal-keys", json={"user_ids": []})
-plain("PUT /v1/users/me/password", json={"password": PASSWORD, "new_password": NEW_PASSWORD})
+plain("PUT /v1/users/me/password", json={"new_password": NEW_PASSWORD}, by_new_account=True)
 plain("POST /v1/password-resets", json={"email": "nobody@orderly.example"})
 
 
@@ -141,7 +141,7 @@ async def revoke_token(system: System, _owner: Account, _objects: str) -> Call:
 @call_of("POST /v1/users/me/email-change")
 async def ask_for_email_change(system: System, _owner: Account, _objects: str) -> Call:
     email = f"new{system.number()}@orderly.example"
-    return Call("/v1/users/me/email-change", {"email": email, "password": PASSWORD})
+    return Call("/v1/users/me/email-change", {"email": email})
 
 
 @call_of("POST /v1/email-verifications")

@@ -44,6 +44,8 @@ def applications(folder: Path) -> dict[str, FastAPI]:
                     **UNUSED,
                     "encryption_keys_file": write_encryption_keys(folder),
                     "service_tokens": SERVICE_TOKENS,
+                    "webauthn_rp_id": "localhost",
+                    "webauthn_origins": ("http://localhost:8080",),
                 }
             )
         ),

@@ -177,6 +177,8 @@ def users_settings_of(database_url: str, valkey_url: str, folder: Path, *, token
         kafka_bootstrap_servers="127.0.0.1:1",
         encryption_keys_file=write_encryption_keys(folder),
         service_tokens={"outsider": token},
+        webauthn_rp_id="localhost",
+        webauthn_origins=("http://localhost:8080",),
     )
 
 

@@ -97,6 +97,8 @@ class SecuredSystem:
             "USERS_CA_FILE": ca,
             "SERVICE_TOKENS": f"orders={password_of('service-token')},notifications={password_of('service-token')}",
             "ENCRYPTION_KEYS_FILE": write_encryption_keys(self.folder),
+            "WEBAUTHN_RP_ID": "localhost",
+            "WEBAUTHN_ORIGINS": "https://localhost",
             "SMTP_URL": f"smtp://orderly@127.0.0.1:{self.smtp.port}?starttls=required&ca_file={ca}",
             "SMTP_PASSWORD_FILE": self.secret("smtp"),
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",

@@ -34,6 +34,8 @@ async def test_a_second_set_up_keeps_prices_and_passwords(
         "ORDERS_USERS_URL": "http://127.0.0.1:1",
         "ORDERS_USERS_TOKEN": "x" * 16,
         "USERS_SERVICE_TOKENS": "orders=xxxxxxxxxxxxxxxx",
+        "USERS_WEBAUTHN_RP_ID": "localhost",
+        "USERS_WEBAUTHN_ORIGINS": "http://localhost",
         "ORDERS_HTTP_PORT": "0",
     }
     for service, url in urls.items():

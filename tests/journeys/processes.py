@@ -222,6 +222,8 @@ def environment_of(
             "ENCRYPTION_KEYS_FILE": str(encryption_keys_file),
             "SHARED_CLIENT_NETWORKS": "127.0.0.0/8",  # many customers have this machine's address
             "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
+            "WEBAUTHN_RP_ID": "localhost",
+            "WEBAUTHN_ORIGINS": "http://localhost:8080",
             "SMTP_URL": smtp_url,
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",
             "PUBLIC_URL": "http://127.0.0.1:8080",

@@ -6,7 +6,7 @@ from email import message_from_bytes, message_from_string, policy
 from email.header import decode_header, make_header
 from email.headerregistry import Address
 from email.utils import parseaddr
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -15,6 +15,7 @@ from services.notifications.mail import message_of
 from services.notifications.rendering import LOCALES, one_line, render_mail, render_title
 from services.notifications.settings import address_of
 from services.notifications.subscribers import orders
+from shared.events.users import SecondFactorChange
 from shared.ids import new_id
 from tests.notifications.smtp_server import SmtpServer
 
@@ -27,8 +28,9 @@ DATA: dict[str, Any] = {
     "reason": "limit_exceeded",
     "amount_cents": 99,
     "refunded_cents": 1099,
+    "change": "passkey_added",
 }
-EVENT_TYPES = ["user.created", *(event.type for event in orders.event_types)]
+EVENT_TYPES = ["user.created", "user.second_factor_changed", *(event.type for event in orders.event_types)]
 
 
 def attempt(**changes: Any) -> Attempt:
@@ -97,6 +99,17 @@ def test_html_escapes_the_input_of_users() -> None:
 
     assert "Tea &amp; &lt;b&gt;cake&lt;/b&gt;" in mail.html
     assert "<b>cake" not in mail.html
+
+
+def test_every_change_of_second_factors_has_a_sentence_in_every_language() -> None:
+    event_type = "user.second_factor_changed"
+    sentences = {
+        mail_of(event_type, locale=locale, change=change).text.splitlines()[2]
+        for change in (*get_args(SecondFactorChange), "some_new_change")
+        for locale in LOCALES
+    }
+
+    assert len(sentences) == len(LOCALES) * (len(get_args(SecondFactorChange)) + 1)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from services.users.settings import Settings
 from tests.harness.asgi import client_of
 from tests.harness.databases import CONNECTIONS, DatabaseFactory
 from tests.harness.encryption_keys import write_encryption_keys
+from tests.users.second_factors import User, signed_in_user
 from tests.users.service import UsersService
 
 
@@ -22,6 +23,8 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str, tmp_path:
         kafka_bootstrap_servers="127.0.0.1:1",  # nothing connects to Kafka
         encryption_keys_file=write_encryption_keys(tmp_path),
         service_tokens={"orders": "the token of orders"},
+        webauthn_rp_id="localhost",
+        webauthn_origins=("http://localhost:8080",),
         database_pool_size=CONNECTIONS,
         sessions_per_user=5,
         sign_in_free_failures=3,
@@ -41,3 +44,9 @@ async def service(settings: Settings) -> AsyncIterator[UsersService]:
         yield UsersService(app, client)
     await app.state.sessions.kw["bind"].dispose()
     await app.state.cache.close()
+
+
+@pytest.fixture
+async def ada(service: UsersService) -> User:
+    """A user who is signed in with a password."""
+    return await signed_in_user(service)

@@ -17,6 +17,9 @@ from services.users.accounts.commands import Profile, create_account
 from services.users.models.accounts import UserAccount
 from services.users.models.credit import CreditAccount, CreditEntry, CreditReservation
 from services.users.models.security_record import SecurityEvent
+from services.users.security_record.commands import Origin
+from services.users.sessions.commands import start_session
+from services.users.settings import Settings
 from services.users.subscribers import CreditEvent, change_credit, orders
 from shared.database import Sessions
 from shared.events.contract import Event
@@ -32,6 +35,19 @@ PASSWORD = "correct horse battery"
 SIGN_UP = ("user.created", "user.email_verification_requested")
 """The events of a sign-up."""
 ADA = {"email": "Ada@orderly.example", "name": "Ada Lovelace", "password": PASSWORD}
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process with these settings."""
+    return {
+        "USERS_DATABASE_URL": settings.database_url,
+        "USERS_VALKEY_URL": settings.valkey_url,
+        "USERS_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "USERS_ENCRYPTION_KEYS_FILE": str(settings.encryption_keys_file),
+        "USERS_SERVICE_TOKENS": "orders=a token of no use",
+        "USERS_WEBAUTHN_RP_ID": settings.webauthn_rp_id,
+        "USERS_WEBAUTHN_ORIGINS": ",".join(settings.webauthn_origins),
+    }
 
 
 @dataclass
@@ -88,7 +104,15 @@ class UsersService:
     async def header_with(self, *roles: Any, email: str = "staff@orderly.example") -> dict[str, str]:
         """Create a user with these roles, and return the header that authenticates."""
         account = await self.create_account(email=email, roles=roles)
-        token, _ = await self.app.state.access_tokens.issue(account, session_id=account.id)
+        async with self.sessions.begin() as session:
+            grant = await start_session(
+                session,
+                account=account,
+                origin=Origin("192.0.2.1", None),
+                methods=["pwd"],
+                limits=self.app.state.settings.session_limits,
+            )
+        token, _ = await self.app.state.access_tokens.issue(account, session_id=grant.session_id)
         return {"Authorization": f"Bearer {token}"}
 
     async def apply(self, event: Event, *, sequence: int = 1, event_id: UUID | None = None) -> BatchResult:

@@ -178,8 +178,8 @@ async def test_a_suspended_admin_is_not_counted_as_one_that_remains(service: Use
     assert (await post(service, stale_id, "suspend", last)).status_code == 200
 
     assert problem(await post(service, last_id, "suspend", stale)) == (409, "last_admin")
-    assert problem(await put_roles(service, last_id, stale, "support")) == (409, "last_admin")
-    assert (await put_roles(service, last_id, stale, "support", "admin")).status_code == 200
+    # A route that needs a recent sign-in looks at the session, so the token does not even get that far.
+    assert problem(await put_roles(service, last_id, stale, "support")) == (401, "session_ended")
 
 
 async def test_admins_can_not_change_their_own_account(service: UsersService, admin: dict[str, str]) -> None:

@@ -9,18 +9,17 @@ from services.users import jobs
 from services.users.models.sessions import SignInChallenge
 from services.users.sessions.challenges import MAX_ATTEMPTS, ChallengeInvalid, end_challenge, take_challenge
 from tests.harness.problems import problem
-from tests.users.service import ADA, PASSWORD, UsersService
+from tests.users.second_factors import User
+from tests.users.service import ADA, UsersService
 
 
 @pytest.fixture
-async def challenge(service: UsersService) -> str:
+async def challenge(ada: User) -> str:
     """The challenge of a sign-in with the right password."""
-    await service.sign_up()
-    async with service.sessions.begin() as session:
-        await session.execute(sa.text("UPDATE user_account SET second_factor = true"))
-    response = await service.http.post("/v1/sessions", json={"email": ADA["email"], "password": PASSWORD})
+    await ada.add_totp()
+    response = await ada.sign_in()
     assert problem(response) == (401, "second_factor_required")
-    assert response.json()["methods"] == ["otp", "hwk", "rc"]
+    assert response.json()["methods"] == ["otp", "rc"]
     return str(response.json()["challenge"])
 
 
@@ -37,9 +36,10 @@ async def end(service: UsersService, challenge: str) -> list[str]:
 async def test_a_right_password_alone_starts_no_session(service: UsersService, challenge: str) -> None:
     async with service.sessions() as session:
         stored = await session.scalar(sa.text("SELECT string_agg(c::text, '') FROM sign_in_challenge c"))
-        assert await session.scalar(sa.text("SELECT count(*) FROM user_session")) == 0
+        # The session that has added the second factor.
+        assert await session.scalar(sa.text("SELECT count(*) FROM user_session")) == 1
     assert challenge not in stored
-    assert await service.recorded("signed_in") == []
+    assert len(await service.recorded("signed_in")) == 1
 
 
 async def test_a_challenge_names_its_account_until_it_is_ended(service: UsersService, challenge: str) -> None:

@@ -14,17 +14,7 @@ from typer.testing import CliRunner
 from services.users.__main__ import cli
 from services.users.models.security_record import SecurityEvent
 from services.users.settings import Settings
-from tests.users.service import UsersService, bearer
-
-
-def environment_of(settings: Settings) -> dict[str, str]:
-    return {
-        "USERS_DATABASE_URL": settings.database_url,
-        "USERS_VALKEY_URL": settings.valkey_url,
-        "USERS_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
-        "USERS_ENCRYPTION_KEYS_FILE": str(settings.encryption_keys_file),
-        "USERS_SERVICE_TOKENS": "orders=a token of no use",
-    }
+from tests.users.service import UsersService, bearer, environment_of
 
 
 async def create_user(settings: Settings, *arguments: str) -> tuple[int, str]:

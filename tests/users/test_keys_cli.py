@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 from services.users.encryption import load_encryption
 from services.users.models.sessions import SigningKey
 from services.users.settings import Settings
-from tests.users.service import UsersService
+from tests.users.service import UsersService, environment_of
 from tests.users.signing_keys import states
 
 
@@ -22,14 +22,7 @@ async def keys(settings: Settings, *arguments: str) -> tuple[int, str]:
         *(sys.executable, "-m", "services.users", "keys", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=os.environ
-        | {
-            "USERS_DATABASE_URL": settings.database_url,
-            "USERS_VALKEY_URL": settings.valkey_url,
-            "USERS_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
-            "USERS_ENCRYPTION_KEYS_FILE": str(settings.encryption_keys_file),
-            "USERS_SERVICE_TOKENS": "orders=a token of no use",
-        },
+        env=os.environ | environment_of(settings),
     )
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
@@ -63,7 +56,7 @@ async def test_secrets_are_encrypted_anew_with_the_first_key(service: UsersServi
 
     status, output = await keys(settings, "reencrypt", "--json")
 
-    assert (status, json.loads(output)) == (0, {"signing_key.private_key": 1})
+    assert (status, json.loads(output)) == (0, {"signing_key.private_key": 1, "totp.encrypted_secret": 0})
     file.write_text(f"{new_key}\n")
     async with service.sessions() as session:
         stored = (await session.scalars(sa.select(SigningKey.private_key))).one()

@@ -131,6 +131,7 @@ async def test_users_see_their_own_entries_without_the_names_and_addresses_of_st
         ("signed_in", "anonymous", *shown),
         ("signed_in", "system", *shown),
         ("signed_in", "you", *shown),
+        ("signed_in", "you", "192.0.2.1", None),
         ("account_created", "you", None, None),
     ]
     assert set(items[0]) == {

@@ -17,6 +17,8 @@ from services.users.credentials.growing_delay import GrowingDelay, GrowingDelays
 from services.users.credentials.networks import networks_of
 from services.users.models.credentials import KnownDevice
 from tests.harness.asgi import client_of
+from tests.harness.problems import problem
+from tests.users.second_factors import User
 from tests.users.service import ADA, PASSWORD, UsersService
 
 HOME, ELSEWHERE = "192.0.2.1", "203.0.113.1"
@@ -217,19 +219,13 @@ async def test_an_error_of_ours_and_a_cancelled_request_do_not_count(service: Us
         pass
 
 
-async def test_a_second_factor_passes_the_delays_that_others_have_caused(service: UsersService) -> None:
-    throttle = service.app.state.sign_in_throttle
-    where = {"account": "ada", "networks": networks_of(HOME), "failure": CredentialsInvalid}
+async def test_a_passkey_passes_the_delays_that_others_have_caused(ada: User) -> None:
+    authenticator = await ada.add_passkey()
     for _ in range(3):
-        with pytest.raises(CredentialsInvalid):
-            async with throttle.attempt(**where):
-                raise CredentialsInvalid
-    with pytest.raises(TooManyAttempts):
-        async with throttle.attempt(**where):
-            pass
+        await ada.service.http.post("/v1/sessions", json={"email": ADA["email"], "password": "wrong"})
+    assert problem(await ada.sign_in()) == (429, "too_many_attempts")
 
-    async with throttle.attempt(**where, has_second_factor=True):
-        pass
+    assert (await ada.sign_in_with(authenticator)).status_code == 201
 
 
 async def test_a_rule_of_its_own_counts_what_a_caller_names(service: UsersService) -> None:

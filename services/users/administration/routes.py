@@ -19,6 +19,7 @@ from services.users.administration import commands
 from services.users.administration.commands import AccountNotActive, AccountNotSuspended, Act, LastAdmin
 from services.users.administration.queries import AccountFilter, accounts_of
 from services.users.administration.schemas import NewVerifiedUser, Reinstatement, Roles, Suspension
+from services.users.authentication.dependencies import RECENTLY_AUTHENTICATED, STEP_UP_PROBLEMS
 from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep
 from services.users.credentials.hashing_queue import HashingOverloaded
 from services.users.credentials.policy import PASSWORD_PROBLEMS
@@ -198,7 +199,12 @@ async def reinstate_user(
     return response
 
 
-@router.put("/{user_id}/roles", summary="Set a user's roles", responses=VERSIONED | responses(UserNotFound, LastAdmin))
+@router.put(
+    "/{user_id}/roles",
+    summary="Set a user's roles",
+    dependencies=[RECENTLY_AUTHENTICATED],
+    responses=VERSIONED | responses(*STEP_UP_PROBLEMS, UserNotFound, LastAdmin),
+)
 async def set_user_roles(
     user_id: UUID,
     *,

@@ -1,4 +1,4 @@
-"""The query of sign-in."""
+"""Queries of sign-in: the account and the device that a request claims to be of."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -31,12 +31,17 @@ async def claimed_by(session: AsyncSession, *, email: str, device_token: str | N
         .outerjoin(UserAccount, sa.func.lower(UserAccount.email) == given.c.email)
         .outerjoin(
             KnownDevice,
-            sa.and_(
-                KnownDevice.user_id == UserAccount.id,
-                KnownDevice.token_hash == hash_of(device_token or ""),
-                KnownDevice.expires_at > sa.func.now(),
-            ),
+            sa.and_(KnownDevice.user_id == UserAccount.id, _is_known(device_token)),
         )
     )
     compared, account, device_id = (await session.execute(query)).one()
     return Claimed(account, account.id if account else compared, device_id)
+
+
+async def known_device_id(session: AsyncSession, *, user_id: UUID, token: str | None) -> UUID | None:
+    """Return the device with this token, if it is known to the account."""
+    return await session.scalar(sa.select(KnownDevice.id).where(KnownDevice.user_id == user_id, _is_known(token)))
+
+
+def _is_known(token: str | None) -> sa.ColumnElement[bool]:
+    return sa.and_(KnownDevice.token_hash == hash_of(token or ""), KnownDevice.expires_at > sa.func.now())

@@ -29,9 +29,9 @@ class SignInThrottle:
     """Delays attempts to sign in after failures.
 
     Failures are counted on the account at one host, on the account everywhere, on the host, and on its site. The delays
-    that other people's guesses cause never apply to a device from which the account has signed in before, nor to
-    somebody who has shown a second factor: their failures are counted apart. So guessing at an account delays its user
-    on new devices only, and locks nobody out.
+    that other people's guesses cause never apply to a device from which the account has signed in before: its failures
+    are counted apart. So guessing at an account delays its user on new devices only, and locks nobody out. Passkeys are
+    not throttled: they can't be guessed.
 
     Where one address stands for many clients, failures are counted on the account alone.
     """
@@ -57,26 +57,22 @@ class SignInThrottle:
         account: UUID | str,
         networks: ClientNetworks,
         device_id: UUID | None = None,
-        has_second_factor: bool = False,
         failure: type[Exception],
     ) -> AsyncIterator[None]:
         """Count one attempt, which stays counted only if it ends in a `failure`. Raises: TooManyAttempts.
 
         `account`: the id of the account that was found; without one, the address as PostgreSQL's lower() returns it, so
         that both are counted alike. `device_id`: the known device of this account from which the request comes.
-        `has_second_factor`: whether the caller has verified one for this account, under a GrowingDelay of its own.
         """
-        counted = self._counted(account, networks, device_id=device_id, has_second_factor=has_second_factor)
+        counted = self._counted(account, networks, device_id=device_id)
         async with self._delays.attempt(counted, failure=failure):
             yield
 
     def _counted(
-        self, account: UUID | str, networks: ClientNetworks, *, device_id: UUID | None, has_second_factor: bool
+        self, account: UUID | str, networks: ClientNetworks, *, device_id: UUID | None
     ) -> Sequence[CountedKey]:
         if device_id is not None:
             return [self._device.of(account, device_id, resets=True)]
-        if has_second_factor:
-            return [self._device.of(account, "second factor", resets=True)]
         if networks.is_shared:
             return [self._account.of(account)]
         return [

@@ -7,6 +7,7 @@ import structlog
 from fastapi import APIRouter, Query, Request
 
 from services.users.accounts.queries import UserNotFound
+from services.users.authentication.dependencies import RECENTLY_AUTHENTICATED, STEP_UP_PROBLEMS
 from services.users.credit import commands, queries
 from services.users.credit.commands import LimitBelowUse
 from services.users.credit.schemas import CreditEntryView, CreditLimit, CreditView, StaffCreditEntryView
@@ -79,7 +80,8 @@ async def list_credit_entries(
 @router.put(
     "/{user_id}/credit-limit",
     summary="Set a user's credit limit",
-    responses=responses(UserNotFound, LimitBelowUse),
+    dependencies=[RECENTLY_AUTHENTICATED],
+    responses=responses(*STEP_UP_PROBLEMS, UserNotFound, LimitBelowUse),
 )
 async def set_credit_limit(
     user_id: UUID, *, body: CreditLimit, request: Request, permit: ChangeAccountPermit, sessions: SessionsDep

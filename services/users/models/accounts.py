@@ -37,7 +37,7 @@ class UserAccount(Base):
     password_hash: Mapped[str | None]
     """None: the account signs in with passkeys only."""
     second_factor: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
-    """Whether a password alone does not sign in."""
+    """Whether a password alone does not sign in: the account has an authenticator app or a passkey."""
     email_verified_at: Mapped[datetime | None]
     personal_key: Mapped[bytes | None] = mapped_column(default=new_personal_key)
     """The key of the user's personal data in events. Null once the account is erased: nobody can read these then."""

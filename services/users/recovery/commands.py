@@ -23,7 +23,7 @@ from services.users.recovery.take_over import take_over
 from services.users.recovery.unverified_accounts import purge_if_unverified
 from services.users.security_record.commands import Origin, append
 from services.users.sessions.revocation import revoke_all_sessions
-from shared.errors import Conflict, Forbidden
+from shared.errors import Conflict
 from shared.events.users import AccountMail, EmailChanged, EmailVerified, PasswordChanged
 from shared.messaging.outbox.outbox import record
 
@@ -38,12 +38,6 @@ class EmailUnchanged(Conflict):
     """The account has this e-mail address already."""
 
     code = "email_unchanged"
-
-
-class PasswordWrong(Forbidden):
-    """The present password is wrong."""
-
-    code = "password_wrong"
 
 
 @dataclass(frozen=True)
@@ -110,21 +104,10 @@ async def reset_password(session: AsyncSession, *, token: str, new_hash: str, or
 
 
 async def change_password(
-    session: AsyncSession,
-    *,
-    user_id: UUID,
-    checked_hash: str | None,
-    new_hash: str,
-    session_id: UUID | None,
-    origin: Origin,
+    session: AsyncSession, *, user_id: UUID, new_hash: str, session_id: UUID | None, origin: Origin
 ) -> None:
-    """Set a new password and end all sessions but the caller's. `checked_hash` is of the password that was checked.
-
-    Raises: UserNotFound, AccountInactive, PasswordWrong if the password was changed since it was checked.
-    """
+    """Set a new password and end all sessions but the caller's. Raises: UserNotFound, AccountInactive."""
     account = await lock_active_account(session, user_id)
-    if account.password_hash != checked_hash:
-        raise PasswordWrong
     await revoke_all_sessions(session, user_id=user_id, except_session_id=session_id)
     await _set_password(session, account, new_hash)
     await invalidate_tokens(session, user_id=user_id, purposes=["change_email", "reset_password"])

@@ -4,9 +4,9 @@ import structlog
 from fastapi import APIRouter, Depends, Request
 
 from services.users.accounts.commands import EmailTaken
-from services.users.accounts.queries import UserNotFound
+from services.users.accounts.queries import UserNotFound, account_of
+from services.users.authentication.dependencies import RECENTLY_AUTHENTICATED, STEP_UP_PROBLEMS
 from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep, RequestLimitsDep
-from services.users.credentials.growing_delay import TooManyAttempts
 from services.users.credentials.hashing_queue import HashingOverloaded
 from services.users.credentials.limits import LimitedUse, email_target
 from services.users.credentials.policy import PASSWORD_PROBLEMS
@@ -14,8 +14,8 @@ from services.users.dependencies import EncryptionDep
 from services.users.one_time_tokens.commands import OneTimeTokenInvalid, TooManyLinks, open_token
 from services.users.one_time_tokens.requests import enqueue_reset_link
 from services.users.recovery import commands
-from services.users.recovery.commands import EmailAlreadyVerified, EmailUnchanged, PasswordWrong
-from services.users.recovery.dependencies import ConfirmPasswordDep, TokenPolicyDep
+from services.users.recovery.commands import EmailAlreadyVerified, EmailUnchanged
+from services.users.recovery.dependencies import TokenPolicyDep
 from services.users.recovery.schemas import (
     EmailChange,
     EmailChangeRequest,
@@ -34,9 +34,6 @@ from shared.http.problems import responses
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1", tags=["recovery"])
-
-CONFIRMATION_PROBLEMS = (PasswordWrong, TooManyAttempts, HashingOverloaded)
-"""The problems of a route that asks for the present password."""
 
 
 @router.post(
@@ -73,14 +70,14 @@ async def verify_email(body: EmailVerification, request: Request, sessions: Sess
     status_code=202,
     summary="Ask for another address",
     response_description="A mail to the new address is on its way.",
-    responses=responses(UserNotFound, AccountInactive, *CONFIRMATION_PROBLEMS, EmailUnchanged, TooManyLinks),
+    dependencies=[RECENTLY_AUTHENTICATED],
+    responses=responses(*STEP_UP_PROBLEMS, UserNotFound, AccountInactive, EmailUnchanged, TooManyLinks),
 )
 async def ask_for_email_change(
     body: EmailChangeRequest,
     *,
     request: Request,
     caller: Caller,
-    confirm_password: ConfirmPasswordDep,
     limits: RequestLimitsDep,
     sessions: SessionsDep,
     policy: TokenPolicyDep,
@@ -89,7 +86,6 @@ async def ask_for_email_change(
 
     The response does not tell whether another account has the new address.
     """
-    await confirm_password(body.password)
     await limits.check(LimitedUse.MAILED_LINK, target=email_target(body.email))
     async with sessions.begin() as session:
         await commands.ask_for_email_change(
@@ -178,28 +174,31 @@ async def reset_password(
 @router.put(
     "/users/me/password",
     status_code=204,
-    summary="Change your password",
-    responses=responses(UserNotFound, AccountInactive, *CONFIRMATION_PROBLEMS, *PASSWORD_PROBLEMS),
+    summary="Set your password",
+    dependencies=[RECENTLY_AUTHENTICATED],
+    responses=responses(*STEP_UP_PROBLEMS, UserNotFound, AccountInactive, HashingOverloaded, *PASSWORD_PROBLEMS),
 )
 async def change_own_password(
     body: PasswordChange,
     *,
     request: Request,
     caller: Caller,
-    confirm_password: ConfirmPasswordDep,
     sessions: SessionsDep,
     passwords: PasswordsDep,
     password_policy: PasswordPolicyDep,
 ) -> None:
-    """Replace your password, and end all of your other sessions. The user is told by mail."""
-    account = await confirm_password(body.password)
+    """Set a password, and end all of your other sessions. The user is told by mail.
+
+    It replaces the present one, or becomes the first one of an account that signs in with passkeys.
+    """
+    async with sessions() as session:
+        account = await account_of(session, caller.user_id)
     password_policy.check(body.new_password, personal=(account.email, account.name))
     new_hash = await while_connected(request, passwords.hash(body.new_password, use="change"))
     async with sessions.begin() as session:
         await commands.change_password(
             session,
             user_id=caller.user_id,
-            checked_hash=account.password_hash,
             new_hash=new_hash,
             session_id=caller.session_id,
             origin=origin_of(request),

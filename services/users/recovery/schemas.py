@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from services.users.accounts.fields import Email
-from services.users.credentials.fields import NewPassword, Password, Secret
+from services.users.credentials.fields import NewPassword, Secret
 from shared.http.bodies import RequestBody, ResponseBody
 
 _TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
@@ -23,10 +23,9 @@ class EmailVerification(RequestBody):
 
 
 class EmailChangeRequest(RequestBody):
-    """A new address, and the present password."""
+    """A new address."""
 
     email: Email
-    password: Password
 
 
 class EmailChange(RequestBody):
@@ -49,9 +48,8 @@ class PasswordResetConfirmation(RequestBody):
 
 
 class PasswordChange(RequestBody):
-    """The present password and a new one."""
+    """A new password."""
 
-    password: Password
     new_password: NewPassword
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import user_updated
+from services.users.authentication.commands import remove_second_factors
 from services.users.credentials.commands import delete_devices
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import invalidate_tokens
@@ -27,6 +28,7 @@ async def take_over(session: AsyncSession, account: UserAccount) -> None:
     await revoke_all_sessions(session, user_id=account.id)
     await invalidate_tokens(session, user_id=account.id, purposes=["verify_email", "change_email", "reset_password"])
     await delete_devices(session, user_id=account.id)
+    await remove_second_factors(session, user_id=account.id)
     account.name = NEUTRAL_NAME
     account.phone = account.bio = None
     account.locale = NEUTRAL_LOCALE

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.models.sessions import RefreshToken, RevokedSession, UserSession
+from services.users.models.sessions import RefreshToken, RevokedSession, SignInChallenge, UserSession
 from services.users.security_record.commands import Origin, append
 from services.users.sessions.refresh_tokens import hash_of
 from shared.errors import NotFound
@@ -82,6 +82,11 @@ async def revoke_all_sessions(
     if except_session_id is not None:
         open_sessions = open_sessions.where(UserSession.id != except_session_id)
     revoked = await revoke(session, list(await session.scalars(open_sessions)))
+    # Half of a sign-in, with the former password, must not become a session.
+    await session.execute(
+        sa.delete(SignInChallenge).where(SignInChallenge.user_id == user_id),
+        execution_options={"synchronize_session": False},
+    )
     if revoked:
         await append(
             session,

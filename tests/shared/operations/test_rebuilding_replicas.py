@@ -141,6 +141,8 @@ async def apps(
             **await common("users"),
             "encryption_keys_file": write_encryption_keys(tmp_path),
             "service_tokens": {"orders": token, "notifications": token},
+            "webauthn_rp_id": "localhost",
+            "webauthn_origins": ("http://localhost",),
         }
     )
     orders_settings = services.orders.settings.Settings.model_validate(await common("orders"))

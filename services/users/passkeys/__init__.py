@@ -1,0 +1,1 @@
+"""Passkeys: WebAuthn credentials that replace the password, or stand beside it as a second factor."""

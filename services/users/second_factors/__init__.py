@@ -1,0 +1,1 @@
+"""Second factors: authenticator apps, recovery codes, the second step of a sign-in, and step-up."""
