@@ -173,6 +173,7 @@ SecondFactorChange = Literal[
     "recovery_codes_replaced",
     "recovery_code_used",
     "password_removed",
+    "all_removed_by_admin",
 ]
 
 

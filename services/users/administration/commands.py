@@ -1,4 +1,4 @@
-"""Commands of administration: suspend and reinstate accounts, set roles, create accounts with a verified address.
+"""Commands of administration: suspend, reinstate, set roles, remove second factors, create verified accounts.
 
 Each records an event and appends to the security record, with the actor, in the caller's transaction.
 """
@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.commands import Profile, create_account
 from services.users.accounts.queries import lock_account
 from services.users.administration.queries import is_last_active_admin
+from services.users.authentication import commands as authentication
 from services.users.models.accounts import Role, UserAccount
+from services.users.second_factors.commands import SecondFactorMissing
 from services.users.security_record.commands import Origin, append
 from services.users.sessions.revocation import revoke_all_sessions
 from shared.errors import Conflict
@@ -115,6 +117,27 @@ async def reinstate(session: AsyncSession, *, user_id: UUID, reason: str, act: A
     await append(
         session, "account_reinstated", user_id=user_id, actor=act.actor, origin=act.origin, details={"reason": reason}
     )
+    return account
+
+
+async def remove_second_factors(session: AsyncSession, *, user_id: UUID, reason: str, act: Act) -> UserAccount:
+    """Remove all second factors of a user who has lost them, and revoke the sessions. The password signs in then.
+
+    Raises: UserNotFound, PreconditionFailed, SecondFactorMissing.
+    """
+    account = await _lock_as_admin(session, user_id, act=act)
+    if not account.second_factor:
+        raise SecondFactorMissing
+    await authentication.remove_second_factors(session, user_id=user_id)
+    await authentication.record_change(
+        session,
+        user_id=user_id,
+        change="all_removed_by_admin",
+        origin=act.origin,
+        actor=act.actor,
+        details={"reason": reason},
+    )
+    await revoke_all_sessions(session, user_id=user_id, actor=act.actor, origin=act.origin)
     return account
 
 
