@@ -6,6 +6,7 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.commands import Notice, delete_recipients, notify_all
+from shared.data_exports import enqueue_export
 from shared.events.orders import (
     OrderCancelled,
     OrderConfirmed,
@@ -20,6 +21,8 @@ from shared.events.users import (
     EmailChanged,
     EmailChangeRequested,
     EmailVerificationRequested,
+    ExportReady,
+    ExportRequested,
     OneTimeTokenEvent,
     PasswordChanged,
     PasswordResetRequested,
@@ -60,9 +63,9 @@ async def send_account_mails(session: AsyncSession, events: Sequence[tuple[Accou
     await notify_all(session, [_account_mail(event, context) for event, context in events])
 
 
-@users.on_batch(PasswordChanged, SignedInFromNewDevice)
+@users.on_batch(PasswordChanged, SignedInFromNewDevice, ExportReady)
 async def notify_of_accounts(
-    session: AsyncSession, events: Sequence[tuple[PasswordChanged | SignedInFromNewDevice, EventContext]]
+    session: AsyncSession, events: Sequence[tuple[PasswordChanged | SignedInFromNewDevice | ExportReady, EventContext]]
 ) -> None:
     await notify_all(
         session,
@@ -71,6 +74,11 @@ async def notify_of_accounts(
             for event, context in events
         ],
     )
+
+
+@users.on(ExportRequested)
+async def export_recipient(session: AsyncSession, event: ExportRequested, _context: EventContext) -> None:
+    await enqueue_export(session, event)
 
 
 @users.on_batch(UserPurged)
