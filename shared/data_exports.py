@@ -54,7 +54,7 @@ class RowList:
 
 @dataclass(frozen=True)
 class Collection:
-    """What a service exports of a user: the members of its object in the document, in their order."""
+    """Members of a service's object in the document, in their order: all that it has of a user."""
 
     facts: Mapping[str, Fact]
     lists: Mapping[str, RowList]

@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 FINISH_JOB = "finish_data_export"
 OWN: ExportingService = "users"
-"""This service, whose data are collected last."""
+"""Name of this service, whose data are collected last."""
 COUNTED_FOR = timedelta(hours=24)
 """Time for which an export counts towards the limit of its user."""
 INITIAL_DELAY = timedelta(minutes=10)
