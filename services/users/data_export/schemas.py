@@ -18,6 +18,8 @@ from shared.http.bodies import ResponseBody
 _ID = "0199a6e3-02d4-7f0a-b1c6-6a1f0e2d9b77"
 _TIME = "2026-11-23T17:30:00Z"
 
+Cents = Annotated[int, Field(examples=[12_000])]
+
 
 class ExportView(ResponseBody):
     """The state of an export."""
@@ -74,25 +76,27 @@ class ExportedSignInMethods(ExportedModel):
 class ExportedCredit(ExportedModel):
     """The credit account."""
 
-    limit_cents: Annotated[int, Field(examples=[100_000])]
-    reserved_cents: Annotated[int, Field(examples=[12_000])]
-    used_cents: Annotated[int, Field(examples=[8_000])]
+    limit_cents: Cents
+    reserved_cents: Cents
+    used_cents: Cents
     currency: Annotated[str, Field(examples=["GBP"])]
 
 
 class ExportedCreditEntry(ExportedModel):
     """An entry of the ledger: one change of the credit account, and the balances after it."""
 
-    id: int
+    id: Annotated[int, Field(examples=[4711])]
     kind: CreditEntryKind
     order_id: UUID | None
-    reserved_delta_cents: int
-    used_delta_cents: int
-    limit_delta_cents: int
-    reserved_cents: int
-    used_cents: int
-    limit_cents: int
-    reason: Annotated[str | None, Field(description="The note of an operator who made the change by hand.")]
+    reserved_delta_cents: Cents
+    used_delta_cents: Cents
+    limit_delta_cents: Cents
+    reserved_cents: Cents
+    used_cents: Cents
+    limit_cents: Cents
+    reason: Annotated[
+        str | None, Field(description="The note of an operator who made the change by hand.", examples=[None])
+    ]
     created_at: datetime
 
 
@@ -100,11 +104,11 @@ class ExportedReservation(ExportedModel):
     """The credit of one order."""
 
     order_id: UUID
-    amount_cents: int
-    refunded_cents: int
-    currency: str
+    amount_cents: Cents
+    refunded_cents: Cents
+    currency: Annotated[str, Field(examples=["GBP"])]
     status: ReservationStatus
-    reason: Annotated[str | None, Field(description="The reason for which it was refused.")]
+    reason: Annotated[str | None, Field(description="The reason for which it was refused.", examples=[None])]
     created_at: datetime
     updated_at: datetime
 
@@ -115,7 +119,7 @@ class ExportedSession(ExportedModel):
     id: UUID
     device: Annotated[str, Field(examples=["Firefox on Linux"])]
     address: Annotated[str | None, Field(examples=["203.0.113.7"])]
-    user_agent: str | None
+    user_agent: Annotated[str | None, Field(examples=["Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Firefox/140.0"])]
     methods: Annotated[list[AuthenticationMethod], Field(validation_alias=AliasChoices("amr", "methods"))]
     authenticated_at: datetime
     created_at: datetime
