@@ -1,4 +1,4 @@
-"""Jobs of the notifications service: purging old notifications, opening recipients' data."""
+"""Jobs of the notifications service: purging old notifications, opening and exporting recipients' data."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -7,7 +7,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.notifications import recipient_export
 from services.notifications.recipients import replace_recipients
+from shared.data_exports import add_export_jobs
 from shared.database import Sessions
 from shared.jobs import Jobs
 from shared.maintenance import purge_in_batches, schedule_purge
@@ -52,6 +54,7 @@ def notification_jobs(*, retention: timedelta, keys: PersonalKeys) -> Jobs:
         return await purge_in_batches(sessions, purge)
 
     schedule_purge(jobs, purge_old_notifications, "27 * * * *")
+    add_export_jobs(jobs, keys=keys, collection=recipient_export.COLLECTION, record_part=recipient_export.record_part)
     return add_contact_jobs(jobs, keys=keys, replace=replace_recipients)
 
 

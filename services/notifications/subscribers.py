@@ -6,6 +6,7 @@ from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.commands import Notice, delete_recipients, notify_all
+from shared.data_exports import enqueue_export
 from shared.events.orders import (
     OrderCancelled,
     OrderConfirmed,
@@ -20,6 +21,8 @@ from shared.events.users import (
     EmailChanged,
     EmailChangeRequested,
     EmailVerificationRequested,
+    ExportReady,
+    ExportRequested,
     OneTimeTokenEvent,
     PasswordChanged,
     PasswordResetRequested,
@@ -42,7 +45,7 @@ users = Subscription("users", batches_at_once=3, fetch_min_bytes=16 * 1024)
 orders = Subscription("orders", batches_at_once=3)
 SUBSCRIPTIONS = (users, orders)
 
-AccountEvent = PasswordChanged | SecondFactorChanged | SignedInFromNewDevice
+AccountEvent = PasswordChanged | SecondFactorChanged | SignedInFromNewDevice | ExportReady
 """An event of which a user is told in all channels."""
 
 
@@ -64,7 +67,7 @@ async def send_account_mails(session: AsyncSession, events: Sequence[tuple[Accou
     await notify_all(session, [_account_mail(event, context) for event, context in events])
 
 
-@users.on_batch(PasswordChanged, SecondFactorChanged, SignedInFromNewDevice)
+@users.on_batch(PasswordChanged, SecondFactorChanged, SignedInFromNewDevice, ExportReady)
 async def notify_of_accounts(session: AsyncSession, events: Sequence[tuple[AccountEvent, EventContext]]) -> None:
     await notify_all(
         session,
@@ -73,6 +76,11 @@ async def notify_of_accounts(session: AsyncSession, events: Sequence[tuple[Accou
             for event, context in events
         ],
     )
+
+
+@users.on(ExportRequested)
+async def export_recipient(session: AsyncSession, event: ExportRequested, _context: EventContext) -> None:
+    await enqueue_export(session, event)
 
 
 @users.on_batch(UserPurged)

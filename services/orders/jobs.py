@@ -1,4 +1,4 @@
-"""Jobs of the orders service: cancelling overdue orders, opening customers' data; and what it republishes."""
+"""Jobs of the orders service: cancelling overdue orders, customers' data and exports; and what it republishes."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -8,8 +8,9 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.orm import selectinload
 
-from services.orders import catalogue_commands, commands, customer_commands, overdue_orders
+from services.orders import catalogue_commands, commands, customer_commands, customer_export, overdue_orders
 from services.orders.models import Order, Product
+from shared.data_exports import add_export_jobs
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
 from shared.jobs import Jobs
@@ -45,6 +46,7 @@ def order_jobs(*, keys: PersonalKeys) -> Jobs:
     # Seconds are the sixth and last field of PgQueuer's cron expressions.
     jobs.every("* * * * * */5")(cancel_overdue_orders)
     jobs.every("43 * * * *")(purge_settled_overdue_orders)
+    add_export_jobs(jobs, keys=keys, collection=customer_export.COLLECTION, record_part=customer_export.record_part)
     return add_contact_jobs(jobs, keys=keys, replace=customer_commands.replace_customers)
 
 

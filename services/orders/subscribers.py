@@ -6,7 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, customer_commands
 from services.orders.credit_reply import CreditReply
-from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserPurged, UserUpdated
+from shared.data_exports import enqueue_export
+from shared.events.users import CreditRefused, CreditReserved, ExportRequested, UserCreated, UserPurged, UserUpdated
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
 from shared.sealed_contacts import delete_contacts, store_contacts
@@ -29,6 +30,11 @@ async def delete_customers(session: AsyncSession, events: Sequence[tuple[UserPur
     user_ids = [event.user_id for event, _ in events]
     await delete_contacts(session, user_ids)
     await customer_commands.delete_customers(session, user_ids)
+
+
+@users.on(ExportRequested)
+async def export_customer(session: AsyncSession, event: ExportRequested, _context: EventContext) -> None:
+    await enqueue_export(session, event)
 
 
 @users.on_batch(CreditReserved, CreditRefused)

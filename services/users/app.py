@@ -8,6 +8,8 @@ from services.users.accounts import routes as account_routes
 from services.users.administration import routes as administration_routes
 from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
+from services.users.data_export import routes as data_export_routes
+from services.users.data_export.jobs import DATA_EXPORTS, with_data_exports
 from services.users.encryption import load_encryption
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
@@ -57,11 +59,13 @@ def create_app(settings: Settings) -> FastAPI:
             oauth_routes.router,
             key_routes.router,
             security_record_routes.router,
+            data_export_routes.router,
             administration_routes.router,
             internal_routes.router,
         ],
         subscriptions=SUBSCRIPTIONS,
-        jobs=with_recovery(jobs, settings=settings, encryption=encryption),
+        jobs=with_data_exports(with_recovery(jobs, settings=settings, encryption=encryption), settings=settings),
+        measurements=[DATA_EXPORTS],
         republished=REPUBLISHED,
         token_verifier=TokenVerifier(
             keys.key_set,

@@ -1,4 +1,4 @@
-"""Events of the orders service: orders (key: order id) and products (key: SKU)."""
+"""Events of the orders service: orders (key: order id), exports (key: user id) and products (key: SKU)."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from shared.events.contract import Event
+from shared.events.exported_data import DataExportedEvent
 
 
 class OrderLine(BaseModel):
@@ -162,3 +163,10 @@ class ProductUpdated(ProductEvent):
     """The currency, as an ISO 4217 code."""
     active: bool
     """Whether the product can be ordered."""
+
+
+class CustomerExported(DataExportedEvent):
+    """A part of the data that the orders service has of a user. Its key is the user's id."""
+
+    topic: ClassVar[str] = "orders"
+    type: ClassVar[str] = "order.customer_exported"

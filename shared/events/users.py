@@ -128,6 +128,26 @@ class UserPurged(UserEvent):
     type: ClassVar[str] = "user.purged"
 
 
+class ExportRequested(UserEvent):
+    """A user has requested an export of all their data. Answer with what you have stored, also if it is repeated."""
+
+    type: ClassVar[str] = "user.export_requested"
+
+    request_id: UUID
+    """The id of the export."""
+
+
+class ExportReady(UserEvent):
+    """The export of a user's data is ready, and can be downloaded by the user until it expires."""
+
+    type: ClassVar[str] = "user.export_ready"
+
+    request_id: UUID
+    """The id of the export."""
+    expires_at: datetime
+    """The time from which on the export can no longer be downloaded."""
+
+
 class UserSuspended(UserEvent):
     """The user's account was suspended: the user is signed out, and orders get no credit."""
 

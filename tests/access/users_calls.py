@@ -18,6 +18,7 @@ plain(
     "GET /v1/users/me",
     "GET /v1/users/me/credit",
     "GET /v1/users/me/credit/entries",
+    "GET /v1/users/me/exports",
     "GET /v1/users/me/security-events",
     "GET /v1/sessions",
     "GET /v1/security-events",
@@ -28,6 +29,7 @@ plain(
     "GET /account/reset-password",
     "GET /internal/revoked-sessions",
     "POST /v1/users/me/email-verification",
+    "POST /v1/users/me/exports",
 )
 plain("POST /internal/personal-keys", json={"user_ids": []})
 plain("PUT /v1/users/me/password", json={"new_password": NEW_PASSWORD}, by_new_account=True)
@@ -174,3 +176,13 @@ async def send_email_change_form(system: System, _owner: Account, _objects: str)
 async def send_reset_form(system: System, _owner: Account, _objects: str) -> Call:
     form = {"token": await system.one_time_token("reset_password"), "password": NEW_PASSWORD}
     return Call("/account/reset-password", form=form)
+
+
+@call_of("GET /v1/users/me/exports/{export_id}")
+async def read_own_export(system: System, owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/users/me/exports/{await system.ready_export(owner)}")
+
+
+@call_of("GET /v1/users/me/exports/{export_id}/content")
+async def download_own_export(system: System, owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/users/me/exports/{await system.ready_export(owner)}/content")

@@ -28,5 +28,6 @@ def test_topics_and_groups_have_the_prefix_of_the_settings() -> None:
     assert set(acls_of("users", prefix="test.", principal="ann")) == {
         Acl("ann", Operation.WRITE, Resource.TOPIC, "test.users"),
         Acl("ann", Operation.READ, Resource.TOPIC, "test.orders"),
+        Acl("ann", Operation.READ, Resource.TOPIC, "test.notifications"),
         Acl("ann", Operation.READ, Resource.GROUP, "test.users.", Pattern.PREFIXED),
     }

@@ -57,7 +57,7 @@ _KINDS = (
     "signing_keys_rotated",
     "erasure_requested",
     "erased",
-    "exported",
+    "data_exported",
 )
 
 

@@ -40,7 +40,7 @@ SecurityEventKind = Literal[
     "signing_keys_rotated",
     "erasure_requested",
     "erased",
-    "exported",
+    "data_exported",
 ]
 
 
