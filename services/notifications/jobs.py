@@ -1,4 +1,4 @@
-"""Jobs of the notifications service: purging old notifications, opening recipients' data."""
+"""Jobs of the notifications service: purging old notifications, opening and erasing recipients' data."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -7,6 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.notifications.recipient_erasure import add_erasure_jobs
 from services.notifications.recipients import replace_recipients
 from shared.database import Sessions
 from shared.jobs import Jobs
@@ -40,10 +41,12 @@ _PURGE = sa.text("""
 """).bindparams(sa.bindparam("first_kept_id", type_=sa.Uuid))
 
 
-def notification_jobs(*, retention: timedelta, keys: PersonalKeys) -> Jobs:
+def notification_jobs(
+    *, retention: timedelta, keys: PersonalKeys, erasure_wait: timedelta = timedelta(hours=1)
+) -> Jobs:
     """Return the service's jobs. Notifications are purged `retention` after their creation.
 
-    `keys` open what events of users hold.
+    `keys` open what events of users hold. An erasure waits for mails that are being sent, `erasure_wait` at most.
     """
     jobs = Jobs()
 
@@ -52,6 +55,7 @@ def notification_jobs(*, retention: timedelta, keys: PersonalKeys) -> Jobs:
         return await purge_in_batches(sessions, purge)
 
     schedule_purge(jobs, purge_old_notifications, "27 * * * *")
+    add_erasure_jobs(jobs, keys=keys, max_wait=erasure_wait)
     return add_contact_jobs(jobs, keys=keys, replace=replace_recipients)
 
 

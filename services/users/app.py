@@ -9,6 +9,9 @@ from services.users.administration import routes as administration_routes
 from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
+from services.users.erasure import routes as erasure_routes
+from services.users.erasure.jobs import add_erasure_jobs
+from services.users.erasure.metrics import ERASURES
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.pages import routes as page_routes
@@ -49,11 +52,13 @@ def create_app(settings: Settings) -> FastAPI:
             oauth_routes.router,
             key_routes.router,
             security_record_routes.router,
+            erasure_routes.router,
             administration_routes.router,
             internal_routes.router,
         ],
         subscriptions=SUBSCRIPTIONS,
-        jobs=with_recovery(jobs, settings=settings, encryption=encryption),
+        jobs=add_erasure_jobs(with_recovery(jobs, settings=settings, encryption=encryption), encryption=encryption),
+        measurements=[ERASURES],
         republished=REPUBLISHED,
         token_verifier=TokenVerifier(
             keys.key_set,

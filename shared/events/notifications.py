@@ -37,3 +37,16 @@ class NotificationFailed(NotificationEvent):
 
     reason: str
     """A code for why the last attempt failed, such as `recipient_refused`."""
+
+
+class RecipientErased(Event):
+    """The notifications service has erased a user's personal data, and all notifications of the user."""
+
+    type: ClassVar[str] = "notification.recipient_erased"
+    topic: ClassVar[str] = "notifications"
+    key_field: ClassVar[str] = "user_id"
+
+    user_id: UUID
+    """The id of the user."""
+    request_id: UUID
+    """The id of the request, as `user.erasure_requested` has it."""

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import EmailTaken
 from services.users.accounts.fields import Email
-from services.users.accounts.queries import UserNotFound, account_of
+from services.users.accounts.queries import AccountErased, UserNotFound, account_of
 from services.users.accounts.schemas import UserView
 from services.users.administration import commands
 from services.users.administration.commands import AccountNotActive, AccountNotSuspended, Act, LastAdmin
@@ -198,7 +198,11 @@ async def reinstate_user(
     return response
 
 
-@router.put("/{user_id}/roles", summary="Set a user's roles", responses=VERSIONED | responses(UserNotFound, LastAdmin))
+@router.put(
+    "/{user_id}/roles",
+    summary="Set a user's roles",
+    responses=VERSIONED | responses(UserNotFound, AccountErased, LastAdmin),
+)
 async def set_user_roles(
     user_id: UUID,
     *,
