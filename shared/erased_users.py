@@ -1,7 +1,7 @@
 """Users whose personal data a service has erased, and the copies of these data that every service may hold.
 
 A service that keeps a replica of users remembers whom it has erased, so that an event that comes later, such as one
-that was resent or published again, brings nothing back. The id of a user alone names nobody, once the account is erased.
+that was resent or published again, brings nothing back. Once the account is erased, the id of its user names nobody.
 """
 
 from collections.abc import Collection

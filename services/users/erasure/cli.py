@@ -63,9 +63,7 @@ def _add_retry(cli: typer.Typer, tool: Tool) -> None:
 
             async with sessions.begin() as session:
                 receipt = await commands.retry(session, erasure_id=erasure_id)
-            print_line(
-                f"asked for the {receipt.erasure.asked}. time; waits for {', '.join(receipt.waits_for) or 'none'}"
-            )
+            print_line(f"asked {receipt.erasure.asked} times; waits for {', '.join(receipt.waits_for) or 'none'}")
             return True
 
         tool.run(work)

@@ -74,7 +74,7 @@ async def _other_addresses(session: AsyncSession, user_id: UUID) -> set[str]:
 
 
 async def _delete_jobs(session: AsyncSession, *, emails: set[str], encryption: Encryption) -> None:
-    """Delete the jobs with one of these addresses. Their payloads are encrypted, so each has to be opened; they are few."""
+    """Delete the jobs with one of these addresses. Each is opened, because payloads are encrypted; there are few."""
     rows = await session.execute(_JOBS, {"entrypoints": [SIGN_UP_JOB, RESET_LINK_JOB]})
     wanted = {email.lower() for email in emails}
     ids = [row.id for row in rows if _address_in(row.entrypoint, row.payload, encryption=encryption).lower() in wanted]
