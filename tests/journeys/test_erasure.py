@@ -39,7 +39,7 @@ async def marked_customer(services: RunningServices, catcher: MailCatcher) -> Cu
     user = await stranger.request("POST", "users", "/v1/users", json=body)
     token = await mailed_token(catcher, to=EMAIL)
     unknown = Customer(EMAIL, str(user["id"]), services.urls, headers={})
-    await unknown.request("POST", "users", "/v1/email-verifications", json={"token": token})
+    await redeem(services, "/v1/email-verifications", token)
     customer = await unknown.signed_in()
     async with httpx2.AsyncClient(base_url=services.urls["users"], headers=customer.headers) as client:
         (await client.patch("/v1/users/me", json={"bio": BIO}, headers={"If-Match": "*"})).raise_for_status()
@@ -54,11 +54,17 @@ async def mailed_token(catcher: MailCatcher, *, to: str) -> str:
     return found[1]
 
 
-async def change_email(customer: Customer, catcher: MailCatcher) -> None:
+async def redeem(services: RunningServices, path: str, token: str) -> None:
+    """Use a one-time token."""
+    async with httpx2.AsyncClient(base_url=services.urls["users"]) as client:
+        (await client.post(path, json={"token": token})).raise_for_status()
+
+
+async def change_email(services: RunningServices, customer: Customer, catcher: MailCatcher) -> None:
     change = {"email": NEW_EMAIL, "password": PASSWORD}
     await customer.request("POST", "users", "/v1/users/me/email-change", json=change)
     token = await mailed_token(catcher, to=NEW_EMAIL)
-    await customer.request("POST", "users", "/v1/email-changes", json={"token": token})
+    await redeem(services, "/v1/email-changes", token)
 
 
 async def store_dead_letters(services: RunningServices, user_id: str) -> None:
@@ -122,7 +128,7 @@ async def test_an_erased_user_is_found_nowhere(services: RunningServices, smtp_c
     affordable, too_expensive = await ada.order("LAMP", 60), await ada.order("LAMP", 50)
     assert await ada.status_once_decided(affordable) == "confirmed"
     assert await ada.status_once_decided(too_expensive) == "rejected"
-    await change_email(ada, smtp_catcher)
+    await change_email(services, ada, smtp_catcher)
     await store_dead_letters(services, ada.user_id)
     before = await places_with_marks(services)
 
