@@ -9,6 +9,7 @@ from prometheus_client import Counter
 from sqlalchemy.orm import selectinload
 
 from services.orders import catalogue_commands, commands, customer_commands, customer_erasure, overdue_orders
+from services.orders.customer_erasure import ERASE_JOB
 from services.orders.models import Order, Product
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
@@ -46,7 +47,7 @@ def order_jobs(*, keys: PersonalKeys) -> Jobs:
     jobs.every("* * * * * */5")(cancel_overdue_orders)
     jobs.every("43 * * * *")(purge_settled_overdue_orders)
 
-    @jobs.task(customer_erasure.ERASE_JOB)
+    @jobs.task(ERASE_JOB)
     async def erase_customer(sessions: Sessions, payload: bytes) -> None:
         user_id = UUID(payload.decode())
         await customer_erasure.erase_customer(sessions, user_id)

@@ -16,6 +16,8 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] | None = None
+    ends_caller: bool = False
+    """Whether it ends the caller's account: a new one of the same role sends it."""
 
 
 Builder = Callable[[System, Account, str], Awaitable[Call]]

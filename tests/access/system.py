@@ -102,6 +102,10 @@ class System:
         header = {"Authorization": f"Bearer {tokens['access_token']}"}
         return Account(user_id, email, header, tokens["refresh_token"])
 
+    async def new_caller(self, role: str) -> Account:
+        """Create another account of a role, and sign in."""
+        return await self.signed_in(*(each for each in get_args(Role) if each == role))
+
     async def one_time_token(self, purpose: TokenPurpose) -> str:
         """Issue a token for a new account, as a mailed link has it."""
         user_id, _ = await self.add_account()

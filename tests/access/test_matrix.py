@@ -50,13 +50,16 @@ async def _outcome(system: System, service: str, cell: Cell) -> str:
     call = await BUILDERS[cell.route](system, owner, cell.objects)
     method, path = cell.route.split(" ")
     assert re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", path), call.path), f"{cell.route} has the builder of {call.path}"
+    header = system.header_of(cell.role)
+    if call.ends_caller and caller is not None:
+        header = (await system.new_caller(cell.role)).header
     response = await system.clients[service].request(
         method,
         call.path,
         json=call.json,
         data=call.form,
         params=call.params,
-        headers={**call.headers, **system.header_of(cell.role)},
+        headers={**call.headers, **header},
     )
     if response.is_success or (response.status_code == 503 and cell.route in MAY_BE_UNAVAILABLE):
         return ALLOWED

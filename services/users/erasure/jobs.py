@@ -6,6 +6,7 @@ import structlog
 
 from services.users.encryption import Encryption
 from services.users.erasure import commands
+from services.users.erasure.commands import FINISH_JOB
 from shared.database import Sessions
 from shared.jobs import Jobs
 
@@ -18,7 +19,7 @@ BATCH_ERASURES = 100
 def add_erasure_jobs(jobs: Jobs, *, encryption: Encryption) -> Jobs:
     """Add the jobs to the service's. `encryption` opens the payloads of other jobs, which may hold addresses."""
 
-    @jobs.task(commands.FINISH_JOB)
+    @jobs.task(FINISH_JOB)
     async def finish_erasure(sessions: Sessions, payload: bytes) -> None:
         erasure_id = UUID(payload.decode())
         async with sessions.begin() as session:
