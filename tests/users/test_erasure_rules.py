@@ -1,4 +1,4 @@
-"""Who may erase which account, what is refused meanwhile, and what admins see of an erasure."""
+"""Admins erase others, users their own account; meanwhile changes of the account are refused."""
 
 from services.users.jobs import REPUBLISHED
 from shared.events.notifications import RecipientErased

@@ -1,4 +1,4 @@
-"""What the users service knows of a user, and how it is erased. Credit and the security record stay, without names."""
+"""Personal data in the users service, and how they are erased. Credit and the security record stay, without names."""
 
 from datetime import UTC, datetime
 from uuid import UUID, uuid4

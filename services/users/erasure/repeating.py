@@ -41,7 +41,7 @@ class ReceiptsInvalid(Problem):
 
 
 class LostErasure(BaseModel):
-    """What is needed of a receipt to request an erasure again. Other members are ignored."""
+    """A receipt, with what is needed to request its erasure again. Other members are ignored."""
 
     id: UUID
     user_id: UUID

@@ -64,7 +64,7 @@ class ErasureView(ReceiptView):
     waits_for: Annotated[
         list[str], Field(description="The services that have not acknowledged it.", examples=[["notifications"]])
     ]
-    asked: Annotated[int, Field(description="How often the services were asked.", examples=[1])]
+    asked: Annotated[int, Field(description="Number of times that the services were asked.", examples=[1])]
     last_asked_at: Annotated[datetime, Field(examples=[_TIME])]
     age_seconds: Annotated[int, Field(description="Time from the request to the completion, or to now.", examples=[12])]
 

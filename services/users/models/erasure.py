@@ -26,7 +26,7 @@ class Erasure(Base):
     requested_by: Mapped[str]
     """The id of the user or the admin, or the operator who ran a command."""
     asked: Mapped[int] = mapped_column(default=1)
-    """How often the other services were asked."""
+    """Number of times that the other services were asked."""
     last_asked_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
     completed_at: Mapped[datetime | None]
 
