@@ -21,6 +21,7 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "user.credit_refused",
             "user.credit_reserved",
             "user.export_requested",
+            "user.erasure_requested",
             "user.purged",
             "user.updated",
         ),
@@ -31,6 +32,7 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "user.email_verification_requested",
             "user.export_ready",
             "user.export_requested",
+            "user.erasure_requested",
             "user.password_changed",
             "user.password_reset_requested",
             "user.purged",
@@ -44,6 +46,7 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "order.cancelled",
             "order.created",
             "order.customer_exported",
+            "order.customer_erased",
             "order.refunded",
             "order.rejected",
             "order.shipped",
@@ -58,7 +61,7 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "order.shipped",
         ),
     },
-    "notifications": {"users": ("notification.recipient_exported",)},
+    "notifications": {"users": ("notification.recipient_erased", "notification.recipient_exported")},
 }
 """The event types that each service handles, by topic. Other types move no position."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.notifications import recipient_erasure
 from services.notifications.commands import Notice, delete_recipients, notify_all
 from shared.data_exports import enqueue_export
 from shared.events.orders import (
@@ -29,6 +30,7 @@ from shared.events.users import (
     SecondFactorChanged,
     SignedInFromNewDevice,
     UserCreated,
+    UserErasureRequested,
     UserPurged,
     UserUpdated,
 )
@@ -88,6 +90,12 @@ async def delete_purged_recipients(session: AsyncSession, events: Sequence[tuple
     user_ids = [event.user_id for event, _ in events]
     await delete_contacts(session, user_ids)
     await delete_recipients(session, user_ids)
+
+
+@users.on(UserErasureRequested)
+async def erase_recipient(session: AsyncSession, event: UserErasureRequested, context: EventContext) -> None:
+    # A job does it, after the last mails.
+    await recipient_erasure.request_erasure(session, user_id=event.user_id, request_id=event.request_id, cause=context)
 
 
 @orders.on_batch(OrderConfirmed, OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded)

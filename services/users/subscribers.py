@@ -1,4 +1,4 @@
-"""Subscriptions of the users service: events of orders change credit, and the other services send users' data."""
+"""Subscriptions of the users service: events of orders change credit; other services export and erase users' data."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,11 @@ from services.users.credit import commands as credit_commands
 from services.users.credit.batch import Credit, lock_credit, write_credit
 from services.users.credit.snapshots import OrderState, apply_snapshot
 from services.users.data_export.commands import store_parts
+from services.users.erasure.commands import acknowledge
 from services.users.models.credit import CreditEntryKind
-from shared.events.notifications import RecipientExported
+from shared.events.notifications import RecipientErased, RecipientExported
 from shared.events.orders import (
+    CustomerErased,
     CustomerExported,
     OrderCancelled,
     OrderCreated,
@@ -70,6 +72,16 @@ async def store_customer_data(session: AsyncSession, events: Sequence[tuple[Cust
 @notifications.on_batch(RecipientExported)
 async def store_recipient_data(session: AsyncSession, events: Sequence[tuple[RecipientExported, EventContext]]) -> None:
     await store_parts(session, "notifications", [event for event, _ in events])
+
+
+@orders.on(CustomerErased)
+async def acknowledge_customer(session: AsyncSession, event: CustomerErased, _context: EventContext) -> None:
+    await acknowledge(session, erasure_id=event.request_id, user_id=event.user_id, service="orders")
+
+
+@notifications.on(RecipientErased)
+async def acknowledge_recipient(session: AsyncSession, event: RecipientErased, _context: EventContext) -> None:
+    await acknowledge(session, erasure_id=event.request_id, user_id=event.user_id, service="notifications")
 
 
 def _apply(session: AsyncSession, credit: Credit, event: CreditEvent) -> None:

@@ -45,3 +45,16 @@ class RecipientExported(DataExportedEvent):
 
     topic: ClassVar[str] = "notifications"
     type: ClassVar[str] = "notification.recipient_exported"
+
+
+class RecipientErased(Event):
+    """The notifications service has erased a user's personal data, and all notifications of the user."""
+
+    type: ClassVar[str] = "notification.recipient_erased"
+    topic: ClassVar[str] = "notifications"
+    key_field: ClassVar[str] = "user_id"
+
+    user_id: UUID
+    """The id of the user."""
+    request_id: UUID
+    """The id of the request, as `user.erasure_requested` has it."""

@@ -70,7 +70,7 @@ class OrderRejected(OrderEvent):
     """A code for why, such as the reason of `user.credit_refused`."""
 
 
-CancelReason = Literal["customer", "support", "deadline"]
+CancelReason = Literal["customer", "support", "deadline", "erasure"]
 
 
 class OrderCancelled(OrderEvent):
@@ -79,7 +79,8 @@ class OrderCancelled(OrderEvent):
     type: ClassVar[str] = "order.cancelled"
 
     reason: CancelReason
-    """The role of who cancelled the order, or `deadline` if it was not confirmed in time."""
+    """The role of who cancelled the order, `deadline` if it was not confirmed in time, or `erasure` if the customer's
+    account is being erased."""
 
 
 class OrderShipped(OrderEvent):
@@ -123,6 +124,19 @@ class OrderSnapshot(OrderEvent):
     """The sum of all refunds so far."""
     lines: tuple[OrderLine, ...]
     """The lines of the order."""
+
+
+class CustomerErased(Event):
+    """The orders service has erased a user's personal data. Orders stay, with the id of the user."""
+
+    type: ClassVar[str] = "order.customer_erased"
+    topic: ClassVar[str] = "orders"
+    key_field: ClassVar[str] = "user_id"
+
+    user_id: UUID
+    """The id of the user."""
+    request_id: UUID
+    """The id of the request, as `user.erasure_requested` has it."""
 
 
 class ProductEvent(Event):

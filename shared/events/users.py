@@ -148,6 +148,28 @@ class ExportReady(UserEvent):
     """The time from which on the export can no longer be downloaded."""
 
 
+class ErasureEvent(UserEvent):
+    """An event about the erasure of a user's personal data."""
+
+    request_id: UUID
+    """The id of the request, which is also that of its receipt."""
+
+
+class UserErasureRequested(ErasureEvent):
+    """A user's personal data have to be erased, or the answer to that is still missing. Erase, and answer each time.
+
+    The service `orders` answers with `order.customer_erased`, `notifications` with `notification.recipient_erased`.
+    """
+
+    type: ClassVar[str] = "user.erasure_requested"
+
+
+class UserErased(ErasureEvent):
+    """A user's personal data were erased everywhere. What is sealed in earlier events of the user cannot be opened."""
+
+    type: ClassVar[str] = "user.erased"
+
+
 class UserSuspended(UserEvent):
     """The user's account was suspended: the user is signed out, and orders get no credit."""
 

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from services.users.accounts.queries import account_of
 from services.users.administration.commands import Act, suspend
+from services.users.erasure import commands as erasures
 from services.users.security_record.commands import Origin
 from services.users.sessions.commands import start_session
 from shared.http.auth import OWN
@@ -22,6 +23,7 @@ plain(
     "GET /v1/users/me/security-events",
     "GET /v1/sessions",
     "GET /v1/security-events",
+    "GET /v1/erasures",
     "GET /.well-known/jwks.json",
     "GET /account/account.css",
     "GET /account/verify",
@@ -186,3 +188,34 @@ async def read_own_export(system: System, owner: Account, _objects: str) -> Call
 @call_of("GET /v1/users/me/exports/{export_id}/content")
 async def download_own_export(system: System, owner: Account, _objects: str) -> Call:
     return Call(f"/v1/users/me/exports/{await system.ready_export(owner)}/content")
+
+
+plain("POST /v1/users/me/erasure", by_new_account=True)
+
+
+@call_of("POST /v1/users/{user_id}/erasure")
+async def request_erasure(system: System, owner: Account, objects: str) -> Call:
+    return Call(f"/v1/users/{await target_of(system, owner, objects)}/erasure", {"reason": "A letter"})
+
+
+async def new_erasure(system: System) -> UUID:
+    """Request the erasure of a new account, and return its id."""
+    user_id, _ = await system.add_account()
+    async with system.sessions("users").begin() as session:
+        receipt, _ = await erasures.request_erasure(session, user_id=user_id, reason=None, act=Act("test"))
+    return receipt.erasure.id
+
+
+@call_of("GET /v1/erasures/{erasure_id}")
+async def read_erasure(system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/erasures/{await new_erasure(system)}")
+
+
+@call_of("GET /v1/erasures/{erasure_id}/receipt")
+async def read_receipt(system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/erasures/{await new_erasure(system)}/receipt")
+
+
+@call_of("POST /v1/erasures/{erasure_id}/retry")
+async def retry_erasure(system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/erasures/{await new_erasure(system)}/retry")

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import Profile, create_account
-from services.users.accounts.queries import lock_account
+from services.users.accounts.queries import lock_account, refuse_erased
 from services.users.administration.queries import is_last_active_admin
 from services.users.authentication import commands as authentication
 from services.users.models.accounts import Role, UserAccount
@@ -88,7 +88,7 @@ async def suspend(session: AsyncSession, *, user_id: UUID, reason: str, act: Act
 
     Raises: UserNotFound, PreconditionFailed, AccountNotActive, LastAdmin.
     """
-    account = await _lock_as_admin(session, user_id, act=act)
+    account = await lock_as_admin(session, user_id, act=act)
     if account.status != "active":
         raise AccountNotActive(extra={"account_status": account.status})
     if await is_last_active_admin(session, account):
@@ -108,7 +108,7 @@ async def reinstate(session: AsyncSession, *, user_id: UUID, reason: str, act: A
 
     Raises: UserNotFound, PreconditionFailed, AccountNotSuspended.
     """
-    account = await _lock_as_admin(session, user_id, act=act)
+    account = await lock_as_admin(session, user_id, act=act)
     if account.status != "suspended":
         raise AccountNotSuspended(extra={"account_status": account.status})
     account.status = "active"
@@ -125,7 +125,7 @@ async def remove_second_factors(session: AsyncSession, *, user_id: UUID, reason:
 
     Raises: UserNotFound, PreconditionFailed, SecondFactorMissing.
     """
-    account = await _lock_as_admin(session, user_id, act=act)
+    account = await lock_as_admin(session, user_id, act=act)
     if not account.second_factor:
         raise SecondFactorMissing
     await authentication.remove_second_factors(session, user_id=user_id)
@@ -146,9 +146,10 @@ async def set_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[R
 
     The user is signed out, because access tokens list roles until they expire.
 
-    Raises: UserNotFound, PreconditionFailed, LastAdmin.
+    Raises: UserNotFound, AccountErased, PreconditionFailed, LastAdmin.
     """
-    account = await _lock_as_admin(session, user_id, act=act)
+    account = await lock_as_admin(session, user_id, act=act)
+    refuse_erased(account)
     previous_roles = list(account.roles)
     before, after = set(previous_roles), set(roles)
     if before == after:
@@ -171,12 +172,12 @@ async def set_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[R
 
 
 async def grant_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[Role], act: Act) -> UserAccount:
-    """Give a user more roles. Raises: UserNotFound, PreconditionFailed."""
-    account = await _lock_as_admin(session, user_id, act=act)
+    """Give a user more roles. Raises: UserNotFound, AccountErased, PreconditionFailed."""
+    account = await lock_as_admin(session, user_id, act=act)
     return await set_roles(session, user_id=user_id, roles={*account.roles, *roles}, act=act)
 
 
-async def _lock_as_admin(session: AsyncSession, user_id: UUID, *, act: Act) -> UserAccount:
+async def lock_as_admin(session: AsyncSession, user_id: UUID, *, act: Act) -> UserAccount:
     """Lock an account, after the lock that all changes of admins share. Raises: UserNotFound, PreconditionFailed."""
     # First, so that no transaction waits for it with an account locked. Statements after it see what the transaction
     # that held it before has committed.

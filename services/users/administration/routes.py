@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import EmailTaken
 from services.users.accounts.fields import Email
-from services.users.accounts.queries import UserNotFound, account_of
+from services.users.accounts.queries import AccountErased, UserNotFound, account_of
 from services.users.accounts.schemas import UserView
 from services.users.administration import commands
 from services.users.administration.commands import AccountNotActive, AccountNotSuspended, Act, LastAdmin
@@ -238,7 +238,7 @@ async def remove_second_factors(
     "/{user_id}/roles",
     summary="Set a user's roles",
     dependencies=[RECENTLY_AUTHENTICATED],
-    responses=VERSIONED | responses(*STEP_UP_PROBLEMS, UserNotFound, LastAdmin),
+    responses=VERSIONED | responses(*STEP_UP_PROBLEMS, UserNotFound, AccountErased, LastAdmin),
 )
 async def set_user_roles(
     user_id: UUID,

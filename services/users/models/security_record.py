@@ -47,7 +47,8 @@ SecurityEventKind = Literal[
 class SecurityEvent(Base):
     """One entry of the security record.
 
-    A trigger allows no change but one: erasure removes `address` and `user_agent`, which are personal data.
+    A trigger allows no change but one: erasure removes `address`, `user_agent` and the `reason` in `details`, which are
+    or may hold personal data.
     """
 
     __tablename__ = "security_event"
