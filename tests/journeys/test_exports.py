@@ -1,15 +1,29 @@
 """An export of everything that the three services have of a user, requested and downloaded by HTTP."""
 
 from typing import Any
+from uuid import UUID
 
+import asyncpg
+
+from shared.connection_urls import dsn_of
+from tests.harness.databases import as_owner
 from tests.harness.mail import MailCatcher
 from tests.harness.waiting import until
 from tests.journeys.masking import masked
-from tests.journeys.processes import PRICE_CENTS, RunningServices, broken_invariants, customer_of
+from tests.journeys.processes import PRICE_CENTS, Customer, RunningServices, broken_invariants, customer_of
 
 PATH = "/v1/users/me/exports"
 EMAIL = "ada@example.com"
 TIME, ADDRESS = "<time>", "127.0.0.1"
+MANY_ORDERS = 3_000
+ADD_ORDERS = """
+    INSERT INTO customer_order (
+        id, number, user_id, status, currency, total_cents, refunded_cents, units, deadline, version, created_at,
+        updated_at
+    )
+    SELECT uuidv7(make_interval(secs => n)), 'O-' || n, $1, 'cancelled', 'GBP', 500, 0, 2, now(), 2, now(), now()
+    FROM generate_series(0, $2 - 1) AS n
+"""
 
 
 async def test_a_user_downloads_everything_that_the_services_have(
@@ -19,18 +33,13 @@ async def test_a_user_downloads_everything_that_the_services_have(
     order = await ada.order("LAMP", 2)
     await ada.status_once_decided(order)
     await smtp_catcher.wait_for(to=ada.email, count=2, timeout_seconds=40)
-    export = await ada.request("POST", "users", PATH)
 
-    async def is_ready() -> bool:
-        return bool((await ada.request("GET", "users", f"{PATH}/{export['id']}"))["status"] == "ready")
-
-    await until(is_ready, seconds=40, what="the export is ready", poll_seconds=0.1)
-    document = await ada.request("GET", "users", f"{PATH}/{export['id']}/content")
+    document = await _downloaded(ada)
 
     # Of events of two topics, either may be notified first.
     document["notifications"]["notifications"].sort(key=lambda each: each["event_type"], reverse=True)
     number = document["orders"]["orders"][0]["number"]
-    names = {ada.user_id: "<ada>", order: "<order>", export["id"]: "<export>", number: "<number>"}
+    names = {ada.user_id: "<ada>", order: "<order>", document["export"]["id"]: "<export>", number: "<number>"}
     assert masked(document, names) == {
         "export": {"id": "<export>", "user_id": "<ada>", "requested_at": TIME, "ready_at": TIME},
         "users": USERS,
@@ -40,9 +49,32 @@ async def test_a_user_downloads_everything_that_the_services_have(
     mails = await smtp_catcher.wait_for(to=ada.email, count=3, timeout_seconds=40)
     assert [mail["subject"] for mail in mails].count("Your export is ready") == 1
     assert await broken_invariants(services) == []
+    # Their parts are several large events.
+    bob = await customer_of(services, "bob")
+    assert await _exported_order_numbers(bob, services) == [f"O-{n}" for n in range(MANY_ORDERS)]
     logs = "".join((services.logs / f"{service}.log").read_text() for service in services.processes)
     assert "data_export_ready" in logs
     assert EMAIL not in logs
+
+
+async def _exported_order_numbers(customer: Customer, services: RunningServices) -> list[str]:
+    """Insert many orders of a customer, and return the numbers of those in an export."""
+    connection = await asyncpg.connect(dsn_of(as_owner(services.environment["ORDERS_DATABASE_URL"])))
+    await connection.execute(ADD_ORDERS, UUID(customer.user_id), MANY_ORDERS)
+    await connection.close()
+    document = await _downloaded(customer)
+    return [order["number"] for order in document["orders"]["orders"]]
+
+
+async def _downloaded(customer: Customer) -> Any:
+    """Request an export, and return its document once it is ready."""
+    export = await customer.request("POST", "users", PATH)
+
+    async def is_ready() -> bool:
+        return bool((await customer.request("GET", "users", f"{PATH}/{export['id']}"))["status"] == "ready")
+
+    await until(is_ready, seconds=40, what="the export is ready", poll_seconds=0.1)
+    return await customer.request("GET", "users", f"{PATH}/{export['id']}/content")
 
 
 def _entry(kind: str, order_id: str | None, *, reserved_delta: int, limit_delta: int) -> dict[str, Any]:
