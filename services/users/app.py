@@ -12,6 +12,7 @@ from services.users.encryption import load_encryption
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.pages import routes as page_routes
+from services.users.recovery import email_routes
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
 from services.users.security_record import routes as security_record_routes
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         routers=[
             account_routes.router,
+            email_routes.router,
             recovery_routes.router,
             page_routes.router,
             credit_routes.router,

@@ -58,7 +58,7 @@ async def test_a_new_user_is_created_after_the_response_and_gets_the_mail(servic
     ((created, data), (verification, _)) = await service.events(without=())
     assert (created, data["email"], data["phone"]) == ("user.created", ADA["email"], "+442071838750")
     assert verification == VERIFICATION
-    body = {"token": await mailed_token(service, VERIFICATION)}
+    body = {"token": await mailed_token(service, VERIFICATION), "password": PASSWORD}
     assert (await service.http.post("/v1/email-verifications", json=body)).status_code == 204
 
 

@@ -17,7 +17,21 @@ OneTimeToken = Annotated[
 
 
 class EmailVerification(RequestBody):
-    """The proof that an account's address is the caller's."""
+    """The proof that an account's address is the caller's, and the account's password."""
+
+    token: OneTimeToken
+    password: Password
+
+
+class EmailVerificationWithNewPassword(RequestBody):
+    """The proof that an account's address is the caller's, and a new password."""
+
+    token: OneTimeToken
+    new_password: NewPassword
+
+
+class MailedToken(RequestBody):
+    """The proof that an address is the caller's, who is signed in."""
 
     token: OneTimeToken
 
@@ -30,9 +44,10 @@ class EmailChangeRequest(RequestBody):
 
 
 class EmailChange(RequestBody):
-    """The proof that the new address is the caller's."""
+    """The proof that the new address is the caller's, and the account's password."""
 
     token: OneTimeToken
+    password: Password
 
 
 class PasswordResetRequest(RequestBody):
