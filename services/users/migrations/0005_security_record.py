@@ -20,6 +20,10 @@ BEGIN
            IS NOT DISTINCT FROM (OLD.id, OLD.user_id, OLD.kind, OLD.actor, OLD.details, OLD.occurred_at) THEN
         RETURN NEW;
     END IF;
+    -- Anyone can cause these.
+    IF TG_OP = 'DELETE' AND OLD.kind = 'sign_in_failed' AND OLD.occurred_at < now() - interval '30 days' THEN
+        RETURN OLD;
+    END IF;
     RAISE EXCEPTION 'the security record is append-only' USING ERRCODE = 'integrity_constraint_violation';
 END
 $$;

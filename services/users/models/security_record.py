@@ -47,7 +47,8 @@ SecurityEventKind = Literal[
 class SecurityEvent(Base):
     """One entry of the security record.
 
-    A trigger allows no change but one: erasure removes `address` and `user_agent`, which are personal data.
+    A trigger allows two changes: erasure removes `address` and `user_agent`, which are personal data, and failed
+    sign-ins are deleted after 30 days.
     """
 
     __tablename__ = "security_event"
