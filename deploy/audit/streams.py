@@ -25,6 +25,7 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "user.password_changed",
             "user.password_reset_requested",
             "user.purged",
+            "user.sign_up_attempted",
             "user.signed_in_from_new_device",
             "user.updated",
         ),

@@ -24,6 +24,7 @@ from shared.events.users import (
     PasswordChanged,
     PasswordResetRequested,
     SignedInFromNewDevice,
+    SignUpAttempted,
     UserCreated,
     UserPurged,
     UserUpdated,
@@ -55,7 +56,7 @@ async def store_and_welcome(
         )
 
 
-@users.on_batch(EmailVerificationRequested, EmailChangeRequested, PasswordResetRequested, EmailChanged)
+@users.on_batch(EmailVerificationRequested, EmailChangeRequested, PasswordResetRequested, SignUpAttempted, EmailChanged)
 async def send_account_mails(session: AsyncSession, events: Sequence[tuple[AccountMailEvent, EventContext]]) -> None:
     await notify_all(session, [_account_mail(event, context) for event, context in events])
 

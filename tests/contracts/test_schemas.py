@@ -82,7 +82,7 @@ def test_sealed_golden_examples_can_be_opened_with_the_key_in_the_documentation(
         for name, each in sealed
     ]
 
-    assert emails == ["ada@example.com"] * 6
+    assert emails == ["ada@example.com"] * 7
 
 
 @pytest.mark.parametrize("event_type", CONTRACTS)

@@ -25,6 +25,7 @@ from shared.events.users import (
     PasswordChanged,
     PasswordResetRequested,
     SignedInFromNewDevice,
+    SignUpAttempted,
 )
 from shared.ids import new_id
 from tests.harness.mail import MailCatcher
@@ -52,6 +53,7 @@ REQUESTS = {
         "Bestätigen Sie Ihre neue E-Mail-Adresse",
     ),
     PasswordResetRequested: ("reset-password", "Set a new password", "Setzen Sie ein neues Passwort"),
+    SignUpAttempted: ("reset-password", "You have an account already", "Sie haben schon ein Konto"),
 }
 
 

@@ -16,6 +16,7 @@ from tests.users.service import UsersService
 VERIFICATION = "user.email_verification_requested"
 CHANGE = "user.email_change_requested"
 RESET = "user.password_reset_requested"
+ATTEMPTED = "user.sign_up_attempted"
 
 
 async def mails(service: UsersService, *types: str) -> list[AccountMail]:

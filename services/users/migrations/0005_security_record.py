@@ -40,6 +40,7 @@ _KINDS = (
     "roles_changed",
     "credit_limit_changed",
     "profile_changed",
+    "sign_up_attempted",
     "signed_in",
     "sign_in_failed",
     "new_device",

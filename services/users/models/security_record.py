@@ -19,6 +19,7 @@ SecurityEventKind = Literal[
     "roles_changed",
     "credit_limit_changed",
     "profile_changed",
+    "sign_up_attempted",
     "signed_in",
     "sign_in_failed",
     "new_device",
