@@ -19,6 +19,7 @@ from services.users.jobs import REPUBLISHED, jobs
 from services.users.pages import routes as page_routes
 from services.users.passkeys import routes as passkey_routes
 from services.users.passkeys import sign_in_routes as passkey_sign_in_routes
+from services.users.recovery import email_routes
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
 from services.users.second_factors import routes as second_factor_routes
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         routers=[
             account_routes.router,
+            email_routes.router,
             recovery_routes.router,
             page_routes.router,
             second_factor_routes.router,
