@@ -10,6 +10,8 @@ from shared.connection_urls import dsn_of
 from tests.harness.databases import execute_as_owner
 from tests.harness.executed_statements import Executed, executed_with_arguments
 from tests.harness.explained import blocks_read
+from tests.harness.problems import problem
+from tests.harness.rows import Rows
 from tests.users.service import PASSWORD, UsersService
 
 SMALL, LARGE = 1_000, 100_000
@@ -122,3 +124,18 @@ async def test_100_000_users_cost_no_more_than_1_000(service: UsersService) -> N
     }
     assert more == {}
     assert all(sum(statements.values()) > 0 for statements in large.values())
+    await check_filtered_prefixes(service)
+
+
+async def check_filtered_prefixes(service: UsersService) -> None:
+    """Check that another filter reads at most 10,000 addresses with the prefix: no index has both conditions."""
+    header = await service.header_with("admin", email="auditor@staff.example")
+    for others in ({"status": "suspended"}, {"role": "admin"}, {"created_after": "2020-01-01T00:00:00Z"}):
+        response = await service.http.get("/v1/users", params={"email_prefix": "user7", **others}, headers=header)
+        assert problem(response) == (422, "email_prefix_too_short")
+    params: dict[str, Any] = {"email_prefix": "user77", "status": "suspended", "limit": 100}
+    listed = (await service.http.get("/v1/users", params=params, headers=header)).json()["items"]
+    stored = await Rows(service.sessions).of(
+        "SELECT email FROM user_account WHERE email LIKE 'user77%' AND status = 'suspended' ORDER BY email LIMIT 100"
+    )
+    assert [(user["email"],) for user in listed] == stored != []

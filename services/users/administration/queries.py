@@ -1,6 +1,6 @@
 """Queries of administration: lists of accounts, each read from an index that has their order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.users.models.accounts import Role, UserAccount, UserStatus
+from shared.errors import Problem
 
 _HIGHEST_CHARACTER = "\U0010ffff"
 """Sorts after every character that an e-mail address can have."""
@@ -17,6 +18,15 @@ _HIGHEST_CHARACTER = "\U0010ffff"
 _HAS_ROLE: dict[Role, sa.ColumnElement[bool]] = {
     role: sa.literal_column(f"user_account.roles @> ARRAY['{role}']", sa.Boolean) for role in get_args(Role)
 }
+MAX_FILTERED_ADDRESSES = 10_000
+"""Addresses with one prefix that a list reads to find those that other filters select too. No index has both."""
+
+
+class EmailPrefixTooShort(Problem):
+    """Too many addresses begin with this to apply another filter to them."""
+
+    status = 422
+    code = "email_prefix_too_short"
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,22 @@ def accounts_of(wanted: AccountFilter) -> sa.Select[*tuple[Any, ...]]:
     return sa.select(UserAccount).where(*conditions).order_by(UserAccount.created_at.desc(), UserAccount.id.desc())
 
 
+async def check_prefix(session: AsyncSession, wanted: AccountFilter) -> None:
+    """Check that a prefix of addresses leaves few enough accounts for the other filters.
+
+    Raises: EmailPrefixTooShort.
+    """
+    others = replace(wanted, email_prefix=None)
+    if wanted.email_prefix is None or others == AccountFilter():
+        return
+    addresses = sa.select(sa.literal(1)).where(*_has_prefix(wanted.email_prefix)).limit(MAX_FILTERED_ADDRESSES + 1)
+    count = await session.scalar(sa.select(sa.func.count()).select_from(addresses.subquery()))
+    if count is not None and count > MAX_FILTERED_ADDRESSES:
+        raise EmailPrefixTooShort(
+            f"More than {MAX_FILTERED_ADDRESSES:,} addresses do. Add a character, or leave out the other filters."
+        )
+
+
 async def is_last_active_admin(session: AsyncSession, account: UserAccount) -> bool:
     """Return whether the account is an active admin's, and there is no other one."""
     if account.status != "active" or "admin" not in account.roles:
@@ -58,10 +84,7 @@ def _conditions(wanted: AccountFilter) -> list[sa.ColumnElement[Any]]:
     if wanted.email is not None:
         conditions.append(sa.func.lower(UserAccount.email) == sa.func.lower(wanted.email))
     if wanted.email_prefix is not None:
-        sorted_email = _sorted(UserAccount.email)
-        # A range instead of LIKE, whose plan would depend on the value.
-        first = _sorted(sa.literal(wanted.email_prefix))
-        conditions += [sorted_email >= first, sorted_email < first.concat(_HIGHEST_CHARACTER)]
+        conditions += _has_prefix(wanted.email_prefix)
     if wanted.status is not None:
         conditions.append(UserAccount.status == wanted.status)
     if wanted.role is not None:
@@ -71,6 +94,12 @@ def _conditions(wanted: AccountFilter) -> list[sa.ColumnElement[Any]]:
     if wanted.created_before is not None:
         conditions.append(UserAccount.created_at < wanted.created_before)
     return conditions
+
+
+def _has_prefix(prefix: str) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a range instead of LIKE, whose plan would depend on the value."""
+    email, first = _sorted(UserAccount.email), _sorted(sa.literal(prefix))
+    return [email >= first, email < first.concat(_HIGHEST_CHARACTER)]
 
 
 def _sorted(email: sa.ColumnElement[str] | InstrumentedAttribute[str]) -> sa.Function[str]:

@@ -17,7 +17,7 @@ from services.users.accounts.queries import AccountErased, UserNotFound, account
 from services.users.accounts.schemas import UserView
 from services.users.administration import commands
 from services.users.administration.commands import AccountNotActive, AccountNotSuspended, Act, LastAdmin
-from services.users.administration.queries import AccountFilter, accounts_of
+from services.users.administration.queries import AccountFilter, EmailPrefixTooShort, accounts_of, check_prefix
 from services.users.administration.schemas import (
     NewVerifiedUser,
     Reinstatement,
@@ -56,7 +56,10 @@ EmailPrefix = Annotated[
         min_length=1,
         max_length=254,
         pattern=r"^[^\x00]*$",
-        description="Only users whose address begins with this; case is ignored. The list is ordered by address.",
+        description=(
+            "Only users whose address begins with this; case is ignored. The list is ordered by address. With another"
+            " filter, at most 10,000 addresses may begin with it."
+        ),
         examples=["ada@"],
     ),
 ]
@@ -64,7 +67,7 @@ CreatedAfter = Annotated[Instant | None, Query(description="Only users created a
 CreatedBefore = Annotated[Instant | None, Query(description="Only users created before this time.")]
 
 
-@router.get("", summary="List users", dependencies=[Depends(staff_only)])
+@router.get("", summary="List users", dependencies=[Depends(staff_only)], responses=responses(EmailPrefixTooShort))
 async def list_users(
     request: Request,
     *,
@@ -91,6 +94,7 @@ async def list_users(
         return UserView.model_validate(account)
 
     async with sessions() as session:
+        await check_prefix(session, wanted)
         return await page_of(session, accounts_of(wanted), request=request, params=params, map=view)
 
 
