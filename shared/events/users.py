@@ -181,9 +181,6 @@ class UserSuspended(UserEvent):
 
     type: ClassVar[str] = "user.suspended"
 
-    reason: str
-    """The reason that the administrator gave."""
-
 
 class UserReinstated(UserEvent):
     """The user's suspended account is active again."""

@@ -16,7 +16,7 @@ _INTROSPECTION = ("SELECT current_setting('jit')", "SELECT set_config('jit'", "W
 
 @dataclass(frozen=True)
 class Executed:
-    """A statement, and the values of its parameters."""
+    """A statement, and the values of its parameters: of the first row, if it was executed for many."""
 
     sql: str
     arguments: tuple[Any, ...]
@@ -47,11 +47,14 @@ def _listening(engine: AsyncEngine, report: Callable[[Executed], None]) -> Itera
             report(statement)
 
     def collect_from_driver(query: LoggedQuery) -> None:
-        collect(query.query, query.args)
+        is_for_many = bool(query.args) and isinstance(query.args[0], tuple)
+        collect(query.query, query.args[0] if is_for_many else query.args)
 
-    def collect_from_engine(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+    def collect_from_engine(
+        _connection: object, _cursor: object, statement: str, parameters: Any, _context: object, executemany: bool
+    ) -> None:
         # The engine prepares its statements, and the driver's logger does not see prepared ones.
-        collect(statement, parameters)
+        collect(statement, parameters[0] if executemany else parameters)
 
     def check_out(connection: Any, *_: object) -> None:
         connection.driver_connection.add_query_logger(collect_from_driver)

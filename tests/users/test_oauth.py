@@ -69,6 +69,12 @@ async def test_a_refused_request_gets_an_error_of_oauth(service: UsersService, f
     assert not any(secret in response.text for secret in ("wrong password", "some-token", "x" * 101))
 
 
+async def test_an_unknown_field_is_ignored_even_if_it_is_repeated(service: UsersService) -> None:
+    await service.sign_up()
+    response = await service.http.post("/v1/oauth/token", data=CREDENTIALS | {"resource": ["a", "b"]})
+    assert response.status_code == 200
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "text/plain"])
 async def test_a_body_that_is_no_form_gets_an_error_of_oauth(service: UsersService, content_type: str) -> None:
     response = await service.http.post("/v1/oauth/token", content=b'{"a": 1}', headers={"Content-Type": content_type})

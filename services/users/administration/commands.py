@@ -95,7 +95,7 @@ async def suspend(session: AsyncSession, *, user_id: UUID, reason: str, act: Act
         raise LastAdmin
     account.status = "suspended"
     await _flush(session, account)
-    record(session, UserSuspended(user_id=user_id, reason=reason))
+    record(session, UserSuspended(user_id=user_id))
     await append(
         session, "account_suspended", user_id=user_id, actor=act.actor, origin=act.origin, details={"reason": reason}
     )

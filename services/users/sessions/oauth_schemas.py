@@ -44,20 +44,20 @@ class RevokedView(ResponseBody):
     """An empty object."""
 
 
-async def _refuse_repeated_fields(request: Request) -> None:
-    """Refuse a field that is sent twice: who reads the first one and who reads the last would disagree."""
+async def _refuse_repeated_fields(request: Request, form: OAuthForm) -> None:
+    """Refuse a field of the form that is sent twice: who reads the first one and who reads the last would disagree."""
     fields = Counter(name for name, _ in (await request.form()).multi_items())
-    if any(number > 1 for number in fields.values()):
+    if any(fields[name] > 1 for name in type(form).model_fields):
         raise RequestMalformed
 
 
 async def _token_form(request: Request, form: Annotated[TokenForm, Form()]) -> TokenForm:
-    await _refuse_repeated_fields(request)
+    await _refuse_repeated_fields(request, form)
     return form
 
 
 async def _revocation_form(request: Request, form: Annotated[RevocationForm, Form()]) -> RevocationForm:
-    await _refuse_repeated_fields(request)
+    await _refuse_repeated_fields(request, form)
     return form
 
 
