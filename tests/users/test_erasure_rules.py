@@ -1,9 +1,13 @@
 """Admins erase others, users their own account; meanwhile changes of the account are refused."""
 
+from prometheus_client import REGISTRY
+
+from services.users.erasure.metrics import ERASURES
 from services.users.jobs import REPUBLISHED
 from shared.events.notifications import RecipientErased
 from shared.events.orders import CustomerErased
 from shared.ids import new_id
+from shared.measurements import Measurements
 from shared.messaging.outbox.republish import count_aggregates
 from tests.harness.problems import problem
 from tests.harness.rows import Rows
@@ -129,3 +133,15 @@ async def test_an_unknown_erasure_is_a_404(service: UsersService) -> None:
     ]
     assert [problem(response) for response in responses] == [(404, "erasure_not_found")] * 3
     assert problem(await erase_as_admin(service, admin, new_id())) == (404, "user_not_found")
+
+
+async def test_pending_erasures_are_measured(service: UsersService) -> None:
+    async def measured() -> tuple[float | None, bool]:
+        await Measurements([ERASURES], sessions=service.sessions).measure()
+        oldest = REGISTRY.get_sample_value("erasures_oldest_pending_seconds") or 0.0
+        return REGISTRY.get_sample_value("erasures_pending"), oldest > 0
+
+    header = await service.header_with("customer")
+    assert await measured() == (0, False)
+    await request_erasure(service, header)
+    assert await measured() == (1, True)
