@@ -11,7 +11,17 @@ from services.users.credit import routes as credit_routes
 from services.users.encryption import load_encryption
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.pages import (
+    profile_routes,
+    security_routes,
+)
 from services.users.pages import routes as page_routes
+from services.users.pages import (
+    session_routes as session_page_routes,
+)
+from services.users.pages import (
+    sign_in_routes as sign_in_page_routes,
+)
 from services.users.passkeys import routes as passkey_routes
 from services.users.passkeys import sign_in_routes as passkey_sign_in_routes
 from services.users.recovery import routes as recovery_routes
@@ -48,6 +58,10 @@ def create_app(settings: Settings) -> FastAPI:
             account_routes.router,
             recovery_routes.router,
             page_routes.router,
+            sign_in_page_routes.router,
+            profile_routes.router,
+            security_routes.router,
+            session_page_routes.router,
             second_factor_routes.router,
             passkey_routes.router,
             credit_routes.router,

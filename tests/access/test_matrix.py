@@ -11,7 +11,14 @@ from fastapi import FastAPI
 
 from services.users.models.accounts import Role
 from shared.http.auth import ANONYMOUS, OWN, SERVICE
-from tests.access import notifications_calls, operations_calls, orders_calls, second_factor_calls, users_calls
+from tests.access import (
+    notifications_calls,
+    operations_calls,
+    orders_calls,
+    pages_calls,
+    second_factor_calls,
+    users_calls,
+)
 from tests.access.calls import BUILDERS, OF_NEW_ACCOUNTS
 from tests.access.system import Account, System, running_system
 from tests.architecture.source import SERVICES
@@ -19,7 +26,7 @@ from tests.contracts.access import ALLOWED, Cell, cells_of, routes_of
 from tests.contracts.applications import applications
 from tests.harness.databases import DatabaseFactory
 
-REGISTERED = (notifications_calls, operations_calls, orders_calls, second_factor_calls, users_calls)
+REGISTERED = (notifications_calls, operations_calls, orders_calls, pages_calls, second_factor_calls, users_calls)
 """The modules that register builders."""
 MAY_BE_UNAVAILABLE = {"GET /health", "GET /health/ready", "GET /health/live"}
 """Routes that answer 503 here, because neither Kafka nor the services' loops run."""
@@ -63,7 +70,12 @@ async def _outcome(system: System, service: str, cell: Cell) -> str:
         params=call.params,
         headers={**call.headers, **(caller.header if caller else system.header_of(cell.role))},
     )
-    if response.is_success or (response.status_code == 503 and cell.route in MAY_BE_UNAVAILABLE):
+    # A form of the pages responds with a redirect, and so does a page that needs a session, to the sign-in.
+    if (
+        response.is_success
+        or response.status_code == 303
+        or (response.status_code == 503 and cell.route in MAY_BE_UNAVAILABLE)
+    ):
         return ALLOWED
     return f"{response.status_code} {_code(response)}"
 
