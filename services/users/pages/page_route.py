@@ -12,7 +12,7 @@ from services.users.authentication.commands import SessionEnded
 from services.users.authentication.dependencies import StepUpRequired
 from services.users.pages.browser_session import HOME, SIGN_IN, SignInRequired, drop_tokens, redirect
 from services.users.pages.forms import text_of
-from services.users.pages.rendering import page
+from services.users.pages.rendering import account_page
 from shared.errors import Problem
 from shared.http.problems import ValidationFailed
 
@@ -59,10 +59,10 @@ def _page_of(request: Request) -> str:
 
 
 def _problem_page(problem: Problem) -> Response:
-    return page(
+    return account_page(
         "problem.html",
         status=problem.status,
         headers={name: value for name, value in problem.headers.items() if name == "Retry-After"},
-        title="That did not work",
+        title="The request failed",
         text=text_of(problem),
     )

@@ -18,7 +18,7 @@ from services.users.pages.browser_session import HOME, Browser, BrowserSession, 
 from services.users.pages.forms import Form, RefusedForm
 from services.users.pages.notices import notice_of
 from services.users.pages.page_route import PageRoute
-from services.users.pages.rendering import page
+from services.users.pages.rendering import account_page
 from services.users.pages.same_origin import SAME_ORIGIN
 from services.users.pages.sign_in_routes import Done, Text
 from services.users.recovery import routes as recovery
@@ -154,7 +154,7 @@ async def remove_password(browser: RecentBrowser, request: Request, sessions: Se
 
 
 def _profile_page(account: UserAccount, form: Form, *, notice: str | None = None) -> HTMLResponse:
-    return page(
+    return account_page(
         "profile.html",
         status=form.status,
         place="Profile",
@@ -170,7 +170,9 @@ async def _email_page(
 ) -> HTMLResponse:
     async with sessions() as session:
         account = await account_of(session, browser.caller.user_id)
-    return page("email.html", status=form.status, place="Profile", address=account.email, form=form, notice_text=notice)
+    return account_page(
+        "email.html", status=form.status, place="Profile", address=account.email, form=form, notice_text=notice
+    )
 
 
 async def _password_page(
@@ -178,4 +180,6 @@ async def _password_page(
 ) -> HTMLResponse:
     async with sessions() as session:
         methods = await methods_of(session, browser.caller.user_id)
-    return page("password.html", status=form.status, place="Security", methods=methods, form=form, notice_text=notice)
+    return account_page(
+        "password.html", status=form.status, place="Security", methods=methods, form=form, notice_text=notice
+    )

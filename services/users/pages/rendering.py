@@ -26,6 +26,13 @@ def page(
     return HTMLResponse(html, status, headers={**_HEADERS, **(headers or {})})
 
 
+def account_page(
+    template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+) -> HTMLResponse:
+    """Render a page whose address holds no secret: browsers may tell the origin of its forms, which is checked."""
+    return page(template, status=status, headers={"Referrer-Policy": "same-origin", **(headers or {})}, **values)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(

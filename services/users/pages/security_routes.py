@@ -14,7 +14,7 @@ from services.users.pages.browser_session import HOME, Browser, BrowserSession, 
 from services.users.pages.forms import Form, RefusedForm
 from services.users.pages.notices import notice_of
 from services.users.pages.page_route import PageRoute
-from services.users.pages.rendering import page
+from services.users.pages.rendering import account_page
 from services.users.pages.same_origin import SAME_ORIGIN
 from services.users.pages.sign_in_routes import CredentialText, Done, Text
 from services.users.passkeys import queries as passkey_queries
@@ -42,7 +42,7 @@ router = APIRouter(
 async def show_security(browser: Browser, sessions: SessionsDep, done: Done = "") -> HTMLResponse:
     async with sessions() as session:
         methods = await methods_of(session, browser.caller.user_id)
-    return page("security.html", place="Security", methods=methods, notice_text=notice_of(done))
+    return account_page("security.html", place="Security", methods=methods, notice_text=notice_of(done))
 
 
 @router.get("/authenticator-app")
@@ -96,7 +96,7 @@ async def remove_app(browser: RecentBrowser, request: Request, sessions: Session
 async def show_recovery_codes(browser: RecentBrowser, sessions: SessionsDep) -> HTMLResponse:
     async with sessions() as session:
         methods = await methods_of(session, browser.caller.user_id)
-    return page("recovery_codes.html", place="Security", methods=methods)
+    return account_page("recovery_codes.html", place="Security", methods=methods)
 
 
 @router.post("/recovery-codes")
@@ -170,12 +170,12 @@ async def remove_passkey(passkey_id: UUID, browser: RecentBrowser, request: Requ
 async def _app_page(browser: BrowserSession, sessions: Sessions, form: Form) -> HTMLResponse:
     async with sessions() as session:
         methods = await methods_of(session, browser.caller.user_id)
-    return page("authenticator_app.html", status=form.status, place="Security", methods=methods, form=form)
+    return account_page("authenticator_app.html", status=form.status, place="Security", methods=methods, form=form)
 
 
 def _secret_page(form: Form) -> HTMLResponse:
     uri = form.values["uri"]
-    return page(
+    return account_page(
         "authenticator_secret.html",
         status=form.status,
         place="Security",
@@ -186,7 +186,7 @@ def _secret_page(form: Form) -> HTMLResponse:
 
 
 def _recovery_codes_page(codes: list[str]) -> HTMLResponse:
-    return page("new_recovery_codes.html", place="Security", codes=codes)
+    return account_page("new_recovery_codes.html", place="Security", codes=codes)
 
 
 async def _passkeys_page(
@@ -195,7 +195,9 @@ async def _passkeys_page(
     async with sessions() as session:
         query = passkey_queries.passkeys_of(browser.caller.user_id)
         found = (await session.scalars(query.limit(MAX_PASSKEYS))).all()
-    return page("passkeys.html", status=form.status, place="Security", passkeys=found, form=form, notice_text=notice)
+    return account_page(
+        "passkeys.html", status=form.status, place="Security", passkeys=found, form=form, notice_text=notice
+    )
 
 
 async def _new_passkey_page(
@@ -207,4 +209,4 @@ async def _new_passkey_page(
     except RefusedForm as reason:
         return await _passkeys_page(browser, sessions, Form().refused(reason))
     options = orjson.dumps(view.public_key).decode()
-    return page("new_passkey.html", status=form.status, place="Security", form=form, options=options)
+    return account_page("new_passkey.html", status=form.status, place="Security", form=form, options=options)

@@ -22,7 +22,7 @@ from services.users.pages.forms import Form, RefusedForm
 from services.users.pages.notices import notice_of
 from services.users.pages.page_route import PageRoute
 from services.users.pages.proofs import proof_of
-from services.users.pages.rendering import page
+from services.users.pages.rendering import account_page
 from services.users.pages.same_origin import SAME_ORIGIN
 from services.users.pages.security_events import described
 from services.users.pages.sign_in_routes import CredentialText, Done, Next, Text
@@ -50,7 +50,7 @@ router = APIRouter(
 @router.get("/sessions")
 async def show_sessions(browser: Browser, request: Request, sessions: SessionsDep, done: Done = "") -> HTMLResponse:
     listed = await user_sessions.list_own_sessions(request, browser.caller, sessions, PageRequest(MAX_SESSIONS, None))
-    return page("sessions.html", place="Devices", sessions=listed.items, notice_text=notice_of(done))
+    return account_page("sessions.html", place="Devices", sessions=listed.items, notice_text=notice_of(done))
 
 
 @router.post("/sessions/others/end")
@@ -84,7 +84,7 @@ async def show_security_record(
         request, browser.caller, sessions, PageRequest(EVENTS_PER_PAGE, cursor)
     )
     events = [(event, described(event)) for event in listed.items]
-    return page("security_record.html", place="Activity", events=events, next_cursor=listed.next_cursor)
+    return account_page("security_record.html", place="Activity", events=events, next_cursor=listed.next_cursor)
 
 
 @router.get("/confirm-identity")
@@ -137,7 +137,7 @@ async def _confirmation_page(
 ) -> HTMLResponse:
     async with sessions() as session:
         methods = (await methods_of(session, browser.caller.user_id)).for_step_up
-    return page(
+    return account_page(
         "prove.html",
         status=form.status,
         place="Security",

@@ -24,7 +24,7 @@ from services.users.pages.forms import RefusedForm
 from services.users.pages.notices import notice_of
 from services.users.pages.page_route import PageRoute
 from services.users.pages.proofs import proof_of
-from services.users.pages.rendering import FOLDER, page
+from services.users.pages.rendering import FOLDER, account_page
 from services.users.pages.same_origin import SAME_ORIGIN
 from services.users.passkeys import sign_in_routes as passkeys
 from services.users.passkeys.dependencies import RelyingPartyDep
@@ -179,7 +179,7 @@ async def sign_in_with_second_factor(
 
 @router.get("/lost-password")
 async def show_lost_password() -> HTMLResponse:
-    return page("lost_password.html", form=forms.Form())
+    return account_page("lost_password.html", form=forms.Form())
 
 
 @router.post("/lost-password")
@@ -203,7 +203,7 @@ async def ask_for_password_reset(
         )
     except RefusedForm as reason:
         form = forms.Form({"email": email}).refused(reason)
-        return page("lost_password.html", status=form.status, form=form)
+        return account_page("lost_password.html", status=form.status, form=form)
     return redirect(SIGN_IN, done="reset-mailed")
 
 
@@ -219,16 +219,16 @@ async def sign_out(request: Request, sessions: SessionsDep) -> Response:
 
 def _sign_up_page(form: forms.Form) -> HTMLResponse:
     key = form.values.get("key") or secrets.token_urlsafe()
-    return page("sign_up.html", status=form.status, form=form, key=key)
+    return account_page("sign_up.html", status=form.status, form=form, key=key)
 
 
 def _sign_in_page(form: forms.Form, *, next: str, notice: str | None = None) -> HTMLResponse:  # noqa: A002 - as above
-    return page("sign_in.html", status=form.status, form=form, next=own_path(next), notice_text=notice)
+    return account_page("sign_in.html", status=form.status, form=form, next=own_path(next), notice_text=notice)
 
 
 def _second_factor_page(form: forms.Form, *, challenge: str, methods: str, next: str) -> HTMLResponse:  # noqa: A002
     hidden = {"challenge": challenge, "methods": methods, "next": own_path(next)}
-    return page(
+    return account_page(
         "prove.html",
         status=form.status,
         form=form,
