@@ -96,7 +96,7 @@ async def _adds_an_app(visitor: Visitor) -> str:
 
 
 async def _recovers_the_password(visitor: Visitor, service: UsersService) -> None:
-    await visitor.follow("I forgot my password")
+    await visitor.follow("I have lost my password")
     await visitor.fill({"E-mail address": ADA["email"]})
     await visitor.click("Send the link")
     await visitor.is_told("a mail with a link is on its way")
