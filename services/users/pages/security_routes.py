@@ -181,7 +181,7 @@ def _secret_page(form: Form) -> HTMLResponse:
         place="Security",
         form=form,
         secret=parse_qs(urlsplit(uri).query).get("secret", [""])[0],
-        qr_code=segno.make(uri, micro=False).svg_inline(scale=4, border=4, dark="#000", light="#fff"),
+        qr_code=segno.make(uri, micro=False).svg_inline(omitsize=True, border=4, dark="#000", light="#fff"),
     )
 
 
