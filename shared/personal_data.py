@@ -15,8 +15,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 KEY_BYTES = 32
 _HEADER = {"alg": "dir", "enc": "A256GCM"}
-_ALGORITHMS = list(_HEADER.values())
+MAX_SEALED_BYTES = 512 * 1024
+"""Upper bound of a sealed value, as long as the largest event. The library's own bound is 64 KiB."""
 
+
+class _Registry(jwe.JWERegistry):
+    max_ciphertext_length = MAX_SEALED_BYTES
+
+
+_REGISTRY = _Registry(algorithms=list(_HEADER.values()))
 
 DataT = TypeVar("DataT", bound="PersonalData")
 
@@ -39,13 +46,13 @@ def new_personal_key() -> bytes:
 def seal(data: PersonalData, *, key: bytes, user_id: UUID) -> str:
     """Encrypt a user's personal data with the user's key."""
     plain = data.model_dump_json().encode()
-    return jwe.encrypt_compact({**_HEADER, "kid": str(user_id)}, plain, OctKey.import_key(key), algorithms=_ALGORITHMS)
+    return jwe.encrypt_compact({**_HEADER, "kid": str(user_id)}, plain, OctKey.import_key(key), registry=_REGISTRY)
 
 
 def unseal(sealed: str, *, key: bytes, model: type[DataT]) -> DataT:
     """Decrypt a sealed value. Raises: SealedDataInvalid."""
     try:
-        plain = jwe.decrypt_compact(sealed, OctKey.import_key(key), algorithms=_ALGORITHMS).plaintext or b""
+        plain = jwe.decrypt_compact(sealed, OctKey.import_key(key), registry=_REGISTRY).plaintext or b""
         return model.model_validate_json(plain)
     except (JoseError, ValueError, ValidationError) as error:
         raise SealedDataInvalid(type(error).__name__) from None

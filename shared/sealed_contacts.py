@@ -60,10 +60,11 @@ SCHEMA_DOWN = "DROP TABLE sealed_contact;"
 # `received_at` stays: the user's data have been outdated since then.
 _STORE = sa.text("""
     INSERT INTO sealed_contact (user_id, sequence, personal, locale, time_zone, email_verified)
-    SELECT * FROM unnest(
+    SELECT g.* FROM unnest(
         CAST(:user_ids AS uuid[]), CAST(:sequences AS bigint[]), CAST(:personal AS text[]), CAST(:locales AS text[]),
         CAST(:time_zones AS text[]), CAST(:email_verified AS boolean[])
-    )
+    ) AS g (user_id, sequence, personal, locale, time_zone, email_verified)
+    WHERE NOT EXISTS (SELECT FROM erased_user e WHERE e.user_id = g.user_id AND e.erased_at IS NOT NULL)
     ON CONFLICT (user_id) DO UPDATE SET
         sequence = excluded.sequence, personal = excluded.personal, locale = excluded.locale,
         time_zone = excluded.time_zone, email_verified = excluded.email_verified
@@ -131,7 +132,10 @@ def sealed_contact_table(metadata: sa.MetaData) -> sa.Table:
 async def store_contacts(
     session: AsyncSession, events: Sequence[tuple[UserCreated | UserUpdated, EventContext]]
 ) -> None:
-    """Store the contacts of a handler's events as they are, and enqueue a job that opens them. Repeatable."""
+    """Store the contacts of a handler's events as they are, and enqueue a job that opens them. Repeatable.
+
+    Those of erased users are dropped: such an event was resent, or comes late.
+    """
     # A later event of the same user overwrites an earlier one. Sorted, so that two transactions cannot deadlock.
     last = dict(sorted({event.user_id: (event, context) for event, context in events}.items()))
     given = [event for event, _ in last.values()]

@@ -33,6 +33,7 @@ _NOTIFICATIONS = """
     SELECT (data->>'order_id')::uuid AS order_id, id, event_type, created_at
     FROM notification WHERE data->>'order_id' = ANY($1::text[]) AND category = 'orders'
 """
+_ERASED_USERS = "SELECT user_id FROM erased_user WHERE user_id = ANY($1::uuid[]) AND erased_at IS NOT NULL"
 
 
 class _Credit(NamedTuple):
@@ -114,8 +115,13 @@ async def _check_notifications(context: Context, orders: dict[UUID, asyncpg.Reco
     notifications: dict[UUID, list[asyncpg.Record]] = {}
     for row in rows:
         notifications.setdefault(row["order_id"], []).append(row)
+    # After the notifications, which go with their user.
+    user_ids = list({order["user_id"] for order in orders.values()})
+    erased = {row["user_id"] for row in await context.databases["notifications"].fetch(_ERASED_USERS, user_ids)}
     found: list[Violation] = []
     for order_id, order in orders.items():
+        if order["user_id"] in erased:
+            continue
         found += await _compare_notifications(context, order, notifications.get(order_id, []))
     return found
 

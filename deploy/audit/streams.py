@@ -16,12 +16,23 @@ from shared.messaging.storage.generation import NUMBER_BITS, generation_of
 
 HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "users": {
-        "orders": ("user.created", "user.credit_refused", "user.credit_reserved", "user.purged", "user.updated"),
+        "orders": (
+            "user.created",
+            "user.credit_refused",
+            "user.credit_reserved",
+            "user.export_requested",
+            "user.erasure_requested",
+            "user.purged",
+            "user.updated",
+        ),
         "notifications": (
             "user.created",
             "user.email_change_requested",
             "user.email_changed",
             "user.email_verification_requested",
+            "user.export_ready",
+            "user.export_requested",
+            "user.erasure_requested",
             "user.password_changed",
             "user.password_reset_requested",
             "user.purged",
@@ -34,6 +45,8 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "users": (
             "order.cancelled",
             "order.created",
+            "order.customer_exported",
+            "order.customer_erased",
             "order.refunded",
             "order.rejected",
             "order.shipped",
@@ -48,6 +61,7 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "order.shipped",
         ),
     },
+    "notifications": {"users": ("notification.recipient_erased", "notification.recipient_exported")},
 }
 """The event types that each service handles, by topic. Other types move no position."""
 

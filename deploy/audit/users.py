@@ -44,11 +44,12 @@ _LEDGER = """
     )
 """
 _CREATED = "SELECT id, created_at FROM user_account WHERE id = ANY($1::uuid[]) AND created_at >= $2"
-# The index on (user_id, id) leads to the notifications since the user's creation.
+# The index on (user_id, id) leads to the notifications since the user's creation. Those of erased users are deleted.
 _WELCOMES = """
     SELECT u.id, count(n.id) AS welcomes, max(n.id::text) AS newest
     FROM unnest($1::uuid[], $2::uuid[]) AS u (id, first_id)
     LEFT JOIN notification n ON n.user_id = u.id AND n.id >= u.first_id AND n.event_type = 'user.created'
+    WHERE NOT EXISTS (SELECT FROM erased_user e WHERE e.user_id = u.id AND e.erased_at IS NOT NULL)
     GROUP BY u.id HAVING count(n.id) <> 1
 """
 

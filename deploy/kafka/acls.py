@@ -1,7 +1,8 @@
 """Kafka's ACLs as code: what each service may do, and the program that gives a cluster these ACLs.
 
-A service writes its own topics, reads the topics that it consumes, and uses its own consumer groups. `migrate` creates
-topics and adds partitions. ACLs that nobody asks for are not removed.
+A service writes its own topics, reads the topics that it consumes, and uses its own consumer groups. The users service
+also reads its own topic, to repeat erasures that a restored database has lost. `migrate` creates topics and adds
+partitions. ACLs that nobody asks for are not removed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,9 @@ MIGRATOR = "migrate"
 """The principal of `migrate`, which creates topics."""
 AUDITOR = "audit"
 """The principal of the audit, which reads all topics without a consumer group."""
+
+ERASURES_TOPIC = "users"
+"""The topic with the requests of erasures."""
 
 _ALLOW = 3
 
@@ -70,7 +74,7 @@ def acls_of(service: str, *, prefix: str = "", principal: str | None = None) -> 
     for topic in TOPICS:
         if topic.producer == service:
             yield Acl(principal, Operation.WRITE, Resource.TOPIC, prefix + topic.name)
-        if service in topic.consumers:
+        if service in topic.consumers or (service == topic.producer and topic.name == ERASURES_TOPIC):
             yield Acl(principal, Operation.READ, Resource.TOPIC, prefix + topic.name)
     yield Acl(principal, Operation.READ, Resource.GROUP, f"{prefix}{service}.", Pattern.PREFIXED)
 

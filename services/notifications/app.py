@@ -38,7 +38,11 @@ def create_app(settings: Settings) -> FastAPI:
         settings=settings,
         routers=[delivery_routes.router, router],
         subscriptions=SUBSCRIPTIONS,
-        jobs=notification_jobs(retention=timedelta(days=settings.retention_days), keys=keys),
+        jobs=notification_jobs(
+            retention=timedelta(days=settings.retention_days),
+            keys=keys,
+            erasure_wait=timedelta(minutes=settings.erasure_wait_minutes),
+        ),
         measurements=[DELIVERIES, SEALED_CONTACTS],
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
         token_verifier=TokenVerifier(

@@ -21,6 +21,7 @@ from services.notifications.recipients import KnownRecipient, locks_of, recipien
 from services.notifications.rendering import LOCALES, render_title
 from services.notifications.statuses import ADDRESS_UNVERIFIED, Channel
 from shared.driver_statements import fetch
+from shared.erased_users import erased_among
 from shared.events.notifications import NotificationSent
 from shared.http.auth import Permit
 from shared.ids import new_id
@@ -79,15 +80,19 @@ async def delete_recipients(session: AsyncSession, user_ids: Sequence[UUID]) -> 
 async def notify_all(session: AsyncSession, notices: Sequence[Notice]) -> None:
     """Notify users in the app and by mail, once per user and event, and once per change of an order.
 
-    Mails are deferred until the recipient is known and the address verified, except sealed ones. Each event is recorded
-    in the trace of the notice's cause.
+    Mails are deferred until the recipient is known and the address verified, except sealed ones. Users who were erased
+    are not notified. Each event is recorded in the trace of the notice's cause.
     """
     recipients = await recipients_of(session, {notice.user_id for notice in notices})
-    if unreached := {notice.user_id for notice in notices if not notice.is_mailable(recipients)}:
+    if unreached := {
+        notice.user_id for notice in notices if notice.user_id not in recipients or not notice.is_mailable(recipients)
+    }:
         # Another transaction may be replacing these recipients, and would not see the mails that this one defers.
         # Whoever cannot be reached in the statement after the lock stays so until this transaction ends.
         await session.execute(statements.LOCK_SHARED, {"locks": locks_of(unreached)})
         recipients |= await recipients_of(session, unreached)
+        erased = await erased_among(session, unreached)
+        notices = [notice for notice in notices if notice.user_id not in erased]
     given = {new_id(): notice for notice in notices}
     wanted = sum(notice.sealed is None and notice.is_mailable(recipients) for notice in notices)
     slots, begun = _reserve_slots(session, wanted)

@@ -1,4 +1,4 @@
-"""Jobs of the notifications service: purging old notifications, opening recipients' data."""
+"""Jobs of the notifications service: purging old notifications, opening, exporting and erasing recipients' data."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -7,7 +7,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.notifications import recipient_export
+from services.notifications.recipient_erasure import add_erasure_jobs
 from services.notifications.recipients import replace_recipients
+from shared.data_exports import add_export_jobs
 from shared.database import Sessions
 from shared.jobs import Jobs
 from shared.maintenance import purge_in_batches, schedule_purge
@@ -40,10 +43,12 @@ _PURGE = sa.text("""
 """).bindparams(sa.bindparam("first_kept_id", type_=sa.Uuid))
 
 
-def notification_jobs(*, retention: timedelta, keys: PersonalKeys) -> Jobs:
+def notification_jobs(
+    *, retention: timedelta, keys: PersonalKeys, erasure_wait: timedelta = timedelta(hours=1)
+) -> Jobs:
     """Return the service's jobs. Notifications are purged `retention` after their creation.
 
-    `keys` open what events of users hold.
+    `keys` open what events of users hold. An erasure waits for mails that are being sent, `erasure_wait` at most.
     """
     jobs = Jobs()
 
@@ -52,6 +57,8 @@ def notification_jobs(*, retention: timedelta, keys: PersonalKeys) -> Jobs:
         return await purge_in_batches(sessions, purge)
 
     schedule_purge(jobs, purge_old_notifications, "27 * * * *")
+    add_export_jobs(jobs, keys=keys, collection=recipient_export.COLLECTION, record_part=recipient_export.record_part)
+    add_erasure_jobs(jobs, keys=keys, max_wait=erasure_wait)
     return add_contact_jobs(jobs, keys=keys, replace=replace_recipients)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from services.notifications.statuses import Channel, DeliveryStatus
+from shared.erased_users import erased_user_table
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
 from shared.sealed_contacts import sealed_contact_table
@@ -26,6 +27,7 @@ class Base(DeclarativeBase):
 
 
 sealed_contact_table(Base.metadata)
+erased_user_table(Base.metadata)
 
 
 class Recipient(Base):

@@ -44,6 +44,8 @@ class Settings(ServiceSettings):
     """URL of the system that mails link to."""
     retention_days: Annotated[int, Field(ge=30, le=3650)] = 90
     """Days for which notifications are kept. Fewer than 30 would be fewer than a consumer's inbox remembers events."""
+    erasure_wait_minutes: Annotated[float, Field(ge=0, le=1_440)] = 60
+    """Minutes that the erasure of a recipient waits for mails that are being sent. Then these are dropped."""
     delivery_retry_hours: Annotated[float, Field(gt=0, le=240)] = 24
     """Hours for which a delivery is tried. An attempt that fails later is the last one."""
     delivery_initial_retry_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 60

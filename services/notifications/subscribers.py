@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.notifications import recipient_erasure
 from services.notifications.commands import Notice, delete_recipients, notify_all
+from shared.data_exports import enqueue_export
 from shared.events.orders import (
     OrderCancelled,
     OrderConfirmed,
@@ -20,12 +22,15 @@ from shared.events.users import (
     EmailChanged,
     EmailChangeRequested,
     EmailVerificationRequested,
+    ExportReady,
+    ExportRequested,
     OneTimeTokenEvent,
     PasswordChanged,
     PasswordResetRequested,
     SecondFactorChanged,
     SignedInFromNewDevice,
     UserCreated,
+    UserErasureRequested,
     UserPurged,
     UserUpdated,
 )
@@ -42,7 +47,7 @@ users = Subscription("users", batches_at_once=3, fetch_min_bytes=16 * 1024)
 orders = Subscription("orders", batches_at_once=3)
 SUBSCRIPTIONS = (users, orders)
 
-AccountEvent = PasswordChanged | SecondFactorChanged | SignedInFromNewDevice
+AccountEvent = PasswordChanged | SecondFactorChanged | SignedInFromNewDevice | ExportReady
 """An event of which a user is told in all channels."""
 
 
@@ -64,7 +69,7 @@ async def send_account_mails(session: AsyncSession, events: Sequence[tuple[Accou
     await notify_all(session, [_account_mail(event, context) for event, context in events])
 
 
-@users.on_batch(PasswordChanged, SecondFactorChanged, SignedInFromNewDevice)
+@users.on_batch(PasswordChanged, SecondFactorChanged, SignedInFromNewDevice, ExportReady)
 async def notify_of_accounts(session: AsyncSession, events: Sequence[tuple[AccountEvent, EventContext]]) -> None:
     await notify_all(
         session,
@@ -75,11 +80,22 @@ async def notify_of_accounts(session: AsyncSession, events: Sequence[tuple[Accou
     )
 
 
+@users.on(ExportRequested)
+async def export_recipient(session: AsyncSession, event: ExportRequested, _context: EventContext) -> None:
+    await enqueue_export(session, event)
+
+
 @users.on_batch(UserPurged)
 async def delete_purged_recipients(session: AsyncSession, events: Sequence[tuple[UserPurged, EventContext]]) -> None:
     user_ids = [event.user_id for event, _ in events]
     await delete_contacts(session, user_ids)
     await delete_recipients(session, user_ids)
+
+
+@users.on(UserErasureRequested)
+async def erase_recipient(session: AsyncSession, event: UserErasureRequested, context: EventContext) -> None:
+    # A job does it, after the last mails.
+    await recipient_erasure.request_erasure(session, user_id=event.user_id, request_id=event.request_id, cause=context)
 
 
 @orders.on_batch(OrderConfirmed, OrderRejected, OrderCancelled, OrderShipped, OrderDelivered, OrderRefunded)

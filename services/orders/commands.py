@@ -142,10 +142,10 @@ async def cancel_order(
     return order
 
 
-def cancel_overdue(session: AsyncSession, orders: Sequence[Order]) -> None:
-    """Cancel orders that `lock_overdue_orders` has returned."""
+def cancel_locked(session: AsyncSession, orders: Sequence[Order], *, reason: CancelReason) -> None:
+    """Cancel orders that are locked and open. Their items must be loaded."""
     for order in orders:
-        _cancel(session, order, reason="deadline")
+        _cancel(session, order, reason=reason)
 
 
 async def cancel_as_operator(session: AsyncSession, order_id: UUID) -> None:

@@ -1,4 +1,4 @@
-"""Jobs of the orders service: cancelling overdue orders, opening customers' data; and what it republishes."""
+"""Jobs of the orders service: overdue orders; customers' data, opened, exported and erased; and what it republishes."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -8,8 +8,17 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.orm import selectinload
 
-from services.orders import catalogue_commands, commands, customer_commands, overdue_orders
+from services.orders import (
+    catalogue_commands,
+    commands,
+    customer_commands,
+    customer_erasure,
+    customer_export,
+    overdue_orders,
+)
+from services.orders.customer_erasure import ERASE_JOB
 from services.orders.models import Order, Product
+from shared.data_exports import add_export_jobs
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
 from shared.jobs import Jobs
@@ -45,6 +54,14 @@ def order_jobs(*, keys: PersonalKeys) -> Jobs:
     # Seconds are the sixth and last field of PgQueuer's cron expressions.
     jobs.every("* * * * * */5")(cancel_overdue_orders)
     jobs.every("43 * * * *")(purge_settled_overdue_orders)
+    add_export_jobs(jobs, keys=keys, collection=customer_export.COLLECTION, record_part=customer_export.record_part)
+
+    @jobs.task(ERASE_JOB)
+    async def erase_customer(sessions: Sessions, payload: bytes) -> None:
+        user_id = UUID(payload.decode())
+        await customer_erasure.erase_customer(sessions, user_id)
+        keys.invalidate(user_id)
+
     return add_contact_jobs(jobs, keys=keys, replace=customer_commands.replace_customers)
 
 
@@ -71,7 +88,7 @@ async def _cancel_batch(sessions: Sessions, *, only: Sequence[UUID] | None = Non
         async with sessions.begin() as session:
             orders = await overdue_orders.lock_overdue_orders(session, limit=BATCH_SIZE, only=only)
             found = [order.id for order in orders]
-            commands.cancel_overdue(session, orders)
+            commands.cancel_locked(session, orders, reason="deadline")
     except Exception as error:
         if is_transient(error) or not found:
             raise

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from shared.amounts import MAX_AMOUNT_CENTS
+from shared.erased_users import erased_user_table
 from shared.errors import Conflict
 from shared.ids import new_id
 from shared.metadata import TYPE_ANNOTATIONS, one_of, service_metadata
@@ -37,6 +38,9 @@ ALLOWED_TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
     OrderStatus.REFUNDED: frozenset(),
 }
 """The statuses that may follow each status."""
+
+OPEN_STATUSES = (OrderStatus.PENDING, OrderStatus.CONFIRMED)
+"""Statuses of an order that reserves stock and was not shipped: it can be cancelled."""
 
 ActorKind = Literal["customer", "support", "system"]
 Text16 = sa.String(16)
@@ -82,6 +86,7 @@ class Base(DeclarativeBase):
 # Registers the sequence for `alembic check`; `stock.py` takes its values.
 order_number_sequence = sa.Sequence("order_number", metadata=Base.metadata)
 sealed_contact_table(Base.metadata)
+erased_user_table(Base.metadata)
 
 
 class Product(Base):

@@ -7,17 +7,14 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.orders.commands import cancel_as_operator, cancel_overdue
-from services.orders.models import Order, OrderItem, OrderStatus, OverdueOrder, Product
+from services.orders.commands import cancel_as_operator, cancel_locked
+from services.orders.models import OPEN_STATUSES, Order, OrderItem, OrderStatus, OverdueOrder, Product
 from services.orders.overdue_orders import lock_overdue_orders
 from services.orders.queries import OrderNotFound
 from shared.database import Sessions
 from shared.errors import Conflict, NotFound
 
 logger = structlog.get_logger(__name__)
-
-OPEN_STATUSES = (OrderStatus.PENDING, OrderStatus.CONFIRMED)
-"""Statuses of an order that reserves stock."""
 
 
 class SkuNotFound(NotFound):
@@ -114,5 +111,5 @@ async def _cancel(session: AsyncSession, order_id: UUID) -> bool:
     orders = await lock_overdue_orders(session, limit=1, only=[order_id])
     if not orders:
         raise OrderNotOverdue
-    cancel_overdue(session, orders)
+    cancel_locked(session, orders, reason="deadline")
     return True

@@ -4,12 +4,21 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.orders import commands, customer_commands
+from services.orders import commands, customer_erasure
 from services.orders.credit_reply import CreditReply
-from shared.events.users import CreditRefused, CreditReserved, UserCreated, UserPurged, UserUpdated
+from shared.data_exports import enqueue_export
+from shared.events.users import (
+    CreditRefused,
+    CreditReserved,
+    ExportRequested,
+    UserCreated,
+    UserErasureRequested,
+    UserPurged,
+    UserUpdated,
+)
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.sealed_contacts import delete_contacts, store_contacts
+from shared.sealed_contacts import store_contacts
 
 # Transactions of two partitions can't deadlock: each locks products once, ordered by SKU, as it commits.
 users = Subscription("users", batches_at_once=3)
@@ -26,9 +35,18 @@ async def store_customers(
 
 @users.on_batch(UserPurged)
 async def delete_customers(session: AsyncSession, events: Sequence[tuple[UserPurged, EventContext]]) -> None:
-    user_ids = [event.user_id for event, _ in events]
-    await delete_contacts(session, user_ids)
-    await customer_commands.delete_customers(session, user_ids)
+    await customer_erasure.delete_replicas(session, [event.user_id for event, _ in events])
+
+
+@users.on(UserErasureRequested)
+async def erase_customer(session: AsyncSession, event: UserErasureRequested, _context: EventContext) -> None:
+    # A job does it: the orders may be many.
+    await customer_erasure.request_erasure(session, user_id=event.user_id, request_id=event.request_id)
+
+
+@users.on(ExportRequested)
+async def export_customer(session: AsyncSession, event: ExportRequested, _context: EventContext) -> None:
+    await enqueue_export(session, event)
 
 
 @users.on_batch(CreditReserved, CreditRefused)

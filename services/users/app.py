@@ -8,7 +8,12 @@ from services.users.accounts import routes as account_routes
 from services.users.administration import routes as administration_routes
 from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
-from services.users.encryption import load_encryption
+from services.users.data_export import routes as data_export_routes
+from services.users.data_export.jobs import DATA_EXPORTS, with_data_exports
+from services.users.encryption import Encryption, load_encryption
+from services.users.erasure import routes as erasure_routes
+from services.users.erasure.jobs import add_erasure_jobs
+from services.users.erasure.metrics import ERASURES
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
 from services.users.pages import (
@@ -38,6 +43,7 @@ from services.users.settings import Settings
 from services.users.subscribers import SUBSCRIPTIONS
 from shared.http.revocations import RevocationList, Revocations
 from shared.http.tokens import TokenVerifier
+from shared.jobs import Jobs
 from shared.service import create_service
 
 
@@ -71,11 +77,14 @@ def create_app(settings: Settings) -> FastAPI:
             oauth_routes.router,
             key_routes.router,
             security_record_routes.router,
+            data_export_routes.router,
+            erasure_routes.router,
             administration_routes.router,
             internal_routes.router,
         ],
         subscriptions=SUBSCRIPTIONS,
-        jobs=with_recovery(jobs, settings=settings, encryption=encryption),
+        jobs=_jobs(settings, encryption=encryption),
+        measurements=[DATA_EXPORTS, ERASURES],
         republished=REPUBLISHED,
         token_verifier=TokenVerifier(
             keys.key_set,
@@ -93,3 +102,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     add_credentials(app.state, settings)
     return app
+
+
+def _jobs(settings: Settings, *, encryption: Encryption) -> Jobs:
+    """Return the service's jobs with those that need its settings."""
+    with_recovery(jobs, settings=settings, encryption=encryption)
+    with_data_exports(jobs, settings=settings)
+    return add_erasure_jobs(jobs, encryption=encryption)

@@ -38,8 +38,10 @@ jobs = Jobs()
 REPUBLISHED = (
     Republishable(
         "users",
-        # Without the key there is nothing to send: the user was erased.
-        sa.select(UserAccount).where(UserAccount.personal_key.is_not(None)),
+        # Nothing of erased users can be sent, and what is sent of those that are being erased would have to be erased.
+        sa.select(UserAccount).where(
+            UserAccount.personal_key.is_not(None), UserAccount.status.in_(("active", "suspended"))
+        ),
         key=UserAccount.id,
         event_of=user_updated,
         changed_at=UserAccount.updated_at,

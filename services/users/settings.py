@@ -144,6 +144,11 @@ class Settings(ServiceSettings):
     unverified_account_days: Annotated[int, Field(gt=0)] = 30
     """Days after which an account is purged whose address nobody has verified, unless it has credit in use."""
 
+    data_export_days: Annotated[int, Field(gt=0, le=90)] = 7
+    """Days for which a ready export of a user's data can be downloaded."""
+    data_exports_per_day: Annotated[int, Field(gt=0, le=100)] = 3
+    """Exports that a user may request within 24 hours."""
+
     @field_validator("sign_in_failures_minutes")
     @classmethod
     def _check_failures_minutes(cls, minutes: int, info: ValidationInfo) -> int:
@@ -174,6 +179,10 @@ class Settings(ServiceSettings):
     def tokens_valid_for(self) -> timedelta:
         """Upper bound of the time from the issue of an access token until every service refuses it."""
         return self.access_token_lifetime + self.clock_tolerance
+
+    @property
+    def data_export_lifetime(self) -> timedelta:
+        return timedelta(days=self.data_export_days)
 
     @property
     def signing_key_overlap(self) -> timedelta:

@@ -1,4 +1,4 @@
-"""Subscriptions of the users service: events of orders change credit."""
+"""Subscriptions of the users service: events of orders change credit; other services export and erase users' data."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.credit import commands as credit_commands
 from services.users.credit.batch import Credit, lock_credit, write_credit
 from services.users.credit.snapshots import OrderState, apply_snapshot
+from services.users.data_export.commands import store_parts
+from services.users.erasure.commands import acknowledge
 from services.users.models.credit import CreditEntryKind
+from shared.events.notifications import RecipientErased, RecipientExported
 from shared.events.orders import (
+    CustomerErased,
+    CustomerExported,
     OrderCancelled,
     OrderCreated,
     OrderRefunded,
@@ -34,7 +39,9 @@ _ENTRY_KINDS: dict[type[CreditEvent], CreditEntryKind] = {
 """The kind of the ledger's entry by the event that changed the account."""
 
 orders = Subscription("orders")
-SUBSCRIPTIONS = (orders,)
+# Nearly all events of this topic are about mails, which are ignored here: fetch many at once.
+notifications = Subscription("notifications", fetch_min_bytes=16 * 1024)
+SUBSCRIPTIONS = (orders, notifications)
 
 
 @orders.on_batch(OrderCreated, OrderCancelled, OrderRejected, OrderShipped, OrderRefunded, OrderSnapshot)
@@ -55,6 +62,26 @@ async def change_credit(session: AsyncSession, events: Sequence[tuple[CreditEven
         ):
             _apply(session, credit, event)
     await write_credit(session, credit)
+
+
+@orders.on_batch(CustomerExported)
+async def store_customer_data(session: AsyncSession, events: Sequence[tuple[CustomerExported, EventContext]]) -> None:
+    await store_parts(session, "orders", [event for event, _ in events])
+
+
+@notifications.on_batch(RecipientExported)
+async def store_recipient_data(session: AsyncSession, events: Sequence[tuple[RecipientExported, EventContext]]) -> None:
+    await store_parts(session, "notifications", [event for event, _ in events])
+
+
+@orders.on(CustomerErased)
+async def acknowledge_customer(session: AsyncSession, event: CustomerErased, _context: EventContext) -> None:
+    await acknowledge(session, erasure_id=event.request_id, user_id=event.user_id, service="orders")
+
+
+@notifications.on(RecipientErased)
+async def acknowledge_recipient(session: AsyncSession, event: RecipientErased, _context: EventContext) -> None:
+    await acknowledge(session, erasure_id=event.request_id, user_id=event.user_id, service="notifications")
 
 
 def _apply(session: AsyncSession, credit: Credit, event: CreditEvent) -> None:

@@ -1,9 +1,10 @@
-"""Events of the notifications service: the outcome of deliveries. Key: notification id."""
+"""Events of the notifications service: the outcome of deliveries (key: notification id), exports (key: user id)."""
 
 from typing import ClassVar
 from uuid import UUID
 
 from shared.events.contract import Event
+from shared.events.exported_data import DataExportedEvent
 
 
 class NotificationEvent(Event):
@@ -37,3 +38,23 @@ class NotificationFailed(NotificationEvent):
 
     reason: str
     """A code for why the last attempt failed, such as `recipient_refused`."""
+
+
+class RecipientExported(DataExportedEvent):
+    """A part of the data that the notifications service has of a user. Its key is the user's id."""
+
+    topic: ClassVar[str] = "notifications"
+    type: ClassVar[str] = "notification.recipient_exported"
+
+
+class RecipientErased(Event):
+    """The notifications service has erased a user's personal data, and all notifications of the user."""
+
+    type: ClassVar[str] = "notification.recipient_erased"
+    topic: ClassVar[str] = "notifications"
+    key_field: ClassVar[str] = "user_id"
+
+    user_id: UUID
+    """The id of the user."""
+    request_id: UUID
+    """The id of the request, as `user.erasure_requested` has it."""

@@ -1,4 +1,4 @@
-"""Events of the orders service: orders (key: order id) and products (key: SKU)."""
+"""Events of the orders service: orders (key: order id), exports (key: user id) and products (key: SKU)."""
 
 from datetime import datetime
 from typing import ClassVar, Literal
@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from shared.events.contract import Event
+from shared.events.exported_data import DataExportedEvent
 
 
 class OrderLine(BaseModel):
@@ -69,7 +70,7 @@ class OrderRejected(OrderEvent):
     """A code for why, such as the reason of `user.credit_refused`."""
 
 
-CancelReason = Literal["customer", "support", "deadline"]
+CancelReason = Literal["customer", "support", "deadline", "erasure"]
 
 
 class OrderCancelled(OrderEvent):
@@ -78,7 +79,8 @@ class OrderCancelled(OrderEvent):
     type: ClassVar[str] = "order.cancelled"
 
     reason: CancelReason
-    """The role of who cancelled the order, or `deadline` if it was not confirmed in time."""
+    """The role of who cancelled the order, `deadline` if it was not confirmed in time, or `erasure` if the customer's
+    account is being erased."""
 
 
 class OrderShipped(OrderEvent):
@@ -124,6 +126,19 @@ class OrderSnapshot(OrderEvent):
     """The lines of the order."""
 
 
+class CustomerErased(Event):
+    """The orders service has erased a user's personal data. Orders stay, with the id of the user."""
+
+    type: ClassVar[str] = "order.customer_erased"
+    topic: ClassVar[str] = "orders"
+    key_field: ClassVar[str] = "user_id"
+
+    user_id: UUID
+    """The id of the user."""
+    request_id: UUID
+    """The id of the request, as `user.erasure_requested` has it."""
+
+
 class ProductEvent(Event):
     """An event about one product."""
 
@@ -162,3 +177,10 @@ class ProductUpdated(ProductEvent):
     """The currency, as an ISO 4217 code."""
     active: bool
     """Whether the product can be ordered."""
+
+
+class CustomerExported(DataExportedEvent):
+    """A part of the data that the orders service has of a user. Its key is the user's id."""
+
+    topic: ClassVar[str] = "orders"
+    type: ClassVar[str] = "order.customer_exported"

@@ -48,7 +48,13 @@ TOPICS = (
     Topic("users", producer="users", consumers=("orders", "notifications"), partitions=6, retention=timedelta(days=7)),
     Topic("orders", producer="orders", consumers=("users", "notifications"), partitions=6, retention=timedelta(days=7)),
     Topic("products", producer="orders", consumers=(), partitions=6, retention=timedelta(days=7)),
-    Topic("notifications", producer="notifications", consumers=(), partitions=6, retention=timedelta(days=7)),
+    Topic(
+        "notifications",
+        producer="notifications",
+        consumers=("users",),
+        partitions=6,
+        retention=timedelta(days=7),
+    ),
 )
 
 

@@ -128,6 +128,48 @@ class UserPurged(UserEvent):
     type: ClassVar[str] = "user.purged"
 
 
+class ExportRequested(UserEvent):
+    """A user has requested an export of all their data. Answer with what you have stored, also if it is repeated."""
+
+    type: ClassVar[str] = "user.export_requested"
+
+    request_id: UUID
+    """The id of the export."""
+
+
+class ExportReady(UserEvent):
+    """The export of a user's data is ready, and can be downloaded by the user until it expires."""
+
+    type: ClassVar[str] = "user.export_ready"
+
+    request_id: UUID
+    """The id of the export."""
+    expires_at: datetime
+    """The time from which on the export can no longer be downloaded."""
+
+
+class ErasureEvent(UserEvent):
+    """An event about the erasure of a user's personal data."""
+
+    request_id: UUID
+    """The id of the request, which is also that of its receipt."""
+
+
+class UserErasureRequested(ErasureEvent):
+    """A user's personal data have to be erased, or the answer to that is still missing. Erase, and answer each time.
+
+    The service `orders` answers with `order.customer_erased`, `notifications` with `notification.recipient_erased`.
+    """
+
+    type: ClassVar[str] = "user.erasure_requested"
+
+
+class UserErased(ErasureEvent):
+    """A user's personal data were erased everywhere. What is sealed in earlier events of the user cannot be opened."""
+
+    type: ClassVar[str] = "user.erased"
+
+
 class UserSuspended(UserEvent):
     """The user's account was suspended: the user is signed out, and orders get no credit."""
 
@@ -173,6 +215,7 @@ SecondFactorChange = Literal[
     "recovery_codes_replaced",
     "recovery_code_used",
     "password_removed",
+    "all_removed_by_admin",
 ]
 
 

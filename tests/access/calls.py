@@ -24,7 +24,7 @@ Builder = Callable[[System, Account, str], Awaitable[Call]]
 BUILDERS: dict[str, Builder] = {}
 """The builder of each route, such as `GET /v1/orders`."""
 OF_NEW_ACCOUNTS: set[str] = set()
-"""Routes that a new account of the role calls, because they change how the caller signs in."""
+"""Routes that a new account of the role calls, because they change how the caller signs in, or end the account."""
 
 
 def call_of(*routes: str, by_new_account: bool = False) -> Callable[[Builder], Builder]:

@@ -7,6 +7,7 @@ import pyotp
 import sqlalchemy as sa
 
 from services.users.authentication.recovery_codes import replace_recovery_codes
+from services.users.models.accounts import UserAccount
 from services.users.models.second_factors import Passkey, Totp
 from services.users.passkeys.commands import creation_options
 from services.users.passkeys.relying_party import RelyingParty
@@ -15,6 +16,7 @@ from services.users.sessions.challenges import create_challenge
 from shared.http.auth import OWN
 from tests.access.calls import Call, call_of, plain
 from tests.access.system import PASSWORD, Account, System
+from tests.access.users_calls import target_of
 from tests.harness.authenticator import Authenticator
 
 PASSKEYS = "/v1/users/me/passkeys"
@@ -104,6 +106,15 @@ async def rename_passkey(system: System, owner: Account, _objects: str) -> Call:
 async def remove_passkey(system: System, owner: Account, objects: str) -> Call:
     passkey = await add_passkey(system, owner if objects == OWN else system.other)
     return Call(f"{PASSKEYS}/{passkey.id}")
+
+
+@call_of("POST /v1/users/{user_id}/remove-second-factors")
+async def remove_second_factors(system: System, owner: Account, objects: str) -> Call:
+    user_id = await target_of(system, owner, objects)
+    if objects != OWN:  # the caller's own account has to sign in by its password
+        async with system.sessions("users").begin() as session:
+            await session.execute(sa.update(UserAccount).where(UserAccount.id == user_id).values(second_factor=True))
+    return Call(f"/v1/users/{user_id}/remove-second-factors", {"reason": "Lost phone"})
 
 
 @call_of("POST /v1/sessions/second-factor")

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, get_args
@@ -20,11 +21,14 @@ import services.users.app
 import services.users.settings
 from services.users.accounts.commands import Profile, create_account
 from services.users.models.accounts import Role, UserAccount
+from services.users.models.data_export import EXPORTING_SERVICES, DataExport, DataExportPart
 from services.users.models.one_time_tokens import TokenPurpose
 from services.users.one_time_tokens.commands import issue_token, token_policy
 from shared.database import Sessions
+from shared.events.exported_data import ExportedData
 from shared.http.auth import ANONYMOUS, SERVICE
 from shared.http.tokens import TokenVerifier
+from shared.ids import new_id
 from tests.harness.asgi import client_of
 from tests.harness.databases import DatabaseFactory
 from tests.harness.encryption_keys import write_encryption_keys
@@ -115,6 +119,35 @@ class System:
                 policy=token_policy(self.settings),
             )
         return issued.token
+
+    async def ready_export(self, owner: Account) -> UUID:
+        """Insert an export of an account's data that is ready, without content."""
+        now = datetime.now(UTC)
+        async with self.sessions("users").begin() as session:
+            export = DataExport(
+                id=new_id(),
+                user_id=owner.id,
+                status="ready",
+                missing=[],
+                # Long ago, so that it does not count towards the limit of requests.
+                requested_at=now - timedelta(days=2),
+                ready_at=now,
+                expires_at=now + timedelta(days=1),
+            )
+            session.add(export)
+            parts = [
+                DataExportPart(
+                    export_id=export.id,
+                    service=service,
+                    attempt_id=new_id(),
+                    part=1,
+                    personal=(await session.get_one(UserAccount, owner.id)).seal(ExportedData(facts={}, lists={})),
+                )
+                for service in EXPORTING_SERVICES
+            ]
+            await session.flush()  # the foreign key needs the export
+            session.add_all(parts)
+        return export.id
 
     async def send_as_admin(self, service: str, method: str, path: str, json: Any = None) -> httpx2.Response:
         """Send a request that makes an object."""

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from services.users.accounts.queries import account_of
 from services.users.administration.commands import Act, suspend
+from services.users.erasure import commands as erasures
 from services.users.security_record.commands import Origin
 from services.users.sessions.commands import start_session
 from shared.http.auth import OWN
@@ -18,9 +19,11 @@ plain(
     "GET /v1/users/me",
     "GET /v1/users/me/credit",
     "GET /v1/users/me/credit/entries",
+    "GET /v1/users/me/exports",
     "GET /v1/users/me/security-events",
     "GET /v1/sessions",
     "GET /v1/security-events",
+    "GET /v1/erasures",
     "GET /.well-known/jwks.json",
     "GET /account/account.css",
     "GET /account/verify",
@@ -28,6 +31,7 @@ plain(
     "GET /account/reset-password",
     "GET /internal/revoked-sessions",
     "POST /v1/users/me/email-verification",
+    "POST /v1/users/me/exports",
 )
 plain("POST /internal/personal-keys", json={"user_ids": []})
 plain("PUT /v1/users/me/password", json={"new_password": NEW_PASSWORD}, by_new_account=True)
@@ -174,3 +178,44 @@ async def send_email_change_form(system: System, _owner: Account, _objects: str)
 async def send_reset_form(system: System, _owner: Account, _objects: str) -> Call:
     form = {"token": await system.one_time_token("reset_password"), "password": NEW_PASSWORD}
     return Call("/account/reset-password", form=form)
+
+
+@call_of("GET /v1/users/me/exports/{export_id}")
+async def read_own_export(system: System, owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/users/me/exports/{await system.ready_export(owner)}")
+
+
+@call_of("GET /v1/users/me/exports/{export_id}/content")
+async def download_own_export(system: System, owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/users/me/exports/{await system.ready_export(owner)}/content")
+
+
+plain("POST /v1/users/me/erasure", by_new_account=True)
+
+
+@call_of("POST /v1/users/{user_id}/erasure")
+async def request_erasure(system: System, owner: Account, objects: str) -> Call:
+    return Call(f"/v1/users/{await target_of(system, owner, objects)}/erasure", {"reason": "A letter"})
+
+
+async def new_erasure(system: System) -> UUID:
+    """Request the erasure of a new account, and return its id."""
+    user_id, _ = await system.add_account()
+    async with system.sessions("users").begin() as session:
+        receipt, _ = await erasures.request_erasure(session, user_id=user_id, reason=None, act=Act("test"))
+    return receipt.erasure.id
+
+
+@call_of("GET /v1/erasures/{erasure_id}")
+async def read_erasure(system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/erasures/{await new_erasure(system)}")
+
+
+@call_of("GET /v1/erasures/{erasure_id}/receipt")
+async def read_receipt(system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/erasures/{await new_erasure(system)}/receipt")
+
+
+@call_of("POST /v1/erasures/{erasure_id}/retry")
+async def retry_erasure(system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/erasures/{await new_erasure(system)}/retry")

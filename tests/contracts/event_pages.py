@@ -24,14 +24,15 @@ def _topic(topic: Topic) -> Iterator[str]:
         f"Schemas: `shared/events/schemas/`."
     )
     for event in events:
-        yield from _event(event)
+        yield from _event(event, usual_key=events[0].key_field)
 
 
-def _event(event: type[Event]) -> Iterator[str]:
+def _event(event: type[Event], *, usual_key: str) -> Iterator[str]:
     consumed_by = ", ".join(consumers()[event.type]) or OUTSIDE
     yield f"### `{event.type}`"
     yield (event.__doc__ or "").strip()
-    yield f"Published by {', '.join(sorted(publishers()[event.type]))}; consumed by {consumed_by}."
+    key = f" Key: `{event.key_field}`." if event.key_field != usual_key else ""
+    yield f"Published by {', '.join(sorted(publishers()[event.type]))}; consumed by {consumed_by}.{key}"
     schema = event.model_json_schema()
     rows = ["| field | type | description |", "|---|---|---|"]
     for field in fields_of(schema, document=schema):

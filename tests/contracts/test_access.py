@@ -16,6 +16,8 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 SERVICE_TOKEN = "a-token-of-a-service"
 SOME_ID = "01890000-0000-7000-8000-000000000000"
+READABLE_BY_ID = {"GET /v1/erasures/{erasure_id}/receipt"}
+"""Routes for whoever knows an id: it is random, and what it names tells nothing of anybody."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def test_a_route_with_an_id_in_its_path_says_whose_object_it_is_for(apps: dict[s
         for route, access in routes_of(apps[service]).items()
         if re.search(r"\{\w+_id\}", route) and access and CUSTOMER in access.admitted and len(access.rules) == 1
     ]
-    assert missing == []
+    assert set(missing) <= READABLE_BY_ID
 
 
 async def test_a_role_that_may_use_no_object_is_rejected_before_the_input_is_read(client: Client) -> None:

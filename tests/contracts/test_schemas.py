@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from shared.events.exported_data import ExportedData, NotificationsExport, OrdersExport
 from shared.events.golden import FOLDER as EXAMPLES
 from shared.events.golden import golden_examples
 from shared.events.users import AccountMail, Contact
-from shared.personal_data import unseal
+from shared.personal_data import PersonalData, unseal
 from tests.architecture.source import CHECKOUT
 from tests.contracts.compatibility import breaking_changes
 from tests.contracts.events import CONTRACTS
@@ -27,6 +28,13 @@ from tests.contracts.schemas import (
     write,
 )
 
+SEALED: dict[str, type[PersonalData]] = {
+    "user.created": Contact,
+    "user.updated": Contact,
+    "notification.recipient_exported": ExportedData,
+    "order.customer_exported": ExportedData,
+}
+"""The form of what is sealed in events, where it is not an `AccountMail`."""
 HOW_TO_UPDATE = "run `python -m tests.contracts`, review the changes in shared/events/schemas, and commit them"
 
 
@@ -75,14 +83,14 @@ def test_sealed_golden_examples_can_be_opened_with_the_key_in_the_documentation(
     sealed = [(name, each["personal"]) for name in CONTRACTS for each in golden_examples(name) if "personal" in each]
     key = urlsafe_b64decode(text)
 
-    emails = [
-        unseal(each, key=key, model=Contact).email
-        if name in {"user.created", "user.updated"}
-        else unseal(each, key=key, model=AccountMail).email
-        for name, each in sealed
-    ]
+    opened = [unseal(each, key=key, model=SEALED.get(name, AccountMail)) for name, each in sealed]
 
-    assert emails == ["ada@example.com"] * 6
+    assert [each.email for each in opened if isinstance(each, Contact | AccountMail)] == ["ada@example.com"] * 6
+    exported = [each for each in opened if isinstance(each, ExportedData)]
+    assert [{**each.facts, **each.lists}.keys() for each in exported] == [
+        NotificationsExport.model_fields.keys(),
+        OrdersExport.model_fields.keys(),
+    ]
 
 
 @pytest.mark.parametrize("event_type", CONTRACTS)

@@ -190,7 +190,7 @@ async def _check_acls(system: SecuredSystem) -> None:
         with pytest.raises(TopicAuthorizationFailedError):
             await producer.send_and_wait("orders", b"{}")
     for topic, group, error in (
-        ("notifications", "users.notifications", TopicAuthorizationFailedError),
+        ("products", "users.products", TopicAuthorizationFailedError),
         ("orders", "orders.users", GroupAuthorizationFailedError),
     ):
         consumer = AIOKafkaConsumer(topic, group_id=group, **system.kafka_as("users").client_options())

@@ -70,6 +70,15 @@ USERS_FILLS = {
         FROM credit_account a JOIN credit_reservation r USING (user_id) JOIN user_account u ON u.id = a.user_id
         WHERE u.email LIKE 'filled-%'
     """,
+    "data_export": """
+        INSERT INTO data_export (id, user_id, status, missing, requested_at, requests, ready_at, expires_at)
+        SELECT uuidv7(created_at - now()), id, 'ready', '{}', created_at, 1, created_at, created_at + interval '7 days'
+        FROM user_account WHERE email LIKE 'filled-%'
+    """,
+    "data_export_part": """
+        INSERT INTO data_export_part (export_id, service, attempt_id, part, personal)
+        SELECT id, 'users', id, 1, repeat('filled', 100) FROM data_export
+    """,
 }
 
 ORDERS_FILLS = {

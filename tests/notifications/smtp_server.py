@@ -120,3 +120,11 @@ class SmtpServer:
                 super().connection_made(transport)
 
         return Connection(self, enable_SMTPUTF8=self.accepts_utf8, **self._options)
+
+
+def body_of(mail: EmailMessage, kind: str) -> str:
+    """Return the part of a mail of this kind: plain or html."""
+    body = mail.get_body((kind,))
+    assert body is not None
+    content: str = body.get_content()
+    return content

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +32,7 @@ from tests.harness.rows import Rows
 from tests.notifications.attempts import WorkerOf, attempt_once, make_due
 from tests.notifications.conftest import MAIL_FROM, PUBLIC_URL
 from tests.notifications.events import apply, user_created
-from tests.notifications.smtp_server import SmtpServer
+from tests.notifications.smtp_server import SmtpServer, body_of
 from tests.shared.http.token_issuer import TokenIssuer
 
 ADDRESS, TOKEN = "stranger@example.net", "tok3n-of_7391"
@@ -68,13 +67,6 @@ def requested(
         locale=locale,
         expires_at=datetime.now(UTC) + valid_for,
     )
-
-
-def body_of(mail: EmailMessage, kind: str) -> str:
-    body = mail.get_body((kind,))
-    assert body is not None
-    content: str = body.get_content()
-    return content
 
 
 async def dump(url: str) -> str:

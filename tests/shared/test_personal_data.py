@@ -24,6 +24,12 @@ def test_sealed_data_are_opened_with_the_key() -> None:
     assert unseal(sealed, key=key, model=Contact) == Contact(email="ada@orderly.example")
 
 
+def test_data_of_the_size_of_the_largest_event_are_opened() -> None:
+    key, large = new_personal_key(), Contact(email="x" * 390_000)  # 520 KB once sealed
+
+    assert unseal(seal(large, key=key, user_id=USER_ID), key=key, model=Contact) == large
+
+
 def test_the_header_names_the_user_whose_key_opens_the_data() -> None:
     sealed = seal(Contact(email="ada@orderly.example"), key=new_personal_key(), user_id=USER_ID)
 

@@ -12,6 +12,7 @@ from services.users.models.security_record import SecurityEvent
 from tests.harness.databases import until_waiting
 from tests.harness.problems import problem
 from tests.users.orders import Order
+from tests.users.second_factors import User
 from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
 REASON = {"reason": "Chargeback of order O-2K7WQ9XA"}
@@ -234,3 +235,18 @@ async def test_a_new_credit_limit_is_recorded_with_its_actor(service: UsersServi
     change = {"limit_cents": 2_500, "previous_limit_cents": 1_000, "currency": "GBP"}
     assert await service.events() == [("user.credit_limit_changed", {"user_id": str(account.id), **change})]
     assert await recorded(service, account.id) == [("credit_limit_changed", await id_of(service, admin), change)]
+
+
+async def test_an_admin_removes_the_second_factors_of_a_user_who_has_lost_them(ada: User) -> None:
+    admin = await ada.service.header_with("admin")
+    assert problem(await post(ada.service, ada.id, "remove-second-factors", admin)) == (409, "second_factor_missing")
+    await ada.add_totp()
+    await ada.add_passkey()
+
+    assert (await post(ada.service, ada.id, "remove-second-factors", admin)).status_code == 200
+
+    assert problem(await ada.step_up(password=PASSWORD)) == (401, "session_ended")
+    ada.header = bearer((await ada.sign_in()).json())
+    assert await ada.methods() == {"password": True, "totp": False, "passkeys": 0, "recovery_codes": 0}
+    assert ("second_factor_removed", {"change": "all_removed_by_admin", **REASON}) in await ada.record()
+    assert (await ada.service.events())[-1][1]["change"] == "all_removed_by_admin"

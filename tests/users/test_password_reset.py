@@ -22,6 +22,7 @@ from tests.users.mails import (
     security_events,
     types_of_events,
 )
+from tests.users.second_factors import User
 from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
 NEW = "another good password"
@@ -238,3 +239,26 @@ async def test_a_sign_up_for_a_verified_address_mails_nothing(service: UsersServ
     await run_jobs(service)
 
     assert await service.events() == []
+
+
+async def test_whoever_takes_an_account_over_needs_no_second_factor_of_the_first_owner(ada: User) -> None:
+    await ada.add_totp()
+    await ada.add_passkey()
+
+    await ask_for_reset(ada.service, ADA["email"])
+    assert (await reset(ada.service, await mailed_token(ada.service, RESET), PASSWORD)).status_code == 204
+
+    ada.header = bearer((await ada.sign_in()).json())
+    assert await ada.methods() == {"password": True, "totp": False, "passkeys": 0, "recovery_codes": 0}
+
+
+async def test_a_reset_keeps_the_second_factor_and_ends_half_of_a_sign_in(ada: User) -> None:
+    await ada.execute("UPDATE user_account SET email_verified_at = now()")
+    await ada.add_totp()
+    challenge = await ada.challenge()
+
+    await ask_for_reset(ada.service, ADA["email"])
+    assert (await reset(ada.service, await mailed_token(ada.service, RESET), PASSWORD)).status_code == 204
+
+    assert problem(await ada.answer(challenge, code=ada.code())) == (401, "challenge_invalid")
+    assert problem(await ada.sign_in()) == (401, "second_factor_required")

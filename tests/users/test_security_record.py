@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
+from pydantic import JsonValue
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -164,12 +165,15 @@ async def test_a_sign_up_and_a_change_of_the_profile_are_recorded_without_person
         "UPDATE security_event SET details = '{}'",
         "UPDATE security_event SET address = '192.0.2.8'",
         "UPDATE security_event SET address = NULL, user_agent = NULL, details = '{}'",
+        "UPDATE security_event SET details = details - 'roles'",
+        'UPDATE security_event SET details = details || \'{"reason": "another"}\'',
     ],
 )
 async def test_no_statement_changes_or_deletes_an_entry(service: UsersService, statement: str) -> None:
     async with service.sessions.begin() as session:
         origin = Origin("192.0.2.7", "Mozilla/5.0")
-        await append(session, "roles_changed", user_id=uuid4(), actor="ada", origin=origin, details={"roles": []})
+        details: dict[str, JsonValue] = {"roles": [], "reason": "one"}
+        await append(session, "roles_changed", user_id=uuid4(), actor="ada", origin=origin, details=details)
 
     with pytest.raises(IntegrityError, match="append-only"):
         async with service.sessions.begin() as session:
@@ -178,11 +182,14 @@ async def test_no_statement_changes_or_deletes_an_entry(service: UsersService, s
 
 async def test_an_erasure_removes_the_personal_data_of_an_entry(service: UsersService) -> None:
     async with service.sessions.begin() as session:
-        await append(session, "signed_in", user_id=uuid4(), actor="ada", origin=Origin("192.0.2.7", "Mozilla/5.0"))
+        origin, details = Origin("192.0.2.7", "Mozilla/5.0"), {"reason": "called", "session_id": "1"}
+        await append(session, "signed_in", user_id=uuid4(), actor="ada", origin=origin, details=details)
+        await session.execute(sa.text("UPDATE security_event SET details = details - 'reason'"))
         await session.execute(sa.text("UPDATE security_event SET address = NULL, user_agent = NULL"))
     async with service.sessions() as session:
         (entry,) = await session.scalars(sa.select(SecurityEvent))
-    assert (entry.kind, entry.address, entry.user_agent) == ("signed_in", None, None)
+    found = (entry.kind, entry.address, entry.user_agent, entry.details)
+    assert found == ("signed_in", None, None, {"session_id": "1"})
 
 
 async def test_only_admins_read_the_whole_record(service: UsersService) -> None:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from shared import sealed_contacts
+from shared import erased_users, sealed_contacts
 from shared.migrations.runner import run_script
 
 revision = "0002"
@@ -15,6 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     run_script(sealed_contacts.SCHEMA_UP)
+    run_script(erased_users.SCHEMA_UP)
     op.create_table(
         "recipient",
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -146,4 +147,5 @@ def downgrade() -> None:
     op.drop_table("delivery")
     op.drop_table("notification")
     op.drop_table("recipient")
+    run_script(erased_users.SCHEMA_DOWN)
     run_script(sealed_contacts.SCHEMA_DOWN)

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from shared import sealed_contacts
+from shared import erased_users, sealed_contacts
 from shared.migrations.runner import run_script
 
 revision = "0002"
@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", name="pk_customer"),
     )
     run_script(sealed_contacts.SCHEMA_UP)
+    run_script(erased_users.SCHEMA_UP)
     _create_order()
     _create_overdue_order()
     op.create_table(
@@ -178,5 +179,6 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION continue_after_loss")
     for table in ("overdue_order", "order_timeline", "order_item", "customer_order", "customer", "product"):
         op.drop_table(table)
+    run_script(erased_users.SCHEMA_DOWN)
     run_script(sealed_contacts.SCHEMA_DOWN)
     op.execute("DROP SEQUENCE order_number")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.accounts.queries import lock_account
+from services.users.accounts.queries import lock_account, refuse_erased
 from services.users.credit.commands import open_credit_account
 from services.users.models.accounts import Role, UserAccount
 from services.users.security_record.commands import Origin, append
@@ -90,9 +90,12 @@ async def update_profile(
 ) -> tuple[UserAccount, bool]:
     """Set the profile's fields named in `changes`; return the account, and whether that changed anything.
 
-    If all have these values already, version and events stay the same. Raises: UserNotFound, PreconditionFailed.
+    If all have these values already, version and events stay the same.
+
+    Raises: UserNotFound, AccountErased, PreconditionFailed.
     """
     account = await lock_account(session, user_id)
+    refuse_erased(account)
     precondition.check(account.version)
     changed = {field: value for field, value in changes.items() if getattr(account, field) != value}
     if not changed:

@@ -6,13 +6,19 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.accounts import UserAccount
-from shared.errors import NotFound
+from shared.errors import Conflict, NotFound
 
 
 class UserNotFound(NotFound):
     """There is no such user."""
 
     code = "user_not_found"
+
+
+class AccountErased(Conflict):
+    """The account is being erased, or was."""
+
+    code = "account_erased"
 
 
 async def account_of(session: AsyncSession, user_id: UUID) -> UserAccount:
@@ -29,6 +35,12 @@ async def lock_account(session: AsyncSession, user_id: UUID) -> UserAccount:
     if account is None:
         raise UserNotFound
     return account
+
+
+def refuse_erased(account: UserAccount) -> None:
+    """Check that an account may still be changed. Raises: AccountErased."""
+    if account.status in {"erasing", "erased"}:
+        raise AccountErased
 
 
 async def account_with_email(session: AsyncSession, email: str) -> UserAccount | None:

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts import commands, queries, sign_ups
 from services.users.accounts.commands import EmailTaken
-from services.users.accounts.queries import UserNotFound
+from services.users.accounts.queries import AccountErased, UserNotFound
 from services.users.accounts.schemas import ProfileChanges, SignUp, SignUpAccepted, UserView
 from services.users.accounts.sign_ups import NewUser
 from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep, RequestLimitsDep
@@ -104,7 +104,7 @@ async def read_own_user(caller: Caller, sessions: SessionsDep, response: Respons
     return UserView.model_validate(account)
 
 
-@router.patch("/me", summary="Update your own account", responses=VERSIONED | responses(UserNotFound))
+@router.patch("/me", summary="Update your own account", responses=VERSIONED | responses(UserNotFound, AccountErased))
 async def update_own_user(
     body: ProfileChanges,
     *,

@@ -82,6 +82,9 @@ def _created(settings: Settings, user: "SignUp", *, roles: "list[Role]", actor: 
 def _require_consent(known: "Known", *, is_given: bool) -> None:
     """Ask whether to grant the missing roles. Raises: typer.Exit if they are not to be granted."""
     missing = _listed(known.missing)
+    if known.status in {"erasing", "erased"}:
+        typer.echo("It is being erased.", err=True)
+        raise typer.Exit(NOT_GRANTED)
     if known.status != "active":
         typer.echo(f"It is {known.status}.", err=True)
     if not known.is_verified:

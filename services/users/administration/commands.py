@@ -1,4 +1,4 @@
-"""Commands of administration: suspend and reinstate accounts, set roles, create accounts with a verified address.
+"""Commands of administration: suspend, reinstate, set roles, remove second factors, create verified accounts.
 
 Each records an event and appends to the security record, with the actor, in the caller's transaction.
 """
@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import Profile, create_account
-from services.users.accounts.queries import lock_account
+from services.users.accounts.queries import lock_account, refuse_erased
 from services.users.administration.queries import is_last_active_admin
+from services.users.authentication import commands as authentication
 from services.users.models.accounts import Role, UserAccount
+from services.users.second_factors.commands import SecondFactorMissing
 from services.users.security_record.commands import Origin, append
 from services.users.sessions.revocation import revoke_all_sessions
 from shared.errors import Conflict
@@ -86,7 +88,7 @@ async def suspend(session: AsyncSession, *, user_id: UUID, reason: str, act: Act
 
     Raises: UserNotFound, PreconditionFailed, AccountNotActive, LastAdmin.
     """
-    account = await _lock_as_admin(session, user_id, act=act)
+    account = await lock_as_admin(session, user_id, act=act)
     if account.status != "active":
         raise AccountNotActive(extra={"account_status": account.status})
     if await is_last_active_admin(session, account):
@@ -106,7 +108,7 @@ async def reinstate(session: AsyncSession, *, user_id: UUID, reason: str, act: A
 
     Raises: UserNotFound, PreconditionFailed, AccountNotSuspended.
     """
-    account = await _lock_as_admin(session, user_id, act=act)
+    account = await lock_as_admin(session, user_id, act=act)
     if account.status != "suspended":
         raise AccountNotSuspended(extra={"account_status": account.status})
     account.status = "active"
@@ -118,14 +120,36 @@ async def reinstate(session: AsyncSession, *, user_id: UUID, reason: str, act: A
     return account
 
 
+async def remove_second_factors(session: AsyncSession, *, user_id: UUID, reason: str, act: Act) -> UserAccount:
+    """Remove all second factors of a user who has lost them, and revoke the sessions. The password signs in then.
+
+    Raises: UserNotFound, PreconditionFailed, SecondFactorMissing.
+    """
+    account = await lock_as_admin(session, user_id, act=act)
+    if not account.second_factor:
+        raise SecondFactorMissing
+    await authentication.remove_second_factors(session, user_id=user_id)
+    await authentication.record_change(
+        session,
+        user_id=user_id,
+        change="all_removed_by_admin",
+        origin=act.origin,
+        actor=act.actor,
+        details={"reason": reason},
+    )
+    await revoke_all_sessions(session, user_id=user_id, actor=act.actor, origin=act.origin)
+    return account
+
+
 async def set_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[Role], act: Act) -> UserAccount:
     """Set all roles of a user. The same roles again change nothing, and record no event.
 
     The user is signed out, because access tokens list roles until they expire.
 
-    Raises: UserNotFound, PreconditionFailed, LastAdmin.
+    Raises: UserNotFound, AccountErased, PreconditionFailed, LastAdmin.
     """
-    account = await _lock_as_admin(session, user_id, act=act)
+    account = await lock_as_admin(session, user_id, act=act)
+    refuse_erased(account)
     previous_roles = list(account.roles)
     before, after = set(previous_roles), set(roles)
     if before == after:
@@ -148,12 +172,12 @@ async def set_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[R
 
 
 async def grant_roles(session: AsyncSession, *, user_id: UUID, roles: Collection[Role], act: Act) -> UserAccount:
-    """Give a user more roles. Raises: UserNotFound, PreconditionFailed."""
-    account = await _lock_as_admin(session, user_id, act=act)
+    """Give a user more roles. Raises: UserNotFound, AccountErased, PreconditionFailed."""
+    account = await lock_as_admin(session, user_id, act=act)
     return await set_roles(session, user_id=user_id, roles={*account.roles, *roles}, act=act)
 
 
-async def _lock_as_admin(session: AsyncSession, user_id: UUID, *, act: Act) -> UserAccount:
+async def lock_as_admin(session: AsyncSession, user_id: UUID, *, act: Act) -> UserAccount:
     """Lock an account, after the lock that all changes of admins share. Raises: UserNotFound, PreconditionFailed."""
     # First, so that no transaction waits for it with an account locked. Statements after it see what the transaction
     # that held it before has committed.

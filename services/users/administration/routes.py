@@ -13,18 +13,25 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import EmailTaken
 from services.users.accounts.fields import Email
-from services.users.accounts.queries import UserNotFound, account_of
+from services.users.accounts.queries import AccountErased, UserNotFound, account_of
 from services.users.accounts.schemas import UserView
 from services.users.administration import commands
 from services.users.administration.commands import AccountNotActive, AccountNotSuspended, Act, LastAdmin
 from services.users.administration.queries import AccountFilter, accounts_of
-from services.users.administration.schemas import NewVerifiedUser, Reinstatement, Roles, Suspension
+from services.users.administration.schemas import (
+    NewVerifiedUser,
+    Reinstatement,
+    Roles,
+    SecondFactorRemoval,
+    Suspension,
+)
 from services.users.authentication.dependencies import RECENTLY_AUTHENTICATED, STEP_UP_PROBLEMS
 from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep
 from services.users.credentials.hashing_queue import HashingOverloaded
 from services.users.credentials.policy import PASSWORD_PROBLEMS
 from services.users.dependencies import AdminPermit, ChangeAccountPermit, ReadAccountPermit, SettingsDep
 from services.users.models.accounts import Role, UserAccount, UserStatus
+from services.users.second_factors.commands import SecondFactorMissing
 from services.users.security_record.commands import origin_of
 from shared.database import Sessions
 from shared.http.auth import Permit, staff_only
@@ -168,7 +175,7 @@ async def suspend_user(
 
     The last active admin can't be suspended.
     """
-    change = _StatusChange(commands.suspend, user_id, permit, precondition)
+    change = _AccountChange(commands.suspend, user_id, permit, precondition)
     response = await change.run(sessions, request=request, key=key, body=body)
     if not is_repeat(response):
         logger.warning("user_suspended", user_id=str(user_id), actor=str(permit.user_id))
@@ -192,10 +199,38 @@ async def reinstate_user(
     key: IdempotencyKey = None,
 ) -> Response:
     """Make a suspended account active again. The user has to sign in anew. For admins."""
-    change = _StatusChange(commands.reinstate, user_id, permit, precondition)
+    change = _AccountChange(commands.reinstate, user_id, permit, precondition)
     response = await change.run(sessions, request=request, key=key, body=body)
     if not is_repeat(response):
         logger.info("user_reinstated", user_id=str(user_id), actor=str(permit.user_id))
+    return response
+
+
+@router.post(
+    "/{user_id}/remove-second-factors",
+    response_model=UserView,
+    summary="Remove a user's second factors",
+    dependencies=[RECENTLY_AUTHENTICATED],
+    responses=VERSIONED | responses(*STEP_UP_PROBLEMS, UserNotFound, SecondFactorMissing),
+)
+async def remove_second_factors(
+    user_id: UUID,
+    *,
+    body: SecondFactorRemoval,
+    request: Request,
+    permit: ChangeAccountPermit,
+    sessions: SessionsDep,
+    precondition: OptionalIfMatch,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Remove the authenticator app, the passkeys and the recovery codes of a user who has lost them. For admins.
+
+    The user is signed out and told by mail. The password signs in then; an account without one needs a password reset.
+    """
+    change = _AccountChange(commands.remove_second_factors, user_id, permit, precondition)
+    response = await change.run(sessions, request=request, key=key, body=body)
+    if not is_repeat(response):
+        logger.warning("second_factors_removed", user_id=str(user_id), actor=str(permit.user_id))
     return response
 
 
@@ -203,7 +238,7 @@ async def reinstate_user(
     "/{user_id}/roles",
     summary="Set a user's roles",
     dependencies=[RECENTLY_AUTHENTICATED],
-    responses=VERSIONED | responses(*STEP_UP_PROBLEMS, UserNotFound, LastAdmin),
+    responses=VERSIONED | responses(*STEP_UP_PROBLEMS, UserNotFound, AccountErased, LastAdmin),
 )
 async def set_user_roles(
     user_id: UUID,
@@ -229,8 +264,8 @@ async def set_user_roles(
 
 
 @dataclass(frozen=True)
-class _StatusChange:
-    """A change of an account's status by a command."""
+class _AccountChange:
+    """A change of an account by a command that takes a reason."""
 
     command: Callable[..., Awaitable[UserAccount]]
     user_id: UUID
@@ -238,7 +273,12 @@ class _StatusChange:
     precondition: Precondition
 
     async def run(
-        self, sessions: Sessions, *, request: Request, key: str | None, body: Suspension | Reinstatement
+        self,
+        sessions: Sessions,
+        *,
+        request: Request,
+        key: str | None,
+        body: Suspension | Reinstatement | SecondFactorRemoval,
     ) -> Response:
         """Make the change once per key, and return the account."""
 

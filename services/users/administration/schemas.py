@@ -30,6 +30,12 @@ class Reinstatement(RequestBody):
     reason: Reason
 
 
+class SecondFactorRemoval(RequestBody):
+    """The removal of the second factors that a user has lost."""
+
+    reason: Reason
+
+
 class Roles(RequestBody):
     """All roles of a user."""
 

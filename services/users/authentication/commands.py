@@ -1,9 +1,11 @@
 """Commands that every change of an account's methods shares: lock the account, keep a way in, record the change."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
 import sqlalchemy as sa
+from pydantic import JsonValue
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.authentication.queries import Methods, methods_of
@@ -25,6 +27,7 @@ _KINDS: dict[SecondFactorChange, SecurityEventKind] = {
     "recovery_codes_replaced": "recovery_codes_generated",
     "recovery_code_used": "recovery_code_used",
     "password_removed": "password_changed",
+    "all_removed_by_admin": "second_factor_removed",
 }
 
 _REMOVING: frozenset[SecondFactorChange] = frozenset({"passkey_removed", "password_removed"})
@@ -70,7 +73,12 @@ async def first_recovery_codes(session: AsyncSession, *, user_id: UUID) -> list[
 
 
 async def apply_change(
-    session: AsyncSession, *, user_id: UUID, change: SecondFactorChange, origin: Origin, detail: str | None = None
+    session: AsyncSession,
+    *,
+    user_id: UUID,
+    change: SecondFactorChange,
+    origin: Origin,
+    details: Mapping[str, JsonValue] | None = None,
 ) -> Methods:
     """Complete a change of a locked account's methods, and return those that it has now.
 
@@ -88,16 +96,28 @@ async def apply_change(
         .values(second_factor=methods.has_second_factor)
         .execution_options(synchronize_session=False)
     )
-    await record_change(session, user_id=user_id, change=change, origin=origin, detail=detail)
+    await record_change(session, user_id=user_id, change=change, origin=origin, details=details)
     return methods
 
 
 async def record_change(
-    session: AsyncSession, *, user_id: UUID, change: SecondFactorChange, origin: Origin, detail: str | None = None
+    session: AsyncSession,
+    *,
+    user_id: UUID,
+    change: SecondFactorChange,
+    origin: Origin | None,
+    actor: UUID | str | None = None,
+    details: Mapping[str, JsonValue] | None = None,
 ) -> None:
-    """Append a change to the security record, and tell the user of it by an event."""
-    details = {"change": change} | ({"id": detail} if detail else {})
-    await append(session, _KINDS[change], user_id=user_id, actor=user_id, origin=origin, details=details)
+    """Append a change to the security record, and tell the user of it by an event. `actor`: by default the user."""
+    await append(
+        session,
+        _KINDS[change],
+        user_id=user_id,
+        actor=actor or user_id,
+        origin=origin,
+        details={"change": change, **(details or {})},
+    )
     record(session, SecondFactorChanged(user_id=user_id, change=change, occurred_at=datetime.now(UTC)))
 
 

@@ -32,7 +32,9 @@ def upgrade() -> None:
         sa.Column("updated_at", _TIME, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_user_account")),
-        sa.CheckConstraint("status IN ('active', 'suspended')", name=op.f("ck_user_account_status")),
+        sa.CheckConstraint(
+            "status IN ('active', 'suspended', 'erasing', 'erased')", name=op.f("ck_user_account_status")
+        ),
         sa.CheckConstraint(
             "roles <@ ARRAY['customer', 'support', 'admin'] AND cardinality(roles) > 0",
             name=op.f("ck_user_account_roles"),

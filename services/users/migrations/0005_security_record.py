@@ -11,13 +11,17 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-# An entry keeps what happened; only what is personal may be removed from it.
+# An entry keeps what happened; only what is personal may be removed from it: the origin of the request, and the reason
+# that an admin wrote.
 _APPEND_ONLY = """
 CREATE FUNCTION keep_security_event() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' AND NEW.address IS NULL AND NEW.user_agent IS NULL
-       AND (NEW.id, NEW.user_id, NEW.kind, NEW.actor, NEW.details, NEW.occurred_at)
-           IS NOT DISTINCT FROM (OLD.id, OLD.user_id, OLD.kind, OLD.actor, OLD.details, OLD.occurred_at) THEN
+    IF TG_OP = 'UPDATE'
+       AND (NEW.address IS NULL OR NEW.address = OLD.address)
+       AND (NEW.user_agent IS NULL OR NEW.user_agent = OLD.user_agent)
+       AND (NEW.id, NEW.user_id, NEW.kind, NEW.actor, NEW.occurred_at)
+           IS NOT DISTINCT FROM (OLD.id, OLD.user_id, OLD.kind, OLD.actor, OLD.occurred_at)
+       AND NEW.details IN (OLD.details, OLD.details - 'reason') THEN
         RETURN NEW;
     END IF;
     RAISE EXCEPTION 'the security record is append-only' USING ERRCODE = 'integrity_constraint_violation';
@@ -57,7 +61,7 @@ _KINDS = (
     "signing_keys_rotated",
     "erasure_requested",
     "erased",
-    "exported",
+    "data_exported",
 )
 
 

@@ -12,8 +12,10 @@ from shared.metadata import one_of
 from shared.personal_data import PersonalData, new_personal_key, seal
 
 Role = Literal["customer", "support", "admin"]
-UserStatus = Literal["active", "suspended"]
-"""Only the user of an active account can sign in, refresh a session, and get credit for an order."""
+UserStatus = Literal["active", "suspended", "erasing", "erased"]
+"""Only the user of an active account can sign in, refresh a session, and get credit for an order.
+
+An account is `erasing` until every service has erased its user's personal data, and `erased` from then on."""
 
 
 class PersonalKeyDestroyed(Exception):

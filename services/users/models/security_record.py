@@ -40,14 +40,15 @@ SecurityEventKind = Literal[
     "signing_keys_rotated",
     "erasure_requested",
     "erased",
-    "exported",
+    "data_exported",
 ]
 
 
 class SecurityEvent(Base):
     """One entry of the security record.
 
-    A trigger allows no change but one: erasure removes `address` and `user_agent`, which are personal data.
+    A trigger allows no change but one: erasure removes `address`, `user_agent` and the `reason` in `details`, which are
+    or may hold personal data.
     """
 
     __tablename__ = "security_event"

@@ -113,7 +113,7 @@ async def register_passkey(
         session, verified, user_id=user_id, name=name, transports=credential["response"].get("transports", [])
     )
     recovery_codes = await first_recovery_codes(session, user_id=user_id)
-    await apply_change(session, user_id=user_id, change="passkey_added", origin=origin, detail=str(passkey.id))
+    await apply_change(session, user_id=user_id, change="passkey_added", origin=origin, details={"id": str(passkey.id)})
     await renew_authentication(session, session_id=session_id, user_id=user_id, method="hwk")
     return Registered(passkey, recovery_codes)
 
@@ -160,7 +160,9 @@ async def remove_passkey(session: AsyncSession, *, passkey_id: UUID, permit: Per
     await lock_account(session, permit.user_id)
     await session.delete(await passkey_of(session, passkey_id=passkey_id, permit=permit))
     await session.flush()  # before the account's methods are counted
-    await apply_change(session, user_id=permit.user_id, change="passkey_removed", origin=origin, detail=str(passkey_id))
+    await apply_change(
+        session, user_id=permit.user_id, change="passkey_removed", origin=origin, details={"id": str(passkey_id)}
+    )
 
 
 async def _existing(session: AsyncSession, user_id: UUID) -> list[Passkey]:

@@ -5,12 +5,14 @@ Somebody may have signed up with an address that is not theirs, to share the acc
 
 from datetime import UTC, datetime
 
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.commands import user_updated
 from services.users.authentication.commands import remove_second_factors
 from services.users.credentials.commands import delete_devices
 from services.users.models.accounts import UserAccount
+from services.users.models.data_export import DataExport
 from services.users.one_time_tokens.commands import invalidate_tokens
 from services.users.sessions.revocation import revoke_all_sessions
 from shared.messaging.outbox.outbox import record
@@ -29,6 +31,7 @@ async def take_over(session: AsyncSession, account: UserAccount) -> None:
     await invalidate_tokens(session, user_id=account.id, purposes=["verify_email", "change_email", "reset_password"])
     await delete_devices(session, user_id=account.id)
     await remove_second_factors(session, user_id=account.id)
+    await session.execute(sa.delete(DataExport).where(DataExport.user_id == account.id))
     account.name = NEUTRAL_NAME
     account.phone = account.bio = None
     account.locale = NEUTRAL_LOCALE

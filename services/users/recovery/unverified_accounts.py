@@ -43,6 +43,7 @@ def _unverified() -> sa.Select[UUID]:
         .join(CreditAccount, CreditAccount.user_id == UserAccount.id)
         .where(
             UserAccount.email_verified_at.is_(None),
+            UserAccount.status.in_(("active", "suspended")),  # an erasure is completed instead, and leaves a receipt
             CreditAccount.reserved_cents == 0,
             CreditAccount.used_cents == 0,
         )

@@ -17,7 +17,7 @@ async def test_recover_raises_the_generation_and_reports(database: Database, dat
     status, found = await tool.json("recover", "--actor", "me", "--note", "dump of Monday")
     assert status == 0
     assert found["unsent_events"] == 1
-    assert found["next_offsets"] == {"users.orders": {}}
+    assert found["next_offsets"] == {"users.orders": {}, "users.notifications": {}}
     generation = found["generations"][-1]["generation"]
     rows = await Rows(database.sessions).of(GENERATIONS)
     assert rows == [(0, "migration", "the first one"), (generation, "me", "dump of Monday")]

@@ -1,0 +1,1 @@
+"""Exports: one document of everything that the services have of a user."""

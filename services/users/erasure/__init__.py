@@ -1,0 +1,1 @@
+"""Erasure: a user's personal data are erased in every service, and a receipt stays."""
