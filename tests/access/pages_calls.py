@@ -11,6 +11,7 @@ from services.users.pages.browser_session import ACCESS_COOKIE
 from tests.access.calls import Call, call_of, plain
 from tests.access.second_factor_calls import sign_in_with_passkey, sign_in_with_second_factor
 from tests.access.system import PASSWORD, Account, System
+from tests.access.users_calls import new_erasure
 
 plain(
     "GET /account/passkeys.js",
@@ -29,6 +30,8 @@ plain(
     "POST /account/passkeys/new",
     "POST /account/sessions/others/end",
     "POST /account/sessions/all/end",
+    "POST /account/data/exports",
+    "POST /account/erasure",
     "POST /account/confirm-identity",
     "POST /account/sign-out",
 )
@@ -43,6 +46,8 @@ _OF_SESSIONS = (
     "/account/passkeys/new",
     "/account/sessions",
     "/account/security-record",
+    "/account/data",
+    "/account/erasure",
     "/account/confirm-identity",
 )
 """Pages that need a session."""
@@ -69,6 +74,16 @@ async def remove_passkey(_system: System, _owner: Account, _objects: str) -> Cal
 @call_of("POST /account/sessions/{session_id}/end")
 async def end_session(_system: System, _owner: Account, _objects: str) -> Call:
     return Call(f"/account/sessions/{UUID(int=0)}/end")
+
+
+@call_of("GET /account/data/exports/{export_id}")
+async def download_export(_system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/account/data/exports/{UUID(int=0)}")
+
+
+@call_of("GET /account/erasures/{erasure_id}")
+async def show_receipt(system: System, _owner: Account, _objects: str) -> Call:
+    return Call(f"/account/erasures/{await new_erasure(system)}")
 
 
 @call_of("POST /account/sign-up")

@@ -34,8 +34,8 @@ class Visitor:
     async def follow(self, name: str) -> None:
         await self.page.get_by_role("link", name=name, exact=True).click()
 
-    async def sign_in(self, *, password: str = PASSWORD) -> None:
-        await self.fill({"E-mail address": ADA["email"], "Password": password})
+    async def sign_in(self, *, email: str = ADA["email"], password: str = PASSWORD) -> None:
+        await self.fill({"E-mail address": email, "Password": password})
         await self.click("Sign in")
 
     async def sees(self, heading: str) -> None:

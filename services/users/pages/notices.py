@@ -15,6 +15,7 @@ _NOTICES = {
     "passkey-added": "Your passkey is added.",
     "passkey-renamed": "Your passkey is renamed.",
     "passkey-removed": "Your passkey is removed.",
+    "export-requested": "The export is requested. A mail tells you when it is ready.",
     "session-ended": "That device is signed out.",
     "others-ended": "All other devices are signed out.",
 }

@@ -29,7 +29,7 @@ _KINDS: dict[SecurityEventKind, str] = {
     "passkey_added": "Passkey added",
     "passkey_removed": "Passkey removed",
     "erasure_requested": "Erasure requested",
-    "exported": "Data exported",
+    "data_exported": "Data exported",
 }
 _ACTORS = {"you": "you", "staff": "our staff", "system": "us", "anonymous": "somebody who was not signed in"}
 
