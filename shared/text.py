@@ -20,8 +20,20 @@ _REFUSED = (
 _SCHEMES = "[hH][tT][tT][pP][sS]?|[fF][tT][pP]|[mM][aA][iI][lL][tT][oO]"
 _LINK = rf"://|\b[wW][wW][wW][.\u3002]|\b(?:{_SCHEMES}):"
 
+# Mail programs make a link of "evil.com" too. After an initial or a title the full stop is one of an abbreviation,
+# unless a path follows, as in "T.Co/x".
+_LETTER = r"A-Za-z\u00c0-\u1fff\u200c\u200d\u2c00-\u2fef\u3040-\ud7ff"
+_LABEL = rf"{_LETTER}0-9-"
+_ABBREVIATIONS = "Dr|Prof|St|Ste|Mr|Mrs|Ms|Mx|Fr|Rev|Sr|Sra|Jr|Mme|Mlle|Mag|Ing|Hr"
+_ABBREVIATED = (
+    rf"(?:[A-Z\u00c0-\u1fff\u2c00-\u2fef]|{_ABBREVIATIONS})\.[A-Z\u00c0-\u1fff][{_LETTER}]*(?![{_LETTER}/?#])"
+)
+_DOMAIN = rf"(?:^|[^{_LABEL}])(?!{_ABBREVIATED})[{_LABEL}]+[.\u3002][{_LETTER}]{{2}}"
+
 NAME_PATTERN = rf"^(?!.*(?:{_LINK}))(?=.*[^\s{JOINERS}])[^{_REFUSED}]*$"
 """The names that `check_name` accepts, for a JSON schema. Full-width characters make a link too, which it lacks."""
+PERSON_NAME_PATTERN = rf"^(?!.*(?:{_LINK}|{_DOMAIN}))(?=.*[^\s{JOINERS}])[^{_REFUSED}]*$"
+"""The names that `check_person_name` accepts, for a JSON schema."""
 TEXT_PATTERN = rf"^(?:[^{_REFUSED}]|[\t\n]|\r\n)*$"
 """The texts that `check_text` accepts, for a JSON schema."""
 VISIBLE_TEXT_PATTERN = rf"^(?=[\s\S]*\S)(?:[^{_REFUSED}]|[\t\n]|\r\n)*$"
@@ -30,6 +42,7 @@ VISIBLE_TEXT_PATTERN = rf"^(?=[\s\S]*\S)(?:[^{_REFUSED}]|[\t\n]|\r\n)*$"
 _REFUSED_CHARACTER = re.compile(rf"[{_REFUSED}\ud800-\udfff]")
 _LINE_ENDS_AND_TABS = re.compile(r"\r?\n|\t")
 _HAS_LINK = re.compile(_LINK)
+_HAS_DOMAIN = re.compile(_DOMAIN)
 _INVISIBLE = re.compile(rf"[\s{JOINERS}]*")
 
 
@@ -51,6 +64,19 @@ def check_name(name: str) -> str:
         raise PydanticCustomError("name_has_link", "Input should have no link, such as www. or https://")
     if _INVISIBLE.fullmatch(name):
         raise PydanticCustomError("name_invisible", "Input should have a visible character")
+    return name
+
+
+def check_person_name(name: str) -> str:
+    """Return a name as `check_name` does, if it also has no domain, such as evil.com. Raises: PydanticCustomError.
+
+    The names of things may have one: "Node.js mug".
+    """
+    check_name(name)
+    if _HAS_DOMAIN.search(unicodedata.normalize("NFKC", name)):
+        raise PydanticCustomError(
+            "name_has_domain", "Input should have no domain, such as example.com; put a space after a full stop"
+        )
     return name
 
 

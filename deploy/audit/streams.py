@@ -37,6 +37,7 @@ HANDLED_TYPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "user.password_reset_requested",
             "user.purged",
             "user.second_factor_changed",
+            "user.sign_up_attempted",
             "user.signed_in_from_new_device",
             "user.updated",
         ),

@@ -29,6 +29,7 @@ from shared.events.users import (
     PasswordResetRequested,
     SecondFactorChanged,
     SignedInFromNewDevice,
+    SignUpAttempted,
     UserCreated,
     UserErasureRequested,
     UserPurged,
@@ -64,7 +65,7 @@ async def store_and_welcome(
         )
 
 
-@users.on_batch(EmailVerificationRequested, EmailChangeRequested, PasswordResetRequested, EmailChanged)
+@users.on_batch(EmailVerificationRequested, EmailChangeRequested, PasswordResetRequested, SignUpAttempted, EmailChanged)
 async def send_account_mails(session: AsyncSession, events: Sequence[tuple[AccountMailEvent, EventContext]]) -> None:
     await notify_all(session, [_account_mail(event, context) for event, context in events])
 

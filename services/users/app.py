@@ -22,6 +22,7 @@ from services.users.pages import session_routes as session_page_routes
 from services.users.pages import sign_in_routes as sign_in_page_routes
 from services.users.passkeys import routes as passkey_routes
 from services.users.passkeys import sign_in_routes as passkey_sign_in_routes
+from services.users.recovery import email_routes
 from services.users.recovery import routes as recovery_routes
 from services.users.recovery.jobs import with_recovery
 from services.users.second_factors import routes as second_factor_routes
@@ -39,9 +40,9 @@ from shared.http.tokens import TokenVerifier
 from shared.jobs import Jobs
 from shared.service import create_service
 
-
 ROUTERS = (
     account_routes.router,
+    email_routes.router,
     recovery_routes.router,
     page_routes.router,
     sign_in_page_routes.router,

@@ -11,6 +11,7 @@ from services.users.credentials.commands import purge_expired_devices
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import purge_one_time_tokens
 from services.users.passkeys.challenges import purge_expired_passkey_challenges
+from services.users.security_record.commands import purge_failed_sign_ins
 from services.users.sessions.challenges import purge_expired_challenges
 from services.users.sessions.revocation import (
     purge_expired_sessions,
@@ -72,6 +73,12 @@ async def purge_expired_one_time_tokens(sessions: Sessions) -> None:
 async def purge_devices(sessions: Sessions) -> None:
     """Purge the devices that are not known any more."""
     await purge_in_batches(sessions, partial(purge_expired_devices, limit=BATCH_SIZE))
+
+
+@jobs.every("35 3 * * *")
+async def purge_old_failed_sign_ins(sessions: Sessions) -> None:
+    """Purge the failed sign-ins that the security record has had for long enough."""
+    await purge_in_batches(sessions, partial(purge_failed_sign_ins, limit=BATCH_SIZE))
 
 
 @jobs.every("* * * * *")

@@ -93,6 +93,12 @@ class PasswordResetRequested(OneTimeTokenEvent):
     type: ClassVar[str] = "user.password_reset_requested"
 
 
+class SignUpAttempted(OneTimeTokenEvent):
+    """Somebody signed up with the address of an account. Its user can set a new password with the token."""
+
+    type: ClassVar[str] = "user.sign_up_attempted"
+
+
 class EmailChanged(AccountMailEvent):
     """The e-mail address of an account was changed. The mail goes to the former address; its token is empty."""
 

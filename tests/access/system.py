@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -106,17 +106,22 @@ class System:
         header = {"Authorization": f"Bearer {tokens['access_token']}"}
         return Account(user_id, email, header, tokens["refresh_token"])
 
-    async def one_time_token(self, purpose: TokenPurpose) -> str:
-        """Issue a token for a new account, as a mailed link has it."""
-        user_id, _ = await self.add_account()
+    async def one_time_token(self, purpose: TokenPurpose, *, user_id: UUID | None = None) -> str:
+        """Issue a token for an account, by default a new one, as a mailed link has it.
+
+        An account that exists keeps its address: its user signs in with it again.
+        """
+        keeps_address = user_id is not None
+        if user_id is None:
+            user_id, _ = await self.add_account()
         async with self.sessions("users").begin() as session:
             account = await session.get_one(UserAccount, user_id, with_for_update=True)
             issued = await issue_token(
                 session,
                 account=account,
                 purpose=purpose,
-                email=f"user{self.number()}@orderly.example" if purpose == "change_email" else account.email,
-                policy=token_policy(self.settings),
+                email=account.email if keeps_address else self._address_for(purpose, account),
+                policy=replace(token_policy(self.settings), max_per_hour=1_000),
             )
         return issued.token
 
@@ -148,6 +153,9 @@ class System:
             await session.flush()  # the foreign key needs the export
             session.add_all(parts)
         return export.id
+
+    def _address_for(self, purpose: TokenPurpose, account: UserAccount) -> str:
+        return f"user{self.number()}@orderly.example" if purpose == "change_email" else account.email
 
     async def send_as_admin(self, service: str, method: str, path: str, json: Any = None) -> httpx2.Response:
         """Send a request that makes an object."""

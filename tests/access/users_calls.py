@@ -150,12 +150,33 @@ async def ask_for_email_change(system: System, _owner: Account, _objects: str) -
 
 @call_of("POST /v1/email-verifications")
 async def verify_email(system: System, _owner: Account, _objects: str) -> Call:
-    return Call("/v1/email-verifications", {"token": await system.one_time_token("verify_email")})
+    body = {"token": await system.one_time_token("verify_email"), "password": PASSWORD}
+    return Call("/v1/email-verifications", body)
+
+
+@call_of("POST /v1/email-verifications/new-password")
+async def verify_email_with_new_password(system: System, _owner: Account, _objects: str) -> Call:
+    body = {"token": await system.one_time_token("verify_email"), "new_password": NEW_PASSWORD}
+    return Call("/v1/email-verifications/new-password", body)
+
+
+@call_of("POST /v1/users/me/email-verification/confirmation")
+async def verify_own_email(system: System, owner: Account, objects: str) -> Call:
+    user_id = await target_of(system, owner, objects)
+    body = {"token": await system.one_time_token("verify_email", user_id=user_id)}
+    return Call("/v1/users/me/email-verification/confirmation", body)
 
 
 @call_of("POST /v1/email-changes")
 async def change_email(system: System, _owner: Account, _objects: str) -> Call:
-    return Call("/v1/email-changes", {"token": await system.one_time_token("change_email")})
+    return Call("/v1/email-changes", {"token": await system.one_time_token("change_email"), "password": PASSWORD})
+
+
+@call_of("POST /v1/users/me/email-change/confirmation")
+async def change_own_email(system: System, owner: Account, objects: str) -> Call:
+    user_id = await target_of(system, owner, objects)
+    body = {"token": await system.one_time_token("change_email", user_id=user_id)}
+    return Call("/v1/users/me/email-change/confirmation", body)
 
 
 @call_of("POST /v1/password-resets/confirmation")
@@ -166,12 +187,20 @@ async def reset_password(system: System, _owner: Account, _objects: str) -> Call
 
 @call_of("POST /account/verify")
 async def send_verification_form(system: System, _owner: Account, _objects: str) -> Call:
-    return Call("/account/verify", form={"token": await system.one_time_token("verify_email")})
+    form = {"token": await system.one_time_token("verify_email"), "password": PASSWORD}
+    return Call("/account/verify", form=form)
+
+
+@call_of("POST /account/verify-with-new-password")
+async def send_take_over_form(system: System, _owner: Account, _objects: str) -> Call:
+    form = {"token": await system.one_time_token("verify_email"), "password": NEW_PASSWORD}
+    return Call("/account/verify-with-new-password", form=form)
 
 
 @call_of("POST /account/confirm-email")
 async def send_email_change_form(system: System, _owner: Account, _objects: str) -> Call:
-    return Call("/account/confirm-email", form={"token": await system.one_time_token("change_email")})
+    form = {"token": await system.one_time_token("change_email"), "password": PASSWORD}
+    return Call("/account/confirm-email", form=form)
 
 
 @call_of("POST /account/reset-password")

@@ -42,7 +42,8 @@ async def _signs_up(visitor: Visitor, catcher: MailCatcher) -> None:
     link = re.search(r"http://localhost:8080/account(/verify\?token=\S+)", mail["text"])
     assert link is not None, mail["text"]
     await visitor.open(link[1])
-    await visitor.click("It is my account")
+    await visitor.fill({"Your password": PASSWORD})
+    await visitor.click("Confirm the address")
     await expect(visitor.page.get_by_role("heading", name="Address confirmed")).to_be_visible()
     await visitor.open("")
     await visitor.sign_in(email=EMAIL)

@@ -24,6 +24,7 @@ from shared.events.users import (
     PasswordChanged,
     PasswordResetRequested,
     SignedInFromNewDevice,
+    SignUpAttempted,
 )
 from shared.ids import new_id
 from tests.harness.mail import MailCatcher
@@ -51,6 +52,7 @@ REQUESTS = {
         "Bestätigen Sie Ihre neue E-Mail-Adresse",
     ),
     PasswordResetRequested: ("reset-password", "Set a new password", "Setzen Sie ein neues Passwort"),
+    SignUpAttempted: ("reset-password", "You have an account already", "Sie haben schon ein Konto"),
 }
 
 

@@ -8,7 +8,17 @@ from collections.abc import Callable
 import pytest
 from pydantic_core import PydanticCustomError
 
-from shared.text import JOINERS, NAME_PATTERN, TEXT_PATTERN, check_name, check_text, has_link, is_readable
+from shared.text import (
+    JOINERS,
+    NAME_PATTERN,
+    PERSON_NAME_PATTERN,
+    TEXT_PATTERN,
+    check_name,
+    check_person_name,
+    check_text,
+    has_link,
+    is_readable,
+)
 
 NAMES = [
     "Ada Lovelace",
@@ -48,6 +58,42 @@ LINKED = [
     "https：／／evil.example",
     "www。evil.example",
 ]
+PEOPLE = [
+    "J. R. R. Tolkien",
+    "J.Smith",
+    "J.R.Smith",
+    "St. John",
+    "Dr.Smith",
+    "Prof.Dr.Müller",
+    "É.Zola",
+    "Dr. med. Özdemir",
+    "M.Sc. Ada",
+    "e.V.",
+    "Müller & Co.",
+    "Ada (the 2.)",
+    "Louis XIV.",
+    "山田.太",
+]
+DOMAINS = [
+    "evil.com",
+    "visit evil.com now",
+    "Visit EVIL.COM",
+    "(evil.com)",
+    "evil.com.",
+    "evil-shop.co.uk",
+    "eve@evil.com",
+    "7.com",
+    "t.co",
+    "T.Co/x",
+    "A.B.com",
+    "Dr.evil",
+    "Dr.Smith.com",
+    "evil.St.John",
+    "пример.рф",
+    "evil\u200d.com",
+    "evil。com",
+    "例え.テスト",
+]
 TEXTS = ["", "One line", "Two\nlines", "Two\r\nlines\tand a tab", "Links to https://orderly.example are fine."]
 
 
@@ -62,6 +108,27 @@ def accepts(check: Callable[[str], str], text: str) -> bool:
 def test_a_name_of_any_script_is_accepted(name: str) -> None:
     assert accepts(check_name, name)
     assert re.search(NAME_PATTERN, name)
+
+
+@pytest.mark.parametrize("name", [*PEOPLE, *(name for name in NAMES if ":" not in name)])
+def test_initials_and_titles_of_people_are_accepted(name: str) -> None:
+    assert accepts(check_person_name, name)
+    assert re.search(PERSON_NAME_PATTERN, name)
+
+
+@pytest.mark.parametrize("name", DOMAINS, ids=ascii)
+def test_a_domain_is_no_name_of_a_person_but_of_a_thing(name: str) -> None:
+    assert not accepts(check_person_name, name)
+    assert not re.search(PERSON_NAME_PATTERN, name)
+    assert accepts(check_name, name)
+
+
+def test_a_domain_in_full_width_characters_is_refused_by_the_check_alone() -> None:
+    assert not accepts(check_person_name, "ｅｖｉｌ．ｃｏｍ")
+
+
+def test_a_long_name_is_checked_in_linear_time() -> None:
+    assert accepts(check_person_name, "w" * 100_000 + " J.Smith" * 10_000)
 
 
 @pytest.mark.parametrize("name", [*UNREADABLE, *LINKED, "", "  ", "\u200d \u200c"], ids=ascii)

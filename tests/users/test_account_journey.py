@@ -54,7 +54,8 @@ async def _signs_up(visitor: Visitor, service: UsersService) -> None:
     await visitor.click("Send the mail again")
     await visitor.is_told("A new mail")
     await visitor.open(f"/verify?token={await mailed_token(service, VERIFICATION)}")
-    await visitor.click("It is my account")
+    await visitor.fill({"Your password": PASSWORD})
+    await visitor.click("Confirm the address")
     await visitor.open("")
     assert await visitor.page.get_by_text("You have not confirmed").count() == 0
 

@@ -82,7 +82,13 @@ async def test_only_one_of_simultaneous_updates_of_a_version_succeeds(service: U
 async def test_an_invalid_update_is_rejected(service: UsersService) -> None:
     header = await service.sign_up_and_in() | MATCHING
     wrong: list[Any] = [{"name": None}, {"name": ""}, {"locale": None}, {"time_zone": ""}, {"email": "a@b.example"}, []]
-    wrong += [{"name": "https://evil.example"}, {"name": "A\u202eda"}, {"bio": "\u2067"}, {"bio": "b" * 2_001}]
+    wrong += [
+        {"name": "https://evil.example"},
+        {"name": "evil.com"},
+        {"name": "A\u202eda"},
+        {"bio": "\u2067"},
+        {"bio": "b" * 2_001},
+    ]
     for body in wrong:
         response = await service.http.patch("/v1/users/me", json=body, headers=header)
         assert problem(response) == (422, "validation_failed"), body

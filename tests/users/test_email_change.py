@@ -21,7 +21,7 @@ from tests.users.mails import (
     security_events,
     types_of_events,
 )
-from tests.users.service import ADA, UsersService
+from tests.users.service import ADA, PASSWORD, UsersService
 
 NEW = "ada@new.example"
 
@@ -44,8 +44,13 @@ async def ask(service: UsersService, header: dict[str, str], **changes: Any) -> 
     return await service.http.post("/v1/users/me/email-change", json=body, headers=header)
 
 
-async def confirm(service: UsersService, token: str) -> httpx2.Response:
-    return await service.http.post("/v1/email-changes", json={"token": token})
+async def confirm(service: UsersService, token: str, *, password: str = PASSWORD) -> httpx2.Response:
+    return await service.http.post("/v1/email-changes", json={"token": token, "password": password})
+
+
+async def confirm_signed_in(service: UsersService, token: str, *, header: dict[str, str]) -> httpx2.Response:
+    path = "/v1/users/me/email-change/confirmation"
+    return await service.http.post(path, json={"token": token}, headers=header)
 
 
 async def me(service: UsersService, header: dict[str, str]) -> dict[str, Any]:
@@ -84,6 +89,25 @@ async def test_the_token_changes_the_address_and_the_former_one_is_told(
     )
     assert (await security_events(service))[-1] == ("email_changed", user["id"], {})
     assert problem(await confirm(service, token)) == (410, "one_time_token_invalid")
+
+
+async def test_a_token_alone_changes_nothing(service: UsersService, header: dict[str, str]) -> None:
+    """A stranger may have asked for a change to the address of whoever opens the link."""
+    await ask(service, header)
+    token = await mailed_token(service, CHANGE)
+    other = await service.sign_up_and_in(email="eve@orderly.example")
+
+    alone = await service.http.post("/v1/email-changes", json={"token": token})
+    wrong = await confirm(service, token, password="a wrong guess")
+    foreign = await confirm_signed_in(service, token, header=other)
+
+    assert problem(alone) == (422, "validation_failed")
+    assert problem(wrong) == (403, "password_wrong")
+    assert problem(foreign) == (410, "one_time_token_invalid")
+    assert (await me(service, header))["email"] == ADA["email"]
+    assert (await me(service, other))["email"] == "eve@orderly.example"
+    assert (await confirm_signed_in(service, token, header=header)).status_code == 204
+    assert (await me(service, header))["email"] == NEW
 
 
 async def test_the_present_address_is_no_change_but_another_case_is(
@@ -169,7 +193,9 @@ async def test_two_users_who_swap_addresses_do_not_deadlock(service: UsersServic
     await ask(service, other, email=ADA["email"])
     second = await mailed_token(service, CHANGE)
 
-    responses = await asyncio.gather(*(confirm(service, token) for token in (first, second) * 3))
+    responses = await asyncio.gather(
+        *(confirm_signed_in(service, token, header=owner) for token, owner in ((first, header), (second, other)) * 3)
+    )
 
     assert [response.status_code for response in responses] == [409] * 6
 
@@ -198,10 +224,8 @@ async def test_a_change_verifies_an_account_without_telling_an_address_that_nobo
     assert await types_of_events(service) == [CHANGE, "user.updated", "user.email_verified"]
     assert (await me(service, header))["email_verified_at"] is not None
     token = await mailed_token(service, VERIFICATION)
-    assert problem(await service.http.post("/v1/email-verifications", json={"token": token})) == (
-        410,
-        "one_time_token_invalid",
-    )
+    response = await service.http.post("/v1/email-verifications", json={"token": token, "password": PASSWORD})
+    assert problem(response) == (410, "one_time_token_invalid")
 
 
 async def test_an_expired_and_a_replaced_token_change_nothing(service: UsersService, header: dict[str, str]) -> None:

@@ -79,7 +79,10 @@ async def test_a_user_who_asks_for_the_erasure_is_signed_out_and_gets_a_receipt(
     response = await service.http.post("/v1/sessions", json={"email": user["email"], "password": PASSWORD})
     assert problem(response) == (403, "account_inactive")
     assert problem(await service.refresh(tokens)) == (401, "refresh_token_invalid")
-    assert problem(await service.http.post("/v1/email-verifications", json={"token": link}))[0] == 410
+    assert (
+        problem(await service.http.post("/v1/email-verifications", json={"token": link, "password": PASSWORD}))[0]
+        == 410
+    )
     order = Order(UUID(user["id"]))
     await service.apply(order.created())
     assert (await service.events())[-1] == ("user.credit_refused", order.reply(reason="user_inactive"))

@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from services.users.app import create_app
 from services.users.settings import Settings
 from tests.harness.asgi import client_of
+from tests.harness.databases import execute_as_owner
 from tests.harness.executed_statements import executed_statements
 from tests.harness.problems import problem
 from tests.harness.rows import Rows
-from tests.users.mails import RESET, VERIFICATION, mailed_token, mails, run_jobs
+from tests.users.mails import ATTEMPTED, VERIFICATION, mailed_token, mails, run_jobs, security_events
 from tests.users.service import ADA, PASSWORD, UsersService
 
 
@@ -44,7 +45,7 @@ async def test_a_new_and_a_known_address_get_the_same_response_by_the_same_state
         "first@orderly.example",
         "new@orderly.example",
     ]
-    assert [mail.email for mail in await mails(service, RESET)] == [account.email]
+    assert [mail.email for mail in await mails(service, ATTEMPTED)] == [account.email]
 
 
 async def test_a_new_user_is_created_after_the_response_and_gets_the_mail(service: UsersService) -> None:
@@ -58,7 +59,7 @@ async def test_a_new_user_is_created_after_the_response_and_gets_the_mail(servic
     ((created, data), (verification, _)) = await service.events(without=())
     assert (created, data["email"], data["phone"]) == ("user.created", ADA["email"], "+442071838750")
     assert verification == VERIFICATION
-    body = {"token": await mailed_token(service, VERIFICATION)}
+    body = {"token": await mailed_token(service, VERIFICATION), "password": PASSWORD}
     assert (await service.http.post("/v1/email-verifications", json=body)).status_code == 204
 
 
@@ -67,7 +68,7 @@ async def test_the_owner_of_a_known_address_continues_with_the_mailed_link(servi
     await service.http.post("/v1/users", json=ADA)
     await run_jobs(service)
 
-    body = {"token": await mailed_token(service, RESET), "new_password": PASSWORD}
+    body = {"token": await mailed_token(service, ATTEMPTED), "new_password": PASSWORD}
     response = await service.http.post("/v1/password-resets/confirmation", json=body)
 
     assert response.status_code == 204
@@ -87,7 +88,42 @@ async def test_a_repeated_sign_up_with_a_key_is_one_and_mails_are_limited(servic
     await run_jobs(service)
 
     assert len(await mails(service, VERIFICATION)) == 1
-    assert len(await mails(service, RESET)) == 3
+    assert len(await mails(service, ATTEMPTED)) == 1
+    assert await security_events(service) == [("sign_up_attempted", "anonymous", {})]
+
+
+async def test_an_account_is_told_again_after_a_day_and_every_account_by_itself(service: UsersService) -> None:
+    for email in (ADA["email"], "eve@orderly.example"):
+        await service.create_account(email=email)
+
+    for is_a_day_later in (False, False, True, False):
+        if is_a_day_later:
+            await execute_as_owner(
+                service.sessions,
+                "ALTER TABLE security_event DISABLE TRIGGER USER",
+                "UPDATE security_event SET occurred_at = occurred_at - interval '1 day'",
+                "ALTER TABLE security_event ENABLE TRIGGER USER",
+            )
+        await service.http.post("/v1/users", json=ADA)
+        await run_jobs(service)
+    await service.http.post("/v1/users", json=ADA | {"email": "eve@orderly.example"})
+    await run_jobs(service)
+
+    told = [mail.email for mail in await mails(service, ATTEMPTED)]
+    assert told == [ADA["email"], ADA["email"], "eve@orderly.example"]
+
+
+async def test_the_owner_of_a_known_address_is_told_in_their_language_and_keeps_the_password(
+    service: UsersService,
+) -> None:
+    await service.http.post("/v1/users", json=ADA | {"locale": "de"})
+    await run_jobs(service)
+    await service.http.post("/v1/users", json=ADA | {"password": "another good password"})
+    await run_jobs(service)
+
+    ((_, told),) = [event for event in await service.events() if event[0] == ATTEMPTED]
+    assert (told["email"], told["locale"]) == (ADA["email"], "de")
+    await service.sign_in()
 
 
 async def test_a_job_that_runs_again_mails_no_link(service: UsersService) -> None:

@@ -6,7 +6,7 @@ from playwright.async_api import Page, expect
 
 from tests.harness.asgi import served
 from tests.users.mails import CHANGE, RESET, VERIFICATION, ask_for_reset, mailed_token
-from tests.users.service import ADA, UsersService, bearer
+from tests.users.service import ADA, PASSWORD, UsersService, bearer
 
 NEW = "another good password"
 PAGES = ("verify", "confirm-email", "reset-password")
@@ -28,7 +28,7 @@ async def test_opening_a_link_changes_nothing_and_keeps_the_token_to_the_page(se
     assert f'value="{token}"' in response.text
     assert (response.headers["cache-control"], response.headers["referrer-policy"]) == ("no-store", "no-referrer")
     assert "default-src 'none'" in response.headers["content-security-policy"]
-    assert (await send(service, "verify", token=token)).status_code == 200, "the token is unused"
+    assert (await send(service, "verify", token=token, password=PASSWORD)).status_code == 200, "the token is unused"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -41,7 +41,7 @@ async def test_the_form_verifies_the_address_once(service: UsersService) -> None
     header = await service.sign_up_and_in()
     token = await mailed_token(service, VERIFICATION)
 
-    first, again = [await send(service, "verify", token=token) for _ in range(2)]
+    first, again = [await send(service, "verify", token=token, password=PASSWORD) for _ in range(2)]
 
     assert (first.status_code, again.status_code) == (200, 410)
     assert "is confirmed" in first.text
@@ -54,8 +54,13 @@ async def test_the_form_changes_the_address(service: UsersService) -> None:
     change = {"email": "new@orderly.example"}
     await service.http.post("/v1/users/me/email-change", json=change, headers=header)
 
-    changed = await send(service, "confirm-email", token=await mailed_token(service, CHANGE))
+    token = await mailed_token(service, CHANGE)
 
+    refused = await send(service, "confirm-email", token=token, password="a wrong guess")
+    changed = await send(service, "confirm-email", token=token, password=PASSWORD)
+
+    assert refused.status_code == 403
+    assert "password is wrong" in refused.text
     assert "has this e-mail address" in changed.text
     assert (await service.http.get("/v1/users/me", headers=header)).json()["email"] == "new@orderly.example"
 
@@ -76,6 +81,41 @@ async def test_a_refused_password_is_explained_and_leaves_the_link_usable(
     assert message in refused.text
     assert password not in refused.text
     assert (await send(service, "reset-password", token=token, password=NEW)).status_code == 200
+
+
+async def test_the_forms_of_a_verification_explain_what_they_refuse(service: UsersService) -> None:
+    await service.sign_up()
+    token = await mailed_token(service, VERIFICATION)
+
+    wrong = [await send(service, "verify", token=token, password="a wrong guess") for _ in range(4)]
+    known = await send(service, "verify-with-new-password", token=token, password="password1234")
+    short = await send(service, "verify-with-new-password", token=token, password="short")
+    no_token = await send(service, "verify-with-new-password", token="x" * 101, password=NEW)
+
+    assert [response.status_code for response in wrong] == [403, 403, 403, 429]
+    assert "password is wrong" in wrong[0].text
+    assert "too many wrong passwords" in wrong[3].text
+    assert "a wrong guess" not in wrong[0].text
+    assert (known.status_code, short.status_code, no_token.status_code) == (422, 422, 410)
+    assert "known from breaches" in known.text
+    assert "10 to 128 characters" in short.text
+
+
+async def test_whoever_did_not_sign_up_takes_the_account_over_in_a_browser(service: UsersService, page: Page) -> None:
+    header = bearer(await _signed_up_and_in(service))
+    token = await mailed_token(service, VERIFICATION)
+
+    async with served(service.app) as url:
+        await page.goto(f"{url}/account/verify?token={token}")
+        await page.get_by_label("Your password").fill("a wrong guess")
+        await page.get_by_role("button", name="Confirm the address", exact=True).click()
+        await expect(page.get_by_role("alert")).to_have_text("This password is wrong.")
+        await page.get_by_label("New password").fill(NEW)
+        await page.get_by_role("button", name="Set the password and confirm the address").click()
+        await expect(page.get_by_role("heading")).to_have_text("Address confirmed")
+
+    assert (await service.http.get("/v1/users/me", headers=header)).status_code == 401
+    await service.sign_in(password=NEW)
 
 
 async def test_a_password_is_reset_in_a_browser(service: UsersService, page: Page) -> None:

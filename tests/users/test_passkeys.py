@@ -254,7 +254,7 @@ async def test_an_account_without_a_password_signs_in_with_its_passkey(ada: User
     assert problem(await ada.sign_in()) == (401, "credentials_invalid")
     assert (await ada.sign_in_with(authenticator)).status_code == 201
     assert await ada.methods() == {"password": False, "totp": False, "passkeys": 1, "recovery_codes": 10}
-    assert (await ada.record())[-1] == ("password_changed", {"change": "password_removed"})
+    assert ("password_changed", {"change": "password_removed"}) in await ada.record()
     assert problem(await ada.call("DELETE", "/password")) == (404, "password_missing")
 
 

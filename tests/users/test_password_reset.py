@@ -181,7 +181,9 @@ async def test_a_reset_lets_an_open_change_of_the_address_no_longer_work(service
     await ask_for_reset(service, ADA["email"])
     await reset(service, await mailed_token(service, RESET))
 
-    response = await service.http.post("/v1/email-changes", json={"token": await mailed_token(service, CHANGE)})
+    response = await service.http.post(
+        "/v1/email-changes", json={"token": await mailed_token(service, CHANGE), "password": PASSWORD}
+    )
 
     assert problem(response) == (410, "one_time_token_invalid")
 
@@ -207,7 +209,9 @@ async def test_whoever_proves_an_unverified_address_takes_the_account_over(servi
     assert problem(await sign_in(service, "the squatter's own")) == (401, "credentials_invalid")
     refreshed = await service.http.post("/v1/sessions/refresh", json={"refresh_token": tokens["refresh_token"]})
     assert problem(refreshed) == (401, "refresh_token_invalid")
-    changed = await service.http.post("/v1/email-changes", json={"token": await mailed_token(service, CHANGE)})
+    changed = await service.http.post(
+        "/v1/email-changes", json={"token": await mailed_token(service, CHANGE), "password": PASSWORD}
+    )
     assert problem(changed) == (410, "one_time_token_invalid")
     _, _, (updated, data), *others = await service.events()
     assert (updated, data["name"], data["phone"]) == ("user.updated", "Customer", None)

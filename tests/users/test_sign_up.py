@@ -11,7 +11,19 @@ from tests.users.service import ADA, UsersService, bearer
 
 WRONG: dict[str, list[Any]] = {
     "email": ["ada", f"ada@{'a.' * 125}example", "ada\x00@orderly.example"],
-    "name": ["", "   ", "Ada\x00", "\ud800", "a" * 201, 1, None, "\u202eada", "See www.evil.example", "\u200d"],
+    "name": [
+        "",
+        "   ",
+        "Ada\x00",
+        "\ud800",
+        "a" * 201,
+        1,
+        None,
+        "\u202eada",
+        "See www.evil.example",
+        "evil.com",
+        "\u200d",
+    ],
     "password": ["too short", "a" * 129, "\ud800 is half of a surrogate pair"],
     "phone": ["02071838750", "+44207183\u0668750"],
     "locale": ["english", ""],

@@ -14,7 +14,7 @@ from tests.harness.databases import until_waiting
 from tests.harness.rows import Rows
 from tests.users.mails import VERIFICATION, mailed_token, security_events
 from tests.users.orders import Order
-from tests.users.service import ADA, UsersService
+from tests.users.service import ADA, PASSWORD, UsersService
 
 TABLES = ("user_account", "credit_account", "user_session", "refresh_token", "one_time_token")
 
@@ -54,7 +54,7 @@ async def test_an_account_that_was_not_verified_for_30_days_is_purged(service: U
 async def test_verified_young_and_used_accounts_are_kept(service: UsersService) -> None:
     verified = await service.sign_up(email="verified@orderly.example")
     token = await mailed_token(service, VERIFICATION)
-    await service.http.post("/v1/email-verifications", json={"token": token})
+    await service.http.post("/v1/email-verifications", json={"token": token, "password": PASSWORD})
     young = await service.sign_up(email="young@orderly.example")
     reserved = await service.create_account(email="reserved@orderly.example")
     await service.apply(Order(reserved.id).created())

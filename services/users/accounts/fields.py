@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, EmailStr, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-from shared.text import NAME_PATTERN, TEXT_PATTERN, VISIBLE_TEXT_PATTERN, check_name, check_text
+from shared.text import PERSON_NAME_PATTERN, TEXT_PATTERN, VISIBLE_TEXT_PATTERN, check_person_name, check_text
 
 
 @cache
@@ -26,12 +26,16 @@ Email = Annotated[EmailStr, Field(max_length=254, examples=["ada@orderly.example
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(check_name),
+    AfterValidator(check_person_name),
     # A mail shows the name: it must not show a link, or text in another order than it has.
     Field(
-        description="One line without links, control or format characters.",
+        description=(
+            "One line without links, domains, control or format characters. A domain is a full stop between a word and"
+            " two or more letters, as in `example.com`. After an initial or a title that is allowed, if a capital"
+            " letter follows: `J.R.R. Tolkien`, `J.Smith`, `Dr.Smith`."
+        ),
         examples=["Ada Lovelace"],
-        json_schema_extra={"pattern": NAME_PATTERN},
+        json_schema_extra={"pattern": PERSON_NAME_PATTERN},
     ),
 ]
 Bio = Annotated[

@@ -62,7 +62,7 @@ async def sign_up(
     If another account has the address, it is a 409. If nobody has verified that one, the address gets a link to take it
     over. A deployment that hides its accounts (`USERS_SIGN_UP_REVEALS_ACCOUNTS=false`) responds to every sign-up with
     the same 202, after the same time, and a mail tells the owner of the address how to continue: with a new account, or
-    with the one that they have.
+    with the one that they have. The latter get such a mail once a day at most.
 
     The Idempotency-Key is bound to the whole body except the password.
     """

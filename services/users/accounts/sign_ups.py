@@ -15,7 +15,7 @@ from services.users.accounts.queries import lock_account_with_email
 from services.users.encryption import Encryption
 from services.users.models.accounts import UserAccount
 from services.users.one_time_tokens.commands import TooManyLinks, token_policy
-from services.users.one_time_tokens.requests import request_email_verification, request_password_reset
+from services.users.one_time_tokens.requests import request_email_verification, tell_of_sign_up
 from services.users.security_record.commands import Origin
 from services.users.settings import Settings
 from shared.jobs import enqueue
@@ -53,7 +53,7 @@ async def enqueue_sign_up(session: AsyncSession, user: NewUser, *, encryption: E
 
 
 async def sign_up_or_tell(session: AsyncSession, user: NewUser, *, settings: Settings) -> bool:
-    """Sign a user up, or mail the owner of the address's account a link that resets its password. Repeatable.
+    """Sign a user up, or tell the owner of the address's account by mail that there is one. Repeatable.
 
     Returns whether there is a new account.
     """
@@ -64,5 +64,5 @@ async def sign_up_or_tell(session: AsyncSession, user: NewUser, *, settings: Set
     # With the same id, it was created by an earlier run of this job.
     if account is not None and account.id != user.user_id and account.status == "active":
         with suppress(TooManyLinks):
-            await request_password_reset(session, account=account, policy=token_policy(settings), origin=user.origin)
+            await tell_of_sign_up(session, account=account, policy=token_policy(settings), origin=user.origin)
     return False

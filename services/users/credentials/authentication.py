@@ -8,6 +8,7 @@ from fastapi import Request
 from pydantic import SecretStr
 
 from services.users.credentials import devices
+from services.users.credentials.failed_sign_ins import FailedSignIns
 from services.users.credentials.growing_delay import TooManyAttempts
 from services.users.credentials.hashing_queue import HashingOverloaded
 from services.users.credentials.metrics import SIGN_INS
@@ -16,6 +17,7 @@ from services.users.credentials.passwords import PasswordCheck, Passwords
 from services.users.credentials.queries import Claimed, claimed_by
 from services.users.credentials.throttling import SignInThrottle
 from services.users.models.accounts import UserAccount
+from services.users.security_record.commands import origin_of
 from shared.database import Sessions
 from shared.errors import Unauthenticated
 from shared.http.disconnects import while_connected
@@ -53,12 +55,14 @@ class PasswordAuthentication:
     sessions: Sessions
     passwords: Passwords
     throttle: SignInThrottle
+    failures: FailedSignIns
 
     async def authenticate(self, *, email: str, password: SecretStr) -> Authenticated:
         """Return the account with this address and password, whatever its status.
 
         Every request executes the same statements, and hashes once. So do not open a transaction after a failure only
-        where an account exists. Raises: CredentialsInvalid, TooManyAttempts, HashingOverloaded.
+        where an account exists. A wrong password is an entry of the security record; an attempt that is delayed is
+        none, since nothing bounds their number. Raises: CredentialsInvalid, TooManyAttempts, HashingOverloaded.
         """
         self.passwords.check_capacity("sign_in")
         async with self.sessions() as session:
@@ -71,8 +75,13 @@ class PasswordAuthentication:
                 failure=CredentialsInvalid,
             ):
                 check = await self._check(claimed, password)
-        except (CredentialsInvalid, TooManyAttempts) as problem:
-            self._record_failure(claimed, is_delayed=isinstance(problem, TooManyAttempts))
+        except TooManyAttempts:
+            self._log_failure(claimed, is_delayed=True)
+            raise
+        except CredentialsInvalid:
+            self._log_failure(claimed, is_delayed=False)
+            user_id = claimed.account.id if claimed.account else None
+            await self.failures.append(self.sessions, user_id=user_id, origin=origin_of(self.request))
             raise
         SIGN_INS.labels("right").inc()
         assert claimed.account is not None  # noqa: S101 - without an account, no password is right
@@ -85,7 +94,7 @@ class PasswordAuthentication:
             raise CredentialsInvalid
         return check
 
-    def _record_failure(self, claimed: Claimed, *, is_delayed: bool) -> None:
+    def _log_failure(self, claimed: Claimed, *, is_delayed: bool) -> None:
         SIGN_INS.labels("delayed" if is_delayed else "wrong").inc()
         logger.warning(
             "sign_in_delayed" if is_delayed else "sign_in_failed",

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.users.credentials.authentication import PasswordAuthentication
+from services.users.credentials.failed_sign_ins import FailedSignIns
 from services.users.credentials.limits import CredentialLimits, LimitedUse
 from services.users.credentials.networks import ClientNetworks, networks_of
 from services.users.credentials.passwords import Passwords
@@ -65,7 +66,8 @@ async def _password_authentication(
     passwords: PasswordsDep,
     throttle: SignInThrottleDep,
 ) -> PasswordAuthentication:
-    return PasswordAuthentication(request, networks, sessions, passwords, throttle)
+    failures: FailedSignIns = request.app.state.failed_sign_ins
+    return PasswordAuthentication(request, networks, sessions, passwords, throttle, failures)
 
 
 RequestLimitsDep = Annotated[RequestLimits, Depends(_request_limits)]

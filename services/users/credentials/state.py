@@ -5,6 +5,7 @@ from datetime import timedelta
 from starlette.datastructures import State
 
 from services.users.credentials.breached_passwords import BreachedPasswords
+from services.users.credentials.failed_sign_ins import FailedSignIns
 from services.users.credentials.growing_delay import GrowingDelays
 from services.users.credentials.limits import CredentialLimits, limits_of
 from services.users.credentials.passwords import Passwords
@@ -31,6 +32,7 @@ def add_credentials(state: State, settings: Settings) -> None:
             remembered=timedelta(minutes=settings.sign_in_failures_minutes),
         ),
     )
+    state.failed_sign_ins = FailedSignIns()
     state.credential_limits = CredentialLimits(state.rate_limiter, limits_of(settings))
 
 

@@ -24,6 +24,10 @@ BEGIN
        AND NEW.details IN (OLD.details, OLD.details - 'reason') THEN
         RETURN NEW;
     END IF;
+    -- Anyone can cause these.
+    IF TG_OP = 'DELETE' AND OLD.kind = 'sign_in_failed' AND OLD.occurred_at < now() - interval '30 days' THEN
+        RETURN OLD;
+    END IF;
     RAISE EXCEPTION 'the security record is append-only' USING ERRCODE = 'integrity_constraint_violation';
 END
 $$;
@@ -40,6 +44,7 @@ _KINDS = (
     "roles_changed",
     "credit_limit_changed",
     "profile_changed",
+    "sign_up_attempted",
     "signed_in",
     "sign_in_failed",
     "new_device",

@@ -19,6 +19,7 @@ SecurityEventKind = Literal[
     "roles_changed",
     "credit_limit_changed",
     "profile_changed",
+    "sign_up_attempted",
     "signed_in",
     "sign_in_failed",
     "new_device",
@@ -47,8 +48,8 @@ SecurityEventKind = Literal[
 class SecurityEvent(Base):
     """One entry of the security record.
 
-    A trigger allows no change but one: erasure removes `address`, `user_agent` and the `reason` in `details`, which are
-    or may hold personal data.
+    A trigger allows two changes: erasure removes `address`, `user_agent` and the `reason` in `details`, which can be
+    personal data; and failed sign-ins are deleted after 30 days.
     """
 
     __tablename__ = "security_event"

@@ -1,10 +1,14 @@
 """Requests for mails that carry a one-time token. The mails themselves are sent by the notifications service."""
 
+from datetime import timedelta
+
+import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.encryption import Encryption
 from services.users.models.accounts import UserAccount
+from services.users.models.security_record import SecurityEvent
 from services.users.one_time_tokens.commands import IssuedToken, TokenPolicy, issue_token
 from services.users.security_record.commands import ANONYMOUS, Origin, append
 from shared.events.users import (
@@ -13,11 +17,14 @@ from shared.events.users import (
     EmailVerificationRequested,
     OneTimeTokenEvent,
     PasswordResetRequested,
+    SignUpAttempted,
 )
 from shared.jobs import enqueue
 from shared.messaging.outbox.outbox import record
 
 RESET_LINK_JOB = "mail_reset_link"
+TOLD_AGAIN_AFTER = timedelta(days=1)
+"""Time between two mails to an account that tell of sign-ups with its address."""
 
 
 class ResetLinkRequest(BaseModel):
@@ -53,6 +60,23 @@ async def request_password_reset(
     issued = await issue_token(session, account=account, purpose="reset_password", email=account.email, policy=policy)
     _record_mail(session, PasswordResetRequested, account=account, email=account.email, issued=issued)
     await append(session, "password_reset_requested", user_id=account.id, actor=ANONYMOUS, origin=origin)
+
+
+async def tell_of_sign_up(session: AsyncSession, *, account: UserAccount, policy: TokenPolicy, origin: Origin) -> None:
+    """Request the mail that tells a locked account's user of a sign-up with their address, with a link as a reset's.
+
+    An account gets one a day at most: anyone can cause it. Raises: TooManyLinks.
+    """
+    told = sa.select(SecurityEvent.id).where(
+        SecurityEvent.user_id == account.id,
+        SecurityEvent.kind == "sign_up_attempted",
+        SecurityEvent.occurred_at > sa.func.now() - TOLD_AGAIN_AFTER,
+    )
+    if await session.scalar(sa.select(told.exists())):
+        return
+    issued = await issue_token(session, account=account, purpose="reset_password", email=account.email, policy=policy)
+    _record_mail(session, SignUpAttempted, account=account, email=account.email, issued=issued)
+    await append(session, "sign_up_attempted", user_id=account.id, actor=ANONYMOUS, origin=origin)
 
 
 async def request_email_change(

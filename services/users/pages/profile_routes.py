@@ -21,6 +21,7 @@ from services.users.pages.page_route import PageRoute
 from services.users.pages.rendering import account_page
 from services.users.pages.same_origin import SAME_ORIGIN
 from services.users.pages.sign_in_routes import Done, Text
+from services.users.recovery import email_routes as emails
 from services.users.recovery import routes as recovery
 from services.users.recovery.dependencies import TokenPolicyDep
 from services.users.recovery.schemas import EmailChangeRequest, PasswordChange
@@ -96,7 +97,7 @@ async def ask_for_email_change(
     email: Text = "",
 ) -> Response:
     try:
-        await recovery.ask_for_email_change(
+        await emails.ask_for_email_change(
             EmailChangeRequest.model_validate({"email": email}),
             request=request,
             caller=browser.caller,
@@ -111,7 +112,7 @@ async def ask_for_email_change(
 
 @router.post("/email/verification")
 async def send_verification_again(browser: Browser, sessions: SessionsDep, policy: TokenPolicyDep) -> Response:
-    await recovery.send_verification_again(browser.caller, sessions, policy)
+    await emails.send_verification_again(browser.caller, sessions, policy)
     return redirect(HOME, done="verification-mailed")
 
 

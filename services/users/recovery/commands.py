@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,7 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.accounts.commands import EmailTaken, user_updated
 from services.users.accounts.queries import accounts_by_id_or_email, lock_account_with_email
 from services.users.models.accounts import UserAccount
-from services.users.one_time_tokens.commands import TokenPolicy, invalidate_tokens, open_token, redeem_token
+from services.users.models.one_time_tokens import TokenPurpose
+from services.users.one_time_tokens.commands import (
+    TokenPolicy,
+    invalidate_tokens,
+    open_token,
+    redeem_token,
+)
 from services.users.one_time_tokens.requests import (
     ResetLinkRequest,
     request_email_change,
@@ -23,8 +30,9 @@ from services.users.recovery.take_over import take_over
 from services.users.recovery.unverified_accounts import purge_if_unverified
 from services.users.security_record.commands import Origin, append
 from services.users.sessions.revocation import revoke_all_sessions
-from shared.errors import Conflict
+from shared.errors import Conflict, Forbidden
 from shared.events.users import AccountMail, EmailChanged, EmailVerified, PasswordChanged
+from shared.http.auth import Permit
 from shared.messaging.outbox.outbox import record
 
 
@@ -38,6 +46,26 @@ class EmailUnchanged(Conflict):
     """The account has this e-mail address already."""
 
     code = "email_unchanged"
+
+
+class PasswordWrong(Forbidden):
+    """The present password is wrong."""
+
+    code = "password_wrong"
+
+
+class CheckedPassword(NamedTuple):
+    """The hash of the account's password that was checked."""
+
+    user_id: UUID
+    hash: str | None
+
+
+Proof = CheckedPassword | Permit
+"""The proof that an account is the caller's: its password, or the permit of the signed-in user.
+
+A mailed token shows only who reads the mails of its address: somebody else may have typed that address.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,9 +87,12 @@ async def send_verification_again(session: AsyncSession, *, user_id: UUID, polic
     await request_email_verification(session, account=account, policy=policy)
 
 
-async def verify_email(session: AsyncSession, *, token: str, origin: Origin) -> UUID:
-    """Mark the address of a token's account as verified, and return the user's id. Raises: OneTimeTokenInvalid."""
-    account = (await redeem_token(session, token=token, purpose="verify_email")).account
+async def verify_email(session: AsyncSession, *, token: str, proof: Proof, origin: Origin) -> UUID:
+    """Mark the address of a token's account as verified; return the user's id.
+
+    Raises: OneTimeTokenInvalid, PasswordWrong.
+    """
+    account = await _redeem_own(session, token=token, purpose="verify_email", proof=proof)
     account.email_verified_at = account.updated_at = datetime.now(UTC)
     await session.flush()  # sets the version, after which the event is the account's present state
     record(session, user_updated(account))
@@ -83,12 +114,19 @@ async def mail_reset_link(session: AsyncSession, request: ResetLinkRequest, *, p
     return account.id
 
 
-async def reset_password(session: AsyncSession, *, token: str, new_hash: str, origin: Origin) -> PasswordReset:
+async def reset_password(
+    session: AsyncSession,
+    *,
+    token: str,
+    purpose: Literal["reset_password", "verify_email"] = "reset_password",
+    new_hash: str,
+    origin: Origin,
+) -> PasswordReset:
     """Set a new password, end all sessions, and let all open links no longer work.
 
     The token proves the address. If nobody had, its holder takes the account over. Raises: OneTimeTokenInvalid.
     """
-    account = (await redeem_token(session, token=token, purpose="reset_password")).account
+    account = (await redeem_token(session, token=token, purpose=purpose)).account
     is_taken_over = account.email_verified_at is None
     if is_taken_over:
         await take_over(session, account)
@@ -128,16 +166,16 @@ async def ask_for_email_change(
     await request_email_change(session, account=account, email=email, policy=policy, origin=origin)
 
 
-async def change_email(session: AsyncSession, *, token: str, origin: Origin) -> UUID:
+async def change_email(session: AsyncSession, *, token: str, proof: Proof, origin: Origin) -> UUID:
     """Replace the address of a token's account by the one that the token was sent to; return the user's id.
 
     An account that holds this address and never verified it is purged: the token's holder has proved the address.
-    Raises: OneTimeTokenInvalid, EmailTaken.
+    Raises: OneTimeTokenInvalid, PasswordWrong, EmailTaken.
     """
     proved = await open_token(session, token=token, purpose="change_email")
     # Both at once, ordered by id: two users who change to each other's addresses would deadlock.
     locked = await session.scalars(accounts_by_id_or_email(proved.user_id, proved.email).with_for_update())
-    account = (await redeem_token(session, token=token, purpose="change_email")).account
+    account = await _redeem_own(session, token=token, purpose="change_email", proof=proof)
     for other in [each for each in locked if each.id != account.id]:
         if not await purge_if_unverified(session, user_id=other.id):
             raise EmailTaken
@@ -159,6 +197,16 @@ async def change_email(session: AsyncSession, *, token: str, origin: Origin) -> 
         await _record_verified(session, account, origin=origin)
     await append(session, "email_changed", user_id=account.id, actor=account.id, origin=origin)
     return account.id
+
+
+async def _redeem_own(session: AsyncSession, *, token: str, purpose: TokenPurpose, proof: Proof) -> UserAccount:
+    """Use up a token of the caller's account, and return the account, locked."""
+    account = (await redeem_token(session, token=token, purpose=purpose)).account
+    if isinstance(proof, Permit):
+        proof.check_owner(account.id)
+    elif proof != (account.id, account.password_hash):
+        raise PasswordWrong  # changed since it was checked
+    return account
 
 
 async def _record_verified(session: AsyncSession, account: UserAccount, *, origin: Origin) -> None:

@@ -1,9 +1,8 @@
-"""Routes of recovery: verify and change an e-mail address, reset and change a password."""
+"""Routes of recovery: reset and change a password."""
 
 import structlog
 from fastapi import APIRouter, Depends, Request
 
-from services.users.accounts.commands import EmailTaken
 from services.users.accounts.queries import UserNotFound, account_of
 from services.users.authentication.dependencies import RECENTLY_AUTHENTICATED, STEP_UP_PROBLEMS
 from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep, RequestLimitsDep
@@ -11,15 +10,14 @@ from services.users.credentials.hashing_queue import HashingOverloaded
 from services.users.credentials.limits import LimitedUse, email_target
 from services.users.credentials.policy import PASSWORD_PROBLEMS
 from services.users.dependencies import EncryptionDep
-from services.users.one_time_tokens.commands import OneTimeTokenInvalid, TooManyLinks, open_token
+from services.users.one_time_tokens.commands import OneTimeTokenInvalid
 from services.users.one_time_tokens.requests import enqueue_reset_link
 from services.users.recovery import commands
-from services.users.recovery.commands import EmailAlreadyVerified, EmailUnchanged
-from services.users.recovery.dependencies import TokenPolicyDep
+from services.users.recovery.dependencies import (
+    PasswordReplacementDep,
+    TokenPolicyDep,
+)
 from services.users.recovery.schemas import (
-    EmailChange,
-    EmailChangeRequest,
-    EmailVerification,
     MailedLinkView,
     PasswordChange,
     PasswordResetConfirmation,
@@ -34,83 +32,6 @@ from shared.http.problems import responses
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1", tags=["recovery"])
-
-
-@router.post(
-    "/users/me/email-verification",
-    status_code=202,
-    summary="Get another mail that verifies your address",
-    response_description="The mail is on its way.",
-    responses=responses(UserNotFound, AccountInactive, EmailAlreadyVerified, TooManyLinks),
-)
-async def send_verification_again(caller: Caller, sessions: SessionsDep, policy: TokenPolicyDep) -> MailedLinkView:
-    """Send a new link to your address. The links of earlier mails no longer work."""
-    async with sessions.begin() as session:
-        await commands.send_verification_again(session, user_id=caller.user_id, policy=policy)
-    logger.info("email_verification_requested", user_id=str(caller.user_id))
-    return MailedLinkView.lasting(policy.lifetimes["verify_email"])
-
-
-@router.post(
-    "/email-verifications",
-    status_code=204,
-    summary="Verify an address",
-    dependencies=[Depends(public)],
-    responses=responses(OneTimeTokenInvalid),
-)
-async def verify_email(body: EmailVerification, request: Request, sessions: SessionsDep) -> None:
-    """Prove, with the token of a mailed link, that an account's address is yours. A token works once."""
-    async with sessions.begin() as session:
-        user_id = await commands.verify_email(session, token=body.token.get_secret_value(), origin=origin_of(request))
-    logger.info("email_verified", user_id=str(user_id))
-
-
-@router.post(
-    "/users/me/email-change",
-    status_code=202,
-    summary="Ask for another address",
-    response_description="A mail to the new address is on its way.",
-    dependencies=[RECENTLY_AUTHENTICATED],
-    responses=responses(*STEP_UP_PROBLEMS, UserNotFound, AccountInactive, EmailUnchanged, TooManyLinks),
-)
-async def ask_for_email_change(
-    body: EmailChangeRequest,
-    *,
-    request: Request,
-    caller: Caller,
-    limits: RequestLimitsDep,
-    sessions: SessionsDep,
-    policy: TokenPolicyDep,
-) -> MailedLinkView:
-    """Send a link to the new address. Your address stays as it is until the link is used.
-
-    The response does not tell whether another account has the new address.
-    """
-    await limits.check(LimitedUse.MAILED_LINK, target=email_target(body.email))
-    async with sessions.begin() as session:
-        await commands.ask_for_email_change(
-            session, user_id=caller.user_id, email=body.email, policy=policy, origin=origin_of(request)
-        )
-    logger.info("email_change_requested", user_id=str(caller.user_id))
-    return MailedLinkView.lasting(policy.lifetimes["change_email"])
-
-
-@router.post(
-    "/email-changes",
-    status_code=204,
-    summary="Change an address",
-    dependencies=[Depends(public)],
-    responses=responses(OneTimeTokenInvalid, EmailTaken),
-)
-async def change_email(body: EmailChange, request: Request, sessions: SessionsDep) -> None:
-    """Prove, with the token of a mailed link, that the new address is yours, and make it the account's address.
-
-    Sessions stay open, and the former address is told. An account that never verified the new address gives way, unless
-    it has credit in use. After `email_taken` the token can still be used.
-    """
-    async with sessions.begin() as session:
-        user_id = await commands.change_email(session, token=body.token.get_secret_value(), origin=origin_of(request))
-    logger.info("email_changed", user_id=str(user_id))
 
 
 @router.post(
@@ -149,11 +70,7 @@ async def ask_for_password_reset(
     responses=responses(OneTimeTokenInvalid, HashingOverloaded, *PASSWORD_PROBLEMS),
 )
 async def reset_password(
-    body: PasswordResetConfirmation,
-    request: Request,
-    sessions: SessionsDep,
-    passwords: PasswordsDep,
-    password_policy: PasswordPolicyDep,
+    body: PasswordResetConfirmation, request: Request, sessions: SessionsDep, replacement: PasswordReplacementDep
 ) -> None:
     """Set a new password, and end all sessions. The user is told by mail.
 
@@ -161,11 +78,7 @@ async def reset_password(
     account is removed, because somebody else may have set it.
     """
     token = body.token.get_secret_value()
-    async with sessions() as session:
-        # An invalid token must not cost a hash.
-        opened = await open_token(session, token=token, purpose="reset_password")
-    password_policy.check(body.new_password, personal=(opened.email,))
-    new_hash = await while_connected(request, passwords.hash(body.new_password, use="change"))
+    new_hash = await replacement.hash(body.new_password, token=token, purpose="reset_password")
     async with sessions.begin() as session:
         reset = await commands.reset_password(session, token=token, new_hash=new_hash, origin=origin_of(request))
     logger.info("password_reset", user_id=str(reset.user_id), is_taken_over=reset.is_taken_over)

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from services.users.accounts.fields import Email
-from services.users.credentials.fields import NewPassword, Secret
+from services.users.credentials.fields import NewPassword, Password, Secret
 from shared.http.bodies import RequestBody, ResponseBody
 
 _TOKEN = "jv0Hn3mYcQ1V0m0o3yq8c2w5Jr6sZlq9bV2n8kT4xEo"  # noqa: S105 - an example
@@ -17,7 +17,21 @@ OneTimeToken = Annotated[
 
 
 class EmailVerification(RequestBody):
-    """The proof that an account's address is the caller's."""
+    """The proof that an account's address is the caller's, and the account's password."""
+
+    token: OneTimeToken
+    password: Password
+
+
+class EmailVerificationWithNewPassword(RequestBody):
+    """The proof that an account's address is the caller's, and a new password."""
+
+    token: OneTimeToken
+    new_password: NewPassword
+
+
+class MailedToken(RequestBody):
+    """The proof that an address is the caller's, who is signed in."""
 
     token: OneTimeToken
 
@@ -29,9 +43,10 @@ class EmailChangeRequest(RequestBody):
 
 
 class EmailChange(RequestBody):
-    """The proof that the new address is the caller's."""
+    """The proof that the new address is the caller's, and the account's password."""
 
     token: OneTimeToken
+    password: Password
 
 
 class PasswordResetRequest(RequestBody):

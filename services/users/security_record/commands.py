@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.security_record import SecurityEvent, SecurityEventKind
 from shared.http.rate_limit import client_address
+from shared.statements import count_deleted
 
 SYSTEM = "system"
 """The actor of what no person did, such as a timed purge."""
@@ -18,6 +20,10 @@ ANONYMOUS = "anonymous"
 """The actor of a request without a valid token, such as a failed sign-in."""
 MAX_USER_AGENT_LENGTH = 300
 """Characters that are stored of a User-Agent header; the rest is cut off."""
+
+
+FAILED_SIGN_INS_KEPT_FOR = timedelta(days=30)
+"""Retention of failed sign-ins, which anyone can cause. The trigger of the table has it too. All else is kept."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +60,18 @@ async def append(
             details=dict(details or {}),
         )
     )
+
+
+async def purge_failed_sign_ins(session: AsyncSession, *, limit: int) -> int:
+    """Delete at most `limit` failed sign-ins past their retention, and return how many."""
+    old = (
+        sa.select(SecurityEvent.id)
+        .where(
+            SecurityEvent.kind == "sign_in_failed",
+            SecurityEvent.occurred_at < sa.func.now() - FAILED_SIGN_INS_KEPT_FOR,
+        )
+        .order_by(SecurityEvent.occurred_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return await count_deleted(session, sa.delete(SecurityEvent).where(SecurityEvent.id.in_(old)))

@@ -37,7 +37,10 @@ async def list_security_events(
     occurred_after: Annotated[Instant | None, Query(description="Only entries of this time or a later one.")] = None,
     occurred_before: Annotated[Instant | None, Query(description="Only entries before this time.")] = None,
 ) -> Page[SecurityEventView]:
-    """Return sign-ins, changes of accounts and erasures, newest first. For admins."""
+    """Return sign-ins, changes of accounts and erasures, newest first. For admins.
+
+    Failed sign-ins are kept for 30 days. One to an unknown address has no user.
+    """
     wanted = RecordFilter(
         user_id=user_id, actor=actor, kind=kind, occurred_after=occurred_after, occurred_before=occurred_before
     )
@@ -50,7 +53,10 @@ async def list_security_events(
 async def list_own_security_events(
     request: Request, caller: Caller, sessions: SessionsDep, params: PageParams
 ) -> Page[OwnSecurityEventView]:
-    """Return what happened to your account, newest first: sign-ins, changes, and what staff did."""
+    """Return what happened to your account, newest first: sign-ins, changes, and what staff did.
+
+    Failed sign-ins are kept for 30 days.
+    """
     async with sessions() as session:
         query = security_events_newest_first(RecordFilter(user_id=caller.user_id))
         return await page_of(session, query, request=request, params=params, map=OwnSecurityEventView.of)
