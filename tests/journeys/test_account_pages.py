@@ -51,7 +51,7 @@ async def _signs_up(visitor: Visitor, catcher: MailCatcher) -> None:
 
 
 async def _exports(visitor: Visitor) -> dict[str, dict[str, dict[str, str]]]:
-    await visitor.follow("Your data")
+    await visitor.follow("Data")
     await visitor.click("Request an export")
     await visitor.is_told("The export is requested")
     link = visitor.page.get_by_role("link", name="Download the export")

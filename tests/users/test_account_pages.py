@@ -244,6 +244,29 @@ async def test_a_sensitive_page_asks_who_the_user_is_and_leads_back(ada: User) -
     assert (await service.http.get("/account/password")).status_code == 200
 
 
+async def test_nobody_uses_the_objects_of_another_user(ada: User) -> None:
+    service = ada.service
+    await ada.add_passkey()
+    passkey_id = (await ada.call("GET", "/passkeys")).json()["items"][0]["id"]
+    export_id = (await ada.call("POST", "/exports")).json()["id"]
+    session_id = (await service.http.get("/v1/sessions", headers=ada.header)).json()["items"][0]["id"]
+    await service.sign_up(email="eve@orderly.example")
+    await send(service, "/sign-in", email="eve@orderly.example", password=PASSWORD)
+
+    responses = [
+        await send(service, f"/passkeys/{passkey_id}/name", name="Mine"),
+        await send(service, f"/passkeys/{passkey_id}/remove"),
+        await service.http.get(f"/account/data/exports/{export_id}"),
+    ]
+    await send(service, f"/sessions/{session_id}/end")
+
+    assert [response.status_code for response in responses] == [404, 404, 404]
+    assert [each["name"] for each in (await ada.call("GET", "/passkeys")).json()["items"]] == ["Phone"]
+    assert session_id in [
+        each["id"] for each in (await service.http.get("/v1/sessions", headers=ada.header)).json()["items"]
+    ]
+
+
 async def test_a_hostile_name_is_escaped(signed_in: UsersService) -> None:
     response = await send(signed_in, "", name="<script>alert(1)</script>", locale="en", time_zone="UTC", version="1")
     page = await signed_in.http.get("/account")

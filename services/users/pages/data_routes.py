@@ -92,10 +92,10 @@ async def _data_page(
 ) -> HTMLResponse:
     listed = await exports.list_own_exports(request, browser.caller, sessions, PageRequest(MAX_EXPORTS, None))
     return account_page(
-        "data.html", status=form.status, place="Your data", exports=listed.items, form=form, notice_text=notice
+        "data.html", status=form.status, place="Data", exports=listed.items, form=form, notice_text=notice
     )
 
 
 def _erasure_page(form: forms.Form) -> HTMLResponse:
     key = form.values.get("key") or secrets.token_urlsafe()
-    return account_page("erasure.html", status=form.status, place="Your data", form=form, key=key)
+    return account_page("erasure.html", status=form.status, place="Data", form=form, key=key)
