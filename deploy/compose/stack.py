@@ -155,6 +155,7 @@ def _addresses(ports: dict[str, int], secrets_folder: Path) -> str:
         [
             "",
             f"  API       http://127.0.0.1:{gateway}, such as http://127.0.0.1:{gateway}/v1/products",
+            f"  accounts  http://localhost:{gateway}/account",
             f"  mails     http://127.0.0.1:{mails}",
             f"  admin     {ADMIN_EMAIL}; the password is in {os.path.relpath(secrets_folder / 'admin_password')}",
             f"  commands  docker compose -p {project_name()} exec orders python -m services.orders --help",

@@ -45,6 +45,7 @@ class Gateway:
 
     def program(self) -> Program:
         """Return the program that runs the gateway."""
+        scheme = "https" if self.tls else "http"
         return Program(
             name="gateway",
             command=[Path(sysconfig.get_path("scripts"), "traefik")],
@@ -61,8 +62,8 @@ class Gateway:
             # Traefik reads plugins-local/ there.
             working_folder=SOURCE,
             ready=self._has_routes,
-            address=f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}",
-            notes="the API, such as /v1/products",
+            address=f"{scheme}://127.0.0.1:{self.port}",
+            notes=f"the API, such as /v1/products; accounts: {scheme}://localhost:{self.port}/account",
             echo=re.compile(r'"level":"(warn|error|fatal)"'),
         )
 

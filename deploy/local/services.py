@@ -104,7 +104,7 @@ class Services:
                 "SHARED_CLIENT_NETWORKS": "127.0.0.0/8,::1/128",
                 "SIGN_UP_LIMIT_PER_EMAIL": "1000/hour",
                 "WEBAUTHN_RP_ID": "localhost",
-                "WEBAUTHN_ORIGINS": f"http://localhost:{self.settings.gateway_port}",
+                "WEBAUTHN_ORIGINS": self.settings.public_url,
             },
             "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},
             "notifications": {
@@ -112,7 +112,7 @@ class Services:
                 "USERS_TOKEN": tokens["notifications"],
                 "SMTP_URL": self.settings.smtp_url,
                 "MAIL_FROM": "Orderly <no-reply@orderly.example>",
-                "PUBLIC_URL": self.settings.gateway_url,
+                "PUBLIC_URL": self.settings.public_url,
                 # Whoever stops the mail catcher here does not want to wait for minutes.
                 "DELIVERY_INITIAL_RETRY_SECONDS": "1",
                 "DELIVERY_MAX_RETRY_SECONDS": "60",

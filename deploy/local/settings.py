@@ -69,6 +69,11 @@ class LocalSettings(BaseSettings):
         return f"http://127.0.0.1:{self.gateway_port}"
 
     @property
+    def public_url(self) -> str:
+        """The URL that people open: browsers keep passkeys for localhost, but for no IP address."""
+        return f"http://localhost:{self.gateway_port}"
+
+    @property
     def mail_url(self) -> str:
         """The URL of the mail catcher's page."""
         return f"http://127.0.0.1:{self.mail_page_port}"

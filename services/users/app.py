@@ -16,7 +16,10 @@ from services.users.erasure.jobs import add_erasure_jobs
 from services.users.erasure.metrics import ERASURES
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.pages import data_routes, profile_routes, security_routes
 from services.users.pages import routes as page_routes
+from services.users.pages import session_routes as session_page_routes
+from services.users.pages import sign_in_routes as sign_in_page_routes
 from services.users.passkeys import routes as passkey_routes
 from services.users.passkeys import sign_in_routes as passkey_sign_in_routes
 from services.users.recovery import email_routes
@@ -37,6 +40,31 @@ from shared.http.tokens import TokenVerifier
 from shared.jobs import Jobs
 from shared.service import create_service
 
+ROUTERS = (
+    account_routes.router,
+    email_routes.router,
+    recovery_routes.router,
+    page_routes.router,
+    sign_in_page_routes.router,
+    data_routes.router,
+    profile_routes.router,
+    security_routes.router,
+    session_page_routes.router,
+    second_factor_routes.router,
+    passkey_routes.router,
+    credit_routes.router,
+    session_routes.router,
+    second_factor_sign_in_routes.router,
+    passkey_sign_in_routes.router,
+    oauth_routes.router,
+    key_routes.router,
+    security_record_routes.router,
+    data_export_routes.router,
+    erasure_routes.router,
+    administration_routes.router,
+    internal_routes.router,
+)
+
 
 def create_app(settings: Settings) -> FastAPI:
     """Compose the service. Nothing connects before it starts. Raises: EncryptionKeysInvalid, FilterInvalid."""
@@ -51,25 +79,7 @@ def create_app(settings: Settings) -> FastAPI:
         name="users",
         description="Accounts, sessions and credit.",
         settings=settings,
-        routers=[
-            account_routes.router,
-            email_routes.router,
-            recovery_routes.router,
-            page_routes.router,
-            second_factor_routes.router,
-            passkey_routes.router,
-            credit_routes.router,
-            session_routes.router,
-            second_factor_sign_in_routes.router,
-            passkey_sign_in_routes.router,
-            oauth_routes.router,
-            key_routes.router,
-            security_record_routes.router,
-            data_export_routes.router,
-            erasure_routes.router,
-            administration_routes.router,
-            internal_routes.router,
-        ],
+        routers=ROUTERS,
         subscriptions=SUBSCRIPTIONS,
         jobs=_jobs(settings, encryption=encryption),
         measurements=[DATA_EXPORTS, ERASURES],

@@ -17,7 +17,14 @@ from sqlalchemy import URL
 from services.users.models.accounts import Role
 from shared.connection_urls import dsn_of
 from shared.http.auth import ANONYMOUS, OWN, SERVICE
-from tests.access import notifications_calls, operations_calls, orders_calls, second_factor_calls, users_calls
+from tests.access import (
+    notifications_calls,
+    operations_calls,
+    orders_calls,
+    pages_calls,
+    second_factor_calls,
+    users_calls,
+)
 from tests.access.calls import BUILDERS, OF_NEW_ACCOUNTS
 from tests.access.system import Account, System, running_system
 from tests.architecture.source import SERVICES
@@ -27,7 +34,7 @@ from tests.harness.databases import DatabaseFactory
 from tests.harness.executed_statements import Executed, executed_with_arguments
 from tests.harness.explained import unindexed_tables
 
-REGISTERED = (notifications_calls, operations_calls, orders_calls, second_factor_calls, users_calls)
+REGISTERED = (notifications_calls, operations_calls, orders_calls, pages_calls, second_factor_calls, users_calls)
 """The modules that register builders."""
 MAY_BE_UNAVAILABLE = {"GET /health", "GET /health/ready", "GET /health/live"}
 """Routes that answer 503 here, because neither Kafka nor the services' loops run."""
@@ -96,7 +103,10 @@ async def _outcome(system: System, service: str, cell: Cell, *, statements: dict
         )
     if not path.endswith(READS_ALL):
         statements.update((each.sql, each) for each in executed)
-    if response.is_success or (response.status_code == 503 and cell.route in MAY_BE_UNAVAILABLE):
+    # A form of the pages responds with a redirect, and so does a page that needs a session, to the sign-in.
+    if response.is_success or response.status_code == 303:
+        return ALLOWED
+    if response.status_code == 503 and cell.route in MAY_BE_UNAVAILABLE:
         return ALLOWED
     return f"{response.status_code} {_code(response)}"
 

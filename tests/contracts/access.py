@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from shared.http.auth import ROLES, Access, declared_access
 
 ALLOWED = "allowed"
-SERVICE_PREFIXES = ("/v1/", "/.well-known/", "/internal/")
+SERVICE_PREFIXES = ("/v1/", "/.well-known/", "/internal/", "/account")
 """The paths that belong to one service; all others are routes of every service."""
 
 

@@ -79,6 +79,7 @@ def test_up_makes_passwords_and_says_where_everything_is(clone: Clone) -> None:
     assert clone.started()
     said = [
         f"http://127.0.0.1:{clone.gateway_port}",
+        f"http://localhost:{clone.gateway_port}/account",
         f"http://127.0.0.1:{clone.mail_page_port}",
         "admin@orderly.example; the password is in deploy/secrets/admin_password",
         "make logs",

@@ -32,6 +32,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("X-Request-Id", "of-the-service")
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Security-Policy", "script-src 'self'")
+        self.send_header("Referrer-Policy", "same-origin")
         self.end_headers()
         self.wfile.write(body)
 
@@ -97,6 +99,20 @@ async def test_errors_of_the_gateway_are_problems_and_those_of_services_pass(tmp
     assert away.headers["retry-after"] == "2"
     assert [response.status_code for response in unchanged] == [404, 429, 503]
     assert all(response.text.startswith(str(orders.server_port)) for response in unchanged)
+
+
+async def test_pages_of_accounts_keep_their_own_policies(tmp_path: Path) -> None:
+    with service_server() as users:
+        async with gateway(tmp_path, users=url_of(users)) as client:
+            pages = [await client.get(path) for path in ("/account", "/account/passkeys.js", "/account/passkeys/new")]
+            api = await client.get("/v1/users/me")
+            unknown = await client.get("/accounts")
+
+    policies = ("content-security-policy", "referrer-policy")
+    assert [[page.headers[name] for name in policies] for page in pages] == [["script-src 'self'", "same-origin"]] * 3
+    assert [api.headers[name] for name in policies] == ["default-src 'none'; frame-ancestors 'none'", "no-referrer"]
+    assert [page.headers["x-content-type-options"] for page in (*pages, api)] == ["nosniff"] * 4
+    assert unknown.json()["code"] == "not_found"
 
 
 async def test_a_flood_gets_problems(tmp_path: Path) -> None:

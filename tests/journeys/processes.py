@@ -226,7 +226,7 @@ def environment_of(
             "WEBAUTHN_ORIGINS": "http://localhost:8080",
             "SMTP_URL": smtp_url,
             "MAIL_FROM": "Orderly <no-reply@orderly.example>",
-            "PUBLIC_URL": "http://127.0.0.1:8080",
+            "PUBLIC_URL": "http://localhost:8080",
         }
         environment |= {f"{service.upper()}_{name}": value for name, value in own.items()}
     return environment, urls

@@ -73,7 +73,7 @@ async def test_the_last_mail_is_sent_and_then_nothing_of_the_recipient_is_left(
         await task(sessions, str(user_id).encode())
 
     (last,) = [mail for mail in smtp_server.mails if mail["Subject"] == "Your account is being erased"]
-    link = f"http://127.0.0.1:8080/v1/erasures/{event.request_id}/receipt"
+    link = f"http://127.0.0.1:8080/account/erasures/{event.request_id}"
     for kind in ("plain", "html"):
         body = last.get_body((kind,))
         assert body is not None

@@ -11,12 +11,13 @@ from shared.text import PERSON_NAME_PATTERN, TEXT_PATTERN, VISIBLE_TEXT_PATTERN,
 
 
 @cache
-def _time_zones() -> frozenset[str]:
+def time_zones() -> frozenset[str]:
+    """Return the names of all time zones."""
     return frozenset(available_timezones())
 
 
 def _known_time_zone(name: str) -> str:
-    if name not in _time_zones():
+    if name not in time_zones():
         raise PydanticCustomError("time_zone_unknown", "Input should be a time zone of the IANA database")
     return name
 

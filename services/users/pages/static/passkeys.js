@@ -1,44 +1,59 @@
-// Passkeys in a page: turns the service's options into a dialogue of the browser, and its result into JSON.
+// Passkeys in a page. A form with `data-passkey` asks the browser for a passkey when it is sent, puts the browser's
+// answer as JSON into its field `credential`, and is sent then.
 //
-// A page passes `post(path, body)`, which sends JSON to the API with the page's own authentication, and returns the
-// response's JSON, or throws what the page shows as an error. Errors of the browser are DOMExceptions: NotAllowedError
-// (cancelled, or timed out) and InvalidStateError (this device has a passkey of the account already).
+// "create" has the service's options in `data-options`. "get" asks for new ones, since their challenge works once.
 
-/** Return whether this browser has passkeys. */
-export function hasPasskeys() {
-  return typeof window.PublicKeyCredential === "function";
+const OPTIONS = "/v1/sessions/passkey/options";
+const MESSAGES = {
+  InvalidStateError: "This device has a passkey of your account already.",
+  NotAllowedError: "It was cancelled, or took too long. Try again.",
+  SecurityError: "Passkeys do not work at this address of the page.",
+};
+
+for (const form of document.querySelectorAll("form[data-passkey]")) prepare(form);
+
+function prepare(form) {
+  if (typeof window.PublicKeyCredential !== "function") {
+    show(form, "This browser has no passkeys, or the page was not opened by HTTPS.");
+    return;
+  }
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(form);
+  });
+  form.querySelector("button").disabled = false;
 }
 
-/** Return whether the browser can offer passkeys in the autofill of an input with `autocomplete="username webauthn"`. */
-export async function canAutofillPasskeys() {
-  return hasPasskeys() && Boolean(await PublicKeyCredential.isConditionalMediationAvailable?.());
+async function submit(form) {
+  const button = form.querySelector("button");
+  button.disabled = true;
+  show(form, "");
+  try {
+    const credential = form.dataset.passkey === "create" ? await created(form) : await gotten();
+    form.elements.credential.value = JSON.stringify(jsonOf(credential));
+    form.submit();
+  } catch (error) {
+    show(form, MESSAGES[error.name] ?? error.message);
+  } finally {
+    button.disabled = false;
+  }
 }
 
-/** Register a passkey. Return `{passkey, recovery_codes}`; the codes are null unless it is the first second factor. */
-export async function registerPasskey(post, name) {
-  const { public_key: options } = await post("/v1/users/me/passkeys/options");
-  const credential = await navigator.credentials.create({ publicKey: creationOptionsOf(options) });
-  return post("/v1/users/me/passkeys", { name, credential: jsonOf(credential) });
+function show(form, text) {
+  const place = form.querySelector("[role=alert]");
+  place.textContent = text;
+  place.hidden = !text;
 }
 
-/** Sign in with a passkey, and return the tokens. `mediation: "conditional"` waits in the autofill for the user. */
-export async function signInWithPasskey(post, { mediation, signal } = {}) {
-  return post("/v1/sessions/passkey", { credential: await assertion(post, { mediation, signal }) });
+function created(form) {
+  return navigator.credentials.create({ publicKey: creationOptionsOf(JSON.parse(form.dataset.options)) });
 }
 
-/** Complete a sign-in whose password was right, and return the tokens. */
-export async function answerChallengeWithPasskey(post, challenge) {
-  return post("/v1/sessions/second-factor", { challenge, passkey: await assertion(post) });
-}
-
-/** Authenticate again in the present session, before a sensitive change. */
-export async function stepUpWithPasskey(post) {
-  return post("/v1/sessions/step-up", { passkey: await assertion(post) });
-}
-
-async function assertion(post, { mediation, signal } = {}) {
-  const { public_key: options } = await post("/v1/sessions/passkey/options");
-  return jsonOf(await navigator.credentials.get({ publicKey: requestOptionsOf(options), mediation, signal }));
+async function gotten() {
+  const response = await fetch(OPTIONS, { method: "POST" });
+  if (!response.ok) throw new Error("The service has much to do. Try again in a moment.");
+  const { public_key: options } = await response.json();
+  return navigator.credentials.get({ publicKey: requestOptionsOf(options) });
 }
 
 // Browsers from before 2025 lack the conversions to and from JSON.
