@@ -21,6 +21,8 @@ plain(
     "POST /account",
     "POST /account/email",
     "POST /account/email/verification",
+    "POST /account/email/verify",
+    "POST /account/email/confirm",
     "POST /account/password",
     "POST /account/password/remove",
     "POST /account/authenticator-app",

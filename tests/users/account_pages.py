@@ -1,16 +1,21 @@
-"""The pages of accounts in a browser, at the address that passkeys belong to."""
+"""The pages of accounts, in a browser at the address that passkeys belong to, and by their forms alone."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
+import httpx2
 from playwright.async_api import Page, expect
 
 from deploy.local.ports import free_port
 from services.users.settings import Settings
 from tests.harness.http_server import served
 from tests.users.service import ADA, PASSWORD, UsersService
+
+CREDENTIALS = {"email": ADA["email"], "password": PASSWORD}
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
 
 @dataclass
@@ -62,3 +67,8 @@ async def visiting(service: UsersService, page: Page) -> AsyncIterator[Visitor]:
 def at_free_port(settings: Settings) -> Settings:
     """Return settings whose passkeys work on pages at a free port."""
     return settings.model_copy(update={"webauthn_origins": (f"http://localhost:{free_port()}",)})
+
+
+async def send(service: UsersService, path: str, **fields: Any) -> httpx2.Response:
+    """Send a form of a page, with the cookies that the client holds."""
+    return await service.http.post(f"/account{path}", data=fields, headers=SAME_ORIGIN)

@@ -11,16 +11,9 @@ import pytest
 from services.users.models.sessions import RefreshToken
 from services.users.pages.browser_session import ACCESS_COOKIE, REFRESH_COOKIE
 from tests.harness.waiting import until
+from tests.users.account_pages import CREDENTIALS, SAME_ORIGIN, send
 from tests.users.second_factors import User
 from tests.users.service import ADA, PASSWORD, UsersService
-
-CREDENTIALS = {"email": ADA["email"], "password": PASSWORD}
-SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
-
-
-async def send(service: UsersService, path: str, **fields: Any) -> httpx2.Response:
-    """Send a form of a page, with the cookies that the client holds."""
-    return await service.http.post(f"/account{path}", data=fields, headers=SAME_ORIGIN)
 
 
 def cookies_of(response: httpx2.Response) -> dict[str, dict[str, Any]]:

@@ -47,6 +47,8 @@ _TEXTS = {
     "too_many_links": "You have been sent enough mails for now. Look into your mailbox, or try again later.",
     "last_way_in": "You could lose access to your account without this. An account without a password needs two"
     " passkeys, or a passkey and a recovery code.",
+    "one_time_token_invalid": "The link was used before, has expired, was replaced by a newer one, or is of another"
+    " account than the one that is signed in here.",
     "totp_not_found": "There is no app that waits for its confirmation. Begin again.",
 }
 """Texts of problems whose title speaks to programmers."""

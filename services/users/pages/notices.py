@@ -8,6 +8,8 @@ _NOTICES = {
     "profile-saved": "Your profile is saved.",
     "verification-mailed": "A new mail with a link is on its way.",
     "email-mailed": "A mail is on its way to the new address. Your address stays as it is until you follow its link.",
+    "email-verified": "Your e-mail address is confirmed.",
+    "email-changed": "Your account has its new e-mail address.",
     "password-set": "Your password is set. Your other devices are signed out.",
     "password-removed": "Your password is removed. From now on, you sign in with passkeys.",
     "app-added": "Your authenticator app is added.",

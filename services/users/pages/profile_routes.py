@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi import Form as FormField
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 from starlette.responses import HTMLResponse
 
 from services.users.accounts import routes as accounts
@@ -14,6 +14,7 @@ from services.users.accounts.schemas import ProfileChanges
 from services.users.authentication.queries import methods_of
 from services.users.credentials.dependencies import PasswordPolicyDep, PasswordsDep, RequestLimitsDep
 from services.users.models.accounts import UserAccount
+from services.users.one_time_tokens.commands import OneTimeTokenInvalid
 from services.users.pages.browser_session import HOME, Browser, BrowserSession, RecentBrowser, redirect
 from services.users.pages.forms import Form, RefusedForm
 from services.users.pages.notices import notice_of
@@ -23,8 +24,8 @@ from services.users.pages.same_origin import SAME_ORIGIN
 from services.users.pages.sign_in_routes import Done, Text
 from services.users.recovery import email_routes as emails
 from services.users.recovery import routes as recovery
-from services.users.recovery.dependencies import TokenPolicyDep
-from services.users.recovery.schemas import EmailChangeRequest, PasswordChange
+from services.users.recovery.dependencies import OWN_TOKEN, TokenPolicyDep
+from services.users.recovery.schemas import EmailChangeRequest, MailedToken, PasswordChange
 from services.users.second_factors import routes as second_factors
 from shared.database import Sessions
 from shared.http.auth import public
@@ -116,6 +117,20 @@ async def send_verification_again(browser: Browser, sessions: SessionsDep, polic
     return redirect(HOME, done="verification-mailed")
 
 
+@router.post("/email/verify")
+async def verify_email(browser: Browser, request: Request, sessions: SessionsDep, token: Text = "") -> Response:
+    """Use the token of a mailed link in the browser's session: an account may have no password to prove it by."""
+    await emails.verify_own_email(_mailed(token), request, browser.permit(OWN_TOKEN), sessions)
+    return redirect(HOME, done="email-verified")
+
+
+@router.post("/email/confirm")
+async def change_email(browser: Browser, request: Request, sessions: SessionsDep, token: Text = "") -> Response:
+    """Change the address by the token of a mailed link, in the browser's session."""
+    await emails.change_own_email(_mailed(token), request, browser.permit(OWN_TOKEN), sessions)
+    return redirect(HOME, done="email-changed")
+
+
 @router.get("/password")
 async def show_password(browser: RecentBrowser, sessions: SessionsDep, done: Done = "") -> HTMLResponse:
     return await _password_page(browser, sessions, Form(), notice=notice_of(done))
@@ -152,6 +167,14 @@ async def remove_password(browser: RecentBrowser, request: Request, sessions: Se
     except RefusedForm as reason:
         return await _password_page(browser, sessions, Form().refused(reason))
     return redirect(f"{HOME}/password", done="password-removed")
+
+
+def _mailed(token: str) -> MailedToken:
+    """Return a token as the API takes it. Raises: OneTimeTokenInvalid."""
+    try:
+        return MailedToken.model_validate({"token": token})
+    except ValidationError:
+        raise OneTimeTokenInvalid from None
 
 
 def _profile_page(account: UserAccount, form: Form, *, notice: str | None = None) -> HTMLResponse:
