@@ -56,7 +56,7 @@ async def ask_for_reset(service: UsersService, email: str) -> None:
 
 
 async def security_events(service: UsersService) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return kind, actor and details of the entries of the security record, in order, without those of sign-ins."""
+    """Return kind, actor and details of the entries of the record, in order, without those of sign-ins and sessions."""
     rows = await Rows(service.sessions).of("""
         SELECT kind, actor, details FROM security_event
         WHERE kind NOT IN ('account_created', 'signed_in', 'sign_in_failed', 'sessions_revoked', 'session_revoked')

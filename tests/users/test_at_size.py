@@ -128,7 +128,7 @@ async def test_100_000_users_cost_no_more_than_1_000(service: UsersService) -> N
 
 
 async def check_filtered_prefixes(service: UsersService) -> None:
-    """Check that another filter reads at most 10,000 addresses with the prefix: no index has both conditions."""
+    """Check that at most 10,000 addresses with a prefix are read for another filter: no index has both conditions."""
     header = await service.header_with("admin", email="auditor@staff.example")
     for others in ({"status": "suspended"}, {"role": "admin"}, {"created_after": "2020-01-01T00:00:00Z"}):
         response = await service.http.get("/v1/users", params={"email_prefix": "user7", **others}, headers=header)
