@@ -1,13 +1,14 @@
-"""Honest events beside hostile records: those of users who change their names, and of orders that take their course."""
+"""Honest events beside hostile records: of users who change their names or are erased, and of orders."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import UUID
 
 from shared.events.contract import Event
+from shared.events.notifications import RecipientErased
 from shared.events.orders import (
     OrderConfirmed,
     OrderCreated,
@@ -37,7 +38,11 @@ class HonestEvents:
     def __iter__(self) -> Iterator[tuple[int, Event]]:
         for sequence in count(1):
             for id_ in self._ids:
-                yield sequence, _of_user(id_, sequence) if self._topic == "users" else _of_order(id_, sequence)
+                yield sequence, _EVENTS[self._topic](id_, sequence)
+
+
+def _of_recipient(user_id: UUID, _sequence: int) -> Event:
+    return RecipientErased(user_id=user_id, request_id=new_id())
 
 
 def _of_user(user_id: UUID, sequence: int) -> Event:
@@ -64,3 +69,11 @@ def _of_order(order_id: UUID, sequence: int) -> Event:
         OrderShipped(**facts),
         OrderDelivered(**facts),
     )[sequence - 1]
+
+
+_EVENTS: dict[str, Callable[[UUID, int], Event]] = {
+    "users": _of_user,
+    "orders": _of_order,
+    "notifications": _of_recipient,
+}
+"""The event with this number of a key, by topic."""

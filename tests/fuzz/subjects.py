@@ -16,6 +16,8 @@ import services.users.settings
 from services.orders.catalogue_commands import create_product
 from services.orders.schemas import NewProduct
 from services.users.accounts.commands import Profile, create_account
+from services.users.security_record.commands import Origin
+from services.users.sessions.commands import start_session
 from shared.ids import new_id
 from tests.harness.databases import DatabaseFactory
 from tests.harness.encryption_keys import write_encryption_keys
@@ -91,6 +93,8 @@ async def users(servers: Servers) -> Subject:
     settings = await servers.settings("users") | {
         "encryption_keys_file": write_encryption_keys(servers.folder),
         "service_tokens": {"orders": "a token of no use"},
+        "webauthn_rp_id": "localhost",
+        "webauthn_origins": ("http://localhost",),
         # All requests come from one address, and many of them are refused.
         **dict.fromkeys(LIMITS, "1000000/hour"),
         "shared_client_networks": "127.0.0.0/8",
@@ -106,7 +110,15 @@ async def users(servers: Servers) -> Subject:
             credit_currency="GBP",
             roles=("admin",),
         )
-    return Subject(app, _accept_tokens(app).token("admin", user_id=account.id))
+        started = await start_session(
+            session,
+            account=account,
+            origin=Origin("127.0.0.1", None),
+            methods=["pwd"],
+            limits=app.state.settings.session_limits,
+        )
+    token = _accept_tokens(app).token("admin", user_id=account.id, sid=str(started.session_id))
+    return Subject(app, token)
 
 
 SUBJECTS: Mapping[str, Callable[[Servers], Awaitable[Subject]]] = {

@@ -6,16 +6,49 @@ from tests.harness.table_rows import MESSAGING_FILLS, fill
 USERS_FILLS = {
     "user_account": """
         INSERT INTO user_account (
-            id, email, name, locale, time_zone, roles, status, password_hash, personal_key, created_at,
+            id, email, name, locale, time_zone, roles, status, password_hash, second_factor, personal_key, created_at,
             updated_at, version
         )
         SELECT uuidv7(at - now()), 'filled-' || n || '@example.com', 'Filled Person ' || n, 'en', 'UTC',
                ARRAY['customer'], 'active',
-               '$argon2id$v=19$m=65536,t=3,p=4$ZmlsbGVkZmlsbGVkZmls$ZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmk',
+               '$argon2id$v=19$m=65536,t=3,p=4$ZmlsbGVkZmlsbGVkZmls$ZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmlsbGVkZmk', true,
                sha256(int8send(n)), at, at, 1
         FROM (
             SELECT n, now() - interval '365 days' * (1 - n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
         ) AS past
+    """,
+    "totp": """
+        INSERT INTO totp (user_id, encrypted_secret, created_at, confirmed_at, wrong_codes)
+        SELECT id, 'filled', created_at, created_at, 0 FROM user_account WHERE email LIKE 'filled-%'
+    """,
+    "recovery_code": """
+        INSERT INTO recovery_code (user_id, code_hash)
+        SELECT id, sha256(uuid_send(id)) FROM user_account WHERE email LIKE 'filled-%'
+    """,
+    "passkey_user": """
+        INSERT INTO passkey_user (user_id, handle)
+        SELECT id, sha512(uuid_send(id)) FROM user_account WHERE email LIKE 'filled-%'
+    """,
+    "passkey": """
+        INSERT INTO passkey (
+            id, user_id, credential_id, public_key, sign_count, transports, authenticator_id, backup_eligible,
+            backed_up, name, created_at
+        )
+        SELECT id, id, sha256(uuid_send(id)), sha256(uuid_send(id)), 0, ARRAY['internal'], id, true, true, 'Phone',
+               created_at
+        FROM user_account WHERE email LIKE 'filled-%'
+    """,
+    "erasure": """
+        INSERT INTO erasure (id, user_id, requested_at, requested_by, asked, last_asked_at, completed_at)
+        SELECT gen_random_uuid(), id, at, 'filled', 1, at, at
+        FROM (
+            SELECT gen_random_uuid() AS id, now() - interval '365 days' * (n::float8 / $1) AS at
+            FROM generate_series(1, $1::bigint) AS n
+        ) AS past
+    """,
+    "erasure_acknowledgement": """
+        INSERT INTO erasure_acknowledgement (erasure_id, service, acknowledged_at)
+        SELECT id, 'orders', completed_at FROM erasure WHERE requested_by = 'filled'
     """,
     # Valid sessions and tokens: the purge deletes expired ones.
     "user_session": """
@@ -158,7 +191,21 @@ NOTIFICATIONS_FILLS = {
     """,
 }
 
-SERVICE_FILLS = {"users": USERS_FILLS, "orders": ORDERS_FILLS, "notifications": NOTIFICATIONS_FILLS}
+# Of users whose accounts are gone from everywhere but the receipts.
+REPLICA_FILLS = {
+    "erased_user": """
+        INSERT INTO erased_user (user_id, request_id, requested_at, erased_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), at, at
+        FROM (
+            SELECT now() - interval '365 days' * (n::float8 / $1) AS at FROM generate_series(1, $1::bigint) AS n
+        ) AS past
+    """,
+}
+SERVICE_FILLS = {
+    "users": USERS_FILLS,
+    "orders": ORDERS_FILLS | REPLICA_FILLS,
+    "notifications": NOTIFICATIONS_FILLS | REPLICA_FILLS,
+}
 
 
 async def fill_tables(service: str, url: str, *, rows: int) -> None:

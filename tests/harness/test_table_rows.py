@@ -28,6 +28,7 @@ NOT_FILLED = {
     "sealed_contact",
     "delivery_action",
     "one_time_token",
+    "passkey_challenge",
     "sign_in_challenge",
     "revoked_session",
     "signing_key",

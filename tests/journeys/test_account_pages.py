@@ -77,6 +77,6 @@ async def _erases(visitor: Visitor) -> None:
 
     async def is_complete() -> bool:
         await visitor.page.reload()
-        return await visitor.page.get_by_text("is erased everywhere").count() > 0
+        return await visitor.page.get_by_text("was erased everywhere").count() > 0
 
     await until(is_complete, what="the erasure is complete", seconds=30, poll_seconds=0.2)

@@ -57,7 +57,7 @@ async def mailed_token(catcher: MailCatcher, *, to: str) -> str:
 async def redeem(services: RunningServices, path: str, token: str) -> None:
     """Use a one-time token."""
     async with httpx2.AsyncClient(base_url=services.urls["users"]) as client:
-        (await client.post(path, json={"token": token})).raise_for_status()
+        (await client.post(path, json={"token": token, "password": PASSWORD})).raise_for_status()
 
 
 async def change_email(services: RunningServices, customer: Customer, catcher: MailCatcher) -> None:

@@ -38,6 +38,7 @@ async def test_old_backups_go_with_their_wal_and_the_rest_can_be_restored() -> N
         assert (await purge(server.archive, Retention(keep=1))).incarnations == ["0001"]
         await server.start()
         await server.insert(5)
+        await server.archived()
         await server.destroy()
         await server.restore()
         await server.start()
