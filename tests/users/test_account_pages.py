@@ -237,6 +237,15 @@ async def test_a_sensitive_page_asks_who_the_user_is_and_leads_back(ada: User) -
     assert (await service.http.get("/account/password")).status_code == 200
 
 
+@pytest.mark.parametrize("uri", ["", "otpauth://totp/", "\N{SNOWMAN}" * 1_000])
+async def test_a_form_of_an_app_without_its_secret_begins_again(signed_in: UsersService, uri: str) -> None:
+    await send(signed_in, "/authenticator-app/secret")
+
+    response = await send(signed_in, "/authenticator-app", code="123456", uri=uri)
+
+    assert (response.status_code, "Add an app" in response.text) == (422, True)
+
+
 async def test_nobody_uses_the_objects_of_another_user(ada: User) -> None:
     service = ada.service
     await ada.add_passkey()

@@ -1,5 +1,6 @@
 """Routes of the pages of what a user signs in with: the authenticator app, recovery codes and passkeys."""
 
+import re
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -32,6 +33,8 @@ from shared.http.dependencies import SessionsDep
 SECURITY = f"{HOME}/security"
 APP = f"{HOME}/authenticator-app"
 PASSKEYS = f"{HOME}/passkeys"
+_URI = re.compile(r"otpauth://totp/[!-~]{1,900}")
+"""A secret as the page of a new app shows it; anything else may not fit into a QR code."""
 
 router = APIRouter(
     prefix=HOME, include_in_schema=False, dependencies=[Depends(public), SAME_ORIGIN], route_class=PageRoute
@@ -82,6 +85,8 @@ async def confirm_app(
             response=Response(),
         )
     except RefusedForm as reason:
+        if not _URI.fullmatch(uri):  # not what the page sends
+            return await _app_page(browser, sessions, Form().refused(reason))
         return _secret_page(Form({"uri": uri}).refused(reason))
     return _recovery_codes_page(view.recovery_codes) if view.recovery_codes else redirect(SECURITY, done="app-added")
 
