@@ -58,8 +58,9 @@ async def erase_personal_data(session: AsyncSession, account: UserAccount, *, en
 
 
 def _neutralize(account: UserAccount) -> None:
-    # Unique, and in a domain that never exists (RFC 2606): the former address can be used for another account.
-    account.email = f"erased-{uuid4()}@erased.invalid"
+    # Unique, and in a domain that never exists (RFC 2606), but a valid address as the API's schema says. The former
+    # address can be used for another account.
+    account.email = f"erased-{uuid4()}@erased.example"
     account.name = NEUTRAL_NAME
     account.phone = account.bio = account.password_hash = account.personal_key = None
     account.locale, account.time_zone = NEUTRAL_LOCALE, NEUTRAL_TIME_ZONE
