@@ -60,6 +60,7 @@ async def fuzz(services: Sequence[str], *, cases: int, seed: int) -> bool:
                 cases=cases,
                 seed=seed,
                 skus=await _skus(settings),
+                password=system.admin_password,
             )
             outcome = await run.run()
             passed = passed and outcome.passed

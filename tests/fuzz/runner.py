@@ -40,6 +40,8 @@ class Run:
     phases: Sequence[str] = ALL_PHASES
     skus: Sequence[str] = ()
     """Products that orders can be of."""
+    password: str = ""
+    """The caller's password, which stays as it is. Without one, the run may change it."""
 
     async def run(self) -> Outcome:
         """Run it, and return the outcome."""
@@ -57,6 +59,7 @@ class Run:
                 **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS")},
                 "ORDERLY_FUZZ_TOKEN": self.token,
                 "ORDERLY_FUZZ_SKUS": ",".join(self.skus),
+                "ORDERLY_FUZZ_PASSWORD": self.password,
             },
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
