@@ -13,7 +13,6 @@ from tests.users.mails import RESET, VERIFICATION, mailed_token, run_jobs
 from tests.users.service import ADA, PASSWORD, UsersService
 
 NEW_PASSWORD = "another good password"
-NEW_ADDRESS = "countess@orderly.example"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.users.credentials.devices import KNOWN_FOR, MAX_KNOWN_DEVICES, hash_of, new_token
 from services.users.models.credentials import KnownDevice
 from shared.ids import new_id
-from shared.statements import count_deleted
+from shared.statements import count_deleted, delete_older
 
 
 async def store_device(session: AsyncSession, *, user_id: UUID, device_id: UUID | None) -> str | None:
@@ -47,11 +47,4 @@ async def delete_devices(session: AsyncSession, *, user_id: UUID) -> int:
 
 async def purge_expired_devices(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` devices that are not known any more, and return how many."""
-    expired = (
-        sa.select(KnownDevice.id)
-        .where(KnownDevice.expires_at < sa.func.now())
-        .order_by(KnownDevice.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return await count_deleted(session, sa.delete(KnownDevice).where(KnownDevice.id.in_(expired)))
+    return await delete_older(session, KnownDevice.id, time=KnownDevice.expires_at, than=sa.func.now(), limit=limit)

@@ -21,7 +21,7 @@ from shared.events.users import ExportReady, ExportRequested
 from shared.ids import new_id
 from shared.jobs import enqueue
 from shared.messaging.outbox.outbox import record
-from shared.statements import array_rows, count_deleted
+from shared.statements import array_rows, count_deleted, delete_older
 
 logger = structlog.get_logger(__name__)
 
@@ -182,9 +182,7 @@ async def purge_parts(session: AsyncSession, *, now: datetime, limit: int) -> in
 
 async def purge_exports(session: AsyncSession, *, now: datetime, limit: int) -> int:
     """Delete at most `limit` exports that expired long ago; return how many."""
-    old = sa.select(DataExport.id).where(DataExport.expires_at < now - RETENTION)
-    oldest = old.order_by(DataExport.expires_at).limit(limit).with_for_update(skip_locked=True)
-    return await count_deleted(session, sa.delete(DataExport).where(DataExport.id.in_(oldest)))
+    return await delete_older(session, DataExport.id, time=DataExport.expires_at, than=now - RETENTION, limit=limit)
 
 
 def _delay_after(requests: int) -> timedelta:

@@ -15,7 +15,7 @@ from services.users.models.accounts import UserAccount
 from services.users.models.one_time_tokens import OneTimeToken, TokenPurpose
 from services.users.settings import Settings
 from shared.errors import Problem, TooManyRequests
-from shared.statements import count_deleted
+from shared.statements import delete_older
 
 COUNTED_FOR = timedelta(hours=1)
 """Time for which a token counts towards the limit of its user and purpose."""
@@ -148,14 +148,9 @@ async def invalidate_tokens(session: AsyncSession, *, user_id: UUID, purposes: S
 
 async def purge_one_time_tokens(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` tokens that have expired and that no limit counts any more; return how many."""
-    expired = (
-        sa.select(OneTimeToken.token_hash)
-        .where(OneTimeToken.expires_at < sa.func.now() - COUNTED_FOR)
-        .order_by(OneTimeToken.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    return await delete_older(
+        session, OneTimeToken.token_hash, time=OneTimeToken.expires_at, than=sa.func.now() - COUNTED_FOR, limit=limit
     )
-    return await count_deleted(session, sa.delete(OneTimeToken).where(OneTimeToken.token_hash.in_(expired)))
 
 
 def _is_open(token: str, *, purpose: TokenPurpose) -> tuple[sa.ColumnElement[bool], ...]:

@@ -61,9 +61,7 @@ async def verify(
     try:
         body = EmailVerification.model_validate({"token": token, "password": password})
         await emails.verify_email(body, request, sessions, confirmation)
-    except OneTimeTokenInvalid:
-        return _link_unusable()
-    except (ValidationError, *CONFIRMATION_PROBLEMS) as error:
+    except (OneTimeTokenInvalid, ValidationError, *CONFIRMATION_PROBLEMS) as error:
         if _is_about_token(error):
             return _link_unusable()
         return _verification_page(token, error=_why_refused(error), status=_status_of(error))
@@ -82,9 +80,7 @@ async def verify_with_new_password(
     try:
         body = EmailVerificationWithNewPassword.model_validate({"token": token, "new_password": password})
         await emails.verify_email_with_new_password(body, request, sessions, replacement)
-    except OneTimeTokenInvalid:
-        return _link_unusable()
-    except (ValidationError, HashingOverloaded, *PASSWORD_PROBLEMS) as error:
+    except (OneTimeTokenInvalid, ValidationError, HashingOverloaded, *PASSWORD_PROBLEMS) as error:
         if _is_about_token(error):
             return _link_unusable()
         return _verification_page(token, new_error=_why_not_new(error), status=_status_of(error))
@@ -109,12 +105,10 @@ async def confirm_email(
     try:
         body = EmailChange.model_validate({"token": token, "password": password})
         await emails.change_email(body, request, sessions, confirmation)
-    except OneTimeTokenInvalid:
-        return _link_unusable()
     except EmailTaken:
         text = "Another account has this address. Your account keeps its former one."
         return page("done.html", status=EmailTaken.status, title="Address not changed", text=text)
-    except (ValidationError, *CONFIRMATION_PROBLEMS) as error:
+    except (OneTimeTokenInvalid, ValidationError, *CONFIRMATION_PROBLEMS) as error:
         if _is_about_token(error):
             return _link_unusable()
         return page("confirm_email.html", status=_status_of(error), token=token, error=_why_refused(error))
@@ -138,9 +132,7 @@ async def reset_password(
     try:
         body = PasswordResetConfirmation.model_validate({"token": token, "new_password": password})
         await recovery.reset_password(body, request, sessions, replacement)
-    except OneTimeTokenInvalid:
-        return _link_unusable()
-    except (ValidationError, HashingOverloaded, *PASSWORD_PROBLEMS) as error:
+    except (OneTimeTokenInvalid, ValidationError, HashingOverloaded, *PASSWORD_PROBLEMS) as error:
         if _is_about_token(error):
             return _link_unusable()
         return page("reset_password.html", status=_status_of(error), token=token, error=_why_not_new(error))
@@ -155,7 +147,9 @@ def _verification_page(
 
 
 def _is_about_token(error: ValidationError | Problem) -> bool:
-    return isinstance(error, ValidationError) and any(each["loc"] == ("token",) for each in error.errors())
+    if isinstance(error, ValidationError):
+        return any(each["loc"] == ("token",) for each in error.errors())
+    return isinstance(error, OneTimeTokenInvalid)
 
 
 def _status_of(error: ValidationError | Problem) -> int:

@@ -31,7 +31,6 @@ from shared.http.auth import public
 from shared.http.dependencies import SessionsDep
 
 SECURITY = f"{HOME}/security"
-APP = f"{HOME}/authenticator-app"
 PASSKEYS = f"{HOME}/passkeys"
 _URI = re.compile(r"otpauth://totp/[!-~]{1,900}")
 """A secret as the page of a new app shows it; anything else may not fit into a QR code."""

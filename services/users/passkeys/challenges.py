@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.second_factors import PasskeyChallenge
 from services.users.passkeys.relying_party import CHALLENGE_LIFETIME
-from shared.statements import count_deleted
+from shared.statements import count_deleted, delete_older
 
 _BYTES = 32
 
@@ -37,14 +37,9 @@ async def take_passkey_challenge(session: AsyncSession, *, challenge: bytes, use
 
 async def purge_expired_passkey_challenges(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` expired challenges, and return how many."""
-    expired = (
-        sa.select(PasskeyChallenge.challenge_hash)
-        .where(PasskeyChallenge.expires_at < sa.func.now())
-        .order_by(PasskeyChallenge.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    return await delete_older(
+        session, PasskeyChallenge.challenge_hash, time=PasskeyChallenge.expires_at, than=sa.func.now(), limit=limit
     )
-    return await count_deleted(session, sa.delete(PasskeyChallenge).where(PasskeyChallenge.challenge_hash.in_(expired)))
 
 
 def _hash_of(challenge: bytes) -> bytes:

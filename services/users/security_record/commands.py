@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.security_record import SecurityEvent, SecurityEventKind
 from shared.http.rate_limit import client_address
-from shared.statements import count_deleted
+from shared.statements import delete_older
 
 SYSTEM = "system"
 """The actor of what no person did, such as a timed purge."""
@@ -64,14 +64,11 @@ async def append(
 
 async def purge_failed_sign_ins(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` failed sign-ins past their retention, and return how many."""
-    old = (
-        sa.select(SecurityEvent.id)
-        .where(
-            SecurityEvent.kind == "sign_in_failed",
-            SecurityEvent.occurred_at < sa.func.now() - FAILED_SIGN_INS_KEPT_FOR,
-        )
-        .order_by(SecurityEvent.occurred_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    return await delete_older(
+        session,
+        SecurityEvent.id,
+        SecurityEvent.kind == "sign_in_failed",
+        time=SecurityEvent.occurred_at,
+        than=sa.func.now() - FAILED_SIGN_INS_KEPT_FOR,
+        limit=limit,
     )
-    return await count_deleted(session, sa.delete(SecurityEvent).where(SecurityEvent.id.in_(old)))

@@ -11,7 +11,7 @@ from services.users.models.accounts import UserAccount
 from services.users.models.sessions import AuthenticationMethod, SignInChallenge
 from services.users.sessions.refresh_tokens import hash_of, new_token
 from shared.errors import Unauthenticated
-from shared.statements import count_deleted
+from shared.statements import delete_older
 
 LIFETIME = timedelta(minutes=5)
 MAX_ATTEMPTS = 5
@@ -87,11 +87,6 @@ async def end_challenge(session: AsyncSession, *, challenge: str) -> list[Authen
 
 async def purge_expired_challenges(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` expired challenges, and return how many."""
-    expired = (
-        sa.select(SignInChallenge.token_hash)
-        .where(SignInChallenge.expires_at < sa.func.now())
-        .order_by(SignInChallenge.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    return await delete_older(
+        session, SignInChallenge.token_hash, time=SignInChallenge.expires_at, than=sa.func.now(), limit=limit
     )
-    return await count_deleted(session, sa.delete(SignInChallenge).where(SignInChallenge.token_hash.in_(expired)))

@@ -12,7 +12,7 @@ from services.users.security_record.commands import Origin, append
 from services.users.sessions.refresh_tokens import hash_of
 from shared.errors import NotFound
 from shared.http.auth import Permit
-from shared.statements import count_deleted
+from shared.statements import delete_older
 
 # One statement, so that no session is revoked without the other services learning of it. In the order of ids: two
 # transactions that revoke the same sessions must not lock them in opposite orders.
@@ -108,38 +108,21 @@ async def revoke(session: AsyncSession, session_ids: list[UUID]) -> int:
 
 async def purge_revocations(session: AsyncSession, *, before: timedelta, limit: int) -> int:
     """Delete at most `limit` revocations that are older, whose tokens have expired; return how many."""
-    old = (
-        sa.select(RevokedSession.session_id)
-        .where(RevokedSession.revoked_at < sa.func.now() - before)
-        .order_by(RevokedSession.revoked_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    return await delete_older(
+        session, RevokedSession.session_id, time=RevokedSession.revoked_at, than=sa.func.now() - before, limit=limit
     )
-    return await count_deleted(session, sa.delete(RevokedSession).where(RevokedSession.session_id.in_(old)))
 
 
 async def purge_expired_sessions(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` expired sessions with their refresh tokens, and return how many sessions."""
-    expired = (
-        sa.select(UserSession.id)
-        .where(UserSession.expires_at < sa.func.now())
-        .order_by(UserSession.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return await count_deleted(session, sa.delete(UserSession).where(UserSession.id.in_(expired)))
+    return await delete_older(session, UserSession.id, time=UserSession.expires_at, than=sa.func.now(), limit=limit)
 
 
 async def purge_expired_tokens(session: AsyncSession, *, limit: int) -> int:
     """Delete at most `limit` expired refresh tokens of sessions that are still open, and return how many."""
-    expired = (
-        sa.select(RefreshToken.token_hash)
-        .where(RefreshToken.expires_at < sa.func.now())
-        .order_by(RefreshToken.expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    return await delete_older(
+        session, RefreshToken.token_hash, time=RefreshToken.expires_at, than=sa.func.now(), limit=limit
     )
-    return await count_deleted(session, sa.delete(RefreshToken).where(RefreshToken.token_hash.in_(expired)))
 
 
 async def remove_old_successors(session: AsyncSession, *, grace: timedelta, limit: int) -> int:
