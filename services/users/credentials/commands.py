@@ -5,8 +5,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.credentials.devices import KNOWN_FOR, MAX_KNOWN_DEVICES, hash_of, new_token
+from services.users.credentials.devices import KNOWN_FOR, MAX_KNOWN_DEVICES
 from services.users.models.credentials import KnownDevice
+from services.users.secret_tokens import new_token
 from shared.ids import new_id
 from shared.statements import count_deleted, delete_older
 
@@ -35,9 +36,9 @@ async def store_device(session: AsyncSession, *, user_id: UUID, device_id: UUID 
     await count_deleted(session, sa.delete(KnownDevice).where(KnownDevice.id.in_(surplus)))
     token = new_token()
     await session.execute(
-        sa.insert(KnownDevice).values(id=new_id(), user_id=user_id, token_hash=hash_of(token), expires_at=expires_at)
+        sa.insert(KnownDevice).values(id=new_id(), user_id=user_id, token_hash=token.token_hash, expires_at=expires_at)
     )
-    return token
+    return token.token
 
 
 async def delete_devices(session: AsyncSession, *, user_id: UUID) -> int:

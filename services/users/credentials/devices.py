@@ -1,7 +1,5 @@
-"""Known devices: the random token that a device holds, its cookie, and when it is new."""
+"""Known devices: the cookie with the token that a device holds, and how long it is known."""
 
-import hashlib
-import secrets
 from datetime import timedelta
 
 from fastapi import Request, Response
@@ -12,16 +10,6 @@ KNOWN_FOR = timedelta(days=180)
 """Time for which a device is known after its last sign-in."""
 MAX_KNOWN_DEVICES = 20
 """Devices that an account keeps: those it has used last."""
-
-
-def new_token() -> str:
-    """Return a random token for a device."""
-    return secrets.token_urlsafe(32)
-
-
-def hash_of(token: str) -> bytes:
-    """Return what is stored of a token. SHA-256 without a salt is enough: 256 random bits can't be guessed."""
-    return hashlib.sha256(token.encode()).digest()
 
 
 def token_of(request: Request) -> str | None:

@@ -6,9 +6,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.users.credentials.devices import hash_of
 from services.users.models.accounts import UserAccount
 from services.users.models.credentials import KnownDevice
+from services.users.secret_tokens import hash_of
 
 
 @dataclass(frozen=True)

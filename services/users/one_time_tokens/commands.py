@@ -1,7 +1,5 @@
 """Commands of one-time tokens. Whoever redeems one has read the mail that it was sent in."""
 
-import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.accounts import UserAccount
 from services.users.models.one_time_tokens import OneTimeToken, TokenPurpose
+from services.users.secret_tokens import hash_of, new_token
 from services.users.settings import Settings
 from shared.errors import Problem, TooManyRequests
 from shared.statements import delete_older
@@ -92,11 +91,11 @@ async def issue_token(
     if count >= policy.max_per_hour:
         raise TooManyLinks(retry_after=retry_after)
     await invalidate_tokens(session, user_id=account.id, purposes=[purpose])
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     inserted = await session.execute(
         sa.insert(OneTimeToken)
         .values(
-            token_hash=_hash_of(token),
+            token_hash=token.token_hash,
             user_id=account.id,
             purpose=purpose,
             email=email,
@@ -104,7 +103,7 @@ async def issue_token(
         )
         .returning(OneTimeToken.expires_at)
     )
-    return IssuedToken(token, inserted.scalar_one())
+    return IssuedToken(token.token, inserted.scalar_one())
 
 
 async def open_token(session: AsyncSession, *, token: str, purpose: TokenPurpose) -> OpenToken:
@@ -155,13 +154,8 @@ async def purge_one_time_tokens(session: AsyncSession, *, limit: int) -> int:
 
 def _is_open(token: str, *, purpose: TokenPurpose) -> tuple[sa.ColumnElement[bool], ...]:
     return (
-        OneTimeToken.token_hash == _hash_of(token),
+        OneTimeToken.token_hash == hash_of(token),
         OneTimeToken.purpose == purpose,
         OneTimeToken.used_at.is_(None),
         OneTimeToken.expires_at > sa.func.now(),
     )
-
-
-def _hash_of(token: str) -> bytes:
-    # SHA-256 without a salt is enough: 256 random bits can't be guessed.
-    return hashlib.sha256(token.encode()).digest()

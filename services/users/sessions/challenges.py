@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.accounts import UserAccount
 from services.users.models.sessions import AuthenticationMethod, SignInChallenge
-from services.users.sessions.refresh_tokens import hash_of, new_token
+from services.users.secret_tokens import hash_of, new_token
 from shared.errors import Unauthenticated
 from shared.statements import delete_older
 

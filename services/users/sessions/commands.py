@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.accounts import UserAccount
 from services.users.models.sessions import AuthenticationMethod, RefreshToken, UserSession
+from services.users.secret_tokens import NewToken, hash_of, new_token
 from services.users.security_record.commands import ANONYMOUS, SYSTEM, Origin, append
 from services.users.sessions.device_names import device_name
-from services.users.sessions.refresh_tokens import NewToken, hash_of, new_token, seal, unseal
+from services.users.sessions.refresh_tokens import seal, unseal
 from services.users.sessions.revocation import revoke
 from services.users.settings import SessionLimits
 from shared.errors import Forbidden, Unauthenticated

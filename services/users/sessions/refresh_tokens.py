@@ -1,8 +1,6 @@
-"""Refresh tokens: random, stored hashed, used once; and what lets the same request get the same answer twice."""
+"""Refresh tokens: what lets the same request get the same successor twice, although only hashes are stored."""
 
-import hashlib
 import secrets
-from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -10,25 +8,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _NONCE_BYTES = 12
-
-
-@dataclass(frozen=True)
-class NewToken:
-    """A new token and its hash. The hash is stored, the token is sent."""
-
-    token: str
-    token_hash: bytes
-
-
-def new_token() -> NewToken:
-    """Return a random token of 256 bits."""
-    token = secrets.token_urlsafe(32)
-    return NewToken(token, hash_of(token))
-
-
-def hash_of(token: str) -> bytes:
-    """Return what is stored of a token. SHA-256 without a salt is enough: 256 random bits can't be guessed."""
-    return hashlib.sha256(token.encode()).digest()
 
 
 def seal(successor: str, *, predecessor: str) -> bytes:

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.models.sessions import RefreshToken, RevokedSession, SignInChallenge, UserSession
+from services.users.secret_tokens import hash_of
 from services.users.security_record.commands import Origin, append
-from services.users.sessions.refresh_tokens import hash_of
 from shared.errors import NotFound
 from shared.http.auth import Permit
 from shared.statements import delete_older
