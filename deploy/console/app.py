@@ -1,0 +1,79 @@
+"""The composition root of the console."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from deploy.console.access import pages as access_pages
+from deploy.console.access.deployed import DeployedAccess
+from deploy.console.access.local import LocalAccess
+from deploy.console.access.operator import Access
+from deploy.console.access.same_origin import SAME_ORIGIN
+from deploy.console.observation.observer import Observer
+from deploy.console.rendering import FOLDER
+from deploy.console.services import Services
+from deploy.console.settings import ConsoleSettings
+from deploy.console.system import routes as system_routes
+from shared.health import Health
+from shared.http.body_limit import BodyLimitMiddleware
+from shared.http.documentation import openapi_router
+from shared.http.health import health_router
+from shared.http.metrics import metrics_router
+from shared.http.openapi import OPERATION_ID
+from shared.http.problems import install_problems
+from shared.http.request_context import RequestContextMiddleware
+from shared.http.revocations import RevocationList
+from shared.http.tokens import TokenVerifier
+from shared.http.users_client import UsersClient
+
+ROUTERS = (system_routes.router, system_routes.pages)
+
+
+def create_app(settings: ConsoleSettings) -> FastAPI:
+    """Compose the console. Nothing connects before it starts."""
+    services = Services(settings.service_urls)
+    others = {"audit": settings.audit_url, "backup": settings.backup_url}
+    observer = Observer(settings.service_urls, others={name: url for name, url in others.items() if url})
+    access = _access(settings, services)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        observing = asyncio.create_task(observer.run())
+        yield
+        observing.cancel()
+        await asyncio.wait({observing})
+        await access.close()
+        await services.close()
+
+    app = FastAPI(
+        title="Orderly console",
+        description="The state of the system, the journey of an order, and the operations that help.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=OPERATION_ID,
+        dependencies=[SAME_ORIGIN],
+    )
+    app.state.settings, app.state.services, app.state.observer, app.state.access = settings, services, observer, access
+    app.state.health = Health("console", checks={}, critical=frozenset())
+    install_problems(app)
+    for router in (*ROUTERS, health_router(app.state.health), metrics_router, openapi_router(app)):
+        app.include_router(router)
+    if not settings.is_local:
+        app.include_router(access_pages.router)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(RequestContextMiddleware)
+    return app
+
+
+def _access(settings: ConsoleSettings, services: Services) -> Access:
+    if settings.local_admin_password_file is not None:
+        return LocalAccess(services, email=settings.local_admin_email, password_file=settings.local_admin_password_file)
+    users = UsersClient(settings.users_url, token=settings.users_token or "")
+    verifier = TokenVerifier(users.key_set, issuer=settings.token_issuer, revocations=RevocationList(users.revocations))
+    return DeployedAccess(services, verifier)

@@ -1,0 +1,71 @@
+"""Rendering of the pages: server-side templates, whose styles and script come from the console itself."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse
+
+FOLDER = Path(__file__).parent
+PLACES = (
+    ("/", "System"),
+    ("/flow", "Flow"),
+    ("/orders", "Where is my order?"),
+    ("/dead-letters", "Dead letters"),
+    ("/stuck", "Stuck"),
+    ("/invariants", "Invariants"),
+    ("/break-it", "Break it"),
+    ("/exports", "Export"),
+)
+"""The pages of the navigation, by path."""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
+    " img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+}
+
+
+def page(
+    template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+) -> HTMLResponse:
+    """Render a page. `place`, the path in the navigation, is None for a page without navigation.
+
+    Raises: jinja2.UndefinedError for a value that it needs.
+    """
+    html = _environment().get_template(template).render({"place": None, "places": PLACES, **values})
+    return HTMLResponse(html, status, headers={**_HEADERS, **(headers or {})})
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(clock=_clock, bytes=_shown_bytes, seconds=_shown_seconds)
+    return environment
+
+
+def _clock(moment: datetime) -> str:
+    """Return the time of day, which the script turns into the browser's own zone."""
+    return f"{moment.astimezone(UTC):%H:%M:%S} UTC"
+
+
+def _shown_bytes(size: float) -> str:
+    return f"{size / 1_000_000:.0f} MB" if size >= 1_000_000 else f"{size / 1_000:.0f} kB"
+
+
+def _shown_seconds(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
