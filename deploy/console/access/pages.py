@@ -4,7 +4,7 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from deploy.console.access.deployed import drop_tokens, keep_tokens
 from deploy.console.access.tokens import TokenPair, answer_challenge, sign_in
@@ -31,7 +31,7 @@ async def handle_sign_in(
     email: Annotated[str, Form()],
     password: Annotated[str, Form()],
     next: Annotated[str, Form()] = "/",  # noqa: A002
-) -> HTMLResponse | RedirectResponse:
+) -> Response:
     """Sign in, or ask for the second factor."""
     try:
         pair = await sign_in(services, email=email, password=password)
@@ -50,7 +50,7 @@ async def handle_second_factor(
     challenge: Annotated[str, Form()],
     code: Annotated[str, Form()],
     next: Annotated[str, Form()] = "/",  # noqa: A002
-) -> HTMLResponse | RedirectResponse:
+) -> Response:
     """Complete the sign-in by the second factor."""
     try:
         pair = await answer_challenge(services, challenge, code=code.strip())
