@@ -68,8 +68,6 @@ class Observer:
         """Prepare to observe. Both map a target's name to its URL."""
         self.series = {name: Series() for name in (*services, *others)}
         self.health = {name: ObservedHealth() for name in services}
-        self.observed_at: dict[str, float] = {}
-        """The monotonic time of the last scrape of each target."""
         self._services = dict(services)
         self._others = dict(others)
         self._client = httpx2.AsyncClient(timeout=TIMEOUT_SECONDS)
@@ -96,8 +94,7 @@ class Observer:
         with suppress(httpx2.TransportError):
             response = await self._client.get(f"{url}/metrics")
             if response.is_success:
-                self.observed_at[name] = time.monotonic()
-                self.series[name].add(response.text, at=self.observed_at[name])
+                self.series[name].add(response.text, at=time.monotonic())
 
     async def _read_health(self, name: str, url: str) -> None:
         try:

@@ -1,5 +1,6 @@
 """The samples of metrics of the last minutes, and questions to them: the latest value, a rate, a history."""
 
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -7,6 +8,8 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+STALE_SECONDS = 10.0
+"""A target that was not scraped for longer is away: what its last scrape said is not true any more."""
 HISTORY_SECONDS = 900.0
 """Time for which samples are kept. Raised, the console needs more memory: some 10 MB for 15 busy minutes."""
 
@@ -31,6 +34,11 @@ class Series:
         """The time of the last scrape."""
         self._points: dict[str, dict[Labels, deque[Point]]] = defaultdict(dict)
         self._times: deque[float] = deque()
+
+    @property
+    def is_stale(self) -> bool:
+        """Return whether the last scrape is too old to be shown as the present state."""
+        return self.scraped_at is None or time.monotonic() - self.scraped_at > STALE_SECONDS
 
     def add(self, text: str, *, at: float) -> None:
         """Keep the samples of a scrape, a page in Prometheus' text format, and drop those that are too old.
