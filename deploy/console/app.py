@@ -12,6 +12,8 @@ from deploy.console.access.deployed import DeployedAccess
 from deploy.console.access.local import LocalAccess
 from deploy.console.access.operator import Access
 from deploy.console.access.same_origin import SAME_ORIGIN
+from deploy.console.dead_letters import pages as dead_letter_pages
+from deploy.console.dead_letters import routes as dead_letter_routes
 from deploy.console.flow import routes as flow_routes
 from deploy.console.observation.observer import Observer
 from deploy.console.rendering import FOLDER
@@ -30,7 +32,14 @@ from shared.http.revocations import RevocationList
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
 
-ROUTERS = (system_routes.router, system_routes.pages, flow_routes.router, flow_routes.pages)
+ROUTERS = (
+    system_routes.router,
+    system_routes.pages,
+    flow_routes.router,
+    flow_routes.pages,
+    dead_letter_routes.router,
+    dead_letter_pages.pages,
+)
 
 
 def create_app(settings: ConsoleSettings) -> FastAPI:

@@ -1,7 +1,7 @@
 """Requests to the services, with the access token of the operator: the services decide what the operator may do."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -72,8 +72,8 @@ class Services:
             return response.json() if response.content else None
         raise _problem_of(response, service)
 
-    async def each(self, ask: Callable[[str], Awaitable[T]]) -> list[Answer[T]]:
-        """Ask all services at once, and return an answer for each: one that is away hides nothing of the others."""
+    async def each(self, ask: Callable[[str], Awaitable[T]], *, among: Collection[str] = SERVICES) -> list[Answer[T]]:
+        """Ask services at once, and return an answer for each: one that is away hides nothing of the others."""
 
         async def answer(service: str) -> Answer[T]:
             try:
@@ -81,7 +81,7 @@ class Services:
             except Problem as problem:
                 return Answer(service, error=problem.detail or problem.title)
 
-        return list(await asyncio.gather(*map(answer, SERVICES)))
+        return list(await asyncio.gather(*map(answer, among)))
 
     async def close(self) -> None:
         """Close the connections."""

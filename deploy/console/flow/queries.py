@@ -10,8 +10,8 @@ from deploy.console.services import Services
 from shared.errors import NotFound
 from shared.events.topics import TOPICS, Topic, consumer_of
 
-BEHIND_SECONDS = 5.0
-"""Age of the oldest event in an outbox, or 99th percentile of a delay, above which the flow counts as behind."""
+LATE_SECONDS = 5.0
+"""Age of the oldest event in an outbox, or 99th percentile of a delay, above which the flow counts as late."""
 MAX_EVENTS = 50
 
 
@@ -80,8 +80,8 @@ def _state_of_outbox(outbox: Mapping[str, Any] | None, error: str | None) -> tup
     age = outbox["oldest_age_seconds"] or 0.0
     if not any(lease["is_held"] for lease in outbox["leases"]):
         return "broken", "No relay leads this outbox."
-    if age > BEHIND_SECONDS:
-        return "behind", f"The oldest event waits for {age:.0f} s, although a relay leads: is Kafka away?"
+    if age > LATE_SECONDS:
+        return "late", f"The oldest event waits for {age:.0f} s, although a relay leads: is Kafka away?"
     return "flowing", None
 
 
@@ -115,7 +115,7 @@ def _state_of_consumer(view: ConsumerView, topic: Topic, *, failed_check: str | 
     if failed_check is not None:
         return "broken", failed_check
     if view.dead_letters:
-        return "behind", f"{view.dead_letters} dead letters wait."
-    if view.end_to_end_seconds is not None and view.end_to_end_seconds > BEHIND_SECONDS:
-        return "behind", f"Of the last minute's events, 1 % took more than {view.end_to_end_seconds:.0f} s."
+        return "late", f"{view.dead_letters} dead letters wait."
+    if view.end_to_end_seconds is not None and view.end_to_end_seconds > LATE_SECONDS:
+        return "late", f"Of the last minute's events, 1 % took more than {view.end_to_end_seconds:.0f} s."
     return ("flowing" if view.applied_per_second else "idle"), None

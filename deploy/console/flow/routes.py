@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse
 
 from deploy.console.access.operator import OperatorDep
-from deploy.console.dependencies import ObserverDep, ServicesDep, SettingsDep
+from deploy.console.dependencies import ObserverDep, ServicesDep
 from deploy.console.flow.drawing import BOX_HEIGHT, BOX_WIDTH, draw
 from deploy.console.flow.queries import TopicNotFound, flow_state, last_events
 from deploy.console.flow.schemas import EventsView, FlowView
 from deploy.console.page_route import PageRoute
-from deploy.console.rendering import page
+from deploy.console.screen import ScreenDep
 from shared.http.problems import responses
 
 router = APIRouter(prefix="/api/v1/flow", tags=["flow"])
@@ -36,32 +36,16 @@ async def read_events(
 
 
 @pages.get("")
-async def flow_page(
-    operator: OperatorDep, services: ServicesDep, observer: ObserverDep, settings: SettingsDep
-) -> HTMLResponse:
+async def flow_page(screen: ScreenDep, services: ServicesDep, observer: ObserverDep) -> HTMLResponse:
     """Show the flow as a picture and as tables."""
-    flow = await flow_state(services, observer, operator)
-    return page(
-        "flow.html",
-        place="/flow",
-        operator=operator,
-        settings=settings,
-        flow=flow,
-        drawing=draw(flow),
-        box=(BOX_WIDTH, BOX_HEIGHT),
-    )
+    flow = await flow_state(services, observer, screen.operator)
+    return screen.show("flow.html", place="/flow", flow=flow, drawing=draw(flow), box=(BOX_WIDTH, BOX_HEIGHT))
 
 
 @pages.get("/{topic}")
 async def topic_page(
-    topic: str,
-    operator: OperatorDep,
-    services: ServicesDep,
-    settings: SettingsDep,
-    *,
-    key: Key = None,
-    cursor: Cursor = None,
+    topic: str, screen: ScreenDep, services: ServicesDep, *, key: Key = None, cursor: Cursor = None
 ) -> HTMLResponse:
     """Show the last events of a topic."""
-    events = await last_events(services, operator, topic=topic, key=key, cursor=cursor)
-    return page("flow_topic.html", place="/flow", operator=operator, settings=settings, events=events, key=key or "")
+    events = await last_events(services, screen.operator, topic=topic, key=key, cursor=cursor)
+    return screen.show("flow_topic.html", place="/flow", events=events, key=key or "")

@@ -4,8 +4,8 @@ from typing import Literal
 
 from shared.http.bodies import ResponseBody
 
-FlowState = Literal["idle", "flowing", "behind", "broken", "unknown"]
-"""`behind`: events wait for longer than a few seconds, or are blocked. `broken`: nobody moves them."""
+FlowState = Literal["idle", "flowing", "late", "broken", "unknown"]
+"""`late`: events wait for longer than a few seconds, or are blocked. `broken`: nobody moves them."""
 
 
 class ProducerView(ResponseBody):
@@ -15,7 +15,7 @@ class ProducerView(ResponseBody):
     topic: str
     state: FlowState
     reason: str | None
-    """The cause in plain words, if the state is `behind`, `broken` or `unknown`."""
+    """The cause in plain words, if the state is `late`, `broken` or `unknown`."""
     published_per_second: float
     waiting: int | None
     """Events in the outbox, of all topics of the service; null if the service does not answer."""

@@ -4,9 +4,9 @@ from fastapi import APIRouter
 from starlette.responses import HTMLResponse
 
 from deploy.console.access.operator import OperatorDep
-from deploy.console.dependencies import ObserverDep, SettingsDep
+from deploy.console.dependencies import ObserverDep
 from deploy.console.page_route import PageRoute
-from deploy.console.rendering import page
+from deploy.console.screen import ScreenDep
 from deploy.console.system.queries import system_state
 from deploy.console.system.schemas import SystemView
 
@@ -21,6 +21,6 @@ async def read_system(_operator: OperatorDep, observer: ObserverDep) -> SystemVi
 
 
 @pages.get("/")
-async def system_page(operator: OperatorDep, observer: ObserverDep, settings: SettingsDep) -> HTMLResponse:
+async def system_page(screen: ScreenDep, observer: ObserverDep) -> HTMLResponse:
     """Show the state of the system."""
-    return page("system.html", place="/", operator=operator, settings=settings, system=system_state(observer))
+    return screen.show("system.html", place="/", system=system_state(observer))
