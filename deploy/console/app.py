@@ -15,6 +15,7 @@ from deploy.console.access.same_origin import SAME_ORIGIN
 from deploy.console.dead_letters import pages as dead_letter_pages
 from deploy.console.dead_letters import routes as dead_letter_routes
 from deploy.console.flow import routes as flow_routes
+from deploy.console.invariants import routes as invariant_routes
 from deploy.console.observation.observer import Observer
 from deploy.console.rendering import FOLDER
 from deploy.console.services import Services
@@ -39,6 +40,8 @@ ROUTERS = (
     flow_routes.pages,
     dead_letter_routes.router,
     dead_letter_pages.pages,
+    invariant_routes.router,
+    invariant_routes.pages,
 )
 
 
