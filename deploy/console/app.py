@@ -16,10 +16,12 @@ from deploy.console.dead_letters import pages as dead_letter_pages
 from deploy.console.dead_letters import routes as dead_letter_routes
 from deploy.console.flow import routes as flow_routes
 from deploy.console.invariants import routes as invariant_routes
+from deploy.console.journey import routes as journey_routes
 from deploy.console.observation.observer import Observer
 from deploy.console.rendering import FOLDER
 from deploy.console.services import Services
 from deploy.console.settings import ConsoleSettings
+from deploy.console.stuck import routes as stuck_routes
 from deploy.console.system import routes as system_routes
 from shared.health import Health
 from shared.http.body_limit import BodyLimitMiddleware
@@ -38,6 +40,10 @@ ROUTERS = (
     system_routes.pages,
     flow_routes.router,
     flow_routes.pages,
+    journey_routes.router,
+    journey_routes.pages,
+    stuck_routes.router,
+    stuck_routes.pages,
     dead_letter_routes.router,
     dead_letter_pages.pages,
     invariant_routes.router,

@@ -19,9 +19,9 @@ class Screen:
     operator: Operator
     settings: ConsoleSettings
 
-    def show(self, template: str, *, place: str, **values: Any) -> HTMLResponse:
+    def show(self, template: str, *, place: str, status: int = 200, **values: Any) -> HTMLResponse:
         """Render a page. `place` is its path in the navigation. Raises: jinja2.UndefinedError."""
-        return page(template, place=place, operator=self.operator, settings=self.settings, **values)
+        return page(template, status=status, place=place, operator=self.operator, settings=self.settings, **values)
 
 
 async def _screen(operator: OperatorDep, settings: SettingsDep) -> Screen:
