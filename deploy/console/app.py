@@ -23,6 +23,7 @@ from deploy.console.services import Services
 from deploy.console.settings import ConsoleSettings
 from deploy.console.stuck import routes as stuck_routes
 from deploy.console.system import routes as system_routes
+from deploy.local.control_client import ControlClient
 from shared.health import Health
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.documentation import openapi_router
@@ -78,6 +79,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
         dependencies=[SAME_ORIGIN],
     )
     app.state.settings, app.state.services, app.state.observer, app.state.access = settings, services, observer, access
+    app.state.control = ControlClient(settings.control_socket) if settings.control_socket is not None else None
     app.state.health = Health("console", checks={}, critical=frozenset())
     install_problems(app)
     for router in (*ROUTERS, health_router(app.state.health), metrics_router, openapi_router(app)):
