@@ -12,6 +12,7 @@ from deploy.console.access.deployed import DeployedAccess
 from deploy.console.access.local import LocalAccess
 from deploy.console.access.operator import Access
 from deploy.console.access.same_origin import SAME_ORIGIN
+from deploy.console.break_it import routes as break_it_routes
 from deploy.console.dead_letters import pages as dead_letter_pages
 from deploy.console.dead_letters import routes as dead_letter_routes
 from deploy.console.flow import routes as flow_routes
@@ -47,6 +48,8 @@ ROUTERS = (
     stuck_routes.pages,
     dead_letter_routes.router,
     dead_letter_pages.pages,
+    break_it_routes.router,
+    break_it_routes.pages,
     invariant_routes.router,
     invariant_routes.pages,
 )
