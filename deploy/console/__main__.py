@@ -1,14 +1,17 @@
-"""`python -m deploy.console`: serve."""
+"""`python -m deploy.console`: serve the console, or ask a running one."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import typer
 
-cli = typer.Typer(help="The console of Orderly.", no_args_is_help=True, pretty_exceptions_enable=False)
+from deploy.console.commands import add_commands
 
-
-@cli.callback()
-def _commands() -> None:
-    """Read the settings from CONSOLE_* in the environment."""
+cli = typer.Typer(
+    help="The console of Orderly. `serve` reads CONSOLE_* from the environment; the other commands ask the console at "
+    "CONSOLE_URL, with the access token of CONSOLE_TOKEN or CONSOLE_TOKEN_FILE if it needs one.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+add_commands(cli)
 
 
 @cli.command()

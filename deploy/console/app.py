@@ -18,6 +18,7 @@ from deploy.console.dead_letters import routes as dead_letter_routes
 from deploy.console.flow import routes as flow_routes
 from deploy.console.invariants import routes as invariant_routes
 from deploy.console.journey import routes as journey_routes
+from deploy.console.metrics import routes as metric_routes
 from deploy.console.observation.observer import Observer
 from deploy.console.rendering import FOLDER
 from deploy.console.services import Services
@@ -50,6 +51,7 @@ ROUTERS = (
     dead_letter_pages.pages,
     break_it_routes.router,
     break_it_routes.pages,
+    metric_routes.router,
     invariant_routes.router,
     invariant_routes.pages,
 )

@@ -23,6 +23,15 @@ class Point(NamedTuple):
     value: float
 
 
+class Sample(NamedTuple):
+    """A series in the last scrape."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+    per_second: float
+
+
 class Series:
     """The samples that were scraped of one target, such as a service.
 
@@ -88,6 +97,13 @@ class Series:
         """Return the sum of the series with these labels at each scrape."""
         found = [list(points) for _, points in self._matching(name, **labels)]
         return [Point(at, sum(_value_at(points, at) for points in found)) for at in self._times] if found else []
+
+    def samples(self, prefix: str) -> Iterator[Sample]:
+        """Yield the series of the last scrape whose metric has a name that begins with `prefix`, without buckets."""
+        for name in sorted(self._points):
+            if name.startswith(prefix) and not name.endswith("_bucket"):
+                for labels, points in self.current(name):
+                    yield Sample(name, dict(labels), points[-1].value, self._rate(points, 30))
 
     def current(self, name: str, **labels: str) -> Iterator[tuple[Labels, deque[Point]]]:
         """Yield the series of a metric with these labels that the last scrape had."""
