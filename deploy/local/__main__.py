@@ -8,6 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from deploy.backup.local import check_no_data_are_lost
+from deploy.local.control_cli import control
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.ports import check_ports_are_free
 from deploy.local.process import LocalError
@@ -24,6 +25,7 @@ LEFTOVERS_TIMEOUT_SECONDS = 5
 NOT_RUNNING = "The system is not running."
 
 cli = typer.Typer(help="Run Orderly on this machine, as local processes.", pretty_exceptions_enable=False)
+cli.add_typer(control, name="control")
 
 
 @cli.command()

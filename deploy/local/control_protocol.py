@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from deploy.local.lifecycle import State
 from deploy.local.process import LocalError
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -24,21 +25,6 @@ class ControlError(LocalError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-class State(StrEnum):
-    """What a process is doing."""
-
-    STARTING = "starting"
-    """It runs, and was never ready."""
-    READY = "ready"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    """Somebody has stopped it. `start` starts it."""
-    RESTARTING = "restarting"
-    """It has ended by itself, and the supervisor starts it again."""
-    SUSPENDED = "suspended"
-    """It is stopped by SIGSTOP, and continues at `suspended_until`."""
 
 
 class WrongBuild(StrEnum):

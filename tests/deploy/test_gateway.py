@@ -12,9 +12,9 @@ import httpx2
 import pytest
 
 from deploy.local.readiness import http_answers
+from deploy.local.tcp_server import tcp_server
 from tests.contracts.applications import applications
 from tests.deploy.running_gateway import gateway, gateway_process
-from tests.harness.tcp_server import tcp_server
 from tests.harness.waiting import until
 
 

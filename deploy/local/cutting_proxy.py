@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from tests.harness.proxy import Proxy
+from deploy.local.proxy import Proxy
 
 CHUNK_BYTES = 64 * 1024
 
@@ -27,6 +27,11 @@ class CuttingProxy(Proxy):
     def arm(self, times: int = 1) -> None:
         """Cut that many of the next connections that send the word."""
         self._armed += times
+
+    @property
+    def armed(self) -> int:
+        """The number of connections that are still to be cut."""
+        return self._armed
 
     def disarm(self) -> None:
         """Cut no more connections."""

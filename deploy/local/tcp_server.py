@@ -1,4 +1,4 @@
-"""A TCP server of a test, which has closed all of its connections when it is closed."""
+"""A small server of streams, which has closed all of its connections when it is closed."""
 
 import asyncio
 import socket
@@ -28,10 +28,15 @@ class TcpServer:
 
     async def open(self) -> None:
         """Listen."""
-        self._socket = socket.create_server(("127.0.0.1", self.port))
-        self._socket.setblocking(False)
-        self.port = self._socket.getsockname()[1]
-        asyncio.get_running_loop().add_reader(self._socket, self._accept, self._socket)
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = listening.getsockname()[1]
+        self.accept_from(listening)
+
+    def accept_from(self, listening: socket.socket) -> None:
+        """Accept the connections to a socket that listens, and close it in `close`."""
+        listening.setblocking(False)
+        self._socket = listening
+        asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def close(self) -> None:
         """Stop listening, and cut the open connections."""

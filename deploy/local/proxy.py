@@ -1,9 +1,9 @@
-"""A TCP proxy: the part that all proxies of the tests have in common."""
+"""A TCP proxy: the part that all proxies have in common."""
 
 import asyncio
 from abc import ABC, abstractmethod
 
-from tests.harness.tcp_server import TcpServer
+from deploy.local.tcp_server import TcpServer
 
 
 class Proxy(TcpServer, ABC):

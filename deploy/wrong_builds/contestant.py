@@ -1,0 +1,63 @@
+"""One side of a comparison: a build, its load, and what was counted of it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from deploy.local.control_protocol import BuildCounts
+from deploy.wrong_builds.build import Build
+from deploy.wrong_builds.load import OrderLoad
+from deploy.wrong_builds.survey import BOUND_SECONDS, Findings, survey_of
+from shared.connection_errors import CONNECTION_ERRORS
+from shared.error_descriptions import describe_error
+
+logger = structlog.get_logger(__name__)
+
+SURVEY_INTERVAL_SECONDS = 1.0
+SETTLED_SECONDS = 30.0
+"""Age of an order after which a survey that found nothing is its last: a cancellation may come late."""
+
+
+@dataclass(kw_only=True)
+class Contestant:
+    """A build under load."""
+
+    build: Build
+    load: OrderLoad
+    findings: Findings = field(default_factory=Findings)
+    surveys: int = 0
+    """Surveys that were completed."""
+    _settled: set[str] = field(default_factory=set)
+
+    def counts(self) -> BuildCounts:
+        """Return the counters."""
+        return self.findings.counts(accepted=len(self.load.accepted), failed=self.load.failed)
+
+    async def survey(self) -> None:
+        """Survey the orders again and again. A fault that hits a survey only delays it."""
+        while True:
+            try:
+                async with survey_of(self.build) as survey:
+                    while True:
+                        due = self._due()
+                        await survey.run([UUID(each) for each in due], self.findings)
+                        self._settle(due)
+                        self.surveys += 1
+                        await asyncio.sleep(SURVEY_INTERVAL_SECONDS)
+            except (KafkaError, *CONNECTION_ERRORS) as error:
+                logger.info("survey_interrupted", build=self.build.name, error=describe_error(error))
+            await asyncio.sleep(SURVEY_INTERVAL_SECONDS)
+
+    def _due(self) -> list[str]:
+        oldest = asyncio.get_running_loop().time() - BOUND_SECONDS
+        return [each for each, at in self.load.accepted.items() if at <= oldest and each not in self._settled]
+
+    def _settle(self, surveyed: Sequence[str]) -> None:
+        oldest = asyncio.get_running_loop().time() - SETTLED_SECONDS
+        self._settled.update(
+            each for each in surveyed if self.load.accepted[each] <= oldest and self.findings.is_settled(UUID(each))
+        )
