@@ -119,7 +119,7 @@ def create_service(
         republished=republished,
         loops=loops,
         measurements=measurements,
-        records=records or ServiceRecords(),
+        records=records,
     )
     health = health_of(name, parts.watched(), {"revocations": token_verifier.check, **(checks or {})})
     describe_events = partial(
@@ -164,9 +164,9 @@ def _open_parts(
     subscriptions: Sequence[Subscription],
     jobs: Jobs,
     republished: Sequence[Republishable],
-    loops: Sequence[OpenLoop],
-    measurements: Sequence[Measurement],
-    records: ServiceRecords,
+    loops: Sequence[OpenLoop] = (),
+    measurements: Sequence[Measurement] = (),
+    records: ServiceRecords | None = None,
 ) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
@@ -202,7 +202,7 @@ def _open_parts(
             database.sessions,
             subscription_by_consumer,
             sending=sending,
-            records=records,
+            records=records or ServiceRecords(),
             check_kafka=relay.check,
             problem_of=consumer_groups.problem_of,
         ),
