@@ -32,9 +32,7 @@ from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.republish import Republishable
 from shared.messaging.outbox.wake_up import Notifier
-from shared.operations.dead_letters import DeadLetterOperations
-from shared.operations.dependencies import Operations
-from shared.operations.positions import PositionOperations
+from shared.operations.dependencies import Operations, ServiceRecords, operations_of
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.service_health import Watched, health_of
@@ -101,14 +99,16 @@ def create_service(
     republished: Sequence[Republishable] = (),
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
+    records: ServiceRecords | None = None,
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
     """Compose a service that runs in the roles of its settings.
 
-    `loops` run in processes with the role jobs. `measurements` of the service's own tables become metrics. `state` is
-    added to `app.state`. `checks` are added to the health page: if one fails, the service is degraded but stays ready.
+    `loops` run in processes with the role jobs. `measurements` of the service's own tables become metrics. `records`
+    read what its tables know of orders and of operators' actions. `state` is added to `app.state`. `checks` are added
+    to the health page: if one fails, the service is degraded but stays ready.
     `closing` is called after the loops have ended, since they may use what it closes.
     """
     parts = _open_parts(
@@ -119,6 +119,7 @@ def create_service(
         republished=republished,
         loops=loops,
         measurements=measurements,
+        records=records,
     )
     health = health_of(name, parts.watched(), {"revocations": token_verifier.check, **(checks or {})})
     describe_events = partial(
@@ -165,6 +166,7 @@ def _open_parts(
     republished: Sequence[Republishable],
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
+    records: ServiceRecords | None = None,
 ) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
@@ -183,21 +185,26 @@ def _open_parts(
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
     job_runner = JobRunner(all_jobs, dsn=dsn, sessions=database.sessions)
     measured = [*messaging_measurements(), job_runner.health.measurement, *measurements]
+    consumer_groups = _open_consumers(
+        settings, subscription_by_consumer, database.sessions, kafka=kafka, client_id=client_id
+    )
     return _Parts(
         roles=settings.roles,
         database=database,
         cache=open_cache(settings.valkey_url, prefix=name),
         relay=relay,
         notifier=notifier,
-        consumer_groups=_open_consumers(
-            settings, subscription_by_consumer, database.sessions, kafka=kafka, client_id=client_id
-        ),
+        consumer_groups=consumer_groups,
         jobs=job_runner,
         loops=_open_loops(loops if Role.JOBS in settings.roles else (), database.sessions, dsn=dsn, notifier=notifier),
-        operations=Operations(
-            dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer),
-            positions=PositionOperations(database.sessions, subscription_by_consumer),
+        operations=operations_of(
+            name,
+            database.sessions,
+            subscription_by_consumer,
             sending=sending,
+            records=records or ServiceRecords(),
+            check_kafka=relay.check,
+            problem_of=consumer_groups.problem_of,
         ),
         measurements=Measurements(measured, sessions=database.sessions),
         event_loop=EventLoopMonitor(),

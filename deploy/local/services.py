@@ -109,7 +109,11 @@ class Services:
                 "WEBAUTHN_RP_ID": "localhost",
                 "WEBAUTHN_ORIGINS": self.settings.public_url,
             },
-            "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},
+            "orders": {
+                "USERS_URL": self.url_of("users"),
+                "USERS_TOKEN": tokens["orders"],
+                "NOTIFICATIONS_URL": self.url_of("notifications"),
+            },
             "notifications": {
                 "USERS_URL": self.url_of("users"),
                 "USERS_TOKEN": tokens["notifications"],

@@ -34,18 +34,18 @@ class Smtp:
             async with self._free:
                 await self._send(message, sender=sender, recipient=recipient)
         except errors.SMTPRecipientRefused as refused:
-            raise SendFailed("recipient_refused", is_final=_is_final(refused.code)) from refused
+            raise _refused("recipient_refused", refused) from refused
         except errors.SMTPDataError as refused:
-            raise SendFailed("message_refused", is_final=_is_final(refused.code)) from refused
+            raise _refused("message_refused", refused) from refused
         except errors.SMTPNotSupported as unsupported:
             raise SendFailed("address_unsupported", is_final=True) from unsupported
         except TimeoutError as late:
             raise SendFailed("timed_out") from late
         except errors.SMTPConnectError as unreachable:
-            raise SendFailed("unreachable") from unreachable
+            raise SendFailed("unreachable", reply_code=_reply_code_of(unreachable)) from unreachable
         except (errors.SMTPException, OSError) as error:
             # Includes a refused login or sender: an operator can correct these, so the mail is tried again.
-            raise SendFailed("provider_failed") from error
+            raise SendFailed("provider_failed", reply_code=_reply_code_of(error)) from error
 
     async def ping(self) -> None:
         """Check that the server replies. Uses a new connection, because pooled ones may be busy. Raises: any error."""
@@ -159,6 +159,16 @@ async def _mail(connection: aiosmtplib.SMTP, sender: str, *, size: int, is_ascii
         connection.close()
         raise
     return connection
+
+
+def _refused(code: str, reply: errors.SMTPResponseException) -> SendFailed:
+    return SendFailed(code, is_final=_is_final(reply.code), reply_code=_reply_code_of(reply))
+
+
+def _reply_code_of(error: Exception) -> int | None:
+    """Return the number of the server's reply; None if there was none, as when the connection breaks."""
+    code = error.code if isinstance(error, errors.SMTPResponseException) else None
+    return code if code is not None and 200 <= code <= 599 else None
 
 
 def _is_final(code: int) -> bool:

@@ -17,6 +17,7 @@ from shared.http.auth import (
     Rule,
     by_owner,
     signed_in,
+    staff_only,
 )
 
 FOR_SALE, NOT_FOR_SALE = "for sale", "not for sale"
@@ -49,4 +50,5 @@ ListPermit = Annotated[Permit, Depends(LIST_ORDERS)]
 FulfilPermit = Annotated[Permit, Depends(FULFIL_ORDER)]
 ListProductsPermit = Annotated[Permit, Depends(LIST_PRODUCTS)]
 ReadProductPermit = Annotated[Permit, Depends(READ_PRODUCT)]
+StaffPermit = Annotated[Permit, Depends(staff_only)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

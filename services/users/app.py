@@ -8,6 +8,7 @@ from services.users.accounts import routes as account_routes
 from services.users.administration import routes as administration_routes
 from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
+from services.users.credit.order_records import CREDIT_ACTIONS, records_of_order
 from services.users.data_export import routes as data_export_routes
 from services.users.data_export.jobs import DATA_EXPORTS, with_data_exports
 from services.users.encryption import Encryption, load_encryption
@@ -38,6 +39,7 @@ from services.users.subscribers import SUBSCRIPTIONS
 from shared.http.revocations import RevocationList, Revocations
 from shared.http.tokens import TokenVerifier
 from shared.jobs import Jobs
+from shared.operations.dependencies import ServiceRecords
 from shared.service import create_service
 
 ROUTERS = (
@@ -84,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         jobs=_jobs(settings, encryption=encryption),
         measurements=[DATA_EXPORTS, ERASURES],
         republished=REPUBLISHED,
+        records=ServiceRecords(journey=records_of_order, action_sources=(CREDIT_ACTIONS,)),
         token_verifier=TokenVerifier(
             keys.key_set,
             issuer=settings.token_issuer,

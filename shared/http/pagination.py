@@ -88,9 +88,14 @@ async def page_of(
             raise CursorInvalid from error
         raise
     cursor = _cursor_of(rows.paging.next) if rows.paging.has_next else None
+    next_link(request, cursor)
+    return Page(items=[map(*row) for row in rows], next_cursor=cursor)
+
+
+def next_link(request: Request, cursor: str | None) -> None:
+    """Add the Link header of a page that has a next one."""
     if cursor is not None:
         add_response_header(request, "Link", f'<{_next_url(request, cursor)}>; rel="next"')
-    return Page(items=[map(*row) for row in rows], next_cursor=cursor)
 
 
 def _cursor_of(marker: Marker) -> str:

@@ -218,6 +218,7 @@ def environment_of(
             "HTTP_PORT": str(ports[service]),
             "USERS_URL": urls["users"],
             "USERS_TOKEN": SERVICE_TOKEN,
+            "NOTIFICATIONS_URL": urls["notifications"],
             "SERVICE_TOKENS": f"orders={SERVICE_TOKEN},notifications={SERVICE_TOKEN}",
             "ENCRYPTION_KEYS_FILE": str(encryption_keys_file),
             "SHARED_CLIENT_NETWORKS": "127.0.0.0/8",  # many customers have this machine's address
