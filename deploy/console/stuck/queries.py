@@ -1,6 +1,7 @@
 """Reads of the page *Stuck*, from the services that know the reasons."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from deploy.console.access.operator import Operator
@@ -9,7 +10,10 @@ from deploy.console.stuck.schemas import StuckView
 
 MAX_ITEMS = 50
 """Items of each kind that the page shows; the services' own routes have all."""
+OVERDUE_SECONDS = 60
+"""Age from which a delivery that is queued or being sent counts as stuck: usually both take a second."""
 _DELIVERY_STATUSES = ("failed", "retrying", "deferred")
+_SHORT_DELIVERY_STATUSES = ("queued", "sending")
 _JOB_STATUSES = ("failed", "overdue")
 
 Items = list[dict[str, Any]]
@@ -21,21 +25,29 @@ async def stuck_things(services: Services, operator: Operator) -> StuckView:
     async def read(service: str) -> Mapping[str, Items]:
         path = f"/v1/operations/{service}"
 
-        async def items(route: str, *, kinds: Sequence[str | None] = (None,)) -> Items:
+        async def items(route: str, *, statuses: Sequence[str], **filters: str) -> Items:
             found: Items = []
-            for kind in kinds:
+            for status in statuses:
                 page = await services.get(
-                    service, f"{path}/{route}", token=operator.token, status=kind, limit=MAX_ITEMS if kind else None
+                    service, f"{path}/{route}", token=operator.token, status=status, limit=MAX_ITEMS, **filters
                 )
                 found += page["items"]
             return found
 
-        return {
-            "orders": await items("stuck") if service == "orders" else [],
-            "deliveries": await items("deliveries", kinds=_DELIVERY_STATUSES) if service == "notifications" else [],
-            "jobs": _named(service, await items("jobs", kinds=_JOB_STATUSES)),
-            "schedules": _named(service, [each for each in await items("schedules") if each["overdue_seconds"] > 0]),
+        overdue = {"created_before": (datetime.now(UTC) - timedelta(seconds=OVERDUE_SECONDS)).isoformat()}
+
+        schedules = (await services.get(service, f"{path}/schedules", token=operator.token))["items"]
+        found: dict[str, Items] = {
+            "jobs": _named(service, await items("jobs", statuses=_JOB_STATUSES)),
+            "schedules": _named(service, [each for each in schedules if each["overdue_seconds"] > 0]),
         }
+        if service == "orders":
+            stuck = await services.get(service, f"{path}/stuck", token=operator.token, limit=MAX_ITEMS)
+            found["orders"] = stuck["items"]
+        if service == "notifications":
+            found["deliveries"] = await items("deliveries", statuses=_DELIVERY_STATUSES)
+            found["deliveries"] += await items("deliveries", statuses=_SHORT_DELIVERY_STATUSES, **overdue)
+        return found
 
     answers = await services.each(read)
     found: dict[str, Items] = {"orders": [], "deliveries": [], "jobs": [], "schedules": []}
