@@ -12,7 +12,7 @@ from shared.events.topics import TOPICS, Topic, consumer_of
 
 LATE_SECONDS = 5.0
 """Age of the oldest event in an outbox, or 99th percentile of a delay, above which the flow counts as late."""
-MAX_EVENTS = 50
+MAX_EVENTS = 25
 
 
 class TopicNotFound(NotFound):

@@ -26,7 +26,9 @@ function showTimes(root) {
   for (const time of root.querySelectorAll("time[datetime]")) {
     const moment = new Date(time.dateTime);
     time.title = moment.toLocaleString();
-    time.textContent = moment.toLocaleTimeString([], { hour12: false });
+    const digits = "precise" in time.dataset ? { fractionalSecondDigits: 3 } : {};
+    const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false, ...digits };
+    time.textContent = moment.toLocaleTimeString([], options);
   }
 }
 
