@@ -1,0 +1,176 @@
+"""Every page and every button of the console, in Chromium, on the whole system of `make run`."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from playwright.async_api import Browser
+
+from deploy.demo.client import Client
+from tests.harness.browser import running_browser
+from tests.harness.local_run import LocalRun, local_run
+from tests.harness.waiting import until
+from tests.journeys.console_pages import ConsolePages
+
+PLACES = ("/", "/flow", "/orders", "/dead-letters", "/stuck", "/invariants", "/break-it")
+EMAIL = "ada@orderly.example"
+PASSWORD = "correct horse battery"  # a user of this test
+
+
+class Customer:
+    """A signed-in customer, who places orders through the gateway."""
+
+    def __init__(self, client: Client, token: str) -> None:
+        self._client = client
+        self._token = token
+
+    @classmethod
+    async def of(cls, run: LocalRun) -> "Customer":
+        client = Client(run.http)
+        await client.send("POST", "/v1/users", json={"email": EMAIL, "name": "Ada", "password": PASSWORD})
+        answer = await client.send("POST", "/v1/sessions", json={"email": EMAIL, "password": PASSWORD})
+        return cls(client, answer.body["access_token"])
+
+    async def order(self, key: str) -> dict[str, str]:
+        """Place an order, once for each key."""
+        products = await self._client.send("GET", "/v1/products", params={"limit": "1"})
+        items = [{"sku": products.body["items"][0]["sku"], "quantity": 1}]
+        answer = await self._client.send("POST", "/v1/orders", json={"items": items}, token=self._token, key=key)
+        assert answer.status == 201, answer
+        return answer.body
+
+    async def status_of(self, order_id: str) -> str:
+        answer = await self._client.send("GET", f"/v1/orders/{order_id}", token=self._token)
+        return str(answer.body["status"])
+
+
+@pytest.fixture
+async def run() -> AsyncIterator[LocalRun]:
+    # Not pytest's folder: the user that PostgreSQL runs as cannot enter its parents.
+    with TemporaryDirectory() as folder:
+        async with local_run(Path(folder) / "local", wal_archive="off") as system:
+            yield system
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with running_browser() as chromium:
+        yield chromium
+
+
+async def test_every_page_and_button_works(run: LocalRun, browser: Browser) -> None:
+    customer = await Customer.of(run)
+    order = await customer.order("console-test-1")
+    desk = await ConsolePages.open(browser, run.console_url)
+    phone = await ConsolePages.open(browser, run.console_url, dark=True, phone=True)
+
+    await _find_the_order(desk, phone, order)
+    for path in PLACES:
+        await desk.check(path)
+        await phone.check(path)
+    await _handle_a_dead_letter(desk)
+    await _send_events_again(desk)
+    await _stop_and_start_a_process(desk)
+    await _break_everything(desk, run)
+
+    orders = [await customer.order(f"console-test-{n}") for n in range(2, 5)]
+    for each in orders:
+        await until(lambda order_id=each["id"]: _is_confirmed(customer, order_id), what="the order is confirmed")  # type: ignore[misc]
+    await desk.visit("/invariants")
+    await desk.shows("all green", seconds=90)
+    assert desk.problems == phone.problems == []
+
+
+async def _is_confirmed(customer: Customer, order_id: str) -> bool:
+    return await customer.status_of(order_id) == "confirmed"
+
+
+async def _find_the_order(desk: ConsolePages, phone: ConsolePages, order: dict[str, str]) -> None:
+    """Find it by its e-mail address, its number, and one of its events; read its journey up to the mail."""
+    await desk.visit("/orders")
+    await desk.fill("Order number or id, event id, or the customer's e-mail address", EMAIL)
+    await desk.press("Find")
+    await desk.follow(order["number"])
+    await desk.shows("The order is confirmed, and the customer was told.")
+    await desk.shows("users.orders: applied")
+    await desk.shows("The mail server accepted the mail")
+    await desk.check(f"/orders/{order['id']}")
+    await phone.check(f"/orders/{order['id']}")
+    await desk.visit("/flow")
+    await desk.page.locator("svg a[href='/flow/orders']").first.click()
+    await desk.shows("order.confirmed")
+    await desk.check("/flow/orders")
+    await desk.follow("Order")
+    await desk.shows("The order is confirmed, and the customer was told.")
+    await desk.visit(f"/orders?query={order['number']}")
+    await desk.shows(order["number"])
+    await desk.page.goto(f"{desk.url}/orders?query=nobody@orderly.example")
+    await desk.shows("There is no user with this e-mail address")
+    desk.problems.clear()  # Chromium reports the 404
+
+
+async def _handle_a_dead_letter(desk: ConsolePages) -> None:
+    """Send a record that cannot be applied, look at it, try to replay it, and discard it with a reason."""
+    await desk.visit("/break-it")
+    await desk.press("Send poison")
+    await desk.shows("Sent", within="#reports")
+    await desk.visit("/dead-letters?reason=invalid")
+    await desk.shows("invalid", within="#dead-letters table")
+    await desk.page.locator("#dead-letters table a").first.click()
+    await desk.shows("Headers")
+    await desk.press("Replay…")
+    await desk.shows("would be replayed")
+    await desk.press("Replay 1")
+    await desk.shows("Failed again")
+    await desk.visit("/dead-letters?reason=invalid")
+    await desk.press("Discard what the filter selects…")
+    await desk.fill("Reason, for the record", "sent by a test")
+    await desk.page.locator("main button.danger").first.click()
+    await desk.shows("were discarded")
+    await desk.check("/dead-letters/actions")
+    await desk.shows("sent by a test")
+
+
+async def _send_events_again(desk: ConsolePages) -> None:
+    """Count and resend the events of a topic, and republish the users."""
+    await desk.check("/dead-letters/sending")
+    await desk.page.get_by_label("Topic").select_option("orders")
+    await desk.fill("Sent at or after (UTC)", "2026-01-01T00:00")
+    await desk.press("Count them")
+    await desk.shows("events would be resent")
+    await desk.press("Resend")
+    await desk.shows("done")
+    await desk.visit("/dead-letters/sending")
+    await desk.press("Republish")
+    await desk.shows("done", seconds=30)
+
+
+async def _stop_and_start_a_process(desk: ConsolePages) -> None:
+    """Stop the mail catcher, start it again, restart it, and meet a refusal."""
+    row = "#processes tr:has(th:text-is('mail'))"
+    await desk.visit("/")
+    await desk.press("stop mail")
+    await desk.shows("stopped", within=row)
+    await desk.press("start mail")
+    await desk.shows("ready", within=row)
+    await desk.press("restart mail")
+    await desk.shows("ready", within=row)
+    await desk.press("stop kafka")
+    await desk.shows("The request failed")
+    desk.problems.clear()  # Chromium reports the 409
+
+
+async def _break_everything(desk: ConsolePages, run: LocalRun) -> None:
+    """Press the button of every fault, and wait until its effects are over."""
+    await desk.visit("/break-it")
+    for title in await desk.page.locator("form button.danger").all_inner_texts():
+        await desk.visit("/break-it")
+        await desk.press(title)
+        await desk.page.wait_for_url("**/break-it#reports")
+
+    async def is_over() -> bool:
+        status = await run.control.status()
+        return all(report.ended_at for report in status.faults)
+
+    await until(is_over, seconds=120, what="the effects of all faults are over", poll_seconds=0.5)
