@@ -1,12 +1,14 @@
 """Every page and every button of the console, in Chromium, on the whole system of `make run`."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from playwright.async_api import Browser
 
+from deploy.demo.accounts import Account, signed_in_admin
 from deploy.demo.client import Client
 from tests.harness.browser import running_browser
 from tests.harness.local_run import LocalRun, local_run
@@ -19,30 +21,32 @@ PASSWORD = "correct horse battery"  # a user of this test
 
 
 class Customer:
-    """A signed-in customer, who places orders through the gateway."""
+    """A customer with a verified address, who places orders through the gateway."""
 
-    def __init__(self, client: Client, token: str) -> None:
+    def __init__(self, client: Client, account: Account) -> None:
         self._client = client
-        self._token = token
+        self._account = account
 
     @classmethod
     async def of(cls, run: LocalRun) -> "Customer":
-        client = Client(run.http)
-        await client.send("POST", "/v1/users", json={"email": EMAIL, "name": "Ada", "password": PASSWORD})
-        answer = await client.send("POST", "/v1/sessions", json={"email": EMAIL, "password": PASSWORD})
-        return cls(client, answer.body["access_token"])
+        client, password = Client(run.http), Path(run.state["admin_password_file"]).read_text().strip()
+        admin, account = await signed_in_admin(client, password=password), Account(EMAIL, PASSWORD)
+        body = {"email": EMAIL, "name": "Ada", "password": PASSWORD}
+        await admin.send(client, "POST", "/v1/users/verified", json=body, key="console-test-user")
+        await account.sign_in(client)
+        return cls(client, account)
 
     async def order(self, key: str) -> dict[str, str]:
         """Place an order, once for each key."""
         products = await self._client.send("GET", "/v1/products", params={"limit": "1"})
         items = [{"sku": products.body["items"][0]["sku"], "quantity": 1}]
-        answer = await self._client.send("POST", "/v1/orders", json={"items": items}, token=self._token, key=key)
+        answer = await self._account.send(self._client, "POST", "/v1/orders", json={"items": items}, key=key)
         assert answer.status == 201, answer
         return answer.body
 
-    async def status_of(self, order_id: str) -> str:
-        answer = await self._client.send("GET", f"/v1/orders/{order_id}", token=self._token)
-        return str(answer.body["status"])
+    async def is_confirmed(self, order_id: str) -> bool:
+        answer = await self._account.send(self._client, "GET", f"/v1/orders/{order_id}")
+        return bool(answer.body["status"] == "confirmed")
 
 
 @pytest.fixture
@@ -74,16 +78,12 @@ async def test_every_page_and_button_works(run: LocalRun, browser: Browser) -> N
     await _stop_and_start_a_process(desk)
     await _break_everything(desk, run)
 
-    orders = [await customer.order(f"console-test-{n}") for n in range(2, 5)]
-    for each in orders:
-        await until(lambda order_id=each["id"]: _is_confirmed(customer, order_id), what="the order is confirmed")  # type: ignore[misc]
+    for number in range(2, 5):
+        order = await customer.order(f"console-test-{number}")
+        await until(partial(customer.is_confirmed, order["id"]), what="the order is confirmed")
     await desk.visit("/invariants")
     await desk.shows("all green", seconds=90)
     assert desk.problems == phone.problems == []
-
-
-async def _is_confirmed(customer: Customer, order_id: str) -> bool:
-    return await customer.status_of(order_id) == "confirmed"
 
 
 async def _find_the_order(desk: ConsolePages, phone: ConsolePages, order: dict[str, str]) -> None:
