@@ -37,6 +37,11 @@ class LocalRun:
         return url
 
     @property
+    def admin_password(self) -> str:
+        """The password of the admin."""
+        return Path(self.state["admin_password_file"]).read_text().strip()
+
+    @property
     def control(self) -> ControlClient:
         """A client of the control socket."""
         return ControlClient(Path(self.state["control_socket"]))

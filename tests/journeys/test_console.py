@@ -29,8 +29,8 @@ class Customer:
 
     @classmethod
     async def of(cls, run: LocalRun) -> "Customer":
-        client, password = Client(run.http), Path(run.state["admin_password_file"]).read_text().strip()
-        admin, account = await signed_in_admin(client, password=password), Account(EMAIL, PASSWORD)
+        client, account = Client(run.http), Account(EMAIL, PASSWORD)
+        admin = await signed_in_admin(client, password=run.admin_password)
         body = {"email": EMAIL, "name": "Ada", "password": PASSWORD}
         await admin.send(client, "POST", "/v1/users/verified", json=body, key="console-test-user")
         await account.sign_in(client)
