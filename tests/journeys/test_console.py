@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ from playwright.async_api import Browser
 
 from deploy.demo.accounts import Account, signed_in_admin
 from deploy.demo.client import Client
+from deploy.local.credentials import SERVICES
 from tests.harness.browser import running_browser
 from tests.harness.local_run import LocalRun, local_run
 from tests.harness.waiting import until
@@ -164,13 +166,27 @@ async def _stop_and_start_a_process(desk: ConsolePages) -> None:
 async def _break_everything(desk: ConsolePages, run: LocalRun) -> None:
     """Press the button of every fault, and wait until its effects are over."""
     await desk.visit("/break-it")
-    for title in await desk.page.locator("form button.danger").all_inner_texts():
-        await desk.visit("/break-it")
-        await desk.press(title)
-        await desk.page.wait_for_url("**/break-it#reports")
+    forms = await desk.page.locator("form:has(button.danger)").evaluate_all("forms => forms.map(form => form.id)")
+    for form, service in zip(forms, cycle(SERVICES), strict=False):
+        await until(partial(_is_broken, desk, form, service), what=form, poll_seconds=1)
 
     async def is_over() -> bool:
         status = await run.control.status()
         return all(report.ended_at for report in status.faults)
 
     await until(is_over, seconds=120, what="the effects of all faults are over", poll_seconds=0.5)
+
+
+async def _is_broken(desk: ConsolePages, form: str, service: str) -> bool:
+    """Press a fault's button. It is refused while what it breaks is still away because of another one."""
+    await desk.visit("/break-it")
+    choice = desk.page.locator(f"#{form} select[name=service]")
+    if await choice.count():
+        await choice.select_option(service)
+    async with desk.page.expect_navigation():
+        await desk.press(await desk.page.locator(f"#{form} button").inner_text(), within=f"#{form}")
+    is_accepted = desk.page.url.endswith("/break-it#reports")
+    if not is_accepted:
+        await desk.shows("The request failed")
+        desk.problems.clear()  # Chromium reports the 409
+    return is_accepted
