@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+FIRST_FAULT_SECONDS = 4.0
+"""Time from the first order to the first fault."""
 Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
 NOTHING = BuildCounts(
     accepted=0, failed=0, decided=0, pending=0, lost=0, mails_missing=0, credit_leaked_cents=0, lost_orders=[]
@@ -158,8 +160,13 @@ class _Run:
                     group.create_task(self._inject_faults(self.request.fault_every_seconds))
 
     async def _inject_faults(self, every_seconds: float) -> None:
+        delay_seconds = min(FIRST_FAULT_SECONDS, every_seconds)
         while True:
-            await asyncio.sleep(every_seconds)
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = every_seconds
+            # A fault on top of another one would keep a slow machine from ever working.
+            while not self._faults.is_over:  # noqa: ASYNC110 - processes send no events
+                await asyncio.sleep(1)
             self._faults.inject()
 
 
