@@ -124,7 +124,7 @@ def fault(
 def start_comparison(
     build: Annotated[WrongBuild, typer.Argument(help="What the wrong build does.")],
     *,
-    orders_per_second: Annotated[float, typer.Option(help="Orders that each build gets.")] = 5,
+    orders_per_second: Annotated[float, typer.Option(help="Orders that each build gets.")] = 3,
     fault_every_seconds: Annotated[float, typer.Option(help="Delay between two faults; 0 for none.")] = 8,
     seed: Annotated[int | None, typer.Option(help="The seed of the faults.")] = None,
 ) -> None:

@@ -88,7 +88,7 @@ class StartComparisonRequest(_Document):
 
     action: Literal["start_comparison"] = "start_comparison"
     build: WrongBuild
-    orders_per_second: Annotated[float, Field(gt=0, le=50)] = 5
+    orders_per_second: Annotated[float, Field(gt=0, le=50)] = 3
     """Orders that are placed at each of the two builds."""
     fault_every_seconds: Annotated[float, Field(ge=0, le=600)] = 8
     """Delay between two faults; 0 for none."""

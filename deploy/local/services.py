@@ -40,6 +40,8 @@ class Services:
             address=self.url_of(service),
             notes="/docs, /health, /metrics",
             echo=re.compile("."),
+            # On a busy machine the imports alone take long, and another start would take as long again.
+            ready_timeout_seconds=60,
             # Open requests, the relay's page and the consumers' fetches may finish.
             stop_timeout_seconds=20,
         )

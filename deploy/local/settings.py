@@ -45,7 +45,7 @@ class LocalSettings(BaseSettings):
     """Whether the audit runs at an interval."""
     audit_every_seconds: Annotated[float, Field(ge=1)] = 10
     """Seconds from the start of a run of the audit to the start of the next."""
-    audit_grace_seconds: Annotated[float, Field(ge=0)] = 15
+    audit_grace_seconds: Annotated[float, Field(ge=0)] = 30
     """Time within which a change must have reached every service. Lowered, the audit shows a loss sooner, and names
     what a process that restarts will still do."""
     console: Literal["auto", "on", "off"] = "auto"

@@ -40,6 +40,8 @@ class Child:
     watch: asyncio.Task[None] | None = None
     continuing: asyncio.TimerHandle | None = None
     """Ends a suspension."""
+    was_killed_here: bool = False
+    """Whether `kill` ends its process, which says nothing about the program."""
 
 
 class Supervisor:
@@ -103,6 +105,7 @@ class Supervisor:
         child = self.children[name]
         # PostgreSQL's children notice the death of their parent only if they run.
         self._continue(child)
+        child.was_killed_here = True
         child.process.kill()
         return child.process.pid
 
@@ -160,8 +163,9 @@ class Supervisor:
                 child.continuing.cancel()
                 child.continuing = None
             _ended(child, State.RESTARTING)
-            if time.monotonic() - child.started_at >= self._backoff.reset_after_seconds:
+            if child.was_killed_here or time.monotonic() - child.started_at >= self._backoff.reset_after_seconds:
                 delay_seconds = self._backoff.initial_seconds
+            child.was_killed_here = False
             name = child.program.name
             self._report(f"{name} {describe_exit(status)}; restarting it in {delay_seconds:.1f} s")
             await asyncio.sleep(delay_seconds)

@@ -57,6 +57,11 @@ def right_build(target: Target) -> Build:
     )
 
 
+def busiest_skus(catalogue: Path) -> list[str]:
+    """Return the products of the load."""
+    return [json.loads(line)["sku"] for line in busiest_products(catalogue)]
+
+
 def busiest_products(catalogue: Path) -> list[str]:
     """Return the lines of the catalogue's products of which most units are in stock."""
     lines = catalogue.read_text().splitlines()
@@ -99,7 +104,7 @@ class WrongSystem:
     @property
     def skus(self) -> list[str]:
         """The products of the load."""
-        return [json.loads(line)["sku"] for line in busiest_products(self._catalogue)]
+        return busiest_skus(self._catalogue)
 
     @property
     def _catalogue(self) -> Path:

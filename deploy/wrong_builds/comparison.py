@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 logger = structlog.get_logger(__name__)
 
+MAX_COUNTING_SECONDS = 20.0
+"""Time that the surveys get before the next fault comes anyway."""
+FIRST_FAULT_SECONDS = 4.0
+"""Time from the first order to the first fault."""
 Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
 NOTHING = BuildCounts(
     accepted=0, failed=0, decided=0, pending=0, lost=0, mails_missing=0, credit_leaked_cents=0, lost_orders=[]
@@ -143,7 +148,7 @@ class _Run:
         await wrong.start()
         password = self._target.credentials.admin_password_file.read_text().splitlines()[0]
         async with AsyncExitStack() as stack:
-            loads = []
+            loads: list[Contestant] = []
             for build in (right_build(self._target), wrong.as_build()):
                 load = await stack.enter_async_context(order_load(build, skus=wrong.skus))
                 await load.sign_up(password)
@@ -155,12 +160,26 @@ class _Run:
                     group.create_task(each.load.run(orders_per_second=self.request.orders_per_second))
                     group.create_task(each.survey())
                 if self.request.fault_every_seconds:
-                    group.create_task(self._inject_faults(self.request.fault_every_seconds))
+                    group.create_task(self._inject_faults(loads, every_seconds=self.request.fault_every_seconds))
 
-    async def _inject_faults(self, every_seconds: float) -> None:
+    async def _inject_faults(self, contestants: Sequence["Contestant"], *, every_seconds: float) -> None:
+        await asyncio.sleep(min(FIRST_FAULT_SECONDS, every_seconds))
         while True:
-            await asyncio.sleep(every_seconds)
             self._faults.inject()
+            await asyncio.sleep(every_seconds)
+            await self._until_counted(contestants)
+
+    async def _until_counted(self, contestants: Sequence["Contestant"]) -> None:
+        """Wait until the last fault is over and its losses are counted, which a slow machine needs time for."""
+        while not self._faults.is_over:  # noqa: ASYNC110 - processes send no events
+            await asyncio.sleep(1)
+        # The first two surveys may have begun before.
+        wanted = [each.surveys + 2 for each in contestants]
+        deadline = asyncio.get_running_loop().time() + MAX_COUNTING_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            if all(each.surveys >= count for each, count in zip(contestants, wanted, strict=True)):
+                return
+            await asyncio.sleep(0.5)
 
 
 def _described(error: BaseException) -> str:

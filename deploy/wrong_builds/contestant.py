@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from deploy.local.control_protocol import BuildCounts
 from deploy.wrong_builds.build import Build
 from deploy.wrong_builds.load import OrderLoad
-from deploy.wrong_builds.survey import BOUND_SECONDS, Findings, survey_of
-from shared.connection_errors import CONNECTION_ERRORS
-from shared.error_descriptions import describe_error
+from deploy.wrong_builds.sources import sources_of
+from deploy.wrong_builds.survey import BOUND_SECONDS, Findings, Survey
 
 logger = structlog.get_logger(__name__)
 
@@ -38,19 +36,19 @@ class Contestant:
         return self.findings.counts(accepted=len(self.load.accepted), failed=self.load.failed)
 
     async def survey(self) -> None:
-        """Survey the orders again and again. A fault that hits a survey only delays it."""
-        while True:
-            try:
-                async with survey_of(self.build) as survey:
-                    while True:
-                        due = self._due()
-                        await survey.run([UUID(each) for each in due], self.findings)
-                        self._settle(due)
-                        self.surveys += 1
-                        await asyncio.sleep(SURVEY_INTERVAL_SECONDS)
-            except (KafkaError, *CONNECTION_ERRORS) as error:
-                logger.info("survey_interrupted", build=self.build.name, error=describe_error(error))
-            await asyncio.sleep(SURVEY_INTERVAL_SECONDS)
+        """Survey the orders again and again. Faults only delay a survey."""
+        async with sources_of(self.build) as sources:
+            survey = Survey(sources)
+            while True:
+                due = self._due()
+                try:
+                    await survey.run([UUID(each) for each in due], self.findings)
+                except TimeoutError:
+                    logger.warning("survey_given_up", build=self.build.name)
+                else:
+                    self._settle(due)
+                    self.surveys += 1
+                await asyncio.sleep(SURVEY_INTERVAL_SECONDS)
 
     def _due(self) -> list[str]:
         oldest = asyncio.get_running_loop().time() - BOUND_SECONDS

@@ -5,8 +5,10 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import httpx2
+
 from deploy.demo.accounts import Account, signed_in_admin
-from deploy.demo.client import Answer, Client, RequestFailed, open_client
+from deploy.demo.client import Answer, Client, RequestFailed
 from deploy.wrong_builds.build import Build
 
 ACCOUNTS = 10
@@ -15,18 +17,20 @@ CREDIT_CENTS = 100_000_000
 CANCEL_EVERY = 5
 """Every fifth order is cancelled soon after it was placed."""
 CANCEL_AFTER_SECONDS = 2.0
-MAX_OPEN_REQUESTS = 100
+MAX_OPEN_REQUESTS = 20
 """Orders that are under way at once. While a service is away, no more are placed."""
+
+REQUEST_TIMEOUT_SECONDS = 15.0
+"""Time after which a request counts as failed, its retries included."""
 
 
 class OrderLoad:
     """Places orders at one build, and records which of them were accepted."""
 
-    def __init__(self, build: Build, *, users: Client, orders: Client, skus: Sequence[str]) -> None:
+    def __init__(self, *, users: Client, orders: Client, skus: Sequence[str]) -> None:
         self.accepted: dict[str, float] = {}
         """The times of the loop at which orders were answered with 201, by id. No other order was promised."""
         self.failed = 0
-        self._build = build
         self._users = users
         self._orders = orders
         self._skus = skus
@@ -92,8 +96,16 @@ class OrderLoad:
 @asynccontextmanager
 async def order_load(build: Build, *, skus: Sequence[str]) -> AsyncIterator[OrderLoad]:
     """Yield the load of a build, with connections to its services."""
-    async with open_client(build.urls["users"]) as users, open_client(build.urls["orders"]) as orders:
-        yield OrderLoad(build, users=users, orders=orders, skus=skus)
+    async with (
+        httpx2.AsyncClient(base_url=build.urls["users"], timeout=REQUEST_TIMEOUT_SECONDS) as users,
+        httpx2.AsyncClient(base_url=build.urls["orders"], timeout=REQUEST_TIMEOUT_SECONDS) as orders,
+    ):
+        yield OrderLoad(
+            # Hashing the passwords of all accounts takes seconds on a busy machine.
+            users=Client(users),
+            orders=Client(orders, timeout_seconds=REQUEST_TIMEOUT_SECONDS),
+            skus=skus,
+        )
 
 
 def _check(answer: Answer, account: Account) -> None:

@@ -5,31 +5,20 @@ what would decide it. A survey waits until that is so; it takes seconds, while t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 from uuid import UUID
 
-import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-
 from deploy.local.control_protocol import BuildCounts
-from deploy.wrong_builds.build import Build
-from shared.connection_urls import dsn_of
-from shared.events.topics import consumer_of, topic_named
-from shared.messaging.topics import admin_client
+from deploy.wrong_builds.sources import Offsets, Sources
+from shared.events.topics import consumer_of
 
 BOUND_SECONDS = 5.0
 """Age of an order at which a survey looks at it. Most are decided by then."""
 POLL_SECONDS = 0.5
-MAX_WAIT_SECONDS = 60.0
+MAX_SECONDS = 90.0
 """Time for which a survey waits for the consumers. A later survey begins anew."""
 MAX_LISTED = 20
-
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-Offsets: TypeAlias = Mapping[TopicPartition, int]
 
 _ORDERS = "SELECT id, user_id, status, total_cents FROM customer_order WHERE id = ANY($1::uuid[])"
 _IN_OUTBOX = "SELECT DISTINCT key FROM outbox WHERE topic = 'orders' AND key = ANY($1::text[])"
@@ -100,22 +89,17 @@ class _Rows:
 
 
 class Survey:
-    """Looks at one build's orders, over connections of its own."""
+    """Looks at one build's orders."""
 
-    def __init__(
-        self,
-        build: Build,
-        databases: Mapping[str, Connection],
-        admin: AIOKafkaAdminClient,
-        consumer: AIOKafkaConsumer,
-    ) -> None:
-        self._prefix = build.kafka.topic_prefix
-        self._databases = databases
-        self._admin = admin
-        self._consumer = consumer
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
     async def run(self, order_ids: Sequence[UUID], findings: Findings) -> None:
-        """Update the findings about these orders. Raises: errors of the databases and of Kafka, TimeoutError."""
+        """Update the findings about these orders. Waits for what faults have taken down. Raises: TimeoutError."""
+        async with asyncio.timeout(MAX_SECONDS):
+            await self._run(order_ids, findings)
+
+    async def _run(self, order_ids: Sequence[UUID], findings: Findings) -> None:
         before = await self._read(order_ids)
         findings.decided |= {order for order, status in before.statuses.items() if status != "pending"}
         suspects = before.pending() | before.unnotified() | before.over_with_credit()
@@ -145,9 +129,9 @@ class Survey:
     async def _read(self, order_ids: Sequence[UUID]) -> _Rows:
         """Read the orders after what depends on them, so that no change seems to lack its effect."""
         texts = [str(order) for order in order_ids]
-        orders = await self._databases["orders"].fetch(_ORDERS, order_ids)
-        reserved = await self._databases["users"].fetch(_RESERVED, order_ids)
-        notified = await self._databases["notifications"].fetch(_NOTIFIED, texts)
+        orders = await self._sources.fetch("orders", _ORDERS, order_ids)
+        reserved = await self._sources.fetch("users", _RESERVED, order_ids)
+        notified = await self._sources.fetch("notifications", _NOTIFIED, texts)
         return _Rows(
             statuses={row["id"]: row["status"] for row in orders},
             users={row["id"]: row["user_id"] for row in orders},
@@ -156,7 +140,7 @@ class Survey:
         )
 
     async def _keys(self, service: str, query: str, keys: Iterable[UUID]) -> set[UUID]:
-        rows = await self._databases[service].fetch(query, [str(key) for key in keys])
+        rows = await self._sources.fetch(service, query, [str(key) for key in keys])
         return {UUID(row["key"]) for row in rows}
 
     async def _waiting(self, orders: set[UUID], rows: _Rows) -> set[UUID]:
@@ -172,38 +156,17 @@ class Survey:
 
     async def _until_published(self, service: str) -> None:
         """Wait until the outbox has nothing that is in it now."""
-        newest = await self._databases[service].fetchval(_NEWEST_ROW)
-        async with asyncio.timeout(MAX_WAIT_SECONDS):
-            while await self._databases[service].fetchval(_HAS_ROWS, newest):  # noqa: ASYNC110
-                await asyncio.sleep(POLL_SECONDS)
+        ((newest,),) = await self._sources.fetch(service, _NEWEST_ROW)
+        while (await self._sources.fetch(service, _HAS_ROWS, newest))[0][0]:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _until_consumed(self, topic: str, *, by: Sequence[str]) -> None:
         """Wait until services have committed the offsets of everything that is in a topic now."""
-        name = self._prefix + topic
-        partitions = [TopicPartition(name, number) for number in range(topic_named(topic).partitions)]
-        ends: Offsets = await self._consumer.end_offsets(partitions)
-        async with asyncio.timeout(MAX_WAIT_SECONDS):
-            for service in by:
-                group = self._prefix + consumer_of(service, topic)
-                while not await self._has_consumed(group, ends):  # noqa: ASYNC110
-                    await asyncio.sleep(POLL_SECONDS)
+        ends = await self._sources.ends(topic)
+        for service in by:
+            while not await self._has_consumed(consumer_of(service, topic), ends):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _has_consumed(self, group: str, ends: Offsets) -> bool:
-        committed = await self._admin.list_consumer_group_offsets(group)
-        return all(end == 0 or (place in committed and committed[place].offset >= end) for place, end in ends.items())
-
-
-@asynccontextmanager
-async def survey_of(build: Build) -> AsyncIterator[Survey]:
-    """Yield a survey of a build. Raises: errors of the databases and of Kafka."""
-    async with AsyncExitStack() as stack:
-        databases: dict[str, Connection] = {}
-        for service, url in build.database_urls.items():
-            databases[service] = await asyncpg.connect(dsn_of(url), timeout=5, command_timeout=10)
-            # It may be dead by then.
-            stack.callback(databases[service].terminate)
-        admin = await stack.enter_async_context(admin_client(build.kafka))
-        consumer = AIOKafkaConsumer(**build.kafka.client_options(), enable_auto_commit=False)
-        stack.push_async_callback(consumer.stop)
-        await consumer.start()
-        yield Survey(build, databases, admin, consumer)
+        committed = await self._sources.committed(group)
+        return all(committed.get(place, 0) >= end for place, end in ends.items())
