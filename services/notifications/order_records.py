@@ -40,6 +40,7 @@ DELIVERY_ACTIONS = ActionSource(
     ),
 )
 """The record of resends."""
+ACTION_SOURCES = (DELIVERY_ACTIONS,)
 
 
 async def records_of_order(session: AsyncSession, subject: Subject) -> OwnRecords:

@@ -40,6 +40,7 @@ CREDIT_ACTIONS = ActionSource(
     condition=CreditEntry.actor.is_not(None),
 )
 """The record of what admins and operators changed of credit by hand."""
+ACTION_SOURCES = (CREDIT_ACTIONS,)
 
 
 async def records_of_order(session: AsyncSession, subject: Subject) -> OwnRecords:
