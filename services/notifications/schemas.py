@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue, computed_field
 
 from services.notifications.statuses import Channel, DeliveryStatus
 from shared.http.bodies import RequestBody, ResponseBody
+from shared.operations.advice import MAIL, Advice
 
 MAX_UNREAD_COUNT = 1000
 """Unread notifications that are counted. Counting more takes longer and would not show in a badge."""
@@ -80,6 +81,19 @@ class DeliverySummaryView(ResponseBody):
     next_attempt_at: datetime | None
     sent_at: datetime | None
     created_at: datetime
+
+    @computed_field(description="What helps if it was not sent; null if nothing needs to be done.")
+    @property
+    def advice(self) -> Advice | None:
+        """What an operator can do."""
+        if self.status not in {"failed", "retrying"}:
+            return None
+        return Advice(
+            text="Correct what the error names (the mail server, or the user's address), then resend it.",
+            command=f'python -m services.notifications deliveries resend --id {self.id} --note "..."',
+            route="POST /v1/operations/notifications/deliveries/resends",
+            runbook=MAIL,
+        )
 
     @classmethod
     def of_columns(cls, *columns: Any) -> "DeliverySummaryView":
