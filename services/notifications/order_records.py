@@ -1,4 +1,4 @@
-"""What this service knows of an order's journey: notifications about it, their deliveries, each attempt, and mails."""
+"""The entries of an order's journey that this service knows: notifications, their deliveries, each attempt, mails."""
 
 from collections.abc import Sequence
 from uuid import UUID

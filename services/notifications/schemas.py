@@ -82,10 +82,10 @@ class DeliverySummaryView(ResponseBody):
     sent_at: datetime | None
     created_at: datetime
 
-    @computed_field(description="What helps if it was not sent; null if nothing needs to be done.")
+    @computed_field(description="The action that helps if it was not sent; null if none is needed.")  # type: ignore[prop-decorator]  # mypy knows no decorated properties
     @property
     def advice(self) -> Advice | None:
-        """What an operator can do."""
+        """The action that helps if it was not sent."""
         if self.status not in {"failed", "retrying"}:
             return None
         return Advice(

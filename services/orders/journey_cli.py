@@ -19,7 +19,7 @@ def add_journey(cli: typer.Typer) -> None:
     @cli.command()
     def journey(
         order: Annotated[
-            str, typer.Argument(metavar="ORDER", help="Its id or number, or the id of an event about it.")
+            str, typer.Argument(metavar="ORDER", help="The order's id or number, or the id of an event about it.")
         ],
         *,
         url: Annotated[

@@ -1,4 +1,4 @@
-"""Who did what: the actions of operators on a service's data, from the tables that record them."""
+"""The record of who did what: the actions of operators on a service's data, from the tables that have them."""
 
 import base64
 import binascii
@@ -22,8 +22,8 @@ class ActionView(ResponseBody):
 
     acted_at: datetime
     subject: str = Field(
-        description="What it acted on: `dead_letter`, `position`, `job`, `operation` (a resend, a republication, more"
-        " partitions), `streams` (a restored database), `delivery`.",
+        description="The kind of what it acted on: `dead_letter`, `position`, `job`, `operation` (a resend, a"
+        " republication, more partitions), `streams` (a restored database), `delivery`, `credit`.",
         examples=["dead_letter"],
     )
     subject_id: str = Field(examples=["17"])

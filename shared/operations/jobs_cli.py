@@ -22,12 +22,12 @@ def jobs_cli(tool: Tool) -> typer.Typer:
 
     @cli.command()
     def retry(ids: Ids, *, note: Note, actor: Actor = None, as_json: AsJson = False) -> None:
-        """Queue held jobs again, with all their attempts. All of them, or none."""
+        """Enqueue held jobs again, with all their attempts: all of them, or none."""
         _act(tool, ids, "retry", note=note, actor=actor, as_json=as_json)
 
     @cli.command()
     def discard(ids: Ids, *, note: Note, actor: Actor = None, as_json: AsJson = False) -> None:
-        """Delete held jobs. Their work is not done. All of them, or none."""
+        """Delete held jobs: all of them, or none. Their work is not done."""
         _act(tool, ids, "discard", note=note, actor=actor, as_json=as_json)
 
     return cli

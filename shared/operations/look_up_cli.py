@@ -71,7 +71,7 @@ def events_cli(tool: Tool) -> typer.Typer:
 
 def actions_cli(tool: Tool) -> typer.Typer:
     """Return the commands for the record of actions."""
-    cli = typer.Typer(help="What operators did with this service's data.", no_args_is_help=True)
+    cli = typer.Typer(help="The record of what operators did with this service's data.", no_args_is_help=True)
 
     @cli.command("list")
     def list_(*, limit: Limit = 20, cursor: Cursor = None, as_json: AsJson = False) -> None:
