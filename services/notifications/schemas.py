@@ -82,7 +82,8 @@ class DeliverySummaryView(ResponseBody):
     sent_at: datetime | None
     created_at: datetime
 
-    @computed_field(description="The action that helps if it was not sent; null if none is needed.")  # type: ignore[prop-decorator]  # mypy knows no decorated properties
+    # mypy knows no decorated properties.
+    @computed_field(description="The action that helps; null if none is needed.")  # type: ignore[prop-decorator]
     @property
     def advice(self) -> Advice | None:
         """The action that helps if it was not sent."""

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.http.bodies import ResponseBody
 from shared.http.pagination import CursorInvalid
+from shared.http.spellings import in_utc
 
 
 class ActionView(ResponseBody):
@@ -74,12 +75,12 @@ class _Place(NamedTuple):
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             time, subject, id_ = orjson.loads(text)
-            place = cls(datetime.fromisoformat(time), str(subject), str(id_))
+            at = datetime.fromisoformat(time)
         except (ValueError, TypeError, binascii.Error) as error:
             raise CursorInvalid from error
-        if place.time.tzinfo is None:
+        if at.tzinfo is None:
             raise CursorInvalid
-        return place
+        return cls(in_utc(at), str(subject), str(id_))
 
     @property
     def cursor(self) -> str:
@@ -92,7 +93,7 @@ class _Place(NamedTuple):
         try:
             if type_ is UUID:
                 return UUID(self.id)
-            return min(int(self.id), 2**63 - 1)
+            return max(-(2**63), min(int(self.id), 2**63 - 1))
         except ValueError as error:
             raise CursorInvalid from error
 
