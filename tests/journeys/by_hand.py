@@ -74,7 +74,7 @@ class ByHand:
         return await self.send("users", order["user_id"])
 
     async def confirm(self, order: dict[str, Any]) -> None:
-        """Let users reserve the credit of an order, orders confirm it, and notifications notify its customer."""
+        """Let users decide on the credit of an order, orders on the order, and notifications notify its customer."""
         await self.apply("orders", await self.reserve(order))
         await self.apply("notifications", await self.send("orders", order["id"]))
         await self.send("notifications", *(await self.notifications_of(order)))

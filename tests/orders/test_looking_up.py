@@ -186,7 +186,8 @@ async def test_stuck_orders_are_told_with_their_causes(service: OrdersService) -
     await execute(service, sa.text(old))
     await execute(service, sa.text("DELETE FROM outbox WHERE key <> :key"), key=orders[0]["id"])
     event = CreditReserved(user_id=users[1], order_id=UUID(orders[1]["id"]), amount_cents=1, currency="GBP")
-    await service.apply(event)
+    letter = received(event, sequence=1)
+    await store_as_dead_letter(service.sessions, letter, consumer="orders.users", error="credit_reply_mismatched")
     await service.make_overdue(orders[2])
     stuck = await get(service, "/stuck", limit=3)
 
