@@ -1,4 +1,4 @@
-"""What this service knows of an order's journey: notifications about it, their deliveries, each attempt, and mails."""
+"""The entries of an order's journey that this service knows: notifications, their deliveries, each attempt, mails."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -40,6 +40,7 @@ DELIVERY_ACTIONS = ActionSource(
     ),
 )
 """The record of resends."""
+ACTION_SOURCES = (DELIVERY_ACTIONS,)
 
 
 async def records_of_order(session: AsyncSession, subject: Subject) -> OwnRecords:

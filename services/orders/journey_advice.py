@@ -1,4 +1,4 @@
-"""What helps against each cause for which an order is stuck."""
+"""The action that helps, for each cause for which an order is stuck."""
 
 from uuid import UUID
 

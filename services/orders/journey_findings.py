@@ -1,4 +1,4 @@
-"""What may hold an order up: events that wait or were not applied, and mails that were not sent."""
+"""Reasons for which an order waits: events that were not sent or not applied, and mails that were not sent."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def prefix(self) -> str:
-        """How a reason begins."""
+        """The beginning of a reason."""
         if self.order.status is OrderStatus.PENDING:
             return "The order waits for its credit: "
         return f"The order is {self.order.status}; "
@@ -59,7 +59,7 @@ class Case:
 
     @property
     def has_notification(self) -> bool:
-        """Whether the customer was notified of anything."""
+        """Return whether the customer was notified of anything."""
         return any(isinstance(entry, NotificationEntry) for entry in self.entries)
 
 
@@ -91,7 +91,7 @@ def mail_findings(case: Case) -> Iterator[Finding]:
 
 
 def _waiting(case: Case, event: EventEntry) -> Finding:
-    """Judge an event that is in the outbox."""
+    """Find out why an event is still in the outbox."""
     service, age = event.service, case.now - event.details.recorded_at
     relay = case.parts[service].relay
     where = f"{event.details.type} is in the outbox of {service} for {seconds(age)}"
@@ -110,7 +110,7 @@ def _waiting(case: Case, event: EventEntry) -> Finding:
 
 
 def _not_applied(case: Case, event: EventEntry, consumer: EventConsumer) -> Finding | None:
-    """Judge an event that a consumer has not applied; return None if it has, or never will."""
+    """Find out why a consumer has not applied an event; return None if it has, or never will."""
     service = consumer.consumer.partition(".")[0]
     if consumer.outcome in {"dead_letter", "blocked"}:
         return _dead_letter(case, event, consumer, service=service)
@@ -133,7 +133,7 @@ def _not_applied(case: Case, event: EventEntry, consumer: EventConsumer) -> Find
 
 
 def _dead_letter(case: Case, event: EventEntry, consumer: EventConsumer, *, service: str) -> Finding | None:
-    """Judge an event that is a dead letter, or is queued behind one."""
+    """Find the dead letter that an event is, or is queued behind."""
     of_key = [
         entry.details
         for entry in case.entries
@@ -168,7 +168,7 @@ def _advice_on(service: str, letter: DeadLetterDetails) -> Advice:
 
 
 def _mail_verdict(case: Case, entry: DeliveryEntry) -> Verdict | None:
-    """Judge a delivery; return None if it was sent."""
+    """Return the verdict on a delivery; None if it was sent."""
     mail = entry.details
     answer = f"; the mail server answered {mail.reply_code}" if mail.reply_code else ""
     error = f"{mail.last_error}{answer}"

@@ -43,23 +43,23 @@ class Verdict(ResponseBody):
         " and was not cancelled."
     )
     reason: str = Field(
-        description="Why, in a sentence.",
+        description="The reason, in a sentence.",
         examples=["The order waits for credit: order.created is in the outbox of orders for 42 s; no relay leads."],
     )
     service: str | None = Field(description="The service in which it is stuck.", examples=["orders"])
     event_id: UUID | None = Field(description="The event at which it is stuck; null if it is not at an event.")
-    since: datetime | None = Field(description="Since when; null if nothing is to happen any more.")
+    since: datetime | None = Field(description="The time since when; null if nothing is to happen any more.")
     advice: Advice | None = Field(description="The action that helps; null if none is needed.")
 
 
 class ServicePart(ResponseBody):
-    """What a service has contributed to the journey."""
+    """The contribution of a service to the journey."""
 
     service: str = Field(examples=["users"])
     state: Literal["complete", "cut", "unavailable"] = Field(
         description="`cut`: it has more entries than are shown. `unavailable`: it did not answer."
     )
-    reason: str | None = Field(description="Why it is unavailable.", examples=["timed out"])
+    reason: str | None = Field(description="The reason for which it is unavailable.", examples=["timed out"])
     relay: RelayState | None = Field(description="The state of its outbox; null if it is unavailable.")
 
 

@@ -104,19 +104,19 @@ def _final(case: Case) -> Verdict:
     """Return the verdict on an order for which nothing is to happen by itself any more."""
     order = case.order
     nothing = {"service": None, "event_id": None, "since": None}
-    refusal = next(
+    refused = next(
         (each for each in case.entries if isinstance(each, CreditEntry) and each.details.change == "refused"), None
     )
     if order.status is OrderStatus.REJECTED:
-        reason = refusal.details.reason if refusal else case.last_reason
+        reason = refused.details.reason if refused else case.last_reason
         why = _CREDIT_REASONS.get(reason or "", reason or "its credit was refused")
         return Verdict(
             state="done",
             cause="credit_refused",
             reason=f"The order was rejected: {why} ({reason}).",
             service="users",
-            event_id=refusal.event_id if refusal else None,
-            since=refusal.time if refusal else None,
+            event_id=refused.event_id if refused else None,
+            since=refused.time if refused else None,
             advice=advice.raise_limit(order.user_id) if reason == "limit_exceeded" else None,
         )
     if order.status is OrderStatus.CANCELLED:

@@ -1,4 +1,4 @@
-"""What this service's own rows tell of an order's journey: the request, the changes of the order, its deadline."""
+"""The entries of an order's journey that this service knows: the request, the changes of the order, its deadline."""
 
 from datetime import UTC, datetime
 

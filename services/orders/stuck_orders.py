@@ -39,7 +39,7 @@ class StuckOrderView(ResponseBody):
     cause: Literal["relay_away", "dead_letter", "overdue", "waits_for_credit"] = Field(
         description="`waits_for_credit`: orders has done its part; the journey tells where it is in users."
     )
-    reason: str = Field(description="Why it is stuck, as far as this service knows.")
+    reason: str = Field(description="The reason, as far as this service knows it.")
     advice: Advice
 
 

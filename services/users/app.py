@@ -8,7 +8,6 @@ from services.users.accounts import routes as account_routes
 from services.users.administration import routes as administration_routes
 from services.users.credentials.state import add_credentials
 from services.users.credit import routes as credit_routes
-from services.users.credit.order_records import CREDIT_ACTIONS, records_of_order
 from services.users.data_export import routes as data_export_routes
 from services.users.data_export.jobs import DATA_EXPORTS, with_data_exports
 from services.users.encryption import Encryption, load_encryption
@@ -17,6 +16,7 @@ from services.users.erasure.jobs import add_erasure_jobs
 from services.users.erasure.metrics import ERASURES
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.order_records import ACTION_SOURCES, records_of_order
 from services.users.pages import data_routes, profile_routes, security_routes
 from services.users.pages import routes as page_routes
 from services.users.pages import session_routes as session_page_routes
@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         jobs=_jobs(settings, encryption=encryption),
         measurements=[DATA_EXPORTS, ERASURES],
         republished=REPUBLISHED,
-        records=ServiceRecords(journey=records_of_order, action_sources=(CREDIT_ACTIONS,)),
+        records=ServiceRecords(journey=records_of_order, action_sources=ACTION_SOURCES),
         token_verifier=TokenVerifier(
             keys.key_set,
             issuer=settings.token_issuer,

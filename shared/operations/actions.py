@@ -1,4 +1,4 @@
-"""Who did what: the actions of operators on a service's data, from the tables that record them."""
+"""The record of who did what: the actions of operators on a service's data, from the tables that have them."""
 
 import base64
 import binascii
@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.http.bodies import ResponseBody
 from shared.http.pagination import CursorInvalid
+from shared.http.spellings import in_utc
 
 
 class ActionView(ResponseBody):
@@ -22,8 +23,8 @@ class ActionView(ResponseBody):
 
     acted_at: datetime
     subject: str = Field(
-        description="What it acted on: `dead_letter`, `position`, `job`, `operation` (a resend, a republication, more"
-        " partitions), `streams` (a restored database), `delivery`.",
+        description="The kind of what it acted on: `dead_letter`, `position`, `job`, `operation` (a resend, a"
+        " republication, more partitions), `streams` (a restored database), `delivery`, `credit`.",
         examples=["dead_letter"],
     )
     subject_id: str = Field(examples=["17"])
@@ -74,12 +75,12 @@ class _Place(NamedTuple):
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             time, subject, id_ = orjson.loads(text)
-            place = cls(datetime.fromisoformat(time), str(subject), str(id_))
+            at = datetime.fromisoformat(time)
         except (ValueError, TypeError, binascii.Error) as error:
             raise CursorInvalid from error
-        if place.time.tzinfo is None:
+        if at.tzinfo is None:
             raise CursorInvalid
-        return place
+        return cls(in_utc(at), str(subject), str(id_))
 
     @property
     def cursor(self) -> str:
@@ -92,7 +93,7 @@ class _Place(NamedTuple):
         try:
             if type_ is UUID:
                 return UUID(self.id)
-            return min(int(self.id), 2**63 - 1)
+            return max(-(2**63), min(int(self.id), 2**63 - 1))
         except ValueError as error:
             raise CursorInvalid from error
 

@@ -1,4 +1,4 @@
-"""What helps against something that is stuck: a sentence, a command, a route, and the page of a runbook."""
+"""The action that helps if something is stuck: a sentence, a command, a route, and the page of a runbook."""
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ class Advice(ResponseBody):
     """The action that helps, for people as a sentence and a command, and for programs as a route."""
 
     text: str = Field(
-        description="What to do, in a sentence.", examples=["Raise the customer's limit, then replay it."]
+        description="The action, in a sentence.", examples=["Raise the customer's limit, then replay it."]
     )
     command: str | None = Field(
         description="The command that does it; null if there is none.",

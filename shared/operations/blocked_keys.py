@@ -19,7 +19,7 @@ class BlockedKeyView(ResponseBody):
     topic: str = Field(examples=["users"])
     key: str = Field(examples=["0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"])
     dead_letters: int = Field(description="Number of events that wait, the first among them.", examples=[3])
-    oldest_at: datetime = Field(description="Since when the key is blocked.")
+    oldest_at: datetime = Field(description="The time since when the key is blocked.")
     first: DeadLetterView = Field(description="The dead letter that blocks the key.")
     advice: Advice
 

@@ -38,7 +38,7 @@ class Operations:
 
 @dataclass(frozen=True)
 class ServiceRecords:
-    """What a service's own tables know: of the journey of an order, and of the actions of operators."""
+    """The functions that read a service's own tables: for the journey of an order, and for what operators did."""
 
     journey: ReadOwnRecords = no_records
     action_sources: Sequence[ActionSource] = ()

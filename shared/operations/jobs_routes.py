@@ -79,7 +79,7 @@ async def read_schedules(*, _caller: StaffCaller, sessions: SessionsDep) -> Sche
 async def retry_jobs(
     body: JobSelection, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None
 ) -> Response:
-    """Queue held jobs again, with all their attempts."""
+    """Enqueue held jobs again, with all their attempts."""
     return await _act(body, "retry", request=request, caller=caller, sessions=sessions, key=key)
 
 

@@ -21,7 +21,7 @@ class Entry(ResponseBody):
 
     time: datetime
     service: str = Field(description="The service that knows it.", examples=["orders"])
-    title: str = Field(description="What happened, in a sentence.", examples=["The customer placed the order"])
+    title: str = Field(description="The event, in a sentence.", examples=["The customer placed the order"])
     trace_id: str | None = Field(
         description="The W3C trace in which it happened; null if it is not stored.",
         examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
@@ -50,7 +50,7 @@ class OrderDetails(ResponseBody):
 
 
 class EventConsumer(ResponseBody):
-    """What a consumer has done with an event."""
+    """The outcome of an event at a consumer."""
 
     consumer: str = Field(examples=["users.orders"])
     outcome: ConsumerOutcome = Field(
@@ -77,13 +77,17 @@ class EventDetails(ResponseBody):
 
 
 class CreditDetails(ResponseBody):
-    """A change of the customer's credit by the order, or the refusal of it."""
+    """A change of the customer's credit by the order, or the credit that was refused."""
 
     change: CreditChange
     amount_cents: int = Field(description="The amount that was reserved, refused, ...", examples=[1530])
     currency: str = Field(examples=["GBP"])
-    reason: str | None = Field(description="Why it was refused, or an operator's note.", examples=["limit_exceeded"])
-    actor: str | None = Field(description="Who changed it by hand; null if an event did.", examples=["ada@ops-1"])
+    reason: str | None = Field(
+        description="The reason for which it was refused, or an operator's note.", examples=["limit_exceeded"]
+    )
+    actor: str | None = Field(
+        description="The operator who changed it by hand; null if an event did.", examples=["ada@ops-1"]
+    )
     reserved_cents: int | None = Field(description="The customer's reserved credit after it.", examples=[1530])
     used_cents: int | None = Field(description="The customer's used credit after it.", examples=[0])
     limit_cents: int | None = Field(description="The customer's limit after it.", examples=[100_000])
@@ -110,7 +114,7 @@ class DeadLetterDetails(ResponseBody):
 class ActionDetails(ResponseBody):
     """An action of an operator, or of the automatic retries of dead letters."""
 
-    subject: str = Field(description="What it acted on.", examples=["dead_letter"])
+    subject: str = Field(description="The kind of what it acted on.", examples=["dead_letter"])
     subject_id: str = Field(examples=["17"])
     action: str = Field(examples=["discard"])
     actor: str = Field(
@@ -173,7 +177,7 @@ class MailDetails(ResponseBody):
 
     delivery_id: UUID
     subject: str = Field(examples=["Order O-2K7WQ9X3 is confirmed"])
-    message_id: str | None = Field(description="Its Message-ID.", examples=[f"<{_KEY}@orderly.example>"])
+    message_id: str | None = Field(description="The Message-ID.", examples=[f"<{_KEY}@orderly.example>"])
     attempts: int = Field(examples=[1])
 
 

@@ -22,7 +22,7 @@ class ConsumerState(ResponseBody):
     offset: int | None = Field(examples=[1042])
     dead_letters: int = Field(description="Number of dead letters that block the key.", examples=[0])
     problem: str | None = Field(
-        description="What is wrong with the consumer in the process that answers; null if it is healthy, or runs in"
+        description="The consumer's problem in the process that answers; null if it is healthy, or runs in"
         " another process.",
         examples=["not in its group"],
     )
@@ -35,12 +35,13 @@ class RelayState(ResponseBody):
     oldest_age_seconds: float | None = Field(description="Age of the oldest of them.", examples=[None])
     has_leader: bool = Field(description="Whether a relay leads, for every part of the outbox.")
     kafka_problem: str | None = Field(
-        description="Why Kafka cannot be reached. Checked only if an event of the order waits.", examples=[None]
+        description="The reason for which Kafka cannot be reached. Checked only if an event of the order waits.",
+        examples=[None],
     )
 
 
 class JourneyPart(ResponseBody):
-    """What one service knows of an order."""
+    """The part of an order's journey that one service knows."""
 
     service: str = Field(examples=["users"])
     entries: list[AnyEntry] = Field(description="Oldest first.")

@@ -93,7 +93,7 @@ class Subject(NamedTuple):
 
 
 class OwnRecords(NamedTuple):
-    """What a service's own tables know of an order: entries, and the keys of events that only it knows, by topic."""
+    """The entries that a service's own tables have of an order, and the keys of events that only it knows, by topic."""
 
     entries: Sequence[AnyEntry] = ()
     event_keys: Sequence[tuple[str, str]] = ()

@@ -111,7 +111,9 @@ class JobView(ResponseBody):
         description="The error of its last attempt, without values of rows.", examples=["CheckViolationError"]
     )
     trace_id: str | None = Field(examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
-    reason: str = Field(description="Why it does not go on.", examples=["It failed 5 times and is held."])
+    reason: str = Field(
+        description="The reason for which it does not go on.", examples=["It failed 5 times and is held."]
+    )
     advice: Advice
 
 
@@ -119,10 +121,10 @@ class ScheduleView(ResponseBody):
     """A scheduled task of a service."""
 
     task: str = Field(examples=["cancel_overdue_orders"])
-    expression: str = Field(description="Its cron expression; the sixth field is seconds.", examples=["* * * * * */5"])
+    expression: str = Field(description="The cron expression; the sixth field is seconds.", examples=["* * * * * */5"])
     next_run_at: datetime
     last_run_at: datetime | None
-    overdue_seconds: float = Field(description="For how long it is due.", examples=[0.0])
+    overdue_seconds: float = Field(description="The time for which it is due.", examples=[0.0])
 
 
 class SchedulesView(ResponseBody):
@@ -200,7 +202,7 @@ async def list_schedules(session: AsyncSession, *, limit: int = 100) -> list[Sch
 async def act_on_jobs(
     session: AsyncSession, ids: Sequence[int], *, action: JobAction, actor: str, note: str
 ) -> list[HeldJob]:
-    """Queue held jobs again with all their attempts, or delete them; record who did it.
+    """Enqueue held jobs again with all their attempts, or delete them; record who did it.
 
     All of them, or none. Raises: JobNotFound, also for a job that is not held.
     """

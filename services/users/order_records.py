@@ -1,4 +1,4 @@
-"""What this service knows of an order's journey: how the order changed its customer's credit."""
+"""The entries of an order's journey that this service knows: the changes of its customer's credit."""
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -40,10 +40,11 @@ CREDIT_ACTIONS = ActionSource(
     condition=CreditEntry.actor.is_not(None),
 )
 """The record of what admins and operators changed of credit by hand."""
+ACTION_SOURCES = (CREDIT_ACTIONS,)
 
 
 async def records_of_order(session: AsyncSession, subject: Subject) -> OwnRecords:
-    """Return the changes of credit by an order, and its refusal."""
+    """Return the changes of credit by an order, or that its credit was refused."""
     reservation = await session.get(CreditReservation, subject.order_id)
     if reservation is None:
         return OwnRecords()
@@ -55,7 +56,7 @@ async def records_of_order(session: AsyncSession, subject: Subject) -> OwnRecord
     )
     found: list[AnyEntry] = [_change(entry, reservation.currency) for entry in entries]
     if reservation.status == "refused":
-        found.append(_refusal(reservation))
+        found.append(_refused_credit(reservation))
     return OwnRecords(found)
 
 
@@ -82,7 +83,7 @@ def _change(entry: CreditEntry, currency: str) -> JourneyCreditEntry:
     )
 
 
-def _refusal(reservation: CreditReservation) -> JourneyCreditEntry:
+def _refused_credit(reservation: CreditReservation) -> JourneyCreditEntry:
     return JourneyCreditEntry(
         kind="credit",
         time=reservation.created_at,

@@ -1,0 +1,190 @@
+"""The verdict of a journey names the cause for which an order is stuck, and what helps against it."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from services.notifications.channels import SendFailed
+from services.notifications.deliveries import Outcome, claim, record_outcomes
+from services.notifications.retries import RetryPolicy
+from shared.events.users import CreditReserved
+from tests.access.system import running_system
+from tests.harness.builders import received
+from tests.harness.databases import DatabaseFactory
+from tests.journeys.by_hand import ByHand, by_hand
+
+LONG = timedelta(seconds=42)
+
+
+@pytest.fixture
+async def hand(database_factory: DatabaseFactory, valkey_url: str, tmp_path: Path) -> AsyncIterator[ByHand]:
+    async with (
+        running_system(database_factory, valkey_url=valkey_url, folder=tmp_path) as system,
+        by_hand(system) as running,
+    ):
+        yield running
+
+
+async def verdict_on(hand: ByHand, order: dict[str, Any]) -> dict[str, Any]:
+    """Return the members of a verdict that a test can know, with what helps as the command or else the route."""
+    verdict = (await hand.journey(order["number"]))["verdict"]
+    advice = verdict["advice"]
+    return {name: verdict[name] for name in ("state", "cause", "service", "reason")} | {
+        "helps": advice and (advice["command"] or advice["route"])
+    }
+
+
+async def test_events_that_are_not_sent_or_not_applied(hand: ByHand) -> None:
+    order = await hand.place(hand.system.other)
+    id_ = order["id"]
+    young = await verdict_on(hand, order)
+    await hand.age("orders", "outbox", "occurred_at", key=("key", id_), by=LONG)
+    without_relay = await verdict_on(hand, order)
+    lease = "INSERT INTO relay_lease VALUES (0, 'r', 1, now() + interval '1 hour')"
+    async with hand.system.sessions("orders").begin() as session:
+        await session.execute(sa.text(lease))
+    without_kafka = await verdict_on(hand, order)
+    created = await hand.send("orders", id_)
+    await hand.age("orders", "outbox_sent", "sent_at", key=("key", id_), by=LONG)
+    without_consumer = await verdict_on(hand, order)
+    await hand.close()
+    hand.ask_at({"users": "http://127.0.0.1:1", "notifications": hand.urls["notifications"]})
+    await hand.age("orders", "customer_order", "created_at", key=("id", id_), by=LONG)
+    without_users = await hand.journey(id_)
+    await hand.close()
+    hand.ask_at(hand.urls)
+    await hand.apply("users", created)
+    waiting_for_relay_of_users = await verdict_on(hand, order)
+
+    waits = "The order waits for its credit: order.created is in"
+    assert young == {
+        "state": "in_progress",
+        "cause": "relay_away",
+        "service": "orders",
+        "reason": f"{waits} the outbox of orders for 0 s; no relay leads.",
+        "helps": "python -m services.orders outbox status",
+    }
+    assert without_relay == young | {
+        "state": "stuck",
+        "reason": f"{waits} the outbox of orders for 42 s; no relay leads.",
+    }
+    assert without_kafka["reason"].startswith(f"{waits} the outbox of orders for 42 s; Kafka does not answer (")
+    assert without_kafka | {"reason": ""} == without_relay | {"cause": "kafka_away", "reason": ""}
+    assert without_consumer == {
+        "state": "stuck",
+        "cause": "consumer_stopped",
+        "service": "users",
+        "reason": f"{waits} Kafka for 42 s, and the consumer users.orders has not applied it (not started yet).",
+        "helps": "GET /health",
+    }
+    assert without_users["verdict"] | {"advice": None} == {
+        "state": "stuck",
+        "cause": "service_unavailable",
+        "service": "users",
+        "event_id": None,
+        "since": None,
+        "reason": "users does not answer (unreachable), and the order waits for its credit.",
+        "advice": None,
+    }
+    states = {part["service"]: (part["state"], part["reason"]) for part in without_users["services"]}
+    assert states == {
+        "orders": ("complete", None),
+        "users": ("unavailable", "unreachable"),
+        "notifications": ("complete", None),
+    }
+    assert waiting_for_relay_of_users == {
+        "state": "in_progress",
+        "cause": "relay_away",
+        "service": "users",
+        "reason": "The order waits for its credit: user.credit_reserved is in the outbox of users for 0 s; no relay"
+        " leads.",
+        "helps": "python -m services.users outbox status",
+    }
+
+
+async def test_a_dead_letter_that_blocks_the_reply(hand: ByHand) -> None:
+    order = await hand.place(hand.system.other)
+    sent = await hand.reserve(order)
+    reply = next(event for event in sent if event.context and event.context.type == "user.credit_reserved")
+    assert reply.context is not None
+    wrong = CreditReserved(
+        user_id=hand.system.other.id, order_id=UUID(order["id"]), amount_cents=order["total_cents"] + 1, currency="GBP"
+    )
+    await hand.apply("orders", [received(wrong, sequence=1)])
+    await hand.apply("orders", [reply])
+    journey = await hand.journey(order["id"])
+    letters = [entry for entry in journey["entries"] if entry["kind"] == "dead_letter"]
+    first = letters[0]["details"]
+    assert [(letter["details"]["reason"], letter["details"]["consumer"]) for letter in letters] == [
+        ("rule_violated", "orders.users"),
+        ("blocked", "orders.users"),
+    ]
+    verdict = journey["verdict"]
+    assert (verdict["state"], verdict["cause"], verdict["service"]) == ("stuck", "dead_letter", "orders")
+    assert verdict["reason"] == (
+        "The order waits for its credit: the event user.credit_reserved is queued behind the dead letter"
+        f" {first['id']} of orders.users (user.credit_reserved: {first['error']})."
+    )
+    assert verdict["event_id"] == str(reply.context.event_id)
+    assert verdict["advice"]["command"] == f"python -m services.orders dead-letters replay --id {first['id']}"
+    header = hand.system.accounts["support"].header
+    blocked = (await hand.system.clients["orders"].get("/v1/operations/orders/blocked-keys", headers=header)).json()
+    assert [(each["consumer"], each["key"], each["dead_letters"]) for each in blocked["items"]] == [
+        ("orders.users", order["user_id"], 2)
+    ]
+
+
+async def test_credit_that_is_refused_and_mails_that_are_not_sent(hand: ByHand) -> None:
+    customer = hand.system.other
+    await hand.let_recipient_be_known(customer)
+    order, too_expensive = await hand.place(customer), await hand.place(customer, quantity=1_000)
+    await hand.confirm(order)
+    await hand.confirm(too_expensive)
+    policy = RetryPolicy(initial_delay=timedelta(seconds=60))
+    sessions = hand.system.sessions("notifications")
+    async with sessions.begin() as session:
+        claimed = await claim(session, channels=["email"], limit=10, max_retries=10, retry_policy=policy)
+    by_type = {attempt.event_type: attempt for attempt in claimed.attempts}
+    refused = SendFailed("recipient_refused", reply_code=421)
+    final = SendFailed("recipient_refused", is_final=True, reply_code=550)
+    async with sessions.begin() as session:
+        outcomes = [
+            Outcome(by_type["order.confirmed"], refused, "retrying", timedelta(seconds=60)),
+            Outcome(by_type["order.rejected"], final, "failed"),
+        ]
+        await record_outcomes(session, outcomes, retry_policy=policy)
+    delivery_id = by_type["order.confirmed"].delivery_id
+    await hand.age("notifications", "delivery", "first_due_at", key=("id", delivery_id), by=LONG)
+    resend = 'python -m services.notifications deliveries resend --id {} --note "..."'
+
+    assert await verdict_on(hand, order) == {
+        "state": "stuck",
+        "cause": "mail_retrying",
+        "service": "notifications",
+        "reason": "The order is confirmed; the mail is not sent for 42 s, after 1 attempts: recipient_refused; the mail"
+        " server answered 421.",
+        "helps": resend.format(delivery_id),
+    }
+    failed_id = by_type["order.rejected"].delivery_id
+    assert await verdict_on(hand, too_expensive) == {
+        "state": "stuck",
+        "cause": "mail_failed",
+        "service": "notifications",
+        "reason": "The order is rejected; the mail was not sent, and is not tried again: recipient_refused; the mail"
+        " server answered 550.",
+        "helps": resend.format(failed_id),
+    }
+    async with sessions.begin() as session:
+        await session.execute(sa.text("DELETE FROM delivery WHERE channel = 'email'"))
+    assert await verdict_on(hand, too_expensive) == {
+        "state": "done",
+        "cause": "credit_refused",
+        "service": "users",
+        "reason": "The order was rejected: the customer's credit limit does not cover it (limit_exceeded).",
+        "helps": f"PUT /v1/users/{customer.id}/credit-limit",
+    }
