@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from services.orders import catalogue_routes, routes
 from services.orders.jobs import REPUBLISHED, order_jobs
+from services.orders.order_metrics import ORDERS
 from services.orders.settings import Settings
 from services.orders.subscribers import SUBSCRIPTIONS
 from shared.http.revocations import RevocationList
@@ -24,7 +25,7 @@ def create_app(settings: Settings) -> FastAPI:
         routers=[catalogue_routes.router, routes.router],
         subscriptions=SUBSCRIPTIONS,
         jobs=order_jobs(keys=PersonalKeys(users.personal_keys)),
-        measurements=[SEALED_CONTACTS],
+        measurements=[ORDERS, SEALED_CONTACTS],
         republished=REPUBLISHED,
         token_verifier=TokenVerifier(
             users.key_set,

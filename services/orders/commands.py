@@ -17,6 +17,7 @@ from services.orders.models import (
     OrderStatus,
     TimelineEntry,
 )
+from services.orders.order_metrics import observe_decision_at_commit
 from services.orders.order_number import order_number
 from services.orders.order_rows import Decision, PendingLimits, insert_order, lock_orders, update_orders
 from services.orders.queries import OrderNotFound
@@ -217,6 +218,7 @@ def order_snapshot(order: Order) -> OrderSnapshot:
 def _confirm(session: AsyncSession, order: Order) -> Decision:
     """Confirm a pending order, whose credit is reserved."""
     order.move_to(OrderStatus.CONFIRMED)
+    observe_decision_at_commit(session, order, "confirmed")
     record(session, OrderConfirmed(**_fields(order), lines=_lines(order)))
     return Decision(order)
 
@@ -224,6 +226,7 @@ def _confirm(session: AsyncSession, order: Order) -> Decision:
 def _reject(session: AsyncSession, order: Order, *, reason: str) -> Decision:
     """Reject a pending order, whose credit was refused, and release its stock."""
     order.move_to(OrderStatus.REJECTED)
+    observe_decision_at_commit(session, order, "rejected")
     release_stock_at_commit(session, order)
     record(session, OrderRejected(**_fields(order), reason=reason))
     return Decision(order, reason)

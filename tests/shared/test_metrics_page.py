@@ -10,8 +10,9 @@ _NAMES = """
 import services.notifications.app, services.orders.app, services.users.app
 from deploy.audit.metrics import AuditMetrics
 from deploy.backup.metrics import BackupMetrics
+from pathlib import Path
 from prometheus_client import REGISTRY
-registries = [REGISTRY, AuditMetrics().registry, BackupMetrics([]).registry]
+registries = [REGISTRY, AuditMetrics().registry, BackupMetrics([], archive=Path(".")).registry]
 for metric in [metric for registry in registries for metric in registry.collect()]:
     print(metric.name + ("_total" if metric.type == "counter" else ""))
 """
