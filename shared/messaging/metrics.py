@@ -43,3 +43,9 @@ LAG = Gauge(
 )
 ASSIGNED_PARTITIONS = Gauge("consumer_assigned_partitions", "Partitions that this process consumes", ["consumer"])
 REPLACED = Counter("consumer_replaced_total", "Kafka consumers replaced because one of their tasks ended", ["consumer"])
+
+
+def begin_at_zero(consumer: str) -> None:
+    """Export a consumer's counters from its start on: of one that begins with 1, Prometheus sees no increase."""
+    for counter in (DUPLICATES, GAPS, REBALANCES, REPLACED, RETRIES):
+        counter.labels(consumer)

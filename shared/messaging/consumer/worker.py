@@ -112,6 +112,7 @@ class ConsumerWorker:
         self._fetch = Pace(seconds=FETCH_SECONDS, max_events=MAX_FETCH_EVENTS)
         self._batch = Pace(seconds=BATCH_SECONDS, max_events=MAX_BATCH_EVENTS)
         self.gaps = SequenceGaps(name, source=subscription.source)
+        metrics.begin_at_zero(name)
 
     @property
     def fetch_events(self) -> int:
