@@ -12,11 +12,11 @@ from prometheus_client import Gauge
 
 from shared.measurements import Measurement
 
-OLDEST_TRANSACTION = Gauge(
+TRANSACTION_AGE = Gauge(
     "database_oldest_transaction_seconds",
     "Age of the oldest open transaction among the sessions that the service's role may see, 0 without one",
 )
-OLDEST_XMIN = Gauge(
+XMIN_AGE = Gauge(
     "database_oldest_xmin_transactions",
     "Transactions that were begun since the oldest xmin, by its holder: `session`, `slot` or `prepared`",
     ["holder"],
@@ -44,9 +44,9 @@ _OLDEST = """
 
 
 def _publish(found: dict[str, Any]) -> None:
-    OLDEST_TRANSACTION.set(max(0.0, found["seconds"] or 0.0))
+    TRANSACTION_AGE.set(max(0.0, found["seconds"] or 0.0))
     for holder in HOLDERS:
-        OLDEST_XMIN.labels(holder).set(found[holder] or 0)
+        XMIN_AGE.labels(holder).set(found[holder] or 0)
 
 
 OLDEST = Measurement("oldest", _OLDEST, _publish)

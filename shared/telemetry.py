@@ -59,12 +59,6 @@ def is_tracing() -> bool:
     return False
 
 
-def current_trace_id() -> str | None:
-    """Return the id of the current work's trace; None outside of a trace."""
-    current = _current.get()
-    return current.trace_id if current else None
-
-
 def current_traceparent() -> str | None:
     """Return the traceparent of the current work; None outside of a trace."""
     current = _current.get()

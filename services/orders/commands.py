@@ -10,13 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from services.orders.credit_reply import CreditReply
-from services.orders.models import (
-    ActorKind,
-    Order,
-    OrderItem,
-    OrderStatus,
-    TimelineEntry,
-)
+from services.orders.models import ActorKind, Order, OrderItem, OrderStatus, TimelineEntry
 from services.orders.order_metrics import observe_decision_at_commit
 from services.orders.order_number import order_number
 from services.orders.order_rows import Decision, PendingLimits, insert_order, lock_orders, update_orders

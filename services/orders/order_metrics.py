@@ -18,7 +18,7 @@ DECISION = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 OVERDUE = Gauge("orders_overdue", "Orders that are pending past their deadline, counted up to 10,000")
-OLDEST_OVERDUE = Gauge("orders_oldest_overdue_seconds", "Time since the deadline of the oldest of them, 0 without one")
+OVERDUE_AGE = Gauge("orders_oldest_overdue_seconds", "Time since the deadline of the oldest of them, 0 without one")
 
 # now() bounds the scan of the index of pending orders, which clock_timestamp() cannot.
 _OVERDUE = """
@@ -42,7 +42,7 @@ def observe_decision_at_commit(session: AsyncSession, order: Order, outcome: str
 
 def _publish(found: dict[str, Any]) -> None:
     OVERDUE.set(found["orders"])
-    OLDEST_OVERDUE.set(found["oldest"] or 0)
+    OVERDUE_AGE.set(found["oldest"] or 0)
 
 
 ORDERS = Measurement("orders", _OVERDUE, _publish)

@@ -16,6 +16,8 @@ IMAGE_VOLUMES = {
     "postgres": {"/var/lib/postgresql"},
     "valkey": {"/data"},
     "kafka": {"/var/lib/kafka/data", "/etc/kafka/secrets", "/mnt/shared/config"},
+    "prometheus": {"/prometheus"},
+    "jaeger": {"/tmp"},  # noqa: S108 - a path in the container
 }
 # Images whose own user is not root.
 OWN_USER = {"users", "orders", "notifications", "tools", "kafka"}

@@ -1,7 +1,7 @@
 """Gaps in the sequences that a process receives: a sign that Kafka, an operator or a producer has lost events.
 
 The audit compares what was sent with what was applied, and has the last word; this tells at once. It judges only keys
-that this process has followed without a break, so what it has forgotten counts as no gap.
+that this process has followed without a break, so a key that it no longer remembers has no gap.
 """
 
 import time
@@ -26,7 +26,7 @@ class SequenceGaps:
     """The last sequence of each key that was received lately."""
 
     def __init__(self, consumer: str, *, source: str) -> None:
-        """Judge the events of this `ce_source` only: another one may write any number."""
+        """Check the events of this `ce_source` only: another one may write any number."""
         self._consumer = consumer
         self._source = source.encode()
         self._last: dict[bytes, int] = {}
@@ -34,7 +34,7 @@ class SequenceGaps:
         self._began_at = time.monotonic()
 
     def clear(self) -> None:
-        """Forget all keys, because other members may have received some of their events."""
+        """Drop all keys, because other members may have received some of their events."""
         self._last, self._older = {}, {}
 
     def note(self, record: Record, headers: RawHeaders) -> None:
