@@ -91,7 +91,7 @@ def test_prometheus_scrapes_everything_that_has_metrics() -> None:
 
 
 def test_a_suspended_process_is_noticed_within_30_seconds() -> None:
-    """Until the next scrape, until it times out, and for as long as the alert waits, to the rules' next evaluation."""
+    """The parts: the next scrape, its time-out, the time for which the alert waits, and the next evaluation."""
     settings = _loaded(PROMETHEUS_FILE)["global"]
     (group,) = [
         each
