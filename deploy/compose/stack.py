@@ -28,6 +28,8 @@ PORTS = {"ORDERLY_GATEWAY_PORT": 8080, "ORDERLY_MAIL_PAGE_PORT": 8025}
 GRAFANA_PORT = {"ORDERLY_GRAFANA_PORT": 3000}
 OBSERVABILITY = "observability"
 """The profile with Prometheus, Grafana and Jaeger."""
+COLLECTOR = "http://jaeger:4318"
+"""The address at which that Jaeger takes traces."""
 MAX_PORT = 65535
 LOG_LINES = 20
 START_TIMEOUT_SECONDS = 300
@@ -38,6 +40,8 @@ VOLUMES_WITH_PASSWORDS = (*(f"{service}-postgres" for service in SERVICES), "kaf
 def up(secrets_folder: Path) -> int:
     """Build and start the stack, wait until it is ready, and say where everything is. Return the exit status."""
     engine_versions()
+    if _has_observability():
+        os.environ.setdefault("OTLP_ENDPOINT", COLLECTOR)
     _check_no_other_clone()
     ports = _ports()
     _check_ports(ports)
@@ -98,9 +102,12 @@ def _check_no_other_clone() -> None:
         )
 
 
+def _has_observability() -> bool:
+    return OBSERVABILITY in os.environ.get("COMPOSE_PROFILES", "").split(",")
+
+
 def _ports() -> dict[str, int]:
-    has_grafana = OBSERVABILITY in os.environ.get("COMPOSE_PROFILES", "").split(",")
-    wanted = PORTS | GRAFANA_PORT if has_grafana else PORTS
+    wanted = PORTS | GRAFANA_PORT if _has_observability() else PORTS
     given = {name: os.environ.get(name) or str(default) for name, default in wanted.items()}
     for name, value in given.items():
         if not (value.isdecimal() and 1 <= int(value) <= MAX_PORT):

@@ -4,10 +4,12 @@ import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from deploy.compose.stack import COLLECTOR
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.panels import PROMETHEUS, board_json
@@ -68,6 +70,15 @@ def test_exemplars_lead_to_the_traces() -> None:
     named = {source["url"].removeprefix("http://").partition(":")[0] for source in sources}
     assert named == {"prometheus", "jaeger"}
     assert named <= _reachable("grafana")
+
+
+def test_the_gateway_and_the_services_can_send_traces_to_jaeger() -> None:
+    collector = urlsplit(COLLECTOR)
+    assert containers()["jaeger"]["environment"]["COLLECTOR_OTLP_ENABLED"] == "true"
+    assert (collector.hostname, collector.port) == ("jaeger", 4318)
+    assert {"gateway", *SERVICES} <= _reachable("jaeger")
+    # Data of customers are not there, and whoever reaches Grafana does not reach the databases.
+    assert not {"users-postgres", "kafka"} & (_reachable("jaeger") | _reachable("grafana"))
 
 
 def test_grafana_lets_nobody_in_without_the_password() -> None:
