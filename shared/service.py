@@ -13,6 +13,7 @@ from shared.asyncapi import asyncapi_document
 from shared.cache import Cache, open_cache
 from shared.connection_urls import dsn_of
 from shared.database import Database, Sessions, open_database
+from shared.database_measurements import OLDEST
 from shared.health import Check, Health
 from shared.heartbeat import Heartbeat
 from shared.http.application import create_application
@@ -184,7 +185,7 @@ def _open_parts(
     sending = Sending(republished)
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
     job_runner = JobRunner(all_jobs, dsn=dsn, sessions=database.sessions)
-    measured = [*messaging_measurements(), job_runner.health.measurement, *measurements]
+    measured = [OLDEST, *messaging_measurements(), job_runner.health.measurement, *measurements]
     consumer_groups = _open_consumers(
         settings, subscription_by_consumer, database.sessions, kafka=kafka, client_id=client_id
     )

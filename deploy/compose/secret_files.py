@@ -34,6 +34,7 @@ PASSWORDS = (
     *(f"{service}_users_token" for service in SERVICES if service != "users"),
     "smtp_password",
     "admin_password",
+    "grafana_password",
 )
 # Of another form, or made of the passwords above.
 DERIVED: Mapping[str, Callable[[Path], str]] = {

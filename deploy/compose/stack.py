@@ -25,6 +25,11 @@ from deploy.local.listening import can_listen
 
 ADMIN_EMAIL = "admin@orderly.example"
 PORTS = {"ORDERLY_GATEWAY_PORT": 8080, "ORDERLY_MAIL_PAGE_PORT": 8025}
+GRAFANA_PORT = {"ORDERLY_GRAFANA_PORT": 3000}
+OBSERVABILITY = "observability"
+"""The profile with Prometheus, Grafana and Jaeger."""
+COLLECTOR = "http://jaeger:4318"
+"""The address at which that Jaeger takes traces."""
 MAX_PORT = 65535
 LOG_LINES = 20
 START_TIMEOUT_SECONDS = 300
@@ -35,6 +40,8 @@ VOLUMES_WITH_PASSWORDS = (*(f"{service}-postgres" for service in SERVICES), "kaf
 def up(secrets_folder: Path) -> int:
     """Build and start the stack, wait until it is ready, and say where everything is. Return the exit status."""
     engine_versions()
+    if _has_observability():
+        os.environ.setdefault("OTLP_ENDPOINT", COLLECTOR)
     _check_no_other_clone()
     ports = _ports()
     _check_ports(ports)
@@ -95,8 +102,13 @@ def _check_no_other_clone() -> None:
         )
 
 
+def _has_observability() -> bool:
+    return OBSERVABILITY in os.environ.get("COMPOSE_PROFILES", "").split(",")
+
+
 def _ports() -> dict[str, int]:
-    given = {name: os.environ.get(name) or str(default) for name, default in PORTS.items()}
+    wanted = PORTS | GRAFANA_PORT if _has_observability() else PORTS
+    given = {name: os.environ.get(name) or str(default) for name, default in wanted.items()}
     for name, value in given.items():
         if not (value.isdecimal() and 1 <= int(value) <= MAX_PORT):
             raise ComposeError(f"{name}={value}: a port is a number from 1 to {MAX_PORT}")
@@ -151,12 +163,16 @@ def _containers() -> list[dict[str, Any]]:
 
 def _addresses(ports: dict[str, int], secrets_folder: Path) -> str:
     gateway, mails = ports["ORDERLY_GATEWAY_PORT"], ports["ORDERLY_MAIL_PAGE_PORT"]
+    password = os.path.relpath(secrets_folder / "grafana_password")
+    grafana = ports.get("ORDERLY_GRAFANA_PORT")
+    boards = [f"  boards    http://127.0.0.1:{grafana}, as admin; the password is in {password}"] if grafana else []
     return "\n".join(
         [
             "",
             f"  API       http://127.0.0.1:{gateway}, such as http://127.0.0.1:{gateway}/v1/products",
             f"  accounts  http://localhost:{gateway}/account",
             f"  mails     http://127.0.0.1:{mails}",
+            *boards,
             f"  admin     {ADMIN_EMAIL}; the password is in {os.path.relpath(secrets_folder / 'admin_password')}",
             f"  commands  docker compose -p {project_name()} exec orders python -m services.orders --help",
             "  logs      make logs",

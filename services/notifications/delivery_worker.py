@@ -28,7 +28,7 @@ from services.notifications.deliveries import (
     outcome_of,
     record_outcomes,
 )
-from services.notifications.delivery_log import logging_of, report, report_failure
+from services.notifications.delivery_log import logging_of, report, report_failure, timing
 from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
@@ -216,7 +216,7 @@ class DeliveryWorker:
         return max(0, MAX_CONCURRENT_RETRIES - retries)
 
     async def _make(self, attempt: Attempt) -> None:
-        with logging_of(attempt):
+        with logging_of(attempt), timing(attempt):
             result = await self._send(attempt)
         if isinstance(result, Receipt):
             failpoint("delivery.sent")

@@ -8,6 +8,7 @@ from services.orders import catalogue_routes, journey_routes, routes
 from services.orders.jobs import REPUBLISHED, order_jobs
 from services.orders.journey import Journeys
 from services.orders.journey_parts import PART_TIMEOUT_SECONDS, OtherServices
+from services.orders.order_metrics import ORDERS
 from services.orders.order_records import records_of_order
 from services.orders.settings import Settings
 from services.orders.subscribers import SUBSCRIPTIONS
@@ -32,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
         routers=[catalogue_routes.router, routes.router, journey_routes.router, journey_routes.stuck_router],
         subscriptions=SUBSCRIPTIONS,
         jobs=order_jobs(keys=PersonalKeys(users.personal_keys)),
-        measurements=[SEALED_CONTACTS],
+        measurements=[ORDERS, SEALED_CONTACTS],
         republished=REPUBLISHED,
         records=ServiceRecords(journey=records_of_order),
         token_verifier=TokenVerifier(

@@ -18,12 +18,15 @@ from tests.architecture.source import CHECKOUT, SERVICES
 
 RUNNING = {name for name, container in containers().items() if container["restart"] != "no"}
 TASKS = set(containers()) - RUNNING
+OBSERVABILITY = {name for name, each in containers().items() if each.get("profiles") == ["observability"]}
 SERVERS = [server_of(service) for service in SERVICES]
 
 
 def test_every_part_of_the_system_has_a_container() -> None:
     archives = {"backup", *(f"{service}-archive" for service in SERVICES)}
-    assert {*SERVICES, *SERVERS, *archives, "gateway", "valkey", "kafka", "mailpit", "audit"} == RUNNING
+    parts = {*SERVICES, *SERVERS, *archives, "gateway", "valkey", "kafka", "mailpit", "audit"}
+    assert parts | OBSERVABILITY == RUNNING
+    assert {name for name in RUNNING if "profiles" in containers()[name]} == OBSERVABILITY
     assert {f"{service}-migrate" for service in SERVICES} <= TASKS
 
 
@@ -130,15 +133,23 @@ def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
     assert named - public == listening
 
 
-def test_only_the_gateway_and_the_mail_page_are_published_and_only_on_loopback() -> None:
-    assert _published({}) == {"gateway": ["127.0.0.1:8080:8080"], "mailpit": ["127.0.0.1:8025:8025"]}
+def test_only_pages_for_people_are_published_and_only_on_loopback() -> None:
+    assert _published({}) == {
+        "gateway": ["127.0.0.1:8080:8080"],
+        "mailpit": ["127.0.0.1:8025:8025"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
 
 
 def test_the_published_ports_can_be_moved_and_mails_link_to_the_moved_one() -> None:
-    moved = {"ORDERLY_GATEWAY_PORT": "9080", "ORDERLY_MAIL_PAGE_PORT": "9025"}
+    moved = {"ORDERLY_GATEWAY_PORT": "9080", "ORDERLY_MAIL_PAGE_PORT": "9025", "ORDERLY_GRAFANA_PORT": "9030"}
     environment = composed_with(moved)["services"]["notifications"]["environment"]
 
-    assert _published(moved) == {"gateway": ["127.0.0.1:9080:8080"], "mailpit": ["127.0.0.1:9025:8025"]}
+    assert _published(moved) == {
+        "gateway": ["127.0.0.1:9080:8080"],
+        "mailpit": ["127.0.0.1:9025:8025"],
+        "grafana": ["127.0.0.1:9030:3000"],
+    }
     assert environment["NOTIFICATIONS_PUBLIC_URL"] == "http://localhost:9080"
 
 

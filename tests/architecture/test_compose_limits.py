@@ -16,6 +16,8 @@ IMAGE_VOLUMES = {
     "postgres": {"/var/lib/postgresql"},
     "valkey": {"/data"},
     "kafka": {"/var/lib/kafka/data", "/etc/kafka/secrets", "/mnt/shared/config"},
+    "prometheus": {"/prometheus"},
+    "jaeger": {"/tmp"},  # noqa: S108 - a path in the container
 }
 # Images whose own user is not root.
 OWN_USER = {"users", "orders", "notifications", "tools", "kafka"}
@@ -52,6 +54,16 @@ def test_a_service_gets_the_time_to_serve_on_and_then_to_finish() -> None:
 
     assert grace_periods == {name: f"{delay + 30}s" for name, delay in delays.items()}
     assert min(delays.values()) > _seconds_between_gateway_checks()
+
+
+def test_a_suspended_service_is_unhealthy_within_30_seconds() -> None:
+    """Each check begins `interval` after the last one, and lasts as long as its time-out."""
+    checks = {name: containers()[name]["healthcheck"] for name in SERVICES}
+    seconds = {
+        name: check["retries"] * sum(int(check[part].removesuffix("s")) for part in ("interval", "timeout"))
+        for name, check in checks.items()
+    }
+    assert {name for name, each in seconds.items() if each > 30} == set()
 
 
 def test_the_log_of_postgresql_is_as_silent_about_rows_as_that_of_make_run() -> None:

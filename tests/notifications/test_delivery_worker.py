@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from services.notifications import delivery_worker
@@ -33,6 +34,10 @@ async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:
     await until(are_reached, seconds=30, what=f"the statuses {wanted}")
 
 
+def timed_attempts() -> float:
+    return REGISTRY.get_sample_value("notifications_attempt_seconds_count", {"channel": "email"}) or 0
+
+
 async def test_every_event_leads_to_one_mail(
     sessions: Sessions, worker_of: WorkerOf, send: Send, smtp_server: SmtpServer
 ) -> None:
@@ -51,6 +56,7 @@ async def test_mail_is_sent_once_the_server_is_back(
     sessions: Sessions, worker_of: WorkerOf, send: Send, smtp_server: SmtpServer
 ) -> None:
     await smtp_server.close()
+    attempts_before = timed_attempts()
     async with running(worker_of(send)):
         await users(sessions, 1)
         await wait_for_statuses(sessions, "retrying")
@@ -58,6 +64,7 @@ async def test_mail_is_sent_once_the_server_is_back(
         await wait_for_statuses(sessions, "sent")
 
     assert len(smtp_server.mails) == 1
+    assert timed_attempts() - attempts_before >= 2
 
 
 async def test_a_process_claims_no_more_than_it_sends_at_once(sessions: Sessions, worker_of: WorkerOf) -> None:

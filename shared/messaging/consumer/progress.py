@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from shared.exemplars import exemplar_of_largest
 from shared.messaging import metrics
 from shared.messaging.consumer.dispatch import DecodedEvent, NotApplicable, decode, trusted_context
 from shared.messaging.consumer.inbox import Position
@@ -32,8 +33,9 @@ class BatchResult:
     def report(self, *, consumer: str) -> None:
         """Count and log the outcome. Call it after the commit."""
         now = datetime.now(UTC)
+        delays = [max(0.0, (now - context.time).total_seconds()) for context in self.applied]
         metrics.END_TO_END.labels(consumer).observe_all(
-            [max(0.0, (now - context.time).total_seconds()) for context in self.applied]
+            delays, exemplar=exemplar_of_largest(delays, lambda index: self.applied[index].traceparent)
         )
         for event_type, count in Counter(context.type for context in self.applied).items():
             metrics.APPLIED.labels(consumer, event_type).inc(count)

@@ -17,6 +17,7 @@ from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
 from shared.messaging.consumer.dispatch import classify
+from shared.messaging.consumer.gaps import SequenceGaps
 from shared.messaging.consumer.inbox import GenerationChanged
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.subscription import Subscription
@@ -110,6 +111,8 @@ class ConsumerWorker:
         self.heartbeat = Heartbeat(name, max_age_seconds=MAX_HEARTBEAT_AGE_SECONDS)
         self._fetch = Pace(seconds=FETCH_SECONDS, max_events=MAX_FETCH_EVENTS)
         self._batch = Pace(seconds=BATCH_SECONDS, max_events=MAX_BATCH_EVENTS)
+        self.gaps = SequenceGaps(name, source=subscription.source)
+        metrics.begin_at_zero(name)
 
     @property
     def fetch_events(self) -> int:
@@ -139,7 +142,7 @@ class ConsumerWorker:
         Events of ignored types are dropped here, so that they cost no transaction and do not change the pace.
         Partitions with few records share a transaction; those with many are applied side by side.
         """
-        records = [record for record in records if not self.subscription.ignores(dict(record.headers))]
+        records = [record for record in records if self._is_handled(record)]
         if not records:
             return
         slots = asyncio.Semaphore(self.subscription.batches_at_once)
@@ -155,6 +158,12 @@ class ConsumerWorker:
             for outcome in outcomes:
                 if outcome is not None:
                     raise outcome
+
+    def _is_handled(self, record: Record) -> bool:
+        """Note a record's sequence, and return whether a handler wants it. Ignored events count in sequences, too."""
+        headers = dict(record.headers)
+        self.gaps.note(record, headers)
+        return not self.subscription.ignores(headers)
 
     async def _apply_in_batches(self, records: Sequence[Record], *, slots: asyncio.Semaphore) -> None:
         async with slots:

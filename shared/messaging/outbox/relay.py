@@ -12,6 +12,7 @@ import structlog
 
 from shared.connection_errors import CONNECTION_ERRORS
 from shared.error_descriptions import describe_error
+from shared.exemplars import exemplar_of_largest
 from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.failpoints import failpoint
@@ -205,4 +206,6 @@ def _count(rows: Sequence[asyncpg.Record], sent: Sequence[Acknowledged]) -> None
     counted = [row for row in rows if row["id"] in acknowledged]
     for topic, events in Counter(row["topic"] for row in counted).items():
         metrics.PUBLISHED.labels(topic).inc(events)
-    metrics.COMMIT_TO_KAFKA.observe_all([max(0.0, now - row["occurred_at"].timestamp()) for row in counted])
+    delays = [max(0.0, now - row["occurred_at"].timestamp()) for row in counted]
+    exemplar = exemplar_of_largest(delays, lambda index: counted[index]["traceparent"])
+    metrics.COMMIT_TO_KAFKA.observe_all(delays, exemplar=exemplar)

@@ -135,6 +135,27 @@ async def test_requests_are_counted_by_path_template_and_status_class(client: ht
     assert (counted(**known), counted(**unknown)) == (before[0] + 2, before[1] + 1)
 
 
+OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "ends_with_eof"),
+    [
+        (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8", True),
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8", False),
+        ("", "text/plain; version=0.0.4; charset=utf-8", False),
+    ],
+)
+async def test_the_metrics_page_has_the_format_that_the_scraper_accepts(
+    client: httpx2.AsyncClient, accept: str, content_type: str, ends_with_eof: bool
+) -> None:
+    response = await client.get("/metrics", headers={"Accept": accept})
+    assert response.headers["content-type"].partition("; escaping")[0] == content_type
+    assert response.text.endswith("# EOF\n") == ends_with_eof
+    # They would be a time series more for each of these.
+    assert "_created" not in response.text
+
+
 async def test_the_metrics_page_shows_request_metrics(client: httpx2.AsyncClient) -> None:
     await client.get("/v1/orders/1")
     response = await client.get("/metrics")
