@@ -1,10 +1,11 @@
 """A service's FastAPI application, with the middleware, problems, limits and documentation that all services share."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
+from shared.http.admission import AdmissionMiddleware
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.cors import allow_origins
 from shared.http.documentation import offer_password_grant, openapi_router
@@ -70,14 +71,19 @@ def create_application(
     for router in (*routers, metrics_router, openapi_router(app)):
         app.include_router(router)
     check_parameters(app)
-    _add_middleware(app, cors_origins=settings.cors_origins)
+    _add_middleware(app, settings)
     return app
 
 
-def _add_middleware(app: FastAPI, *, cors_origins: Collection[str]) -> None:
+def _add_middleware(app: FastAPI, settings: ServiceSettings) -> None:
     """Add the middleware, the innermost first."""
     app.add_middleware(MethodsMiddleware, application=app)
     app.add_middleware(NotModifiedMiddleware)
+    app.add_middleware(
+        AdmissionMiddleware,
+        max_in_progress=settings.max_concurrent_requests,
+        max_waiting=settings.max_waiting_requests,
+    )
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestContextMiddleware)  # sees every response but those to preflight requests
-    allow_origins(app, cors_origins)
+    allow_origins(app, settings.cors_origins)

@@ -10,11 +10,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from shared.connection_pool import NoFreeConnection
 from shared.database import watching_commits
 from shared.error_descriptions import describe_error
 from shared.errors import Problem
+from shared.http.admission import SHED, note_shed
 from shared.http.metrics import count_request
-from shared.http.problems import DatabaseUnavailable, InternalError, problem_response
+from shared.http.problems import DatabaseUnavailable, InternalError, Overloaded, problem_response
 from shared.ids import new_id
 from shared.telemetry import continued_trace
 from shared.transient_errors import asks_to_repeat, is_database_unavailable
@@ -118,6 +120,9 @@ class _Exchange:
 
     def _problem_of(self, error: Exception) -> Problem:
         """Log an unexpected error and return the problem that the client gets."""
+        if isinstance(error, NoFreeConnection):
+            note_shed(self._scope, "no_connection")
+            return Overloaded()
         where = {"method": self._scope["method"], "route": _route_template(self._scope)}
         if is_database_unavailable(error):
             # An outage causes this for every request, and the code is not to blame: log one line, no traceback.
@@ -139,9 +144,10 @@ class _Exchange:
         method, route = self._scope["method"], _route_template(self._scope)
         status = self._status or _NO_RESPONSE
         count_request(method, route=route, status=status, duration_seconds=duration_seconds)
-        # Probes and scrapes arrive every few seconds; successful ones are not worth a log line.
+        # Probes and scrapes arrive every few seconds; successful ones are not worth a log line. Refused requests are
+        # logged together.
         is_probe = route == "/metrics" or route.startswith("/health")
-        record = logger.debug if is_probe and status < 400 else logger.info
+        record = logger.debug if (is_probe and status < 400) or route == SHED else logger.info
         record(
             "request_finished", method=method, route=route, status=status, duration_ms=round(duration_seconds * 1000, 1)
         )
@@ -150,5 +156,7 @@ class _Exchange:
 def _route_template(scope: Scope) -> str:
     """Return the path template, such as `/v1/orders/{order_id}`. Paths hold ids: each would be a time series."""
     # A route of an included router does not know its prefix; FastAPI's effective route context does.
+    if scope["state"].get(SHED):
+        return SHED
     matched: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     return getattr(matched, "path_format", None) or "unmatched"
