@@ -26,10 +26,10 @@ ALWAYS_ADMITTED = ("/health", "/metrics", "/.well-known/", "/internal/")
 """Paths that are never refused: probes, scrapes, and what other services ask. A 503 to one of them would make an
 overload worse. The gateway routes only the published keys of them to the outside."""
 MAX_WAIT_SECONDS = 0.5
-"""Upper bound of a request's wait for admission. Raised, longer bursts pass without errors, and more slowly."""
-BUSY_WAIT_SECONDS = 0.05
-"""The bound once somebody has been waiting for `MAX_WAIT_SECONDS` without a break. More requests arrive than can be
-processed, so a long wait would not save any of them, and only make every response slower (controlled delay)."""
+"""Upper bound of a request's wait for a place. Raised, longer bursts pass without errors, and more slowly."""
+BUSY_SECONDS = 1.0
+"""Nobody begins to wait for so long after a request was refused: more arrive than can be processed, and waiting would
+save none of them, but make every response slower. Raised, bursts soon after each other are refused."""
 LOG_INTERVAL_SECONDS = 1.0
 """Refused requests are logged together, once in this time: a line for each would cost more than refusing it."""
 SHED = "shed"
@@ -60,22 +60,30 @@ class Admission:
         self._max_waiting = max_waiting
         self._max_wait_seconds = max_wait_seconds
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._waiting_since = 0.0
+        self._refused_at = -BUSY_SECONDS
         IN_PROGRESS.set_function(lambda: max_in_progress - self._free)
         WAITING.set_function(lambda: len(self._waiting))
+
+    def refuses(self, path: str) -> bool:
+        """Return whether a request would be refused at once."""
+        if self._free > 0 or path.startswith(ALWAYS_ADMITTED):
+            return False
+        is_busy = time.monotonic() - self._refused_at < BUSY_SECONDS
+        return is_busy or len(self._waiting) >= self._max_waiting
 
     async def enter(self) -> None:
         """Take a place; call `leave` once afterwards. Raises: Shed."""
         if self._free > 0:
             self._free -= 1
             return
-        now = time.monotonic()
-        if len(self._waiting) >= self._max_waiting:
+        if self.refuses(""):
             raise Shed("queue_full")
-        if not self._waiting:
-            self._waiting_since = now
-        is_busy = now - self._waiting_since > self._max_wait_seconds
-        await self._wait(min(BUSY_WAIT_SECONDS, self._max_wait_seconds) if is_busy else self._max_wait_seconds)
+        await self._wait()
+
+    def note_refusal(self, scope: Scope, reason: ShedReason) -> None:
+        """Count and log a request that is refused because of overload."""
+        self._refused_at = time.monotonic()
+        note_shed(scope, reason)
 
     def leave(self) -> None:
         """Give the place to the next request."""
@@ -86,11 +94,11 @@ class Admission:
                 return
         self._free += 1
 
-    async def _wait(self, seconds: float) -> None:
+    async def _wait(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(self._max_wait_seconds):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
@@ -109,9 +117,9 @@ class AdmissionMiddleware:
     complete or has become a stream.
     """
 
-    def __init__(self, app: ASGIApp, *, max_in_progress: int, max_waiting: int) -> None:
+    def __init__(self, app: ASGIApp, *, admission: Admission) -> None:
         self.app = app
-        self._admission = Admission(max_in_progress=max_in_progress, max_waiting=max_waiting)
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].startswith(ALWAYS_ADMITTED):
@@ -121,7 +129,7 @@ class AdmissionMiddleware:
         try:
             await self._admission.enter()
         except Shed as shed:
-            note_shed(scope, shed.reason)
+            self._admission.note_refusal(scope, shed.reason)
             await problem_response(Overloaded(), scope=scope)(scope, receive, send)
             return
         await self._process(scope, _Replayed(body, receive), send)

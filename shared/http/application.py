@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from shared.http.admission import AdmissionMiddleware
+from shared.http.admission import Admission, AdmissionMiddleware
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.cors import allow_origins
 from shared.http.documentation import offer_password_grant, openapi_router
@@ -77,13 +77,12 @@ def create_application(
 
 def _add_middleware(app: FastAPI, settings: ServiceSettings) -> None:
     """Add the middleware, the innermost first."""
+    admission = Admission(
+        max_in_progress=settings.max_concurrent_requests, max_waiting=settings.max_waiting_requests
+    )
     app.add_middleware(MethodsMiddleware, application=app)
     app.add_middleware(NotModifiedMiddleware)
-    app.add_middleware(
-        AdmissionMiddleware,
-        max_in_progress=settings.max_concurrent_requests,
-        max_waiting=settings.max_waiting_requests,
-    )
+    app.add_middleware(AdmissionMiddleware, admission=admission)
     app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(RequestContextMiddleware)  # sees every response but those to preflight requests
+    app.add_middleware(RequestContextMiddleware, admission=admission)  # sees every response but those to preflight requests
     allow_origins(app, settings.cors_origins)

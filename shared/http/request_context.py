@@ -14,7 +14,7 @@ from shared.connection_pool import NoFreeConnection
 from shared.database import watching_commits
 from shared.error_descriptions import describe_error
 from shared.errors import Problem
-from shared.http.admission import SHED, note_shed
+from shared.http.admission import SHED, Admission, note_shed
 from shared.http.metrics import count_request
 from shared.http.problems import DatabaseUnavailable, InternalError, Overloaded, problem_response
 from shared.ids import new_id
@@ -36,10 +36,14 @@ def add_response_header(request: Request, name: str, value: str) -> None:
 
 
 class RequestContextMiddleware:
-    """Gives every request an id and a trace, logs and counts it, and responds to unexpected errors with a problem."""
+    """Gives every request an id and a trace, logs and counts it, and responds to unexpected errors with a problem.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It refuses what `admission` would refuse, before anything else is done for the request: that has to be cheap.
+    """
+
+    def __init__(self, app: ASGIApp, *, admission: Admission | None = None) -> None:
         self.app = app
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,6 +56,10 @@ class RequestContextMiddleware:
         # On a kept-alive connection the server may run a request in the context of the previous one.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
+        if self._admission is not None and self._admission.refuses(scope["path"]):
+            self._admission.note_refusal(scope, "queue_full")
+            await _Exchange(self.app, scope, receive, send, request_id=request_id).refuse()
+            return
         with continued_trace(headers.get("traceparent"), tracestate=headers.get("tracestate")):
             await _Exchange(self.app, scope, receive, send, request_id=request_id).run()
 
@@ -85,6 +93,12 @@ class _Exchange:
         self._send = send
         self._request_id = request_id
         self._status: int | None = None
+
+    async def refuse(self) -> None:
+        """Respond that the process is overloaded."""
+        self._scope["state"][_RESPONSE_HEADERS] = []
+        await problem_response(Overloaded(), scope=self._scope)(self._scope, self._receive, self._send_with_headers)
+        self._record(0.0)
 
     async def run(self) -> None:
         started_at = time.perf_counter()
