@@ -95,7 +95,7 @@ class ConnectionPool(AsyncAdaptedQueuePool):
             self.waiting -= 1
 
     @property
-    def _timeout(self) -> float:  # type: ignore[override]  # SQLAlchemy reads its attribute where a wait begins
+    def _timeout(self) -> float:  # SQLAlchemy reads its attribute where a wait begins
         return self.request_timeout_seconds if _is_request() else self.background_timeout_seconds
 
     @_timeout.setter

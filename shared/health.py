@@ -62,7 +62,6 @@ class Health:
     shutdown: Shutdown = field(default_factory=Shutdown)
     _failing: set[str] = field(default_factory=set, init=False)
 
-
     async def report(self) -> HealthReport:
         """Run every check."""
         return await self._run(self.checks, critical=self.critical)

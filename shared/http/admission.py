@@ -53,9 +53,7 @@ class Shed(Exception):
 class Admission:
     """The places of one process. A place that becomes free goes to the request that has waited longest."""
 
-    def __init__(
-        self, *, max_in_progress: int, max_waiting: int, max_wait_seconds: float = MAX_WAIT_SECONDS
-    ) -> None:
+    def __init__(self, *, max_in_progress: int, max_waiting: int, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
         self._free = max_in_progress
         self._max_waiting = max_waiting
         self._max_wait_seconds = max_wait_seconds
@@ -186,7 +184,7 @@ class _ShedLog:
         self._counted[reason] += 1
 
     def _write(self) -> None:
-        logger.warning("requests_shed", **self._counted)
+        logger.warning("requests_shed", requests={str(reason): count for reason, count in self._counted.items()})
         self._counted.clear()
 
 

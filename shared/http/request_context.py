@@ -137,7 +137,7 @@ class _Exchange:
         if isinstance(error, NoFreeConnection):
             note_shed(self._scope, "no_connection")
             return Overloaded()
-        where = {"method": self._scope["method"], "route": _route_template(self._scope)}
+        where = {"method": self._scope["method"], "route": route_template(self._scope)}
         if is_database_unavailable(error):
             # An outage causes this for every request, and the code is not to blame: log one line, no traceback.
             logger.warning("database_unavailable", **where, error=describe_error(error))
@@ -155,7 +155,7 @@ class _Exchange:
         await self._send(message)
 
     def _record(self, duration_seconds: float) -> None:
-        method, route = self._scope["method"], _route_template(self._scope)
+        method, route = self._scope["method"], route_template(self._scope)
         status = self._status or _NO_RESPONSE
         count_request(method, route=route, status=status, duration_seconds=duration_seconds)
         # Probes and scrapes arrive every few seconds; successful ones are not worth a log line. Refused requests are
@@ -167,7 +167,7 @@ class _Exchange:
         )
 
 
-def _route_template(scope: Scope) -> str:
+def route_template(scope: Scope) -> str:
     """Return the path template, such as `/v1/orders/{order_id}`. Paths hold ids: each would be a time series."""
     # A route of an included router does not know its prefix; FastAPI's effective route context does.
     if scope["state"].get(SHED):

@@ -1,4 +1,4 @@
-"""An open loop of prepared HTTP requests over plain sockets: cheap enough to overload a service from its own machine."""
+"""An open loop of prepared HTTP requests over plain sockets: cheap, since it shares the machine with the service."""
 
 import asyncio
 import time
