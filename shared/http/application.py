@@ -70,6 +70,7 @@ def create_application(
         app.include_router(router)
     check_parameters(app)
     limits.read_routes(app)
+    app.state.request_limits = limits
     _add_middleware(app, settings)
     return app
 
@@ -81,7 +82,6 @@ def _add_middleware(app: FastAPI, settings: ServiceSettings) -> None:
     app.add_middleware(NotModifiedMiddleware)
     app.add_middleware(AdmissionMiddleware, admission=admission)
     app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(
-        RequestContextMiddleware, admission=admission
-    )  # sees every response but those to preflight requests
+    # Sees every response but those to preflight requests.
+    app.add_middleware(RequestContextMiddleware, admission=admission)
     allow_origins(app, settings.cors_origins)

@@ -182,7 +182,7 @@ def _takes_input(dependant: Dependant) -> bool:
 
 def _document_limits(operation: Json, limits: Sequence[NamedLimit]) -> None:
     for name, limit in limits:
-        times = "minute" if limit.window_seconds == 60 else f"{limit.window_seconds} seconds"
+        times = {1: "second", 60: "minute"}.get(limit.window_seconds, f"{limit.window_seconds} seconds")
         operation["description"] = (
             f"{operation.get('description', '')}\n\nA caller may send {limit.requests} requests with the limit `{name}`"
             f" in each {times}."

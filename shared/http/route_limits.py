@@ -80,9 +80,13 @@ class RequestLimits:
             )
             for method in route.methods or ():
                 self._of_routes[method, str(route.path)] = tuple(map(self._in_force, declared))
-        known = {limit.name for limits in self._of_routes.values() for limit in limits}
+        known = {limit.name for limit in self.all()}
         if unknown := self._changed.keys() - known - {ALL_ROUTES}:
             raise UnknownLimits(f"ROUTE_RATE_LIMITS names {min(unknown)}; there are {', '.join(sorted(known))}")
+
+    def all(self) -> set[NamedLimit]:
+        """Return the limits of all routes, without the default."""
+        return {limit for limits in self._of_routes.values() for limit in limits}
 
     def of_route(self, method: str, path: str) -> tuple[NamedLimit, ...]:
         """Return the limits of a route besides the default."""
