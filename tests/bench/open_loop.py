@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from tests.bench.arrivals import arrival_times
 
@@ -54,6 +55,17 @@ class OpenLoop:
                 await asyncio.sleep(wait)
             tasks.append(asyncio.create_task(self._send(request_of(number), begun=begun, at=at)))
         return await asyncio.gather(*tasks)
+
+    async def run_in_turn(self, request_of: Callable[[int], bytes], *, clients: int, seconds: float) -> list[Answer]:
+        """Let each client send its next request once the last one is answered: a closed loop."""
+        begun, numbers, answers = time.perf_counter(), count(), list[Answer]()
+
+        async def send() -> None:
+            while (at := time.perf_counter() - begun) < seconds:
+                answers.append(await self._send(request_of(next(numbers)), begun=begun, at=at))
+
+        await asyncio.gather(*(send() for _ in range(clients)))
+        return answers
 
     def close(self) -> None:
         """Close the connections."""
