@@ -64,7 +64,7 @@ def service_cli(package: str, *, settings_class: type[ServiceSettings]) -> typer
         health = app.state.health
         if loaded.watchdog_limit_seconds:
             Watchdog(health.stuck, limit_seconds=loaded.watchdog_limit_seconds).start()
-        server_of(app, loaded, begin_shutdown=health.begin_shutdown).run()
+        server_of(app, loaded, shutdown=health.shutdown).run()
 
     _add_migrations(cli, package, storage)
     add_operations(cli, Tool(package, lambda: load(StorageSettings, prefix=prefix)))

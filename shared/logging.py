@@ -23,7 +23,7 @@ _LIBRARY_LEVELS = {
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
     "pgqueuer": logging.WARNING,
-    "shared.database._Pool": logging.WARNING,  # SQLAlchemy names a pool's logger after its class
+    "shared.connection_pool.ConnectionPool": logging.WARNING,  # SQLAlchemy names a pool's logger after its class
     "sqlalchemy": logging.WARNING,
 }
 

@@ -38,6 +38,7 @@ from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.service_health import Watched, health_of
 from shared.settings import Role, ServiceSettings
+from shared.shutdown import Shutdown
 from shared.watchdog import EventLoopMonitor
 
 logger = structlog.get_logger(__name__)
@@ -147,12 +148,12 @@ def _lifespan_of(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with _running(parts):
+        async with _running(parts, health.shutdown):
             logger.info("service_started", roles=sorted(parts.roles))
             yield
-            health.begin_shutdown()
         for close in closing:
             await close()
+        health.shutdown.end()
         logger.info("service_stopped")
 
     return lifespan
@@ -238,8 +239,11 @@ def _open_loops(loops: Sequence[OpenLoop], sessions: Sessions, *, dsn: str, noti
 
 
 @asynccontextmanager
-async def _running(parts: _Parts) -> AsyncIterator[None]:
-    """Run the loops. On exit, stop the others before the relay, which publishes their last events."""
+async def _running(parts: _Parts, shutdown: Shutdown) -> AsyncIterator[None]:
+    """Run the loops. On exit, stop the others before the relay, which publishes their last events.
+
+    Consumers and jobs begin nothing new from the same moment, so that a process needs no longer than the slower one.
+    """
     event_loop = asyncio.create_task(parts.event_loop.run())
     notifier = _start(parts.notifier.heartbeat, parts.notifier.run)
     measuring = _start(parts.measurements.heartbeat, parts.measurements.run)
@@ -252,17 +256,23 @@ async def _running(parts: _Parts) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        shutdown.enter("consumers")
         if consumers is not None:
             consumers.cancel()
         parts.jobs.stop()
         for loop in parts.loops:
             loop.stop()
-        await asyncio.gather(parts.consumer_groups.stop(), _wait_for(jobs), *(_wait_for(task) for task in own))
+        stopping = [asyncio.create_task(_wait_for(task)) for task in (jobs, *own)]
+        await parts.consumer_groups.stop()
+        shutdown.enter("jobs")
+        await asyncio.gather(*stopping)
+        shutdown.enter("relay")
         parts.relay.stop()
         parts.notifier.stop()
         parts.measurements.stop()
         await asyncio.gather(*(_wait_for(task) for task in (relay, notifier, measuring)))
         await parts.relay.close()
+        shutdown.enter("pool")
         await parts.cache.close()
         await parts.database.close()
         event_loop.cancel()

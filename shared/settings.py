@@ -30,6 +30,15 @@ def _split(value: object) -> object:
     return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _split_pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(separator for _, separator, _ in pairs):
+        raise ValueError("is not of the form name=limit, separated by commas")
+    return {name.strip(): limit.strip() for name, _, limit in pairs}
+
+
 def _readable(path: Path) -> Path:
     check_readable(path)
     return path
@@ -150,8 +159,15 @@ class ServiceSettings(StorageSettings):
     """Access tokens are accepted for this much longer, and as much earlier, in case the machines' clocks differ."""
     cors_origins: Annotated[frozenset[Origin], NoDecode, BeforeValidator(_split)] = frozenset()
     """Comma-separated origins, such as https://shop.example, or *, whose pages may call the API. Default: none."""
+    max_concurrent_requests: Annotated[int, Field(gt=0)] = 64
+    """Requests that this process works on at once. Raised, responses become slower under load; lowered below
+    `database_pool_size`, connections stay unused."""
+    max_waiting_requests: Annotated[int, Field(ge=0)] = 64
+    """Requests that may wait up to half a second to be worked on. The surplus gets 503 `overloaded` at once."""
     rate_limit: str = "600/minute"
     """Limit of requests under /v1 for each caller, or for each address if the caller is unknown."""
+    route_rate_limits: Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)] = {}
+    """Other limits of costly routes than theirs, such as lists=600/minute,place_orders=10/second; * stands for all."""
     roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_split), Field(min_length=1)] = frozenset(Role)
     """Comma-separated roles of this process. Health and metrics are served in every role."""
 

@@ -19,6 +19,7 @@ from shared.http.auth import (
     signed_in,
     staff_only,
 )
+from shared.http.route_limits import RouteLimit
 
 FOR_SALE, NOT_FOR_SALE = "for sale", "not for sale"
 """Kinds of products."""
@@ -30,6 +31,8 @@ class OwnOrder(Forbidden):
     code = "own_order"
 
 
+PLACE_ORDERS = RouteLimit("place_orders", "120/minute")
+"""An order costs the most of all requests, and holds stock."""
 READ_ORDER = CANCEL_ORDER = by_owner(own=SIGNED_IN, others=STAFF, others_denial=OrderNotFound)
 LIST_ORDERS = by_owner(own=SIGNED_IN, others=STAFF)
 FULFIL_ORDER = by_owner(own=NOBODY, own_denial=OwnOrder, others=STAFF)

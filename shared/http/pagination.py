@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.errors import Problem
 from shared.http.problems import sent_path
 from shared.http.request_context import add_response_header
+from shared.http.route_limits import LISTS
 
 ItemT = TypeVar("ItemT")
 _DATA_EXCEPTION = "22"  # PostgreSQL's class of errors about values
@@ -58,8 +59,10 @@ async def page_request(
             description="The `next_cursor` of the previous page. Omit it for the first page.",
         ),
     ] = None,
+    *,
+    _limit: Annotated[None, Depends(LISTS)] = None,
 ) -> PageRequest:
-    """Return the pagination parameters of a request."""
+    """Return the pagination parameters of a request. Whoever uses them has the limit of lists."""
     return PageRequest(limit, cursor)
 
 

@@ -10,11 +10,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from shared.connection_pool import NoFreeConnection
 from shared.database import watching_commits
 from shared.error_descriptions import describe_error
 from shared.errors import Problem
+from shared.http.admission import SHED, Admission, note_shed
 from shared.http.metrics import count_request
-from shared.http.problems import DatabaseUnavailable, InternalError, problem_response
+from shared.http.problems import DatabaseUnavailable, InternalError, Overloaded, problem_response
 from shared.ids import new_id
 from shared.telemetry import continued_trace
 from shared.transient_errors import asks_to_repeat, is_database_unavailable
@@ -34,10 +36,14 @@ def add_response_header(request: Request, name: str, value: str) -> None:
 
 
 class RequestContextMiddleware:
-    """Gives every request an id and a trace, logs and counts it, and responds to unexpected errors with a problem."""
+    """Gives every request an id and a trace, logs and counts it, and responds to unexpected errors with a problem.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It refuses what `admission` would refuse, before anything else is done for the request: that has to be cheap.
+    """
+
+    def __init__(self, app: ASGIApp, *, admission: Admission | None = None) -> None:
         self.app = app
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,6 +56,10 @@ class RequestContextMiddleware:
         # On a kept-alive connection the server may run a request in the context of the previous one.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
+        if self._admission is not None and self._admission.refuses(scope["path"]):
+            self._admission.note_refusal(scope, "queue_full")
+            await _Exchange(self.app, scope, receive, send, request_id=request_id).refuse()
+            return
         with continued_trace(headers.get("traceparent"), tracestate=headers.get("tracestate")):
             await _Exchange(self.app, scope, receive, send, request_id=request_id).run()
 
@@ -83,6 +93,12 @@ class _Exchange:
         self._send = send
         self._request_id = request_id
         self._status: int | None = None
+
+    async def refuse(self) -> None:
+        """Respond that the process is overloaded."""
+        self._scope["state"][_RESPONSE_HEADERS] = []
+        await problem_response(Overloaded(), scope=self._scope)(self._scope, self._receive, self._send_with_headers)
+        self._record(0.0)
 
     async def run(self) -> None:
         started_at = time.perf_counter()
@@ -118,7 +134,10 @@ class _Exchange:
 
     def _problem_of(self, error: Exception) -> Problem:
         """Log an unexpected error and return the problem that the client gets."""
-        where = {"method": self._scope["method"], "route": _route_template(self._scope)}
+        if isinstance(error, NoFreeConnection):
+            note_shed(self._scope, "no_connection")
+            return Overloaded()
+        where = {"method": self._scope["method"], "route": route_template(self._scope)}
         if is_database_unavailable(error):
             # An outage causes this for every request, and the code is not to blame: log one line, no traceback.
             logger.warning("database_unavailable", **where, error=describe_error(error))
@@ -136,19 +155,22 @@ class _Exchange:
         await self._send(message)
 
     def _record(self, duration_seconds: float) -> None:
-        method, route = self._scope["method"], _route_template(self._scope)
+        method, route = self._scope["method"], route_template(self._scope)
         status = self._status or _NO_RESPONSE
         count_request(method, route=route, status=status, duration_seconds=duration_seconds)
-        # Probes and scrapes arrive every few seconds; successful ones are not worth a log line.
+        # Probes and scrapes arrive every few seconds; successful ones are not worth a log line. Refused requests are
+        # logged together.
         is_probe = route == "/metrics" or route.startswith("/health")
-        record = logger.debug if is_probe and status < 400 else logger.info
+        record = logger.debug if (is_probe and status < 400) or route == SHED else logger.info
         record(
             "request_finished", method=method, route=route, status=status, duration_ms=round(duration_seconds * 1000, 1)
         )
 
 
-def _route_template(scope: Scope) -> str:
+def route_template(scope: Scope) -> str:
     """Return the path template, such as `/v1/orders/{order_id}`. Paths hold ids: each would be a time series."""
     # A route of an included router does not know its prefix; FastAPI's effective route context does.
+    if scope["state"].get(SHED):
+        return SHED
     matched: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     return getattr(matched, "path_format", None) or "unmatched"

@@ -21,9 +21,9 @@ from tests.harness.waiting import until
 
 PASSWORD = "orderly"
 """The password of throw-away databases on the loopback address."""
-CONNECTIONS = 50
-"""The pool size of a service under test: one connection for each request that a test sends at once. With fewer, a
-request on a busy machine waits for a connection longer than the pool allows."""
+CONNECTIONS = 64
+"""The pool size of a service under test: one connection for each of 50 requests that a test sends at once, and those
+that are not for requests. With fewer, a request on a busy machine waits longer for one than the pool allows."""
 
 _WAITING = sa.text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
