@@ -15,7 +15,7 @@ from deploy.demo.client import RequestFailed
 from deploy.load.plan import Plan
 from deploy.load.pool import pool_file
 from deploy.load.target import LoadTarget
-from deploy.load.thresholds import DEFAULT_FILE, read_thresholds
+from deploy.load.thresholds import DEFAULT_FILE, SOAK_FILE, read_thresholds
 from deploy.local.credentials import ADMIN_EMAIL
 from deploy.local.process import LocalError
 from deploy.local.screen import Screen
@@ -80,7 +80,7 @@ def run(
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="Print a JSON document per second, and the summary as the last one.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Of the baskets' order and the customers' pace.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of the baskets' order and the customers' pace.")] = None,
 ) -> None:
     """Send a load, and judge it: the exit status is 1 if a threshold is missed. SIGTERM ends it early, in order."""
     if rate is not None and users is not None:
@@ -131,9 +131,9 @@ def soak(
     interval: Annotated[float, typer.Option(min=0.5, help="Seconds from one sample to the next.")] = 10,
     accounts: Accounts = 100,
     accounts_file: AccountsFile = None,
-    thresholds: Thresholds = DEFAULT_FILE,
+    thresholds: Thresholds = SOAK_FILE,
     report: Annotated[Path, typer.Option(help="The folder of the report.")] = REPORTS / "latest-soak",
-    seed: Annotated[int | None, typer.Option(help="Of the baskets' order and the customers' pace.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of the baskets' order and the customers' pace.")] = None,
 ) -> None:
     """Load the system of `make run` for long. The exit status is 1 if memory, files, tables or others keep growing."""
     from deploy.load.command import Options

@@ -1,4 +1,4 @@
-"""What one customer does, as greenlets under gevent: search, look at products, order, wait for the decision, cancel."""
+"""The steps of one customer, as greenlets under gevent: search, look at products, order, wait for the decision, cancel."""
 
 import json
 import random
@@ -60,7 +60,7 @@ class Shop:
         self._journeys: Iterator[Journey] = cycle(self.plan.journeys)
 
     def journey(self, client: FastHttpSession) -> None:
-        """Be one customer, from the first page to the order."""
+        """Act as one customer, from the first page to the order."""
         self.recorder.in_flight += 1
         try:
             account, journey = self.rng.choice(self.accounts), next(self._journeys)

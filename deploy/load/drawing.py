@@ -18,8 +18,8 @@ PNG_COLOURS = 64
 MAX_POINTS = 120
 """Points of a line. More would be closer together than pixels, and make the files larger."""
 STYLE = Path(__file__).with_name("plots.mplstyle")
-FIRST_COLOUR, SECOND_COLOUR = "C0", "C1"
-"""Of the style's cycle."""
+BLUE, ORANGE = "C0", "C1"
+"""Names of the style's colours."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Growth:
-    """What a regression says about a value over the second half of a soak."""
+    """The growth of a value over the second half of a soak, by a regression."""
 
     name: str
     mean: float
@@ -72,7 +72,7 @@ class Growth:
 
     @property
     def is_unbounded(self) -> bool:
-        """Whether the growth is certainly more than is accepted."""
+        """Return whether the growth is certainly more than is accepted."""
         return self.growth - STANDARD_ERRORS * self.error > self.accepted
 
     @property
@@ -86,7 +86,7 @@ class Growth:
 
 
 def growths_of(samples: Sequence[Sample], rules: Rules) -> list[Growth]:
-    """Judge every value of the samples."""
+    """Return the growth of every value of the samples."""
     names = sorted({name for sample in samples for name in sample.values})
     return [growth for name in names for growth in _growth_of(name, samples, rules)]
 

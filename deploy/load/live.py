@@ -1,4 +1,4 @@
-"""What a running load shows each second: a line of JSON for programs, and a line of text now and then for people."""
+"""The view of a running load: a line of JSON per second for programs, a line of text now and then for people."""
 
 import time
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class LiveView:
             "orders_per_second": _rate(second.placed, second),
             "latency_ms": {route: _percentiles(values) for route, values in sorted(second.requests.items())},
             "errors": dict(second.errors),
-            "refusals": dict(second.refusals),
+            "expected_errors": dict(second.expected_errors),
             "orders": {"placed": self.placed, **self.decided, "pending": self.placed - sum(self.decided.values())},
             "customers": second.in_flight,
             "left_out": second.left_out,

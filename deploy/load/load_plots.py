@@ -5,7 +5,7 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from deploy.load.drawing import FIRST_COLOUR, SECOND_COLOUR, Plot
+from deploy.load.drawing import BLUE, ORANGE, Plot
 from deploy.load.routes import ROUTES
 from deploy.load.series import Bin, points
 from deploy.load.summary import MAX_CPU
@@ -45,12 +45,12 @@ def plots_of(bins: Sequence[Bin], *, warm_up_seconds: float) -> Iterator[Plot]:
     yield Plot(
         name="errors",
         title="Errors by code",
-        description="Errors, and refusals by a rule, per second and by status and code over time.",
+        description="Errors, expected ones included, per second and by status and code over time.",
         panels=[("per second", partial(_errors, bins=bins))],
     )
     yield Plot(
         name="saga",
-        title="From POST to confirmed",
+        title="POST to confirmed",
         description="p50, p99 and maximum in seconds over time.",
         panels=[("seconds", shaded(partial(_saga, bins=bins)))],
     )
@@ -88,8 +88,8 @@ def _saga(axis: Axes, *, bins: Sequence[Bin]) -> None:
 
 def _percentiles(axis: Axes, bins: Sequence[Bin], values: Callable[[Bin], Sequence[float]]) -> None:
     axis.plot(*points(bins, values, lambda latency: latency.maximum), color="#9ca3af", lw=0.8, label="max")
-    axis.plot(*points(bins, values, lambda latency: latency.p99), color=SECOND_COLOUR, label="p99")
-    axis.plot(*points(bins, values, lambda latency: latency.p50), color=FIRST_COLOUR, label="p50")
+    axis.plot(*points(bins, values, lambda latency: latency.p99), color=ORANGE, label="p99")
+    axis.plot(*points(bins, values, lambda latency: latency.p50), color=BLUE, label="p50")
 
 
 def _requests(axis: Axes, *, bins: Sequence[Bin]) -> None:
@@ -116,11 +116,11 @@ def _errors(axis: Axes, *, bins: Sequence[Bin]) -> None:
 
 
 def _cpu(axis: Axes, *, bins: Sequence[Bin]) -> None:
-    axis.axhline(MAX_CPU, color=SECOND_COLOUR, lw=0.8, ls="--")
+    axis.axhline(MAX_CPU, color=ORANGE, lw=0.8, ls="--")
     _largest(axis, bins=bins, of=lambda one: one.cpus)
 
 
 def _largest(axis: Axes, *, bins: Sequence[Bin], of: Callable[[Bin], Sequence[float]]) -> None:
     """Draw the largest value of each bin."""
     found = [(one.at, max(of(one))) for one in bins if of(one)]
-    axis.plot([at for at, _ in found], [value for _, value in found], color=FIRST_COLOUR)
+    axis.plot([at for at, _ in found], [value for _, value in found], color=BLUE)

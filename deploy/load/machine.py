@@ -16,7 +16,7 @@ GIBIBYTE = 1024**3
 
 @dataclass(frozen=True)
 class Environment:
-    """Where and when something was measured."""
+    """The place and time of a measurement."""
 
     date: str
     machine: str

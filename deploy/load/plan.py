@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Journey:
-    """What one customer comes for: a basket to order, or, without items, an earlier order to cancel."""
+    """The purpose of one customer: a basket to order, or, without items, an earlier order to cancel."""
 
     items: dict[str, int]
     """Quantities by SKU."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.load.routes import is_refusal
+from deploy.load.routes import is_expected
 from deploy.load.second import Second, SlowRequest
 
 
@@ -38,7 +38,7 @@ class Recorder:
         if exception is not None:
             status, code = int(getattr(response, "status_code", 0) or 0), problem_code(response)
             described = f"{route}: {status} {code}" if status else f"{route}: {_described(exception)}"
-            (second.refusals if is_refusal(route, code) else second.errors)[described] += 1
+            (second.expected_errors if is_expected(route, code) else second.errors)[described] += 1
 
     def next_second(self) -> Second:
         """Return the second that ends now, and begin the next one."""

@@ -22,12 +22,12 @@ ROUTES = (
     REFRESH,
     SIGN_IN,
 )
-_REFUSALS = {
+_EXPECTED = {
     PLACE_ORDER: EXPECTED_ERRORS[RequestKind.ORDER],
     CANCEL_ORDER: EXPECTED_ERRORS[RequestKind.CANCELLATION],
 }
 
 
-def is_refusal(route: str, code: str) -> bool:
-    """Return whether a rule explains the answer, as `out_of_stock` does. Refusals are counted apart from errors."""
-    return code in _REFUSALS.get(route, frozenset())
+def is_expected(route: str, code: str) -> bool:
+    """Return whether a rule explains the answer, as `out_of_stock` does. Expected errors are counted apart."""
+    return code in _EXPECTED.get(route, frozenset())

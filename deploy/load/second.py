@@ -29,7 +29,7 @@ class SlowRequest:
 
 @dataclass
 class Second:
-    """What happened in about a second. Requests count in the second in which they ended."""
+    """The events of about a second. Requests count in the second in which they ended."""
 
     elapsed: float = 0
     """Seconds since the last one."""
@@ -37,7 +37,7 @@ class Second:
     """Latencies in milliseconds by route."""
     errors: Counter[str] = field(default_factory=Counter)
     """Requests by route, status and code, or the kind of the transport error."""
-    refusals: Counter[str] = field(default_factory=Counter)
+    expected_errors: Counter[str] = field(default_factory=Counter)
     """The same for answers that a rule of the shop explains."""
     slowest: SlowRequest | None = None
     placed: int = 0
@@ -65,7 +65,7 @@ class Second:
     def loads(cls, line: str | bytes) -> "Second":
         """Read it from a line of JSON."""
         values = json.loads(line)
-        values["errors"], values["refusals"] = Counter(values["errors"]), Counter(values["refusals"])
+        values["errors"], values["expected_errors"] = Counter(values["errors"]), Counter(values["expected_errors"])
         values["slowest"] = SlowRequest(**values["slowest"]) if values["slowest"] else None
         values["decisions"] = [Decision(**each) for each in values["decisions"]]
         return cls(**values)

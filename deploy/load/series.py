@@ -24,7 +24,7 @@ class Bin:
     placed: int = 0
     confirmed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
-    """Errors and refusals by their status and code, whatever the route."""
+    """Errors by their status and code, whatever the route."""
     outbox_ages: list[float] = field(default_factory=list)
     lags: list[float] = field(default_factory=list)
     cpus: list[float] = field(default_factory=list)
@@ -65,7 +65,7 @@ def _add(one: Bin, second: Second, *, offset: float) -> None:
     one.sagas += saga_seconds(second.decisions, offset=offset)
     one.placed += second.placed
     one.confirmed += sum(decision.status == "confirmed" for decision in second.decisions)
-    for name, number in [*second.errors.items(), *second.refusals.items()]:
+    for name, number in [*second.errors.items(), *second.expected_errors.items()]:
         one.errors[name.partition(": ")[2]] += number
     if second.outbox_age_seconds is not None:
         one.outbox_ages.append(second.outbox_age_seconds)

@@ -23,18 +23,18 @@ STATUSES = ("confirmed", "rejected", "cancelled")
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a load was, and what it measured. Latencies are in milliseconds, sagas in seconds."""
+    """The results of a load. Latencies are in milliseconds, sagas in seconds."""
 
     seconds: float
     requests: int
     errors: Counter[str]
-    refusals: Counter[str]
+    expected_errors: Counter[str]
     routes: dict[str, Latency]
     placed: int
     decided: Counter[str]
     """Decided orders by status."""
     saga: Latency | None
-    """From sending the POST to the time of the confirmation."""
+    """Time from sending the POST to the confirmation."""
     clock_offset_seconds: float
     """The target's clock minus this one's, as far as the answers prove it."""
     outbox_age_at_end_seconds: float | None
@@ -81,7 +81,7 @@ def summary_of(seconds: Sequence[Second], *, warm_up_seconds: float) -> Summary:
         seconds=times[-1] if times else 0.0,
         requests=sum(len(values) for second in seconds for values in second.requests.values()),
         errors=sum((second.errors for second in seconds), Counter[str]()),
-        refusals=sum((second.refusals for second in seconds), Counter[str]()),
+        expected_errors=sum((second.expected_errors for second in seconds), Counter[str]()),
         routes={route: found for route, values in sorted(latencies.items()) if (found := latency_of(values))},
         placed=sum(second.placed for second in seconds),
         decided=Counter(decision.status for decision in decisions),

@@ -22,7 +22,7 @@ def summary_table(summary: Summary) -> Table:
     table.add_row("orders pending", f"{summary.pending:,}")
     table.add_section()
     table.add_row("errors", f"{summary.errors.total():,}", f"{summary.error_rate:.2%}")
-    for name, number in [*summary.errors.most_common(), *summary.refusals.most_common()]:
+    for name, number in [*summary.errors.most_common(), *summary.expected_errors.most_common()]:
         table.add_row(f"  {name}", f"{number:,}")
     table.add_row(
         "load generator", "", f"{summary.generator_cpu:.0%}", "", f"{summary.max_generator_cpu:.0%} of a core"

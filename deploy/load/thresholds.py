@@ -12,6 +12,7 @@ from deploy.load.summary import Summary
 from deploy.local.process import LocalError
 
 DEFAULT_FILE = Path(__file__).with_name("thresholds.toml")
+SOAK_FILE = Path(__file__).with_name("soak.toml")
 DEFAULT_ROUTE = "default"
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -31,7 +32,7 @@ class Thresholds(BaseModel):
     outbox_age_at_end_seconds: NotNegative | None = None
     pending_share: Annotated[float, Field(ge=0, le=1)] | None = None
     route_p99_milliseconds: dict[str, NotNegative] = Field(default_factory=dict)
-    """By route; `default` is for those that are not named."""
+    """Milliseconds by route; `default` is for those that are not named."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Judgement:
 
     @property
     def is_missed(self) -> bool:
-        """Whether the value is too high. What could not be measured is not."""
+        """Return whether the value is too high. What could not be measured is not."""
         return self.measured is not None and self.measured > self.threshold
 
     @property
