@@ -1,4 +1,4 @@
-"""The steps of one customer, as greenlets under gevent: search, look at products, order, wait for the decision, cancel."""
+"""The steps of one customer, as greenlets under gevent: search, look at products, order, await the decision, cancel."""
 
 import json
 import random

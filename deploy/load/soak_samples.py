@@ -32,7 +32,7 @@ _CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'clie
 
 @dataclass(frozen=True)
 class Sample:
-    """The values that were measured at one time. The names of the values are `kind/subject`, such as `memory/orders`."""
+    """The values that were measured at one time. Their names are `kind/subject`, such as `memory/orders`."""
 
     at: float
     """Seconds since the beginning."""

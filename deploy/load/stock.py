@@ -46,7 +46,7 @@ def short_products(products: Products, *, journeys: Sequence[Journey], number: i
 
 
 async def change_stock(client: Client, admin: Account, *, skus: Sequence[str], screen: Screen) -> None:
-    """Change the stock of products one by one, which works everywhere and takes a minute for 600. Raises: RequestFailed."""
+    """Change the stock of each product, which works everywhere and takes a minute for 600. Raises: RequestFailed."""
     with screen.progress("Refilling products", total=len(skus)) as advance:
         for sku in skus:
             changes = {"stock": AMPLE_STOCK}
@@ -57,7 +57,7 @@ async def change_stock(client: Client, admin: Account, *, skus: Sequence[str], s
 
 
 def import_stock(products: Products, *, skus: Sequence[str], screen: Screen) -> None:
-    """Import products of the system of `make run` with ample stock, by the operators' command, in seconds. Raises: LocalError."""
+    """Import products of the system of `make run` with ample stock, within seconds. Raises: LocalError."""
     with screen.step("Refilling products", f"{len(skus)} products are refilled"), TemporaryDirectory() as folder:
         file = Path(folder, "catalogue.jsonl")
         refilled = [{name: products[sku][name] for name in IMPORTED_MEMBERS} | {"stock": AMPLE_STOCK} for sku in skus]
