@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 REPORTS = CHECKOUT / "docs" / "load"
 COMMANDS = ("run", "soak")
+MISSED, NOT_SENT = 1, 2
+"""The exit statuses for a missed threshold, and for a load that could not be sent or reported."""
 DEFAULT_RATE = 5.0
 DEFAULT_THINK_SECONDS = 1.0
 DEFAULT_WARM_UP_SECONDS = 10.0
@@ -161,15 +163,15 @@ def soak(
 def _carry_out(options: "Options", command: Callable[[Screen], Coroutine[Any, Any, bool]]) -> None:
     # What is for people goes to stderr where standard output is for programs.
     screen = Screen(Console(file=sys.stderr, highlight=False) if options.json_lines else None)
+    status = NOT_SENT
     try:
         read_thresholds(options.thresholds_file)
-        has_passed = asyncio.run(command(screen))
+        status = 0 if asyncio.run(command(screen)) else MISSED
     except* (LocalError, RequestFailed) as errors:
         for error in errors.exceptions:
             screen.error(str(error))
-        raise typer.Exit(2) from None
-    if not has_passed:
-        raise typer.Exit(1)
+    if status:
+        raise typer.Exit(status)
 
 
 def _seed(given: int | None) -> int:

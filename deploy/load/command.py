@@ -11,6 +11,7 @@ from deploy.load.plan import Plan
 from deploy.load.pool import pool_file
 from deploy.load.run import LoadRun, carry_out, prepare
 from deploy.load.summary import Summary, summary_of
+from deploy.load.tables import summary_table
 from deploy.load.target import LoadTarget
 from deploy.load.thresholds import Judgement, judged, read_thresholds
 from deploy.local.process import LocalError
@@ -57,12 +58,14 @@ async def run_load(options: Options, *, screen: Screen) -> bool:
         plan = await prepare(replace(options.plan, url=target.url), target, accounts=options.accounts, screen=screen)
         screen.note(f"Load on {target.url}: {plan.described()} (seed {plan.seed}).")
         outcome = await sent_load(plan, target, options=options, screen=screen)
+    _show(outcome, options, screen)
     if options.report is not None:
         # Imported when it is needed: matplotlib takes a second.
         from deploy.load.report import write_report  # noqa: PLC0415
 
         screen.note(f"Report: {write_report(outcome, options.report)}")
-    _show(outcome, options, screen)
+    for missed in outcome.missed:
+        screen.error(missed.sentence)
     return not outcome.missed
 
 
@@ -109,15 +112,12 @@ async def opened_target(options: Options, *, screen: Screen) -> AsyncIterator[Lo
 
 
 def _show(outcome: Outcome, options: Options, screen: Screen) -> None:
-    """Print the summary and the judgements. Sentences about missed thresholds come last."""
-    from deploy.load.tables import summary_table  # noqa: PLC0415
-
-    sentences = [judgement.sentence for judgement in outcome.missed]
+    """Print the summary, and what was not measured."""
     if options.json_lines:
         document = {
             "summary": outcome.summary.as_json(),
             "passed": not outcome.missed,
-            "missed": sentences,
+            "missed": [judgement.sentence for judgement in outcome.missed],
             "missing": outcome.run.target.missing(),
             "stopped": outcome.run.is_stopped,
         }
@@ -129,5 +129,3 @@ def _show(outcome: Outcome, options: Options, screen: Screen) -> None:
     for judgement in outcome.judgements:
         if judgement.measured is None:
             screen.note(judgement.sentence)
-    for sentence in sentences:
-        screen.error(sentence)

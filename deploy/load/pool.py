@@ -66,13 +66,19 @@ class Pool:
             raise LocalError(f"{self.file} is not a list of accounts with email and password: {error}") from error
 
     def _write(self, accounts: list[Account]) -> None:
-        """Write the file for its owner only: it has passwords."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        """Write the file for its owner only: it has passwords. Raises: LocalError."""
         unfinished = self.file.with_name(f"{self.file.name}.unfinished")
         content = json.dumps([{"email": each.email, "password": each.password} for each in accounts], indent=1)
-        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(content)
-        unfinished.replace(self.file)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                file.write(content)
+            unfinished.replace(self.file)
+        except OSError as error:
+            raise LocalError(
+                f"The accounts cannot be kept in {self.file}: {error.strerror}. Name another file"
+                " (--accounts-file FILE)."
+            ) from error
 
     async def _sign_in(self, accounts: list[Account]) -> bool:
         """Sign in all accounts, one after the other. Return False if the first one does not exist any more."""

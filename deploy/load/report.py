@@ -35,6 +35,8 @@ def write_report(outcome: "Outcome", folder: Path) -> Path:
 
 def write_page(folder: Path, template: str, plots: Sequence[Plot], **values: Any) -> Path:
     """Draw the plots, write the page, and return it. A report that was in the folder is replaced."""
+    for old in folder.glob("*.png"):
+        old.unlink()
     pictures: Mapping[str, str] = {plot.name: plot.save(folder) for plot in plots}
     templates = Templates(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),

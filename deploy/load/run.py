@@ -86,7 +86,8 @@ async def carry_out(run: LoadRun, *, on_second: OnSecond) -> None:
         if reading is not None:
             reading.cancel()
     run.unreachable = gauges.unreachable
-    if status:
+    # A signal that comes before its handler is there ends the process, too.
+    if status and not run.is_stopped:
         raise GeneratorFailed(f"The process that sends the requests {describe_exit(status)}.")
 
 

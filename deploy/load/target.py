@@ -12,6 +12,7 @@ import httpx2
 from deploy.demo.accounts import Account
 from deploy.demo.client import Client
 from deploy.local.credentials import ADMIN_EMAIL, SERVICES
+from deploy.local.process import LocalError
 
 PREPARATION_TIMEOUT_SECONDS = 180
 """Maximum time for one request of the preparation, retries included: limits of requests reset within a minute."""
@@ -55,9 +56,13 @@ class LoadTarget:
 
     @asynccontextmanager
     async def open_client(self) -> AsyncIterator[Client]:
-        """Open a client for the preparation, which repeats requests that are limited."""
+        """Open a client for the preparation, which repeats requests that are limited. Raises: LocalError."""
         tls = ssl.create_default_context(cafile=self.ca_file)
         async with httpx2.AsyncClient(base_url=self.url, timeout=30, verify=tls) as http:
+            try:
+                await http.get("/v1/products", params={"limit": "1"})
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                raise LocalError(f"{self.url} cannot be reached: {error or type(error).__name__}") from error
             yield Client(http, timeout_seconds=PREPARATION_TIMEOUT_SECONDS)
 
     async def signed_in_admin(self, client: Client) -> Account | None:
