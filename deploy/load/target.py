@@ -62,7 +62,7 @@ class LoadTarget:
             try:
                 await http.get("/v1/products", params={"limit": "1"})
             except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-                raise LocalError(f"{self.url} cannot be reached: {error or type(error).__name__}") from error
+                raise LocalError(f"{self.url} cannot be reached: {str(error) or type(error).__name__}") from error
             yield Client(http, timeout_seconds=PREPARATION_TIMEOUT_SECONDS)
 
     async def signed_in_admin(self, client: Client) -> Account | None:
