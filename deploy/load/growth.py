@@ -33,6 +33,8 @@ class Rules:
     tolerances: Mapping[str, Tolerance]
     per_order_share: float
     per_order_floors: Mapping[str, float]
+    bounds: Mapping[str, float]
+    """The largest accepted values, by name, of what may grow up to them."""
     per_order: Mapping[str, str]
     """Patterns of names or of tables, and what bounds such a value in the end."""
 
@@ -42,7 +44,7 @@ class Rules:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
         per_order = content["per_order"]
         tolerances = {kind: Tolerance(**each) for kind, each in content["tolerance"].items()}
-        return cls(tolerances, per_order["share"], per_order["floors"], per_order["reasons"])
+        return cls(tolerances, per_order["share"], per_order["floors"], content["bounds"], per_order["reasons"])
 
     def is_per_order(self, name: str) -> bool:
         """Return whether a value is meant to grow with the orders."""
@@ -68,16 +70,25 @@ class Growth:
     error: float
     """Standard error of the growth."""
     accepted: float
-    is_per_order: bool
+    is_per_order: bool = False
+    largest: float = 0
+    bound: float | None = None
+    """The largest accepted value of what may grow up to it."""
 
     @property
     def is_unbounded(self) -> bool:
-        """Return whether the growth is certainly more than is accepted."""
+        """Return whether the growth is certainly more than is accepted, or the bound was passed."""
+        if self.bound is not None:
+            return self.largest > self.bound
         return self.growth - STANDARD_ERRORS * self.error > self.accepted
 
     @property
     def sentence(self) -> str:
         """The judgement for people."""
+        if self.bound is not None:
+            return (
+                f"{self.name} is {shown(self.name, self.largest)}, above its bound of {shown(self.name, self.bound)}."
+            )
         unit = " per order" if self.is_per_order else ""
         return (
             f"{self.name} grows: by {shown(self.name, self.growth)}{unit} over the second half, from a mean of"
@@ -128,7 +139,16 @@ def _growth_of(name: str, samples: Sequence[Sample], rules: Rules) -> Iterator[G
         return
     mean = fmean(value for _, value in half)
     growth, error = _regression(half)
-    yield Growth(name, mean, growth, error, rules.accepted(name, mean), is_per_order)
+    yield Growth(
+        name=name,
+        mean=mean,
+        growth=growth,
+        error=error,
+        accepted=rules.accepted(name, mean),
+        is_per_order=is_per_order,
+        largest=max(value for _, value in points),
+        bound=rules.bounds.get(name),
+    )
 
 
 def _regression(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
