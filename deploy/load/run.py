@@ -16,7 +16,7 @@ from deploy.load.plan import Login, Plan
 from deploy.load.pool import Pool
 from deploy.load.prometheus import MessagingGauges
 from deploy.load.second import Second
-from deploy.load.stock import MAX_CHANGES, change_stock, import_stock, products_for_sale, short_products
+from deploy.load.stock import change_stock, products_for_sale, refill_in_database, short_products
 from deploy.load.target import LoadTarget
 from deploy.local.process import LocalError, describe_exit, signal_when_orphaned
 from deploy.local.screen import Screen
@@ -60,8 +60,8 @@ async def prepare(plan: Plan, target: LoadTarget, *, accounts: int, screen: Scre
         if admin is not None:
             number = round(plan.seconds * (plan.rate or (plan.users or 1) * JOURNEYS_PER_USER_SECOND))
             short = short_products(products, journeys=journeys, number=number)
-            if target.is_local and len(short) > MAX_CHANGES:
-                import_stock(products, skus=short, screen=screen)
+            if short and target.orders_database_url is not None:
+                await refill_in_database(target.orders_database_url, skus=short, screen=screen)
             elif short:
                 await change_stock(client, admin, skus=short, screen=screen)
         pool = Pool(client=client, file=target.accounts_file, admin=admin, screen=screen)

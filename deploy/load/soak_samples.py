@@ -27,7 +27,8 @@ _TABLES = """
     LEFT JOIN pg_class AS parent ON parent.oid = inherits.inhparent
     GROUP BY 1
 """
-_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+# The role of the audit sees all connections in this view, and its own only in pg_stat_activity.
+_CONNECTIONS = "SELECT numbackends FROM pg_stat_database WHERE datname = current_database()"
 
 
 @dataclass(frozen=True)

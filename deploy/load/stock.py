@@ -1,26 +1,21 @@
 """The stock of the target: what is for sale, and refilling what a load would sell out."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+
+import asyncpg
 
 from deploy.demo.accounts import Account
 from deploy.demo.client import Client, RequestFailed
 from deploy.load.journeys import demand_of
 from deploy.load.plan import Journey
-from deploy.local.process import LocalError
 from deploy.local.screen import Screen
 
 AMPLE_STOCK = 10_000_000
 """The stock that a product gets if a load would sell it out."""
 PAGE_SIZE = 100
-IMPORTED_MEMBERS = ("sku", "name", "description", "price_cents", "currency")
-MAX_CHANGES = 100
-"""Products that are changed one by one. More would take minutes, since requests are limited, and are imported."""
+MANY_CHANGES = 300
+"""Changes of products that take long enough to say so: an admin may send 600 requests in a minute."""
 
 Products = Mapping[str, Mapping[str, Any]]
 
@@ -47,6 +42,8 @@ def short_products(products: Products, *, journeys: Sequence[Journey], number: i
 
 async def change_stock(client: Client, admin: Account, *, skus: Sequence[str], screen: Screen) -> None:
     """Change the stock of each product, which works everywhere and takes a minute for 600. Raises: RequestFailed."""
+    if len(skus) > MANY_CHANGES:
+        screen.note(f"Refilling {len(skus):,} products takes minutes, once per target, since requests are limited.")
     with screen.progress("Refilling products", total=len(skus)) as advance:
         for sku in skus:
             changes = {"stock": AMPLE_STOCK}
@@ -56,18 +53,13 @@ async def change_stock(client: Client, admin: Account, *, skus: Sequence[str], s
             advance()
 
 
-def import_stock(products: Products, *, skus: Sequence[str], screen: Screen) -> None:
-    """Import products of the system of `make run` with ample stock, within seconds. Raises: LocalError."""
-    with screen.step("Refilling products", f"{len(skus)} products are refilled"), TemporaryDirectory() as folder:
-        file = Path(folder, "catalogue.jsonl")
-        refilled = [{name: products[sku][name] for name in IMPORTED_MEMBERS} | {"stock": AMPLE_STOCK} for sku in skus]
-        file.write_text("\n".join(map(json.dumps, refilled)))
-        command = f"python -m services.orders import-catalogue {file}"
-        result = subprocess.run(
-            [sys.executable, "-m", "deploy.local", "shell", "--command", command],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if result.returncode:
-        raise LocalError(f"The products could not be refilled: {(result.stderr or result.stdout).strip()[-500:]}")
+async def refill_in_database(url: str, *, skus: Sequence[str], screen: Screen) -> None:
+    """Refill products of the system of `make run`, within a second. `url`: of the database of orders."""
+    with screen.step("Refilling products", f"{len(skus)} products are refilled"):
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(
+                "UPDATE product SET stock = $2, version = version + 1 WHERE sku = ANY($1)", skus, AMPLE_STOCK
+            )
+        finally:
+            await connection.close()

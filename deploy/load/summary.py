@@ -16,6 +16,8 @@ MAX_BUSY_SHARE = 0.05
 """Share of the seconds in which it may use more."""
 MAX_LATE_MILLISECONDS = 100.0
 """Delay of a customer's beginning. More means that the load is lower than it claims to be."""
+MAX_REFUSED_SHARE = 0.1
+"""Expected errors, as a share of the orders placed, above which a load tests errors rather than orders."""
 SLOWEST = 5
 """Slow requests that the summary names, with their traces."""
 STATUSES = ("confirmed", "rejected", "cancelled")
@@ -123,6 +125,12 @@ def _warnings(warm: Sequence[Second]) -> Iterator[str]:
         yield (
             f"The load generator used more than {MAX_CPU:.0%} of a core in {busy} of {len(warm)} seconds: it may be the"
             " bottleneck, and latencies may be its own. Lower the rate, or use another machine."
+        )
+    placed, refused = sum(each.placed for each in warm), sum(each.expected_errors.total() for each in warm)
+    if refused > MAX_REFUSED_SHARE * placed:
+        yield (
+            f"{refused:,} requests got an expected error, such as out_of_stock, beside {placed:,} orders: the load does"
+            " less than it claims to do."
         )
     late = max((second.late_milliseconds for second in warm), default=0.0)
     if late > MAX_LATE_MILLISECONDS:

@@ -29,8 +29,8 @@ class LoadTarget:
     """The base URL of each process whose /metrics can be read, by a name of the caller's choice."""
     accounts_file: Path
     ca_file: str | None = None
-    is_local: bool = False
-    """Whether it is the system of `make run`, on this machine."""
+    orders_database_url: str | None = field(default=None, repr=False)
+    """The database of orders, in which stock is refilled faster than requests may. Only of the system of `make run`."""
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any], *, accounts_file: Path) -> "LoadTarget":
@@ -40,7 +40,7 @@ class LoadTarget:
             admin_password=Path(state["admin_password_file"]).read_text().splitlines()[0],
             metrics_urls={service: state["urls"][service] for service in SERVICES},
             accounts_file=accounts_file,
-            is_local=True,
+            orders_database_url=state["databases"]["orders"],
         )
 
     def missing(self) -> list[str]:
@@ -53,6 +53,11 @@ class LoadTarget:
         if self.admin_password is None:
             sentences.append("Stock was not refilled: no admin's password is given, so orders may be out of stock.")
         return sentences
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether it is the system of `make run`, on this machine."""
+        return self.orders_database_url is not None
 
     @asynccontextmanager
     async def open_client(self) -> AsyncIterator[Client]:

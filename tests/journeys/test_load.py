@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from deploy.audit.databases import connected
 from deploy.demo.catalogue import products_of
 from deploy.demo.invoices import read_lines
 from deploy.load.soak_samples import Sampler
+from deploy.load.stock import AMPLE_STOCK, refill_in_database
+from deploy.local.screen import Screen
 from deploy.local.state import CHECKOUT
 from services.orders.catalogue_commands import import_products
 from services.orders.schemas import NewProduct
@@ -35,6 +39,9 @@ from tests.journeys.processes import (
 ACCOUNTS = 6
 LINES_OF_CATALOGUE = 20_000
 """Rows of the order data whose products are in the catalogue: enough for most baskets."""
+
+SOLD_OUT = "85123A"
+"""A popular product, whose stock is used up when the first load begins."""
 
 
 @dataclass
@@ -85,6 +92,7 @@ async def test_a_load_is_reported_judged_ended_by_sigterm_and_sampled(
         await _check_that_a_planted_threshold_fails(load)
         await _check_that_sigterm_ends_it_with_a_summary(load)
     assert await broken_invariants(services) == []
+    await _check_that_stock_is_refilled(services)
     await _check_samples(services, tmp_path)
 
 
@@ -184,12 +192,26 @@ async def _check_samples(services: RunningServices, folder: Path) -> None:
     assert 20e6 < sample["memory/orders"] < 1e9
     assert sample["disk/kafka"] == 12_288
     assert sample["bytes/orders.outbox_sent"] > 0
+    # Those of the service, not only the one that asks.
+    assert sample["connections/orders"] > 2
     assert sample["valkey/memory"] > 0
+
+
+async def _check_that_stock_is_refilled(services: RunningServices) -> None:
+    """Check the product that was sold out before the first load, and the faster way of the system of `make run`."""
+    async with connected(_databases(services)) as connections:
+        stock = "SELECT stock FROM product WHERE sku = $1"
+        assert await connections["orders"].fetchval(stock, SOLD_OUT) == AMPLE_STOCK
+        await connections["orders"].execute("UPDATE product SET stock = reserved WHERE sku = $1", SOLD_OUT)
+        screen = Screen(Console(quiet=True))
+        await refill_in_database(_databases(services)["orders"], skus=[SOLD_OUT], screen=screen)
+        assert await connections["orders"].fetchval(stock, SOLD_OUT) == AMPLE_STOCK
 
 
 async def _import_catalogue(services: RunningServices) -> None:
     database = open_database(services.environment["ORDERS_DATABASE_URL"], service="orders", pool_size=1)
     products = [NewProduct(**product) for product in products_of(read_lines()[:LINES_OF_CATALOGUE])]
+    products = [one.model_copy(update={"stock": 0}) if one.sku == SOLD_OUT else one for one in products]
     async with database.sessions.begin() as session:
         await import_products(session, products)
     await database.close()

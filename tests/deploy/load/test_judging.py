@@ -42,13 +42,15 @@ def test_a_target_whose_clock_differs_has_the_same_latencies(clock_offset: float
     assert summary.saga.p99 == pytest.approx(0.5, abs=0.011)
 
 
-def test_a_load_generator_that_is_the_bottleneck_says_so() -> None:
-    busy = [second(cpu=0.95, late_milliseconds=250.0, left_out=3)] * 2
+def test_a_load_that_is_not_what_it_claims_to_be_says_so() -> None:
+    refused = Counter({f"{PLACE_ORDER}: 409 out_of_stock": 30})
+    busy = [second(cpu=0.95, late_milliseconds=250.0, left_out=3, expected_errors=refused)] * 2
 
     warnings = summary_of([*busy, *([second()] * 8)], warm_up_seconds=0).warnings
 
     assert [warning.split(":")[0] for warning in warnings] == [
         "The load generator used more than 80% of a core in 2 of 10 seconds",
+        "60 requests got an expected error, such as out_of_stock, beside 50 orders",
         "Customers began up to 250 ms late",
         "6 customers were left out, because too many were in the shop",
     ]
