@@ -54,7 +54,7 @@ async def change_stock(client: Client, admin: Account, *, skus: Sequence[str], s
 
 
 async def refill_in_database(url: str, *, skus: Sequence[str], screen: Screen) -> None:
-    """Refill products of the system of `make run`, within a second. `url`: of the database of orders."""
+    """Set the stock of products of the system of `make run`, within a second. `url`: of the database of orders."""
     with screen.step("Refilling products", f"{len(skus)} products are refilled"):
         connection = await asyncpg.connect(url)
         try:
