@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo shell status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade
-.PHONY: fuzz bench lint format
+.PHONY: fuzz bench load soak lint format
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -91,6 +91,12 @@ fuzz: .venv/.complete ## Send generated requests to each service, and check the 
 
 bench: .venv/.complete ## Run the benchmarks: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
+
+load: .venv/.complete ## Send real baskets to any target, and report: LOAD="--url http://... --users 50 --minutes 5"
+	@$(BIN)/python -m deploy.load run $(LOAD)
+
+soak: .venv/.complete ## Show that nothing grows under load for half an hour: SOAK="--minutes 30"
+	@$(BIN)/python -m deploy.load soak $(SOAK)
 
 lint: .venv/.complete ## Check style, spelling, language, types, layers and OpenAPI documents
 	@$(BIN)/ruff check

