@@ -20,6 +20,8 @@ from shared.commit_buffer import BufferedSession
 from shared.connection_errors import CONNECTION_ERRORS
 from shared.connection_urls import dsn_of
 from shared.patches.sqlalchemy_driver import invalidate_statements, ping_with_begin
+from shared.sql_spans import trace_statements
+from shared.telemetry import is_tracing, span
 from shared.transient_errors import is_stale_statement
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -98,7 +100,9 @@ class _Pool(AsyncAdaptedQueuePool):
         """Take a connection out of the pool. Raises: TimeoutError of SQLAlchemy."""
         self.waiting += 1
         try:
-            return super().connect()
+            # The wait for a free connection, and the BEGIN that it is pinged with.
+            with span("acquire connection"):
+                return super().connect()
         except exc.TimeoutError:
             POOL_TIMEOUTS.inc()
             raise
@@ -148,6 +152,8 @@ def open_database(
         },
     )
     ping_with_begin(engine)
+    if is_tracing():
+        trace_statements(engine)
     _show_pool(engine, pool_size)
     sa.event.listen(engine.sync_engine, "handle_error", _prepare_again)
     sessions = async_sessionmaker(

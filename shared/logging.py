@@ -143,11 +143,24 @@ def _describe(stacks: list[dict[str, Any]], error: BaseException) -> None:
             _describe(member_stacks, member)
 
 
+def traceback_without_values(error: BaseException) -> str:
+    """Return the traceback as Python writes it, the cause first, with described errors instead of their messages."""
+    return "".join(
+        "".join(traceback.format_tb(raised.__traceback__)) + f"{describe_error(raised)}\n"
+        for raised in reversed(list(_whole_chain(error)))
+    )
+
+
+def error_of(exc_info: object) -> BaseException | None:
+    """Return the error that a line's `exc_info` stands for: an error, what `sys.exc_info` returns, or True for that."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    found = exc_info if isinstance(exc_info, tuple) else sys.exc_info() if exc_info else (None, None)
+    return found[1] if isinstance(found[1], BaseException) else None
+
+
 def _write_traceback_without_values(stream: TextIO, exc_info: ExcInfo) -> None:
-    """Write the traceback as Python does, the cause first, but with described errors in place of their messages."""
-    for error in reversed(list(_whole_chain(exc_info[1]))):
-        stream.write("".join(traceback.format_tb(error.__traceback__)))
-        stream.write(f"{describe_error(error)}\n")
+    stream.write(traceback_without_values(exc_info[1]))
 
 
 def _whole_chain(error: BaseException) -> Iterator[BaseException]:

@@ -59,18 +59,29 @@ def is_tracing() -> bool:
 
 def parse_traceparent(traceparent: str | None, *, tracestate: str | None = None) -> SpanContext | None:
     """Parse a traceparent; return None if it is malformed, so that the caller begins a new trace."""
+    parsed = get_current_span(_given_context(traceparent, tracestate)).get_span_context()
+    return parsed if parsed.is_valid else None
+
+
+def _given_context(traceparent: str | None, tracestate: str | None) -> Context:
+    """Return a context with the given span as the current one; the empty one if there is none, or it is malformed."""
     if not traceparent:
-        return None
+        return _EMPTY
     carrier = {"traceparent": traceparent}
     if tracestate:
         carrier["tracestate"] = tracestate
-    found = get_current_span(_PROPAGATOR.extract(carrier, _EMPTY)).get_span_context()
-    if not found.is_valid:
-        return None
+    given = _PROPAGATOR.extract(carrier, _EMPTY)
+    found = get_current_span(given).get_span_context()
     if found.trace_flags <= _KNOWN_FLAGS:
-        return found
+        return given
     flags = TraceFlags(found.trace_flags & _KNOWN_FLAGS)
-    return SpanContext(found.trace_id, found.span_id, is_remote=True, trace_flags=flags, trace_state=found.trace_state)
+    return _context_of(
+        SpanContext(found.trace_id, found.span_id, is_remote=True, trace_flags=flags, trace_state=found.trace_state)
+    )
+
+
+def _context_of(current: SpanContext) -> Context:
+    return set_span_in_context(NonRecordingSpan(current), _EMPTY)
 
 
 def traceparent_of(context: SpanContext) -> str:
@@ -106,16 +117,22 @@ def current_trace_id() -> str | None:
     return format_trace_id(context.trace_id) if context.is_valid else None
 
 
+def trace_headers() -> dict[str, str]:
+    """Return the headers that let another service continue the current trace."""
+    headers: dict[str, str] = {}
+    _PROPAGATOR.inject(headers)
+    return headers
+
+
 @contextmanager
 def continued_trace(traceparent: str | None, *, tracestate: str | None = None) -> Iterator[Span]:
     """Run the block in the given trace context, or in a new trace. Its logs carry the `trace_id`.
 
     The block has no span of its own: what it records and calls has the given span as its parent.
     """
-    current = NonRecordingSpan(parse_traceparent(traceparent, tracestate=tracestate) or new_trace())
-    token = attach(set_span_in_context(current))
+    token = attach(_given_context(traceparent, tracestate) or _context_of(new_trace()))
     try:
-        yield current
+        yield INVALID_SPAN
     finally:
         detach(token)
 
@@ -126,17 +143,22 @@ def span(
     kind: SpanKind = SpanKind.INTERNAL,
     attributes: Attributes | None = None,
     links: Sequence[Link] = (),
-    start_time: int | None = None,
 ) -> AbstractContextManager[Span]:
-    """Run the block in a child span of the current one. An error of the block is the span's, and is raised again.
+    """Run the block in a child span of the current one, or in none outside of a trace.
 
-    Costs nothing while the process exports nothing; `start_time` is in nanoseconds since the epoch.
+    An error of the block is the span's, and is raised again. Costs nothing while the process exports nothing.
     """
-    tracer = _Recording.tracer
-    if tracer is None:
+    if _Recording.tracer is None:
         return _NO_SPAN
-    started = tracer.start_span(name, kind=kind, attributes=attributes, links=links, start_time=start_time)
-    return active(started)
+    started = start_child(name, kind=kind, attributes=attributes, links=links)
+    return _NO_SPAN if started is INVALID_SPAN else active(started)
+
+
+def start_child(name: str, *, kind: SpanKind, attributes: Attributes | None = None, links: Sequence[Link] = ()) -> Span:
+    """Start a child span of the current one, or none outside of a recorded trace. The caller ends it."""
+    if _Recording.tracer is None or not get_current_span().get_span_context().trace_flags.sampled:
+        return INVALID_SPAN
+    return _Recording.tracer.start_span(name, None, kind, attributes, links)
 
 
 def entry_span(
@@ -165,9 +187,7 @@ def start_span(
     """Start a span below a given one, or as the root of a new trace. The caller ends it."""
     if _Recording.tracer is None:
         return INVALID_SPAN
-    parent = parse_traceparent(traceparent, tracestate=tracestate)
-    context = _EMPTY if parent is None else set_span_in_context(NonRecordingSpan(parent), _EMPTY)
-    return _Recording.tracer.start_span(name, context, kind, attributes, links)
+    return _Recording.tracer.start_span(name, _given_context(traceparent, tracestate), kind, attributes, links)
 
 
 @contextmanager
@@ -185,10 +205,9 @@ def active(started: Span) -> Iterator[Span]:
 
 
 def fail(failed: Span, error: BaseException | str) -> None:
-    """Mark a span as failed. An error's message is left out: it may quote personal data."""
-    if isinstance(error, str):
-        failed.set_attribute("error.type", error)
-        failed.set_status(Status(StatusCode.ERROR))
+    """Mark a span as failed, by an error or by its code. An error is described without values: some are personal."""
+    if not failed.is_recording():
         return
-    failed.set_attribute("error.type", type(error).__qualname__)
-    failed.set_status(Status(StatusCode.ERROR, describe_error(error)))
+    code = error if isinstance(error, str) else type(error).__qualname__
+    failed.set_attribute("error.type", code)
+    failed.set_status(Status(StatusCode.ERROR, code if isinstance(error, str) else describe_error(error)))

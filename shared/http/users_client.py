@@ -13,8 +13,10 @@ from uuid import UUID
 
 import httpx2
 from joserfc.jwk import KeySet
+from opentelemetry.trace import SpanKind
 
 from shared.http.revocations import Revocations
+from shared.telemetry import fail, span, trace_headers
 
 REQUEST_TIMEOUT_SECONDS = 2.0
 
@@ -73,7 +75,11 @@ class UsersClient:
             self._client = httpx2.AsyncClient(timeout=REQUEST_TIMEOUT_SECONDS, verify=self._tls, headers=self._headers)
         for position, url in enumerate(self._urls, start=1):
             try:
-                response = await self._client.request(method, url + path, **request)
+                with span(f"{method} {path}", kind=SpanKind.CLIENT, attributes={"http.request.method": method}) as call:
+                    response = await self._client.request(method, url + path, headers=trace_headers(), **request)
+                    call.set_attribute("http.response.status_code", response.status_code)
+                    if response.is_error:
+                        fail(call, str(response.status_code))
             except httpx2.TransportError:
                 if position == len(self._urls):
                     raise
