@@ -18,6 +18,8 @@ from sqlalchemy import exc
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only
 
+from shared.telemetry import span
+
 POOL_TIMEOUT_SECONDS = 5.0
 """Upper bound of the wait of consumers and jobs for a connection. Raised, they notice an exhausted pool later."""
 REQUEST_POOL_TIMEOUT_SECONDS = 1.0
@@ -87,7 +89,9 @@ class ConnectionPool(AsyncAdaptedQueuePool):
         """Take a connection out of the pool. Raises: NoFreeConnection in a request, else SQLAlchemy's TimeoutError."""
         self.waiting += 1
         try:
-            return super().connect()
+            # The wait for a free connection, and the BEGIN that it is pinged with.
+            with span("acquire connection"):
+                return super().connect()
         except exc.TimeoutError:
             POOL_TIMEOUTS.inc()
             raise

@@ -18,6 +18,8 @@ from shared.connection_errors import CONNECTION_ERRORS
 from shared.connection_pool import POOL_IN_USE, POOL_SIZE, POOL_TIMEOUT_SECONDS, POOL_WAITING, ConnectionPool
 from shared.connection_urls import dsn_of
 from shared.patches.sqlalchemy_driver import invalidate_statements, ping_with_begin
+from shared.sql_spans import trace_statements
+from shared.telemetry import is_tracing
 from shared.transient_errors import is_stale_statement
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -124,6 +126,8 @@ def open_database(
         },
     )
     ping_with_begin(engine)
+    if is_tracing():
+        trace_statements(engine)
     _show_pool(engine, pool_size)
     sa.event.listen(engine.sync_engine, "handle_error", _prepare_again)
     sessions = async_sessionmaker(

@@ -46,6 +46,8 @@ def _readable(path: Path) -> Path:
 
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 """A file that exists and can be read when the settings are."""
+CollectorUrl = Annotated[str, Field(pattern=r"^(https?://.+)?$")]
+"""Empty: no collector, as in compose without a value."""
 Password = Annotated[str | None, Field(repr=False)]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?)$")]
 """An origin as browsers send it, in lower case and without a path; * stands for any."""
@@ -140,6 +142,11 @@ class ServiceSettings(StorageSettings):
     http_key_file: ReadableFile | None = None
     http_certificate_file: Annotated[ReadableFile | None, Field(validate_default=True)] = None
     """The listener's certificate, with its key in `http_key_file`. Without them it serves plain HTTP."""
+    otlp_endpoint: CollectorUrl | None = None
+    """Base URL of an OpenTelemetry collector that takes OTLP over HTTP: spans go to /v1/traces, log lines to /v1/logs.
+    Default: none, and nothing is recorded."""
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Part of the new traces whose spans are exported. A trace that a caller has begun is the caller's decision."""
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0
     """Time after SIGTERM for which the process is not ready and still serves, so that load balancers notice. With a
     gateway that checks readiness, more than the interval of its checks."""

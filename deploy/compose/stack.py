@@ -46,6 +46,7 @@ def up(secrets_folder: Path) -> int:
     ports = _ports()
     _check_ports(ports)
     _ensure_secrets(secrets_folder)
+    os.environ.update(_gateway_tracing())
     wait = ["--wait", "--wait-timeout", str(START_TIMEOUT_SECONDS)]
     command = compose_command("up", "--build", "--detach", "--remove-orphans", *wait, with_file=True)
     started = subprocess.run(command, check=False)
@@ -104,6 +105,17 @@ def _check_no_other_clone() -> None:
 
 def _has_observability() -> bool:
     return OBSERVABILITY in os.environ.get("COMPOSE_PROFILES", "").split(",")
+
+
+def _gateway_tracing() -> dict[str, str]:
+    """Return what lets the gateway send its spans to the collector of the services, if there is one."""
+    endpoint = os.environ.get("OTLP_ENDPOINT", "").rstrip("/")
+    if not endpoint:
+        return {}
+    return {
+        "TRAEFIK_TRACING_OTLP_HTTP_ENDPOINT": f"{endpoint}/v1/traces",
+        "TRAEFIK_TRACING_SERVICENAME": "gateway",
+    }
 
 
 def _ports() -> dict[str, int]:

@@ -52,6 +52,8 @@ class LocalSettings(BaseSettings):
     """Whether the console runs. `auto`: if it is part of this checkout."""
     gateway_requests_per_second: int = 1000
     """Limit per client address. On a laptop, all clients have the same address."""
+    otlp_endpoint: str | None = None
+    """Base URL of the collector that the gateway and the services send their traces and logs to. Default: none."""
     gateway_trusted_proxies: str = ""
     """Addresses or networks of proxies in front of the gateway, separated by commas."""
 

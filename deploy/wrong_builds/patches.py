@@ -23,6 +23,7 @@ from shared.messaging.outbox import outbox
 from shared.messaging.outbox.outbox import RecordedEvent, dataschema_of, shard_of
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
+from shared.messaging.spans import TracedBatch
 from shared.messaging.storage.generation import renew_in
 
 logger = structlog.get_logger(__name__)
@@ -45,8 +46,8 @@ def acknowledge_before_applying() -> None:
         except Exception:
             logger.exception("events_lost", consumer=self.worker.name, events=len(records))
 
-    async def give_up(self: ConsumerWorker, backoff: Backoff, error: Exception) -> None:
-        del self, backoff
+    async def give_up(self: ConsumerWorker, backoff: Backoff, error: Exception, traced: TracedBatch) -> None:
+        del self, backoff, traced
         raise ServiceUnavailable from error
 
     Member.handle = handle  # type: ignore[method-assign]

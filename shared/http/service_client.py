@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from opentelemetry.trace import SpanKind
+
+from shared.telemetry import fail, span, trace_headers
 
 REQUEST_TIMEOUT_SECONDS = 2.0
 
@@ -50,12 +53,17 @@ class ServiceClient:
             await self._client.aclose()
             self._client = None
 
-    async def _send(self, method: str, path: str, **request: Any) -> Any:
+    async def _send(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any) -> Any:
         if self._client is None:
             self._client = httpx2.AsyncClient(timeout=self._timeout_seconds, verify=self._tls, headers=self._headers)
         for position, url in enumerate(self._urls, start=1):
             try:
-                response = await self._client.request(method, url + path, **request)
+                with span(f"{method} {path}", kind=SpanKind.CLIENT, attributes={"http.request.method": method}) as call:
+                    given = {**(headers or {}), **trace_headers()}
+                    response = await self._client.request(method, url + path, headers=given, **request)
+                    call.set_attribute("http.response.status_code", response.status_code)
+                    if response.is_error:
+                        fail(call, str(response.status_code))
             except httpx2.TransportError:
                 if position == len(self._urls):
                     raise

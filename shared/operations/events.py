@@ -14,7 +14,7 @@ from shared.errors import NotFound
 from shared.http.bodies import ResponseBody
 from shared.messaging.dead_letters.reason import NOT_BLOCKING
 from shared.messaging.envelope import day_of
-from shared.telemetry import parse_traceparent
+from shared.telemetry import trace_id_of
 
 MAX_DEAD_LETTERS = 20
 
@@ -100,12 +100,6 @@ class RecordedEvent(NamedTuple):
     def trace_id(self) -> str | None:
         """The trace in which it was recorded."""
         return trace_id_of(self.traceparent)
-
-
-def trace_id_of(traceparent: str | None) -> str | None:
-    """Return the trace id of a traceparent; None if it is missing or malformed."""
-    trace = parse_traceparent(traceparent) if traceparent else None
-    return trace.trace_id if trace else None
 
 
 async def find_event(session: AsyncSession, event_id: UUID, *, consumers: Collection[str]) -> EventView:

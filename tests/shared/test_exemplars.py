@@ -22,6 +22,6 @@ def test_only_a_sampled_trace_has_an_exemplar(traceparent: str | None, labels: d
 
 
 def test_nothing_has_an_exemplar_while_traces_are_not_exported() -> None:
-    with continued_trace(f"00-{TRACE_ID}-00f067aa0ba902b7-01") as trace:
+    with continued_trace(traceparent := f"00-{TRACE_ID}-00f067aa0ba902b7-01"):
         assert current_exemplar() is None
-        assert exemplar_of_largest([1.0], lambda _: trace.traceparent) is None
+        assert exemplar_of_largest([1.0], lambda _: traceparent) is None

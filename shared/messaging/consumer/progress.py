@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from uuid import UUID
@@ -16,6 +17,7 @@ from shared.messaging.consumer.subscription import Handling, Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import EventContext, Place, Received
+from shared.telemetry import continued_trace
 
 logger = structlog.get_logger(__name__)
 
@@ -43,7 +45,13 @@ class BatchResult:
             metrics.DUPLICATES.labels(consumer).inc(self.duplicates)
         for dead_letter in self.dead_letters:
             metrics.DEAD_LETTERS.labels(consumer, dead_letter.reason).inc()
-            logger.error("event_dead_lettered", consumer=consumer, **dead_letter.log_fields())
+            context = dead_letter.received.context
+            with continued_trace(context.traceparent, tracestate=context.tracestate) if context else nullcontext():
+                logger.error("event_dead_lettered", consumer=consumer, **dead_letter.log_fields())
+
+    def reasons(self) -> dict[Place, str]:
+        """Return the reason of each new dead letter by its place."""
+        return {dead_letter.received.place: dead_letter.reason.value for dead_letter in self.dead_letters}
 
 
 @dataclass

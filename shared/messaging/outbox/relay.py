@@ -20,6 +20,7 @@ from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.pages import PAGE_ROWS, LeaseLost, OutboxPages
 from shared.messaging.outbox.publisher import Acknowledged, Publisher
 from shared.messaging.outbox.wake_up import CHANNEL
+from shared.messaging.spans import traced_page
 
 logger = structlog.get_logger(__name__)
 
@@ -172,7 +173,8 @@ class Relay:
         if not rows:
             return self._poll_interval_seconds
         failpoint("relay.fetched")
-        sent, failed = await self._publisher.publish(rows, partitions_of=pages.partitions.of)
+        with traced_page(len(rows)):
+            sent, failed = await self._publisher.publish(rows, partitions_of=pages.partitions.of)
         pages.acknowledge(sent)
         for topic in {row["topic"] for row in rows} - set(failed):
             self._backoffs.succeeded(topic)
