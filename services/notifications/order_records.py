@@ -8,7 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications.models import Delivery, DeliveryAction, DeliveryAttempt, Notification
 from shared.operations.actions import ActionSource
-from shared.operations.events import trace_id_of
 from shared.operations.journey_entries import (
     ActionDetails,
     ActionEntry,
@@ -23,6 +22,7 @@ from shared.operations.journey_entries import (
     NotificationEntry,
 )
 from shared.operations.journeys import MAX_ENTRIES, OwnRecords, Subject
+from shared.telemetry import trace_id_of
 
 SERVICE = "notifications"
 CHANNELS = {"email": "by mail", "in_app": "in the app"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shared.operations.events import RecordedEvent, trace_id_of
+from shared.operations.events import RecordedEvent
 from shared.operations.journey_entries import (
     ActionDetails,
     ActionEntry,
@@ -13,6 +13,7 @@ from shared.operations.journey_entries import (
     EventDetails,
     EventEntry,
 )
+from shared.telemetry import trace_id_of
 
 
 def event_entry(service: str, event: RecordedEvent) -> EventEntry:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.errors import NotFound
 from shared.http.bodies import ResponseBody
 from shared.operations.advice import STUCK_ORDERS, Advice
-from shared.operations.events import trace_id_of
+from shared.telemetry import trace_id_of
 
 logger = structlog.get_logger(__name__)
 
