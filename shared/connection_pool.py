@@ -112,7 +112,7 @@ class ConnectionPool(AsyncAdaptedQueuePool):
         if self._free_for_requests > 0:
             self._free_for_requests -= 1
         else:
-            await_only(self._wait_for_turn())
+            await_only(self._wait_for_place())
         try:
             entry = super()._do_get()
         except BaseException as error:
@@ -129,18 +129,18 @@ class ConnectionPool(AsyncAdaptedQueuePool):
             self._lent_to_requests.remove(record)
             self._end_request()
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_place(self) -> None:
         """Wait until another request returns its connection. Raises: NoFreeConnection."""
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting_requests.append(turn)
+        place = asyncio.get_running_loop().create_future()
+        self._waiting_requests.append(place)
         try:
             async with asyncio.timeout(self.request_timeout_seconds):
-                await turn
+                await place
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._end_request()  # its turn came in the same moment
+            if place.done() and not place.cancelled():
+                self._end_request()  # it was given a place in the same moment
             with suppress(ValueError):
-                self._waiting_requests.remove(turn)
+                self._waiting_requests.remove(place)
             if isinstance(error, TimeoutError):
                 raise NoFreeConnection(_ALL_IN_USE) from error
             raise
@@ -148,8 +148,8 @@ class ConnectionPool(AsyncAdaptedQueuePool):
     def _end_request(self) -> None:
         """Give the connection's place to the request that has waited longest."""
         while self._waiting_requests:
-            turn = self._waiting_requests.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            place = self._waiting_requests.popleft()
+            if not place.done():
+                place.set_result(None)
                 return
         self._free_for_requests += 1

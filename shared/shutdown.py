@@ -10,8 +10,8 @@ from pydantic import BaseModel
 logger = structlog.get_logger(__name__)
 
 Step = Literal["readiness", "listener", "requests", "consumers", "jobs", "relay", "pool"]
-"""In the order in which they happen: not ready, while load balancers notice; no new connections; the open requests;
-the current batches; the current jobs; the last events; the connections to the database and to Valkey."""
+"""Steps in the order in which they happen: not ready, while load balancers notice; no new connections; the open
+requests; the current batches; the current jobs; the last events; the connections to the database and to Valkey."""
 
 
 class StepReport(BaseModel):

@@ -78,7 +78,7 @@ class Admission:
             raise Shed("queue_full")
         await self._wait()
 
-    def note_refusal(self, scope: Scope, reason: ShedReason) -> None:
+    def note_overload(self, scope: Scope, reason: ShedReason) -> None:
         """Count and log a request that is refused because of overload."""
         self._refused_at = time.monotonic()
         note_shed(scope, reason)
@@ -86,23 +86,23 @@ class Admission:
     def leave(self) -> None:
         """Give the place to the next request."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
                 return
         self._free += 1
 
     async def _wait(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
         try:
             async with asyncio.timeout(self._max_wait_seconds):
-                await turn
+                await place
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.leave()  # its turn came in the same moment
+            if place.done() and not place.cancelled():
+                self.leave()  # it was given a place in the same moment
             with suppress(ValueError):
-                self._waiting.remove(turn)
+                self._waiting.remove(place)
             if isinstance(error, TimeoutError):
                 raise Shed("waited_too_long") from None
             raise
@@ -127,7 +127,7 @@ class AdmissionMiddleware:
         try:
             await self._admission.enter()
         except Shed as shed:
-            self._admission.note_refusal(scope, shed.reason)
+            self._admission.note_overload(scope, shed.reason)
             await problem_response(Overloaded(), scope=scope)(scope, receive, send)
             return
         await self._process(scope, _Replayed(body, receive), send)
@@ -165,7 +165,7 @@ class _Replayed:
 
 
 async def _received(receive: Receive) -> list[Message]:
-    """Receive the body. BodyLimitMiddleware limits its size."""
+    """Return the messages of the body. BodyLimitMiddleware limits its size."""
     messages = [await receive()]
     while messages[-1]["type"] == "http.request" and messages[-1].get("more_body", False):
         messages.append(await receive())

@@ -61,7 +61,7 @@ class RequestContextMiddleware:
         clear_contextvars()
         bind_contextvars(request_id=request_id)
         if self._admission is not None and self._admission.refuses(scope["path"]):
-            self._admission.note_refusal(scope, "queue_full")
+            self._admission.note_overload(scope, "queue_full")
             await _Exchange(self.app, scope, receive, send, request_id=request_id, server_span=INVALID_SPAN).refuse()
             return
         with _entered(scope, headers) as server_span:

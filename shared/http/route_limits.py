@@ -46,7 +46,7 @@ class RouteLimit:
 LISTS = RouteLimit("lists", "300/minute")
 """Lists, with their filters: half of what a caller may ask in all."""
 OPERATIONS = RouteLimit("operations", "60/minute")
-"""What operators start: each request may read or write thousands of rows."""
+"""Operators' bulk work: each request may read or write thousands of rows."""
 
 
 class UnknownLimits(ValueError):

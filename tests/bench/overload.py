@@ -31,12 +31,12 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 MULTIPLES = (1, 2, 3, 5)
 CLIENTS = 32
-"""Of the closed loop that finds the capacity: enough to keep the process busy, and fewer than it has places."""
+"""Clients of the closed loop that finds the capacity: enough to keep the process busy, and fewer than it has places."""
 SECONDS = 8.0
 IN_TIME_SECONDS = 1.0
 """An answer that takes longer does not count: its client may have given up."""
 MIN_SHARE = 0.8
-"""Of the peak, at three times the capacity."""
+"""Goal for the share of the peak that is left at three times the capacity."""
 JUDGED_MULTIPLE = 3
 MAX_RECOVERY_SECONDS = 10.0
 PROBES, MAX_PROBE_SECONDS = 10, 0.25

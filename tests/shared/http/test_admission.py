@@ -1,4 +1,4 @@
-"""So many requests are processed at once, a few wait for a moment, and the others are refused at once."""
+"""Bounds of a process: some requests are processed at once, a few wait for a moment, and the others get a 503."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -176,13 +176,13 @@ async def test_a_slow_sender_takes_no_place(client: httpx2.AsyncClient) -> None:
     assert [(await answer).json() for answer in slow] == [len(b"firstsecond")] * (PLACES + QUEUE)
 
 
-async def test_nobody_waits_longer_than_the_bound_nor_soon_after_a_refusal() -> None:
+async def test_nobody_waits_longer_than_the_bound_nor_soon_after_a_503() -> None:
     admission = Admission(max_in_progress=1, max_waiting=10, max_wait_seconds=0.05)
     await admission.enter()
     with pytest.raises(Shed) as refused:
         await admission.enter()
     assert refused.value.reason == "waited_too_long"
-    admission.note_refusal({"state": {}}, refused.value.reason)
+    admission.note_overload({"state": {}}, refused.value.reason)
     assert admission.refuses("/v1/things")
     with pytest.raises(Shed) as refused:
         await admission.enter()
