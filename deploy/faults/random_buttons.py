@@ -109,7 +109,7 @@ class RandomButtons:
             while loop.time() < deadline:
                 await asyncio.sleep(self._random.uniform(MIN_DELAY_SECONDS, MAX_DELAY_SECONDS))
                 await self._press()
-                while await self._lasting() >= MAX_LASTING and loop.time() < deadline:
+                while await self._lasting() >= MAX_LASTING and loop.time() < deadline:  # noqa: ASYNC110
                     await asyncio.sleep(1)
         finally:
             placing.cancel()
@@ -149,8 +149,12 @@ class RandomButtons:
     async def _until_ready(self) -> None:
         """Wait until every process runs. Raises: TimeoutError."""
         async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-            while any(each.state is not State.READY for each in (await self._client.status()).processes):
+            while await self._not_ready():  # noqa: ASYNC110
                 await asyncio.sleep(1)
+
+    async def _not_ready(self) -> list[str]:
+        processes = (await self._client.status()).processes
+        return [each.name for each in processes if each.state is not State.READY]
 
     async def _audit(self) -> list[Finding]:
         async with connected(self._state["audit_databases"]) as databases:

@@ -102,6 +102,8 @@ def break_it(
     try:
         buttons = RandomButtons(running_client(), read_state(folder) or {}, folder=folder, seed=seed, screen=screen)
         verdict = asyncio.run(buttons.run(minutes=minutes, orders_per_second=orders_per_second))
+    except TimeoutError:
+        _fail(screen, "A process was not ready again in time: `make status` shows which.")
     except (ControlError, RequestFailed) as error:
         _fail(screen, str(error))
     if as_json:

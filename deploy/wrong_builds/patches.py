@@ -19,6 +19,7 @@ from shared.events.topics import source_of
 from shared.messaging.consumer.member import Member
 from shared.messaging.consumer.worker import Backoff, ConsumerWorker, ServiceUnavailable
 from shared.messaging.envelope import Record
+from shared.messaging.failpoints import failpoint
 from shared.messaging.outbox import outbox
 from shared.messaging.outbox.outbox import RecordedEvent, dataschema_of, shard_of
 from shared.messaging.outbox.publisher import Publisher
@@ -81,6 +82,7 @@ class DirectSender:
 
     def send_of(self, session: Session) -> None:
         """Send the events of a session's transaction, which has been committed."""
+        failpoint("api.committed")
         for row in session.info.pop(_ROWS, []):
             self._rows.put_nowait(row)
         if self._sending is None or self._sending.done():
