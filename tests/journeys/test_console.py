@@ -156,7 +156,7 @@ async def _send_events_again(desk: ConsolePages) -> None:
 
 
 async def _stop_and_start_a_process(desk: ConsolePages) -> None:
-    """Stop the mail catcher, start it again, restart it, and meet a refusal."""
+    """Stop the mail catcher, start it again, restart it, and be refused to stop what others need."""
     row = "#processes tr:has(th:text-is('mail'))"
     await desk.visit("/")
     await desk.press("stop mail")
