@@ -24,12 +24,14 @@ from deploy.compose.secret_files import SERVICES, missing_secrets, write_secrets
 from deploy.local.listening import can_listen
 
 ADMIN_EMAIL = "admin@orderly.example"
-PORTS = {"ORDERLY_GATEWAY_PORT": 8080, "ORDERLY_MAIL_PAGE_PORT": 8025}
+PORTS = {"ORDERLY_GATEWAY_PORT": 8080, "ORDERLY_MAIL_PAGE_PORT": 8025, "ORDERLY_CONSOLE_PORT": 8090}
 GRAFANA_PORT = {"ORDERLY_GRAFANA_PORT": 3000}
 OBSERVABILITY = "observability"
 """The profile with Prometheus, Grafana and Jaeger."""
-COLLECTOR = "http://jaeger:4318"
-"""The address at which that Jaeger takes traces."""
+COLLECTOR = "http://console:4318"
+"""The address at which the console takes traces and logs."""
+TRACE_STORE = "http://jaeger:4318"
+"""The address at which the Jaeger of the profile takes traces, from the console."""
 MAX_PORT = 65535
 LOG_LINES = 20
 START_TIMEOUT_SECONDS = 300
@@ -40,8 +42,9 @@ VOLUMES_WITH_PASSWORDS = (*(f"{service}-postgres" for service in SERVICES), "kaf
 def up(secrets_folder: Path) -> int:
     """Build and start the stack, wait until it is ready, and say where everything is. Return the exit status."""
     engine_versions()
+    os.environ.setdefault("OTLP_ENDPOINT", COLLECTOR)
     if _has_observability():
-        os.environ.setdefault("OTLP_ENDPOINT", COLLECTOR)
+        os.environ.setdefault("OTLP_FORWARD_ENDPOINT", TRACE_STORE)
     _check_no_other_clone()
     ports = _ports()
     _check_ports(ports)
@@ -183,6 +186,7 @@ def _addresses(ports: dict[str, int], secrets_folder: Path) -> str:
             "",
             f"  API       http://127.0.0.1:{gateway}, such as http://127.0.0.1:{gateway}/v1/products",
             f"  accounts  http://localhost:{gateway}/account",
+            f"  console   http://127.0.0.1:{ports['ORDERLY_CONSOLE_PORT']}, for admins",
             f"  mails     http://127.0.0.1:{mails}",
             *boards,
             f"  admin     {ADMIN_EMAIL}; the password is in {os.path.relpath(secrets_folder / 'admin_password')}",

@@ -20,7 +20,7 @@ IMAGE_VOLUMES = {
     "jaeger": {"/tmp"},  # noqa: S108 - a path in the container
 }
 # Images whose own user is not root.
-OWN_USER = {"users", "orders", "notifications", "tools", "kafka"}
+OWN_USER = {"users", "orders", "notifications", "tools", "console", "kafka"}
 
 
 def test_no_container_has_capabilities_or_can_get_privileges() -> None:

@@ -190,7 +190,7 @@ async def _is_broken(desk: ConsolePages, form: str, service: str) -> bool:
     choice = desk.page.locator(f"#{form} select[name=service]")
     if await choice.count():
         await choice.select_option(service)
-    async with desk.page.expect_navigation():
+    async with desk.page.expect_navigation(timeout=60_000):  # cutting a connection restarts a service
         await desk.press(await desk.page.locator(f"#{form} button").inner_text(), within=f"#{form}")
     is_accepted = desk.page.url.endswith("/break-it#reports")
     if not is_accepted:
