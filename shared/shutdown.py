@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 logger = structlog.get_logger(__name__)
 
@@ -19,7 +19,7 @@ class StepReport(BaseModel):
 
     step: Step
     status: Literal["running", "done"]
-    duration_ms: float
+    duration_ms: float = Field(examples=[12.5])
 
 
 class ShutdownReport(BaseModel):

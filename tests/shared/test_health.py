@@ -63,6 +63,7 @@ async def test_a_service_is_healthy_if_all_checks_pass() -> None:
             "database": {"status": "healthy", "error": None},
             "cache": {"status": "healthy", "error": None},
         },
+        "shutdown": None,
     }
 
 

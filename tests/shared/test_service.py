@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 import pytest
 import redis.asyncio
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 MakeService = Callable[..., FastAPI]
 UNREACHABLE = "127.0.0.1:9"
+STOPPED_CONSUMERS = [("consumers", "done"), ("jobs", "running")]
 
 
 class HeldJob:
@@ -143,6 +145,7 @@ async def test_a_stopping_service_is_not_ready_while_it_finishes_its_jobs(make_s
         stopping.set()
         try:
             await until(is_unready, what="the service is not ready")
+            await until(lambda: _shows_steps(client, STOPPED_CONSUMERS), what="the jobs are waited for")
             checks = (await client.get("/health/ready")).json()["checks"]
             assert {name: check["error"] for name, check in checks.items()} == {
                 "accepting": "shutting down",
@@ -150,6 +153,16 @@ async def test_a_stopping_service_is_not_ready_while_it_finishes_its_jobs(make_s
             }
         finally:
             held.may_end.set()
+    report = app.state.health.shutdown.report()
+    assert [(one.step, one.status) for one in report.steps] == [
+        (step, "done") for step in ("consumers", "jobs", "relay", "pool")
+    ]
+    assert all(one.duration_ms >= 0 for one in report.steps)
+
+
+async def _shows_steps(client: httpx2.AsyncClient, steps: list[tuple[str, str]]) -> bool:
+    shutdown = (await client.get("/health/live")).json()["shutdown"]
+    return [(one["step"], one["status"]) for one in shutdown["steps"]] == steps
 
 
 async def test_closing_callbacks_run_after_the_jobs_have_ended(make_service: MakeService) -> None:
