@@ -24,8 +24,8 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv run demo shell status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade
-.PHONY: fuzz bench load soak lint format
+.PHONY: help doctor venv run demo shell break status stop test coverage check chaos chaos-quick chaos-short
+.PHONY: chaos-upgrade fuzz bench load soak lint format
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -57,6 +57,9 @@ audit-at-size: .venv/.complete ## Show that an audit of 1,000,000 orders reads w
 
 shell: .venv/.complete ## Open a shell for the services' commands; C="python -m services.orders dead-letters list"
 	@$(BIN)/python -m deploy.local shell $${C:+--command "$$C"}
+
+break: .venv/.complete ## Inject random faults into the running system under load, then audit: BREAK="--minutes 10"
+	@$(BIN)/python -m deploy.local break $(BREAK)
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory
 	@$(BIN)/python -m deploy.local status
@@ -140,8 +143,8 @@ clean: ## Remove the caches of the tools
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 reset: stop ## Stop the system and delete all of its data
-	@rm -rf $(addprefix $(FOLDER)/,postgres archive kafka valkey logs gateway mails secrets catalogue.jsonl)
-	@rm -f $(addprefix $(FOLDER)/,audit.json audit.json.lock)
+	@rm -rf $(addprefix $(FOLDER)/,postgres archive kafka valkey logs gateway mails secrets wrong console)
+	@rm -f $(addprefix $(FOLDER)/,audit.json audit.json.lock catalogue.jsonl control.sock)
 
 .venv/.complete: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --quiet --locked --group dev --python $(PYTHON)
