@@ -58,18 +58,12 @@ def configure_logging(
 
     `export` gets the fields of each line, too, before they are rendered.
     """
-
-    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["service"] = service
-        event.pop("color_message", None)  # uvicorn's copy of the message with escape codes
-        return event
-
     shared_processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        add_service,
+        _adding_service(service),
         _add_trace_id,
     ]
     if export is not None:
@@ -98,6 +92,15 @@ def configure_logging(
     root.handlers = [handler]
     root.setLevel(level.upper())
     _set_library_levels(level)
+
+
+def _adding_service(service: str) -> Processor:
+    def processor(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        event.pop("color_message", None)  # uvicorn's copy of the message with escape codes
+        return event
+
+    return processor
 
 
 def _add_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

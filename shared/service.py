@@ -15,12 +15,12 @@ from shared.connection_urls import dsn_of
 from shared.database import Database, Sessions, open_database
 from shared.database_measurements import OLDEST
 from shared.health import Check, Health
-from shared.heartbeat import Heartbeat
 from shared.http.application import create_application
 from shared.http.documentation import asyncapi_router
 from shared.http.health import health_router
 from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
+from shared.loop_tasks import start, wait_for
 from shared.loops import Loop, OpenLoop, connect_loops
 from shared.maintenance import with_maintenance
 from shared.measurements import Measurement, Measurements
@@ -42,11 +42,6 @@ from shared.shutdown import Shutdown
 from shared.watchdog import EventLoopMonitor
 
 logger = structlog.get_logger(__name__)
-
-RESTART_DELAY_SECONDS = 1.0
-"""Delay before a loop that has failed is started again."""
-STOP_TIMEOUT_SECONDS = 10.0
-"""Time for a loop to stop before it is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +104,8 @@ def create_service(
     """Compose a service that runs in the roles of its settings.
 
     `loops` run in processes with the role jobs. `measurements` of the service's own tables become metrics. `records`
-    read what its tables know of orders and of operators' actions. `state` is added to `app.state`. `checks` are added
-    to the health page: if one fails, the service is degraded but stays ready.
-    `closing` is called after the loops have ended, since they may use what it closes.
+    read what its tables know of orders and of operators' actions. `state` is added to `app.state`. If one of `checks`
+    fails, the service is degraded but stays ready. `closing` is called after the loops, which may use what it closes.
     """
     parts = _open_parts(
         name=name,
@@ -125,13 +119,9 @@ def create_service(
     )
     health = health_of(name, parts.watched(), {"revocations": token_verifier.check, **(checks or {})})
     describe_events = partial(
-        asyncapi_document,
-        service=name,
-        description=description,
-        subscriptions=subscriptions,
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        topic_prefix=settings.kafka_topic_prefix,
-    )
+        asyncapi_document, service=name, description=description, subscriptions=subscriptions,
+        bootstrap_servers=settings.kafka_bootstrap_servers, topic_prefix=settings.kafka_topic_prefix
+    )  # fmt: skip
     api = [*routers, operations_router(name, republishes=bool(republished))] if Role.API in parts.roles else []
     return create_application(
         name=name,
@@ -170,10 +160,8 @@ def _open_parts(
     measurements: Sequence[Measurement] = (),
     records: ServiceRecords | None = None,
 ) -> _Parts:
-    dsn = dsn_of(settings.database_url)
-    client_id = f"orderly-{name}"
-    kafka = kafka_of(settings)
-    publisher = Publisher(kafka, client_id=client_id, idempotent=settings.kafka_idempotent_producer)
+    dsn, kafka = dsn_of(settings.database_url), kafka_of(settings)
+    publisher = Publisher(kafka, client_id=_client_id(name), idempotent=settings.kafka_idempotent_producer)
     relay = Relay(dsn=dsn, publisher=publisher, linger_seconds=settings.relay_linger_ms / 1000)
     notifier = Notifier(dsn=dsn)
     database = open_database(
@@ -187,9 +175,7 @@ def _open_parts(
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
     job_runner = JobRunner(all_jobs, dsn=dsn, sessions=database.sessions)
     measured = [OLDEST, *messaging_measurements(), job_runner.health.measurement, *measurements]
-    consumer_groups = _open_consumers(
-        settings, subscription_by_consumer, database.sessions, kafka=kafka, client_id=client_id
-    )
+    consumer_groups = _open_consumers(settings, subscription_by_consumer, database.sessions, kafka=kafka, name=name)
     return _Parts(
         roles=settings.roles,
         database=database,
@@ -219,7 +205,7 @@ def _open_consumers(
     sessions: Sessions,
     *,
     kafka: KafkaConnection,
-    client_id: str,
+    name: str,
 ) -> ConsumerGroups:
     return ConsumerGroups(
         [
@@ -227,8 +213,13 @@ def _open_consumers(
             for consumer, subscription in (subscriptions.items() if Role.CONSUMER in settings.roles else ())
         ],
         kafka=kafka,
-        client_id=client_id,
+        client_id=_client_id(name),
     )
+
+
+def _client_id(name: str) -> str:
+    """Return the name by which Kafka's logs and quotas know a service."""
+    return f"orderly-{name}"
 
 
 def _open_loops(loops: Sequence[OpenLoop], sessions: Sessions, *, dsn: str, notifier: Notifier) -> list[Loop]:
@@ -245,14 +236,14 @@ async def _running(parts: _Parts, shutdown: Shutdown) -> AsyncIterator[None]:
     Consumers and jobs begin nothing new from the same moment, so that a process needs no longer than the slower one.
     """
     event_loop = asyncio.create_task(parts.event_loop.run())
-    notifier = _start(parts.notifier.heartbeat, parts.notifier.run)
-    measuring = _start(parts.measurements.heartbeat, parts.measurements.run)
-    relay = _start(parts.relay.heartbeat, parts.relay.run) if Role.RELAY in parts.roles else None
+    notifier = start(parts.notifier.heartbeat, parts.notifier.run)
+    measuring = start(parts.measurements.heartbeat, parts.measurements.run)
+    relay = start(parts.relay.heartbeat, parts.relay.run) if Role.RELAY in parts.roles else None
     consumers = (
-        _start(parts.consumer_groups.heartbeat, parts.consumer_groups.run) if Role.CONSUMER in parts.roles else None
+        start(parts.consumer_groups.heartbeat, parts.consumer_groups.run) if Role.CONSUMER in parts.roles else None
     )
-    jobs = _start(parts.jobs.health.queue, parts.jobs.run) if Role.JOBS in parts.roles else None
-    own = [_start(loop.heartbeat, loop.run) for loop in parts.loops]
+    jobs = start(parts.jobs.health.queue, parts.jobs.run) if Role.JOBS in parts.roles else None
+    own = [start(loop.heartbeat, loop.run) for loop in parts.loops]
     try:
         yield
     finally:
@@ -262,7 +253,7 @@ async def _running(parts: _Parts, shutdown: Shutdown) -> AsyncIterator[None]:
         parts.jobs.stop()
         for loop in parts.loops:
             loop.stop()
-        stopping = [asyncio.create_task(_wait_for(task)) for task in (jobs, *own)]
+        stopping = [asyncio.create_task(wait_for(task)) for task in (jobs, *own)]
         await parts.consumer_groups.stop()
         shutdown.enter("jobs")
         await asyncio.gather(*stopping)
@@ -270,39 +261,10 @@ async def _running(parts: _Parts, shutdown: Shutdown) -> AsyncIterator[None]:
         parts.relay.stop()
         parts.notifier.stop()
         parts.measurements.stop()
-        await asyncio.gather(*(_wait_for(task) for task in (relay, notifier, measuring)))
+        await asyncio.gather(*(wait_for(task) for task in (relay, notifier, measuring)))
         await parts.relay.close()
         shutdown.enter("pool")
         await parts.cache.close()
         await parts.database.close()
         event_loop.cancel()
         await asyncio.wait({event_loop})
-
-
-def _start(heartbeat: Heartbeat, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-    return asyncio.create_task(_keep_running(heartbeat, run))
-
-
-async def _keep_running(
-    heartbeat: Heartbeat, run: Callable[[], Awaitable[None]], *, restart_delay_seconds: float = RESTART_DELAY_SECONDS
-) -> None:
-    """Run a loop until it returns; start it again after an error."""
-    while True:
-        try:
-            await run()
-        except Exception:
-            logger.exception("loop_failed", loop=heartbeat.loop)
-            heartbeat.failed()
-            await asyncio.sleep(restart_delay_seconds)
-        else:
-            return
-
-
-async def _wait_for(task: asyncio.Task[None] | None, *, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
-    """Wait until a loop has ended; cancel it after the time-out."""
-    if task is None:
-        return
-    _, pending = await asyncio.wait({task}, timeout=timeout_seconds)
-    for late in pending:
-        logger.warning("loop_cancelled")
-        late.cancel()

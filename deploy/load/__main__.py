@@ -48,81 +48,97 @@ AccountsFile = Annotated[
 Thresholds = Annotated[Path, typer.Option(help="The file of thresholds.")]
 
 
+Url = Annotated[
+    str | None, typer.Option(help="The gateway of the target. Default: the system of `make run`, started if need be.")
+]
+Seconds = Annotated[float | None, typer.Option(min=1, help="Duration.")]
+Minutes = Annotated[float | None, typer.Option(min=0.1, help="Duration, instead of seconds.")]
+Think = Annotated[float, typer.Option(min=0, max=600, help="Mean seconds between two steps of a customer.")]
+WarmUp = Annotated[float | None, typer.Option(min=0, help="Seconds at the beginning that no percentile includes.")]
+AdminEmail = Annotated[str, typer.Option(help="An admin, who makes accounts and refills stock.")]
+AdminPasswordFile = Annotated[
+    Path | None, typer.Option(help="The admin's password. Without it, the accounts have to exist.")
+]
+CaFile = Annotated[Path | None, typer.Option(help="Certificates of the CAs that may sign the target's.")]
+Metrics = Annotated[
+    list[str] | None, typer.Option(help="A process whose /metrics can be read: users=http://127.0.0.1:8001.")
+]
+Report = Annotated[
+    Path | None, typer.Option(help="The folder of the report. Default: docs/load/latest; none with --json-lines.")
+]
+JsonLines = Annotated[
+    bool, typer.Option("--json-lines", help="Print a JSON document per second, and the summary as the last one.")
+]
+Seed = Annotated[int | None, typer.Option(help="The seed of the baskets' order and the customers' pace.")]
+
+
 @cli.command()
 def run(
     *,
-    url: Annotated[
-        str | None,
-        typer.Option(help="The gateway of the target. Default: the system of `make run`, started if need be."),
-    ] = None,
+    url: Url = None,
     rate: Rate = None,
     users: Users = None,
-    seconds: Annotated[float | None, typer.Option(min=1, help="Duration.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0.1, help="Duration, instead of seconds.")] = None,
-    think: Annotated[
-        float, typer.Option(min=0, max=600, help="Mean seconds between two steps of a customer.")
-    ] = DEFAULT_THINK_SECONDS,
-    warm_up: Annotated[
-        float | None, typer.Option(min=0, help="Seconds at the beginning that no percentile includes.")
-    ] = None,
+    seconds: Seconds = None,
+    minutes: Minutes = None,
+    think: Think = DEFAULT_THINK_SECONDS,
+    warm_up: WarmUp = None,
     accounts: Accounts = 100,
     accounts_file: AccountsFile = None,
-    admin_email: Annotated[str, typer.Option(help="An admin, who makes accounts and refills stock.")] = ADMIN_EMAIL,
-    admin_password_file: Annotated[
-        Path | None, typer.Option(help="The admin's password. Without it, the accounts have to exist.")
-    ] = None,
-    ca_file: Annotated[Path | None, typer.Option(help="Certificates of the CAs that may sign the target's.")] = None,
-    metrics: Annotated[
-        list[str] | None, typer.Option(help="A process whose /metrics can be read: users=http://127.0.0.1:8001.")
-    ] = None,
+    admin_email: AdminEmail = ADMIN_EMAIL,
+    admin_password_file: AdminPasswordFile = None,
+    ca_file: CaFile = None,
+    metrics: Metrics = None,
     thresholds: Thresholds = DEFAULT_FILE,
-    report: Annotated[
-        Path | None, typer.Option(help="The folder of the report. Default: docs/load/latest; none with --json-lines.")
-    ] = None,
-    json_lines: Annotated[
-        bool, typer.Option("--json-lines", help="Print a JSON document per second, and the summary as the last one.")
-    ] = False,
-    seed: Annotated[int | None, typer.Option(help="The seed of the baskets' order and the customers' pace.")] = None,
+    report: Report = None,
+    json_lines: JsonLines = False,
+    seed: Seed = None,
 ) -> None:
     """Send a load, and judge it: the exit status is 1 if a threshold is missed. SIGTERM ends it early, in order."""
     if rate is not None and users is not None:
         raise typer.BadParameter("--rate is an open loop and --users a closed one: choose one of them")
     if seconds is not None and minutes is not None:
         raise typer.BadParameter("choose one of --seconds and --minutes")
-    duration = 60 * minutes if minutes is not None else seconds or 60.0
+    from deploy.load.command import Options, run_load
+
     plan = Plan(
-        url=url or "",
+        url=(url or "").rstrip("/"),
         rate=rate if users is not None or rate is not None else DEFAULT_RATE,
         users=users,
-        seconds=duration,
+        seconds=60 * minutes if minutes is not None else seconds or 60.0,
         think_seconds=think,
         ca_file=str(ca_file) if ca_file else None,
         seed=_seed(seed),
     )
-    target = None
-    if url is not None:
-        target = LoadTarget(
-            url=url.rstrip("/"),
-            admin_email=admin_email,
-            admin_password=_first_line(admin_password_file) if admin_password_file else None,
-            metrics_urls=_named_urls(metrics or []),
-            accounts_file=accounts_file or pool_file(DEFAULT_FOLDER / "load", url.rstrip("/")),
-            ca_file=plan.ca_file,
-        )
-    from deploy.load.command import Options, run_load
-
+    password = _first_line(admin_password_file) if admin_password_file else None
+    target = _target_of(plan, email=admin_email, password=password, metrics=metrics, accounts_file=accounts_file)
     options = Options(
         plan=plan,
         target=target,
         accounts=accounts,
         accounts_file=accounts_file,
         # A short load has a short warm-up, so that something is left.
-        warm_up_seconds=min(DEFAULT_WARM_UP_SECONDS, duration / 5) if warm_up is None else warm_up,
+        warm_up_seconds=min(DEFAULT_WARM_UP_SECONDS, plan.seconds / 5) if warm_up is None else warm_up,
         thresholds_file=thresholds,
         report=report or (None if json_lines else REPORTS / "latest"),
         json_lines=json_lines,
     )
     _carry_out(options, lambda screen: run_load(options, screen=screen))
+
+
+def _target_of(
+    plan: Plan, *, email: str, password: str | None, metrics: list[str] | None, accounts_file: Path | None
+) -> LoadTarget | None:
+    """Return the target that the URL names; None for the system of `make run`."""
+    if not plan.url:
+        return None
+    return LoadTarget(
+        url=plan.url,
+        admin_email=email,
+        admin_password=password,
+        metrics_urls=_named_urls(metrics or []),
+        accounts_file=accounts_file or pool_file(DEFAULT_FOLDER / "load", plan.url),
+        ca_file=plan.ca_file,
+    )
 
 
 @cli.command()
@@ -135,7 +151,7 @@ def soak(
     accounts_file: AccountsFile = None,
     thresholds: Thresholds = SOAK_FILE,
     report: Annotated[Path, typer.Option(help="The folder of the report.")] = REPORTS / "latest-soak",
-    seed: Annotated[int | None, typer.Option(help="The seed of the baskets' order and the customers' pace.")] = None,
+    seed: Seed = None,
 ) -> None:
     """Load the system of `make run` for long. The exit status is 1 if memory, files, tables or others keep growing."""
     from deploy.load.command import Options

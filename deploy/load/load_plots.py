@@ -54,6 +54,10 @@ def plots_of(bins: Sequence[Bin], *, warm_up_seconds: float) -> Iterator[Plot]:
         description="p50, p99 and maximum in seconds over time.",
         panels=[("seconds", shaded(partial(_saga, bins=bins)))],
     )
+    yield from _plots_of_the_system_and_the_generator(bins)
+
+
+def _plots_of_the_system_and_the_generator(bins: Sequence[Bin]) -> Iterator[Plot]:
     if any(one.outbox_ages for one in bins):
         yield Plot(
             name="messaging",

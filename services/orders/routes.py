@@ -27,14 +27,7 @@ from services.orders.order_number import is_order_number
 from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
 from services.orders.order_views import order_summary_view, order_view, read_order_view, shown_beside_version
 from services.orders.queries import OrderNotFound
-from services.orders.schemas import (
-    NewOrder,
-    NewRefund,
-    OrderNumber,
-    OrderNumberMistyped,
-    OrderSummaryView,
-    OrderView,
-)
+from services.orders.schemas import NewOrder, NewRefund, OrderNumber, OrderNumberMistyped, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable
 from shared.cache import Cache
 from shared.database import Sessions

@@ -13,10 +13,8 @@ from fastapi import FastAPI
 from joserfc.jwk import KeySet
 from structlog.testing import capture_logs
 
-from shared import service
 from shared.database import Sessions
 from shared.health import Unhealthy
-from shared.heartbeat import Heartbeat
 from shared.jobs import Jobs, enqueue
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
@@ -273,29 +271,3 @@ async def test_a_process_in_the_roles_api_and_jobs_never_leads(make_service: Mak
         assert (await client.get("/v1/operations/test/dead-letters")).status_code == 401
     assert await rows_of(app).count("relay_lease") == 0
     await close(app)
-
-
-async def test_a_failed_loop_is_started_again_until_it_returns() -> None:
-    outcomes: list[Exception | None] = [ZeroDivisionError(), OSError(), None]
-
-    async def loop() -> None:
-        if error := outcomes.pop(0):
-            raise error
-
-    with capture_logs() as logs:
-        async with asyncio.timeout(60):
-            await service._keep_running(Heartbeat("relay"), loop, restart_delay_seconds=0)
-    assert [(line["event"], line["loop"]) for line in logs] == [("loop_failed", "relay")] * 2
-    assert outcomes == []
-
-
-async def test_a_loop_that_does_not_stop_in_time_is_cancelled() -> None:
-    async def never_end() -> None:
-        await asyncio.Event().wait()
-
-    endless = asyncio.create_task(never_end())
-    with capture_logs() as logs:
-        await service._wait_for(endless, timeout_seconds=0.01)
-    assert [line["event"] for line in logs] == ["loop_cancelled"]
-    await asyncio.wait({endless}, timeout=5)
-    assert endless.cancelled()

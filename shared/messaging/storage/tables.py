@@ -63,7 +63,7 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         *_event_columns(),
         sa.UniqueConstraint("topic", "key", "sequence"),
         sa.CheckConstraint("octet_length(payload) <= 524288", name="payload_size"),
-        sa.Index("ix_outbox_event_id", "event_id", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),
+        _event_id_index("outbox"),
     )
     sa.Table(
         "outbox_sent",
@@ -77,10 +77,15 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
         sa.Index("ix_outbox_sent_sent_at", "sent_at", postgresql_using="brin"),
         sa.Index("ix_outbox_sent_key", "key"),
-        sa.Index(
-            "ix_outbox_sent_event_id", "event_id", postgresql_using="brin", postgresql_with={"autosummarize": "on"}
-        ),
+        _event_id_index("outbox_sent"),
         postgresql_partition_by="RANGE (day)",
+    )
+
+
+def _event_id_index(table: str) -> sa.Index:
+    """Return the index by which an event is found: small, since ids rise with time."""
+    return sa.Index(
+        f"ix_{table}_event_id", "event_id", postgresql_using="brin", postgresql_with={"autosummarize": "on"}
     )
 
 
@@ -171,6 +176,10 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
             postgresql_where=sa.text("resolution IS NULL AND reason <> 'blocked'"),
         ),
     )
+    _add_dead_letter_actions(metadata)
+
+
+def _add_dead_letter_actions(metadata: sa.MetaData) -> None:
     sa.Table(
         "dead_letter_action",
         metadata,
