@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -118,10 +119,7 @@ def create_service(
         records=records,
     )
     health = health_of(name, parts.watched(), {"revocations": token_verifier.check, **(checks or {})})
-    describe_events = partial(
-        asyncapi_document, service=name, description=description, subscriptions=subscriptions,
-        bootstrap_servers=settings.kafka_bootstrap_servers, topic_prefix=settings.kafka_topic_prefix
-    )  # fmt: skip
+    describe_events = _describing_events(name, description=description, settings=settings, subscriptions=subscriptions)
     api = [*routers, operations_router(name, republishes=bool(republished))] if Role.API in parts.roles else []
     return create_application(
         name=name,
@@ -130,6 +128,20 @@ def create_service(
         routers=[*api, health_router(health), asyncapi_router(describe_events)],
         lifespan=_lifespan_of(parts, health, [token_verifier.close, *closing]),
         state={**parts.state(), "health": health, "token_verifier": token_verifier, **(state or {})},
+    )
+
+
+def _describing_events(
+    name: str, *, description: str, settings: ServiceSettings, subscriptions: Sequence[Subscription]
+) -> Callable[[], dict[str, Any]]:
+    """Return what makes the AsyncAPI document."""
+    return partial(
+        asyncapi_document,
+        service=name,
+        description=description,
+        subscriptions=subscriptions,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
     )
 
 
