@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
@@ -17,6 +18,9 @@ from deploy.console.rendering import FOLDER
 from deploy.console.services import Services
 from deploy.console.settings import ConsoleSettings
 from deploy.console.system import routes as system_routes
+from deploy.console.telemetry.receiver import Receiver
+from deploy.console.telemetry.server import serving
+from deploy.console.telemetry.store import Bounds, TelemetryStore
 from shared.health import Health
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.documentation import openapi_router
@@ -39,12 +43,19 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     observer = Observer(settings.service_urls, others={name: url for name, url in others.items() if url})
     access = _access(settings, services)
 
+    telemetry = _telemetry(settings)
+    receiver = Receiver(telemetry)
+
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await telemetry.open()
         observing = asyncio.create_task(observer.run())
-        yield
+        async with serving(receiver.app, host=settings.otlp_host, port=settings.otlp_port) as otlp_port:
+            app.state.otlp_port = otlp_port
+            yield
         observing.cancel()
         await asyncio.wait({observing})
+        await telemetry.close()
         await access.close()
         await services.close()
 
@@ -59,6 +70,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
         dependencies=[SAME_ORIGIN],
     )
     app.state.settings, app.state.services, app.state.observer, app.state.access = settings, services, observer, access
+    app.state.telemetry = telemetry
     app.state.health = Health("console", checks={}, critical=frozenset())
     install_problems(app)
     for router in (*ROUTERS, health_router(app.state.health), metrics_router, openapi_router(app)):
@@ -69,6 +81,15 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestContextMiddleware)
     return app
+
+
+def _telemetry(settings: ConsoleSettings) -> TelemetryStore:
+    bounds = Bounds(
+        retention=timedelta(minutes=settings.retention_minutes),
+        max_rows=settings.max_spans,
+        max_bytes=settings.max_telemetry_megabytes * 1_000_000,
+    )
+    return TelemetryStore(settings.folder, bounds)
 
 
 def _access(settings: ConsoleSettings, services: Services) -> Access:
