@@ -13,6 +13,7 @@ from deploy.console.access.deployed import DeployedAccess
 from deploy.console.access.local import LocalAccess
 from deploy.console.access.operator import Access
 from deploy.console.access.same_origin import SAME_ORIGIN
+from deploy.console.logs import routes as logs_routes
 from deploy.console.observation.observer import Observer
 from deploy.console.rendering import FOLDER
 from deploy.console.services import Services
@@ -33,7 +34,10 @@ from shared.http.revocations import RevocationList
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
 
-ROUTERS = (system_routes.router, system_routes.pages)
+ROUTERS = (
+    *(system_routes.router, system_routes.pages),
+    *(logs_routes.router, logs_routes.pages),
+)
 
 
 def create_app(settings: ConsoleSettings) -> FastAPI:
