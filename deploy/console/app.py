@@ -22,6 +22,7 @@ from deploy.console.system import routes as system_routes
 from deploy.console.telemetry.receiver import Receiver
 from deploy.console.telemetry.server import serving
 from deploy.console.telemetry.store import Bounds, TelemetryStore
+from deploy.console.traces import routes as traces_routes
 from shared.health import Health
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.documentation import openapi_router
@@ -36,6 +37,7 @@ from shared.http.users_client import UsersClient
 
 ROUTERS = (
     *(system_routes.router, system_routes.pages),
+    *(traces_routes.router, traces_routes.pages),
     *(logs_routes.router, logs_routes.pages),
 )
 

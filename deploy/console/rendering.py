@@ -15,6 +15,7 @@ PLACES = (
     ("/", "System"),
     ("/flow", "Flow"),
     ("/orders", "Where is my order?"),
+    ("/traces", "Traces"),
     ("/logs", "Logs"),
     ("/dead-letters", "Dead letters"),
     ("/stuck", "Stuck"),
