@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
@@ -18,6 +19,7 @@ from deploy.console.dead_letters import routes as dead_letter_routes
 from deploy.console.flow import routes as flow_routes
 from deploy.console.invariants import routes as invariant_routes
 from deploy.console.journey import routes as journey_routes
+from deploy.console.logs import routes as logs_routes
 from deploy.console.metrics import routes as metric_routes
 from deploy.console.observation.observer import Observer
 from deploy.console.rendering import FOLDER
@@ -25,6 +27,10 @@ from deploy.console.services import Services
 from deploy.console.settings import ConsoleSettings
 from deploy.console.stuck import routes as stuck_routes
 from deploy.console.system import routes as system_routes
+from deploy.console.telemetry.receiver import Receiver
+from deploy.console.telemetry.server import serving
+from deploy.console.telemetry.store import Bounds, TelemetryStore
+from deploy.console.traces import routes as traces_routes
 from deploy.local.control_client import ControlClient
 from shared.health import Health
 from shared.http.body_limit import BodyLimitMiddleware
@@ -39,21 +45,16 @@ from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
 
 ROUTERS = (
-    system_routes.router,
-    system_routes.pages,
-    flow_routes.router,
-    flow_routes.pages,
-    journey_routes.router,
-    journey_routes.pages,
-    stuck_routes.router,
-    stuck_routes.pages,
-    dead_letter_routes.router,
-    dead_letter_pages.pages,
-    break_it_routes.router,
-    break_it_routes.pages,
+    *(system_routes.router, system_routes.pages),
+    *(flow_routes.router, flow_routes.pages),
+    *(journey_routes.router, journey_routes.pages),
+    *(traces_routes.router, traces_routes.pages),
+    *(logs_routes.router, logs_routes.pages),
+    *(dead_letter_routes.router, dead_letter_pages.pages),
+    *(stuck_routes.router, stuck_routes.pages),
+    *(invariant_routes.router, invariant_routes.pages),
+    *(break_it_routes.router, break_it_routes.pages),
     metric_routes.router,
-    invariant_routes.router,
-    invariant_routes.pages,
 )
 
 
@@ -64,12 +65,19 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     observer = Observer(settings.service_urls, others={name: url for name, url in others.items() if url})
     access = _access(settings, services)
 
+    telemetry = _telemetry(settings)
+    receiver = Receiver(telemetry)
+
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await telemetry.open()
         observing = asyncio.create_task(observer.run())
-        yield
+        async with serving(receiver.app, host=settings.otlp_host, port=settings.otlp_port) as otlp_port:
+            app.state.otlp_port = otlp_port
+            yield
         observing.cancel()
         await asyncio.wait({observing})
+        await telemetry.close()
         await access.close()
         await services.close()
 
@@ -85,6 +93,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     )
     app.state.settings, app.state.services, app.state.observer, app.state.access = settings, services, observer, access
     app.state.control = ControlClient(settings.control_socket) if settings.control_socket is not None else None
+    app.state.telemetry = telemetry
     app.state.health = Health("console", checks={}, critical=frozenset())
     install_problems(app)
     for router in (*ROUTERS, health_router(app.state.health), metrics_router, openapi_router(app)):
@@ -95,6 +104,15 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RequestContextMiddleware)
     return app
+
+
+def _telemetry(settings: ConsoleSettings) -> TelemetryStore:
+    bounds = Bounds(
+        retention=timedelta(minutes=settings.retention_minutes),
+        max_rows=settings.max_spans,
+        max_bytes=settings.max_telemetry_megabytes * 1_000_000,
+    )
+    return TelemetryStore(settings.folder, bounds)
 
 
 def _access(settings: ConsoleSettings, services: Services) -> Access:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from deploy.console.observation.observer import Observer
 from deploy.console.services import Services
 from deploy.console.settings import ConsoleSettings
+from deploy.console.telemetry.store import TelemetryStore
 
 
 async def _services(request: Request) -> Services:
@@ -24,6 +25,12 @@ async def _observer(request: Request) -> Observer:
     return observer
 
 
+async def _telemetry(request: Request) -> TelemetryStore:
+    telemetry: TelemetryStore = request.app.state.telemetry
+    return telemetry
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
 SettingsDep = Annotated[ConsoleSettings, Depends(_settings)]
 ObserverDep = Annotated[Observer, Depends(_observer)]
+TelemetryDep = Annotated[TelemetryStore, Depends(_telemetry)]

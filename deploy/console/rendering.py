@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
+import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
@@ -13,6 +15,8 @@ PLACES = (
     ("/", "System"),
     ("/flow", "Flow"),
     ("/orders", "Where is my order?"),
+    ("/traces", "Traces"),
+    ("/logs", "Logs"),
     ("/dead-letters", "Dead letters"),
     ("/stuck", "Stuck"),
     ("/invariants", "Invariants"),
@@ -20,6 +24,8 @@ PLACES = (
     ("/exports", "Export"),
 )
 """The pages of the navigation, by path."""
+_COLOURS = {"gateway": 0, "users": 1, "orders": 2, "notifications": 3}
+"""Numbers of colours; 4 and 5 are those of all other processes."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "same-origin",
@@ -50,6 +56,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(clock=_clock, bytes=_shown_bytes, seconds=_shown_seconds)
+    environment.filters.update(milliseconds=_shown_milliseconds, value=_shown_value, colour=_colour)
     return environment
 
 
@@ -69,3 +76,18 @@ def _shown_seconds(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes = seconds / 60
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+
+
+def _shown_milliseconds(milliseconds: float) -> str:
+    if milliseconds < 10:
+        return f"{milliseconds:.2f} ms"
+    return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else _shown_seconds(milliseconds / 1_000)
+
+
+def _shown_value(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _colour(service: str) -> int:
+    """Return the number of the colour of a service or another process, which is the same on all pages."""
+    return _COLOURS.get(service, 4 + crc32(service.encode()) % 2)

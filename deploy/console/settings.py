@@ -31,6 +31,10 @@ class ConsoleSettings(BaseSettings):
     folder: Path
     """Folder of the received traces and logs, which are kept for `retention_minutes`."""
     retention_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    max_spans: Annotated[int, Field(ge=1_000)] = 300_000
+    """Spans that are kept at most, and as many log records. 300,000 are five minutes of 1,000 spans per second."""
+    max_telemetry_megabytes: Annotated[int, Field(ge=16)] = 256
+    """Size of the received traces and logs on the disk."""
     gateway_url: str
     """The address of the API for people, for links."""
     users_url: str

@@ -45,3 +45,52 @@ function keepFresh() {
 
 showTimes(document);
 keepFresh();
+
+// The link #newer leads to the log lines after those of the page. Following it adds them to #lines, at most MAX_LINES.
+// Screen readers hear the number of new lines now and then, not each line.
+const MAX_LINES = 1000;
+const ANNOUNCED_EVERY_MS = 15000;
+
+function follow(link) {
+  const list = document.getElementById("lines");
+  const status = document.getElementById("followed");
+  const button = document.getElementById("pause");
+  let added = 0;
+  let announcedAt = Date.now();
+  const isPaused = () => button.getAttribute("aria-pressed") === "true";
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-pressed", String(!isPaused()));
+    status.textContent = isPaused() ? "Paused." : "Following.";
+  });
+  button.hidden = false;
+  link.hidden = true;
+  list.scrollTop = list.scrollHeight;
+
+  async function addNewer() {
+    const response = await fetch(link.href, { headers: { accept: "text/html" } });
+    if (!response.ok || response.redirected) return;
+    const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+    const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+    const lines = [...fresh.getElementById("lines").children];
+    for (const line of lines) showTimes(line);
+    list.append(...lines);
+    while (list.children.length > MAX_LINES) list.firstElementChild.remove();
+    if (isAtEnd && lines.length) list.scrollTop = list.scrollHeight;
+    link.href = fresh.getElementById("newer").href;
+    added += lines.length;
+    if (added && Date.now() - announcedAt > ANNOUNCED_EVERY_MS) {
+      status.textContent = `${added} new lines.`;
+      added = 0;
+      announcedAt = Date.now();
+    }
+  }
+
+  const next = async () => {
+    if (!document.hidden && !isPaused()) await addNewer().catch(() => (status.textContent = "The console does not answer."));
+    setTimeout(next, link.dataset.follow * 1000);
+  };
+  setTimeout(next, link.dataset.follow * 1000);
+}
+
+const followed = document.querySelector("a[data-follow]");
+if (followed) follow(followed);
