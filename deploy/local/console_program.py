@@ -38,6 +38,6 @@ def console_program(
         },
         ready=lambda: http_answers(port, "/health/live"),
         address=f"http://127.0.0.1:{port}",
-        notes="the console: processes, orders, faults",
+        notes="the console: what runs, where an order is, break it",
         echo=re.compile("WARNING|ERROR|CRITICAL"),
     )

@@ -99,7 +99,7 @@ class Services:
             "HTTP_HOST": "127.0.0.1",
             "HTTP_PORT": str(self.settings.port_of(service)),
             "LOG_FORMAT": "console",
-            "OTLP_ENDPOINT": self.settings.otlp_endpoint or "",
+            "OTLP_ENDPOINT": self.settings.collector_url or "",
         }
         tokens = self.credentials.service_tokens
         own = {

@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local.broker import Choice
-from deploy.local.state import CHECKOUT, DEFAULT_FOLDER
+from deploy.local.state import DEFAULT_FOLDER
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -48,12 +48,13 @@ class LocalSettings(BaseSettings):
     audit_grace_seconds: Annotated[float, Field(ge=0)] = 30
     """Time within which a change must have reached every service. Lowered, the audit shows a loss sooner, and names
     what a process that restarts will still do."""
-    console: Literal["auto", "on", "off"] = "auto"
-    """Whether the console runs. `auto`: if it is part of this checkout."""
+    console: Literal["on", "off"] = "on"
+    """Whether the console runs."""
     gateway_requests_per_second: int = 1000
     """Limit per client address. On a laptop, all clients have the same address."""
     otlp_endpoint: str | None = None
-    """Base URL of the collector that the gateway and the services send their traces and logs to. Default: none."""
+    """Base URL of the collector that the gateway and the services send their traces and logs to. Default: the console,
+    or none without it."""
     gateway_trusted_proxies: str = ""
     """Addresses or networks of proxies in front of the gateway, separated by commas."""
 
@@ -83,8 +84,13 @@ class LocalSettings(BaseSettings):
 
     @property
     def has_console(self) -> bool:
-        """Whether the console runs."""
-        return self.console == "on" or (self.console == "auto" and (CHECKOUT / "deploy" / "console").is_dir())
+        """Return whether the console runs."""
+        return self.console == "on"
+
+    @property
+    def collector_url(self) -> str | None:
+        """The base URL of the collector of traces and logs; None if there is none."""
+        return self.otlp_endpoint or (f"http://127.0.0.1:{self.otlp_port}" if self.has_console else None)
 
     @property
     def audit_url(self) -> str:

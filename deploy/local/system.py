@@ -145,7 +145,7 @@ class System:
             service_urls={service: self._services.url_of(service) for service in SERVICES},
             requests_per_second=self._settings.gateway_requests_per_second,
             trusted_proxies=self._settings.gateway_trusted_proxies,
-            otlp_endpoint=self._settings.otlp_endpoint,
+            otlp_endpoint=self._settings.collector_url,
         )
         with self._screen.step("Starting the gateway", "The gateway is ready"):
             await self.supervisor.start(gateway.program())
