@@ -16,6 +16,9 @@ from deploy.console.access.same_origin import SAME_ORIGIN
 from deploy.console.break_it import routes as break_it_routes
 from deploy.console.dead_letters import pages as dead_letter_pages
 from deploy.console.dead_letters import routes as dead_letter_routes
+from deploy.console.exports import routes as export_routes
+from deploy.console.exports.archive import MAX_FILE_BYTES
+from deploy.console.exports.opened import OpenedExports
 from deploy.console.flow import routes as flow_routes
 from deploy.console.invariants import routes as invariant_routes
 from deploy.console.journey import routes as journey_routes
@@ -54,6 +57,7 @@ ROUTERS = (
     *(stuck_routes.router, stuck_routes.pages),
     *(invariant_routes.router, invariant_routes.pages),
     *(break_it_routes.router, break_it_routes.pages),
+    *(export_routes.router, export_routes.pages),
     metric_routes.router,
 )
 
@@ -67,6 +71,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
 
     telemetry = _telemetry(settings)
     receiver = Receiver(telemetry)
+    opened_exports = OpenedExports(settings.folder / "opened")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -77,6 +82,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
             yield
         observing.cancel()
         await asyncio.wait({observing})
+        await opened_exports.close_all()
         await telemetry.close()
         await access.close()
         await services.close()
@@ -93,7 +99,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     )
     app.state.settings, app.state.services, app.state.observer, app.state.access = settings, services, observer, access
     app.state.control = ControlClient(settings.control_socket) if settings.control_socket is not None else None
-    app.state.telemetry = telemetry
+    app.state.telemetry, app.state.opened_exports = telemetry, opened_exports
     app.state.health = Health("console", checks={}, critical=frozenset())
     install_problems(app)
     for router in (*ROUTERS, health_router(app.state.health), metrics_router, openapi_router(app)):
@@ -101,7 +107,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     if not settings.is_local:
         app.include_router(access_pages.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
-    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(BodyLimitMiddleware, larger={"/exports/opened": MAX_FILE_BYTES})
     app.add_middleware(RequestContextMiddleware)
     return app
 

@@ -34,6 +34,8 @@ def console_program(
             "CONSOLE_MAIL_URL": settings.mail_url,
             "CONSOLE_KAFKA_BOOTSTRAP_SERVERS": services.kafka_bootstrap_servers,
             "CONSOLE_LOCAL_ADMIN_PASSWORD_FILE": str(credentials.admin_password_file.absolute()),
+            # Its own requests would be most of the lines on its page of logs.
+            "CONSOLE_LOG_LEVEL": "warning",
             "CONSOLE_LOGS_FOLDER": str(settings.logs.absolute()),
         },
         ready=lambda: http_answers(port, "/health/live"),

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from deploy.console.access.operator import OperatorDep
-from deploy.console.dependencies import ServicesDep
+from deploy.console.dependencies import ServicesDep, TelemetryDep
 from deploy.console.journey.queries import UserNotFound, journey, search
 from deploy.console.journey.schemas import SearchView
 from deploy.console.page_route import PageRoute
 from deploy.console.screen import ScreenDep
+from deploy.console.traces.queries import trace_waterfall
 from shared.errors import Problem
 from shared.http.problems import responses
 
@@ -47,10 +48,14 @@ async def orders_page(screen: ScreenDep, services: ServicesDep, query: SearchTex
 
 
 @pages.get("/{order_id}")
-async def journey_page(order_id: str, screen: ScreenDep, services: ServicesDep) -> HTMLResponse:
-    """Show the journey of an order."""
+async def journey_page(
+    order_id: str, screen: ScreenDep, services: ServicesDep, telemetry: TelemetryDep
+) -> HTMLResponse:
+    """Show the journey of an order, and the trace of the request that placed it."""
     found = await journey(services, screen.operator, order_id)
-    return screen.show("journey.html", place="/orders", journey=found)
+    trace_id = found["trace_id"]
+    drawn = await trace_waterfall(telemetry, trace_id) if trace_id is not None else None
+    return screen.show("journey.html", place="/orders", journey=found, drawn=drawn)
 
 
 def _search_page(

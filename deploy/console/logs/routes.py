@@ -14,7 +14,7 @@ from deploy.console.logs.lines import LogFilter, parse_search
 from deploy.console.logs.queries import DEFAULT_LINES, MAX_LINES, log_page
 from deploy.console.logs.schemas import Level, LogPage
 from deploy.console.page_route import PageRoute
-from deploy.console.rendering import page
+from deploy.console.screen import ScreenDep
 from deploy.console.telemetry.records import LEVELS
 
 router = APIRouter(prefix="/api/v1/logs", tags=["logs"])
@@ -90,21 +90,18 @@ async def read_logs(
 async def logs_page(
     request: Request,
     *,
-    operator: OperatorDep,
-    settings: SettingsDep,
+    screen: ScreenDep,
     telemetry: TelemetryDep,
     wanted: WantedDep,
     cursor: Cursor = None,
 ) -> HTMLResponse:
     """Show the newest lines that match. The script follows the link to newer ones, and adds them."""
-    found = await log_page(telemetry, settings.logs_folder, wanted, cursor=cursor)
+    found = await log_page(telemetry, screen.settings.logs_folder, wanted, cursor=cursor)
     given = {name: value for name, value in request.query_params.items() if value and name != "cursor"}
     older = {**given, "until": found.items[0].at.isoformat()} if found.items else given
-    return page(
+    return screen.show(
         "logs.html",
         place="/logs",
-        operator=operator,
-        settings=settings,
         logs=found,
         given=given,
         levels=LEVELS,

@@ -6,9 +6,8 @@ from fastapi import APIRouter, Query
 
 from deploy.console.access.operator import OperatorDep
 from deploy.console.dependencies import ObserverDep
-from deploy.console.metrics.schemas import SamplesView, SampleView
-
-MAX_SAMPLES = 500
+from deploy.console.metrics.queries import samples_of
+from deploy.console.metrics.schemas import SamplesView
 
 router = APIRouter(prefix="/api/v1/metrics", tags=["metrics"])
 
@@ -24,16 +23,4 @@ async def read_metrics(
     target: Annotated[str | None, Query(description="Only this service, or `audit` or `backup`.")] = None,
 ) -> SamplesView:
     """Return the values of the last scrape, by target and name. docs/metrics.md explains each metric."""
-    items = [
-        SampleView(
-            target=name, name=sample.name, labels=sample.labels, value=sample.value, per_second=sample.per_second
-        )
-        for name, series in observer.series.items()
-        if target in {None, name}
-        for sample in series.samples(prefix)
-    ]
-    return SamplesView(
-        items=items[:MAX_SAMPLES],
-        is_cut=len(items) > MAX_SAMPLES,
-        stale=[name for name, series in observer.series.items() if series.is_stale],
-    )
+    return samples_of(observer, prefix=prefix, target=target)

@@ -8,10 +8,10 @@ from pydantic import BeforeValidator, Field
 from starlette.responses import HTMLResponse
 
 from deploy.console.access.operator import OperatorDep
-from deploy.console.dependencies import SettingsDep, TelemetryDep
+from deploy.console.dependencies import TelemetryDep
 from deploy.console.logs.queries import lines_of_trace
 from deploy.console.page_route import PageRoute
-from deploy.console.rendering import page
+from deploy.console.screen import ScreenDep
 from deploy.console.traces.queries import (
     DEFAULT_TRACES,
     MAX_TRACES,
@@ -82,18 +82,14 @@ async def read_trace(_operator: OperatorDep, telemetry: TelemetryDep, trace_id: 
 
 
 @pages.get("/traces")
-async def traces_page(
-    request: Request, operator: OperatorDep, settings: SettingsDep, telemetry: TelemetryDep, wanted: WantedDep
-) -> HTMLResponse:
+async def traces_page(request: Request, screen: ScreenDep, telemetry: TelemetryDep, wanted: WantedDep) -> HTMLResponse:
     """Show the latest traces."""
     found = await latest_traces(telemetry, wanted)
     given = {name: value for name, value in request.query_params.items() if value}
     older = {**given, "cursor": found.next_cursor or ""}
-    return page(
+    return screen.show(
         "traces.html",
         place="/traces",
-        operator=operator,
-        settings=settings,
         traces=found,
         given=given,
         older_url=f"/traces?{urlencode(older)}" if found.next_cursor else None,
@@ -101,18 +97,14 @@ async def traces_page(
 
 
 @pages.get("/traces/{trace_id}")
-async def trace_page(
-    operator: OperatorDep, settings: SettingsDep, telemetry: TelemetryDep, trace_id: TraceId
-) -> HTMLResponse:
+async def trace_page(screen: ScreenDep, telemetry: TelemetryDep, trace_id: TraceId) -> HTMLResponse:
     """Show the waterfall of a trace, and its logs."""
     drawn = await trace_waterfall(telemetry, trace_id)
     if drawn is None:
         raise TraceNotFound
-    return page(
+    return screen.show(
         "trace.html",
         place="/traces",
-        operator=operator,
-        settings=settings,
         trace_id=trace_id,
         drawn=drawn,
         is_complete=is_complete(drawn),
