@@ -81,7 +81,7 @@ class LocalSettings(BaseSettings):
 
     @property
     def has_console(self) -> bool:
-        """Whether the console runs."""
+        """Return whether the console runs."""
         return self.console == "on" or (self.console == "auto" and (CHECKOUT / "deploy" / "console").is_dir())
 
     @property
