@@ -24,8 +24,13 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help doctor venv run demo shell break status stop test coverage check chaos chaos-quick chaos-short
 .PHONY: chaos-upgrade fuzz bench load soak lint format
+=======
+.PHONY: help doctor venv run demo shell status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade
+.PHONY: break fuzz bench lint format
+>>>>>>> control
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -58,7 +63,7 @@ audit-at-size: .venv/.complete ## Show that an audit of 1,000,000 orders reads w
 shell: .venv/.complete ## Open a shell for the services' commands; C="python -m services.orders dead-letters list"
 	@$(BIN)/python -m deploy.local shell $${C:+--command "$$C"}
 
-break: .venv/.complete ## Inject random faults into the running system under load, then audit: BREAK="--minutes 10"
+break: .venv/.complete ## Kill, cut and poison the running system by chance, then audit: BREAK="--minutes 10"
 	@$(BIN)/python -m deploy.local break $(BREAK)
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory

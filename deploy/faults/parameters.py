@@ -22,7 +22,7 @@ class OfService(NoParameters):
 
 
 class Suspension(OfService):
-    """A service, and for how long it is suspended."""
+    """A service, and the time for which it is suspended."""
 
     seconds: Annotated[float, Field(ge=1, le=120)] = 15
 
@@ -34,7 +34,7 @@ class Cuts(OfService):
 
 
 class Outage(NoParameters):
-    """How long something is away."""
+    """The time for which something is away."""
 
     seconds: Annotated[float, Field(ge=1, le=300)] = 20
 

@@ -28,7 +28,7 @@ async def send_poison(target: Target, parameters: Poison) -> Injected:
     """Send poison to a topic. Raises: ControlError if Kafka does not take it."""
     topic = topic_named(parameters.topic)
     records = [record for _ in range(parameters.count) for record in poison_records(topic, parameters.kind)]
-    await _send(target.services().kafka_bootstrap_servers, topic.name, records)
+    await _send(target.services().kafka_bootstrap_servers, target.topic_prefix + topic.name, records)
     keys = list(dict.fromkeys(key for key, _, _ in records))
 
     async def is_settled() -> bool:

@@ -1,4 +1,4 @@
-"""Pressing the buttons of *Break it* by chance while orders are placed, and the audit's verdict at the end."""
+"""Pressing the buttons of *Break it* by chance while orders are placed, and an audit at the end."""
 
 import asyncio
 import random
@@ -45,8 +45,8 @@ SETTLE_TIMEOUT = timedelta(seconds=240)
 
 
 @dataclass
-class Verdict:
-    """What a run did, and which invariants are violated at its end."""
+class Result:
+    """The deeds of a run, and which invariants are violated at its end."""
 
     seed: int
     accepted: int = 0
@@ -78,17 +78,17 @@ class RandomButtons:
         self._cut: set[str] = set()
         self._skus = busiest_skus(folder / "catalogue.jsonl")
         self._password = Path(state["admin_password_file"]).read_text().splitlines()[0]
-        self.verdict = Verdict(seed)
+        self.result = Result(seed)
 
-    async def run(self, *, minutes: float, orders_per_second: float) -> Verdict:
-        """Press buttons under load, put everything right again, and audit. Raises: ControlError, RequestFailed."""
+    async def run(self, *, minutes: float, orders_per_second: float) -> Result:
+        """Inject faults under load, put everything right again, and audit. Raises: ControlError, RequestFailed."""
         urls = {service: self._state["urls"][service] for service in SERVICES}
         kafka = KafkaConnection(self._state["kafka_bootstrap_servers"])
         build = Build(name="right", urls=urls, database_urls=self._state["audit_databases"], kafka=kafka)
         async with order_load(build, skus=self._skus) as load:
             await load.sign_up(self._password)
             await self._press_under_load(load, minutes=minutes, orders_per_second=orders_per_second)
-            self.verdict.accepted, self.verdict.failed = len(load.accepted), load.failed
+            self.result.accepted, self.result.failed = len(load.accepted), load.failed
         self._screen.note("No more faults and orders. Waiting until everything runs again.")
         await self._until_ready()
         for service in sorted(self._cut):
@@ -96,10 +96,10 @@ class RandomButtons:
         async with Cleaner.of(urls, password=self._password) as cleaner:
             await cleaner.settle(poison=self._poison)
             findings = await self._audit()
-            self.verdict.discarded, self.verdict.replayed = cleaner.discarded, cleaner.replayed
-        self.verdict.violated, self.verdict.checked = violated(findings), len(findings)
-        self.verdict.restarts = sum(each.restarts for each in (await self._client.status()).processes)
-        return self.verdict
+            self.result.discarded, self.result.replayed = cleaner.discarded, cleaner.replayed
+        self.result.violated, self.result.checked = violated(findings), len(findings)
+        self.result.restarts = sum(each.restarts for each in (await self._client.status()).processes)
+        return self.result
 
     async def _press_under_load(self, load: OrderLoad, *, minutes: float, orders_per_second: float) -> None:
         placing = asyncio.create_task(load.run(orders_per_second=orders_per_second))
@@ -123,7 +123,7 @@ class RandomButtons:
         except ControlError as error:
             self._screen.note(f"{name}: not now ({error.code})")
             return
-        self.verdict.faults[name] += 1
+        self.result.faults[name] += 1
         self._screen.note(report.did)
         self._poison |= set(report.details.get("keys", ()))
         if name == "cut_after_commit":

@@ -17,7 +17,7 @@ from deploy.local.supervisor import Supervisor
 
 @dataclass(frozen=True, kw_only=True)
 class Injected:
-    """What a fault did, and how its end is noticed."""
+    """The deed of a fault, and how its end is noticed."""
 
     did: str
     details: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +34,9 @@ class Target:
     credentials: Credentials
     services: Callable[[], Services]
     background: Background = field(default_factory=Background)
-    """What runs on after a fault was injected, such as the end of one that lasts for some time."""
+    """The tasks that run on after a fault was injected, such as the end of one that lasts for some time."""
+    topic_prefix: str = ""
+    """The prefix of the topics' names, for tests."""
     proxies: dict[str, CuttingProxy] = field(default_factory=dict)
     """The proxies between services and their databases, by service."""
 

@@ -89,7 +89,7 @@ def break_it(
     minutes: Annotated[float, typer.Option(min=0, help="Time for which faults are injected.")] = 10,
     seed: Annotated[int | None, typer.Option(help="The seed of the faults. Default: a random one.")] = None,
     orders_per_second: Annotated[float, typer.Option(min=0.1, max=50, help="Orders that are placed meanwhile.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Inject random faults into the running system under load, and check every invariant afterwards."""
     # Imported here: no other command needs the audit and the load.
@@ -101,21 +101,21 @@ def break_it(
     screen.note(f"Injecting random faults for {minutes:g} minutes, with the seed {seed}.")
     try:
         buttons = RandomButtons(running_client(), read_state(folder) or {}, folder=folder, seed=seed, screen=screen)
-        verdict = asyncio.run(buttons.run(minutes=minutes, orders_per_second=orders_per_second))
+        result = asyncio.run(buttons.run(minutes=minutes, orders_per_second=orders_per_second))
     except TimeoutError:
         _fail(screen, "A process was not ready again in time: `make status` shows which.")
     except (ControlError, RequestFailed) as error:
         _fail(screen, str(error))
     if as_json:
-        print(json.dumps(verdict.document(), indent=2))
-    faults = ", ".join(f"{name} {count}" for name, count in sorted(verdict.faults.items()))
-    screen.note(f"{verdict.accepted} orders accepted, {verdict.failed} not. Faults: {faults}.")
-    screen.note(f"{verdict.discarded} poisoned dead letters discarded, {verdict.replayed} others replayed.")
-    for name, violations in verdict.violated.items():
+        print(json.dumps(result.document(), indent=2))
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(result.faults.items()))
+    screen.note(f"{result.accepted} orders accepted, {result.failed} not. Faults: {faults}.")
+    screen.note(f"{result.discarded} poisoned dead letters discarded, {result.replayed} others replayed.")
+    for name, violations in result.violated.items():
         screen.error(f"{name}: {len(violations)}, such as: {violations[0]}")
-    if verdict.violated:
+    if result.violated:
         raise typer.Exit(1)
-    screen.note(f"All {verdict.checked} invariants hold.")
+    screen.note(f"All {result.checked} invariants hold.")
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""What the control socket does: the state of the processes, their start and stop, faults and the comparison."""
+"""The actions of the control socket: the state of the processes, their start and stop, faults and the comparison."""
 
 import asyncio
 import os

@@ -122,7 +122,7 @@ def fault(
 
 @control.command()
 def start_comparison(
-    build: Annotated[WrongBuild, typer.Argument(help="What the wrong build does.")],
+    build: Annotated[WrongBuild, typer.Argument(help="The mistake.")],
     *,
     orders_per_second: Annotated[float, typer.Option(help="Orders that each build gets.")] = 3,
     fault_every_seconds: Annotated[float, typer.Option(help="Delay between two faults; 0 for none.")] = 8,

@@ -138,7 +138,7 @@ class ProcessStatus(_Document):
     started_at: datetime | None
     suspended_until: datetime | None
     last_exit: str | None
-    """How it ended last, such as "was killed by SIGKILL"."""
+    """The way in which it ended last, such as "was killed by SIGKILL"."""
     address: str
     notes: str
     log_file: str
@@ -154,9 +154,9 @@ class FaultReport(_Document):
     id: int
     fault: str
     did: str
-    """What was done, as a sentence."""
+    """A sentence that says what was done."""
     ends: str
-    """How one sees that its effects are over, as a sentence."""
+    """A sentence that says how one sees that its effects are over."""
     details: dict[str, Any]
     injected_at: datetime
     ended_at: datetime | None
@@ -170,7 +170,7 @@ class SystemStatus(_Document):
     started_at: datetime
     supervisor_pid: int
     memory_bytes: int
-    """Of all processes, the supervisor included."""
+    """The memory of all processes, the supervisor included."""
     processes: list[ProcessStatus]
     faults: list[FaultReport]
     """The last faults, the oldest first."""

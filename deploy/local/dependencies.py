@@ -1,4 +1,4 @@
-"""Which process of the local system needs which others."""
+"""The needs of the local system's processes: each names the others without which it does not work."""
 
 from deploy.local.credentials import SERVICES
 from deploy.local.postgres import server_of

@@ -1,4 +1,4 @@
-"""What happens to a supervised program over time: its state, its last events and how it ended."""
+"""The life of a supervised program: its state, its last events and how it ended."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ MAX_EVENTS = 30
 
 
 class State(StrEnum):
-    """What a process is doing."""
+    """The activity of a process."""
 
     STARTING = "starting"
-    """It runs, and was never ready."""
+    """The process runs, and was never ready."""
     READY = "ready"
     STOPPING = "stopping"
     STOPPED = "stopped"
     """Somebody has stopped it, or it never became ready. `start` starts it."""
     RESTARTING = "restarting"
-    """It has ended by itself, and the supervisor starts it again."""
+    """The process has ended by itself, and the supervisor starts it again."""
     SUSPENDED = "suspended"
-    """It is stopped by SIGSTOP, and continues at `suspended_until`."""
+    """The process is stopped by SIGSTOP, and continues at `suspended_until`."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Lifecycle:
     """The program that a name stands for, kept while no process runs it."""
 
     program: Program
-    """What `start` and `restart` start. A fault may run a variant of it meanwhile."""
+    """The program that `start` and `restart` start. A fault may run a variant of it meanwhile."""
     state: State = State.STARTING
     restarts: int = 0
     """Restarts by the supervisor."""

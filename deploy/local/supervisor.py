@@ -136,8 +136,8 @@ class Supervisor:
         """Return the log file of a program."""
         return self._logs / f"{name}.log"
 
-    def forget(self, name: str) -> None:
-        """Drop a program that is stopped, and will not be started again."""
+    def remove(self, name: str) -> None:
+        """Remove a program that is stopped, and will not be started again."""
         if name not in self.children:
             self.lifecycles.pop(name, None)
 

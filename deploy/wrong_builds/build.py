@@ -32,12 +32,12 @@ PRODUCTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """Where a build is reached, and what its processes are called."""
+    """The addresses of a build, and the names of its processes."""
 
     name: str
     urls: Mapping[str, str]
     database_urls: Mapping[str, str]
-    """With the role that can only read, by service."""
+    """URLs with the role that can only read, by service."""
     kafka: KafkaConnection
     process_prefix: str = ""
 
@@ -135,7 +135,7 @@ class WrongSystem:
         names = [f"{WRONG}{service}" for service in SERVICES]
         await asyncio.gather(*(supervisor.stop_one(name) for name in names if name in supervisor.children))
         for name in names:
-            supervisor.forget(name)
+            supervisor.remove(name)
         await self.drop()
 
     async def drop(self) -> None:

@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 MAX_COUNTING_SECONDS = 20.0
 """Time that the surveys get before the next fault comes anyway."""
-FIRST_FAULT_SECONDS = 4.0
+INITIAL_DELAY_SECONDS = 4.0
 """Time from the first order to the first fault."""
 Phase = Literal["starting", "running", "stopping", "stopped", "failed"]
 NOTHING = BuildCounts(
@@ -93,7 +93,7 @@ class _Run:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has processes or data."""
+        """Return whether it has processes or data."""
         return not self._task.done()
 
     def status(self) -> ComparisonStatus:
@@ -163,7 +163,7 @@ class _Run:
                     group.create_task(self._inject_faults(loads, every_seconds=self.request.fault_every_seconds))
 
     async def _inject_faults(self, contestants: Sequence["Contestant"], *, every_seconds: float) -> None:
-        await asyncio.sleep(min(FIRST_FAULT_SECONDS, every_seconds))
+        await asyncio.sleep(min(INITIAL_DELAY_SECONDS, every_seconds))
         while True:
             self._faults.inject()
             await asyncio.sleep(every_seconds)

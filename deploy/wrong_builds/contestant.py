@@ -36,7 +36,7 @@ class Contestant:
         return self.findings.counts(accepted=len(self.load.accepted), failed=self.load.failed)
 
     async def survey(self) -> None:
-        """Survey the orders again and again. Faults only delay a survey."""
+        """Repeat surveys of the orders. Faults only delay them."""
         async with sources_of(self.build) as sources:
             survey = Survey(sources)
             while True:

@@ -12,7 +12,7 @@ from deploy.local.postgres import server_of
 
 class SharedFaults:
     """Chooses faults by chance. The first two are outages of the broker and of a database, so that each build's weak
-    place is hit within a minute. Then each kind comes once before any comes again.
+    place is hit within a minute. Then each kind comes once before any is repeated.
     """
 
     def __init__(self, target: Target, *, seed: int) -> None:
@@ -25,7 +25,7 @@ class SharedFaults:
 
     @property
     def is_over(self) -> bool:
-        """Whether all that the last fault took down is up again."""
+        """Return whether all that the last fault took down is up again."""
         return all(child.lifecycle.state is State.READY for child in self._target.supervisor.children.values())
 
     def inject(self) -> None:

@@ -1,4 +1,4 @@
-"""What a survey reads of a build: rows of its databases, and offsets of its topics. Faults only delay an answer."""
+"""The sources of a survey: rows of its databases, and offsets of its topics. Faults only delay an answer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

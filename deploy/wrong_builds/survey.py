@@ -22,7 +22,7 @@ MAX_LISTED = 20
 
 _ORDERS = "SELECT id, user_id, status, total_cents FROM customer_order WHERE id = ANY($1::uuid[])"
 _IN_OUTBOX = "SELECT DISTINCT key FROM outbox WHERE topic = 'orders' AND key = ANY($1::text[])"
-_NEWEST_ROW = "SELECT coalesce(max(id), 0) FROM outbox"
+_LAST_ROW_ID = "SELECT coalesce(max(id), 0) FROM outbox"
 _HAS_ROWS = "SELECT EXISTS (SELECT FROM outbox WHERE id <= $1)"
 _DEAD_LETTERS = "SELECT DISTINCT key FROM dead_letter WHERE resolution IS NULL AND key = ANY($1::text[])"
 _RESERVED = (
@@ -37,7 +37,7 @@ _DECIDED = ("confirmed", "rejected", "cancelled")
 
 @dataclass
 class Findings:
-    """What the surveys have found so far."""
+    """The findings of all surveys so far."""
 
     decided: set[UUID] = field(default_factory=set)
     lost: set[UUID] = field(default_factory=set)
@@ -156,7 +156,7 @@ class Survey:
 
     async def _until_published(self, service: str) -> None:
         """Wait until the outbox has nothing that is in it now."""
-        ((newest,),) = await self._sources.fetch(service, _NEWEST_ROW)
+        ((newest,),) = await self._sources.fetch(service, _LAST_ROW_ID)
         while (await self._sources.fetch(service, _HAS_ROWS, newest))[0][0]:  # noqa: ASYNC110
             await asyncio.sleep(POLL_SECONDS)
 

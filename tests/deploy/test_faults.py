@@ -20,6 +20,8 @@ from deploy.local.lifecycle import State
 from shared.connection_urls import dsn_of
 from shared.events.topics import TOPICS, topic_named
 from shared.messaging.envelope import received_of
+from shared.messaging.kafka import KafkaConnection
+from shared.messaging.topics import create_topics
 from tests.deploy.controlled import Controlled, controlled, events_of
 from tests.harness.databases import DatabaseFactory, as_owner
 
@@ -120,9 +122,13 @@ async def test_a_commit_is_cut_behind_a_proxy_that_a_restart_removes(system: Con
 
 
 async def test_poison_is_sent_with_keys_of_its_own_and_ends_when_it_is_discarded(
-    system: Controlled, kafka_bootstrap_servers: str
+    system: Controlled, kafka_bootstrap_servers: str, topic_prefix: str
 ) -> None:
-    consumer = AIOKafkaConsumer("orders", bootstrap_servers=kafka_bootstrap_servers, auto_offset_reset="earliest")
+    await create_topics(KafkaConnection(kafka_bootstrap_servers, topic_prefix))
+    system.target.topic_prefix = topic_prefix
+    consumer = AIOKafkaConsumer(
+        f"{topic_prefix}orders", bootstrap_servers=kafka_bootstrap_servers, auto_offset_reset="earliest"
+    )
     await consumer.start()
     report = await system.client.fault("send_poison", topic="orders", kind="blocked_key", count=2)
     keys: list[Any] = []

@@ -87,7 +87,7 @@ class ExportFile:
         """Yield the log records."""
         for row in self._lines(_LOGS):
             trace_id, span_id = _unpacked(row[6:8])
-            yield LogRecord(*row[:6], trace_id, span_id, row[8])
+            yield LogRecord._make([*row[:6], trace_id, span_id, row[8]])
 
     def _lines(self, name: str) -> Iterator[Any]:
         try:
