@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.staticfiles import StaticFiles
 
 from deploy.console.access import pages as access_pages
@@ -107,6 +108,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     if not settings.is_local:
         app.include_router(access_pages.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+    app.add_middleware(GZipMiddleware, minimum_size=2_000)
     app.add_middleware(BodyLimitMiddleware, larger={"/exports/opened": MAX_FILE_BYTES})
     app.add_middleware(RequestContextMiddleware)
     return app

@@ -85,16 +85,12 @@ class LocalSettings(BaseSettings):
     @property
     def has_console(self) -> bool:
         """Return whether the console runs."""
-<<<<<<< HEAD
         return self.console == "on"
 
     @property
     def collector_url(self) -> str | None:
         """The base URL of the collector of traces and logs; None if there is none."""
         return self.otlp_endpoint or (f"http://127.0.0.1:{self.otlp_port}" if self.has_console else None)
-=======
-        return self.console == "on" or (self.console == "auto" and (CHECKOUT / "deploy" / "console").is_dir())
->>>>>>> control
 
     @property
     def audit_url(self) -> str:
