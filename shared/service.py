@@ -106,10 +106,9 @@ def create_service(
 ) -> FastAPI:
     """Compose a service that runs in the roles of its settings.
 
-    `loops` run in processes with the role jobs. `measurements` of the service's own tables become metrics. `records`
-    read what its tables know of orders and of operators' actions. `state` is added to `app.state`. `checks` are added
-    to the health page: if one fails, the service is degraded but stays ready.
-    `closing` is called after the loops have ended, since they may use what it closes.
+    `loops` run in processes with the role jobs. `measurements` and `records` read the service's own tables. `state` is
+    added to `app.state`. If one of `checks` fails, the service is degraded but stays ready. `closing` is called after
+    the loops have ended.
     """
     parts = _open_parts(
         name=name,
@@ -184,7 +183,6 @@ def _open_parts(
     sending = Sending(republished)
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
     job_runner = JobRunner(all_jobs, dsn=dsn, sessions=database.sessions)
-    measured = [*messaging_measurements(), job_runner.health.measurement, *measurements]
     consumer_groups = _open_consumers(
         settings, subscription_by_consumer, database.sessions, kafka=kafka, client_id=client_id
     )
@@ -206,7 +204,9 @@ def _open_parts(
             check_kafka=relay.check,
             problem_of=consumer_groups.problem_of,
         ),
-        measurements=Measurements(measured, sessions=database.sessions),
+        measurements=Measurements(
+            [*messaging_measurements(), job_runner.health.measurement, *measurements], sessions=database.sessions
+        ),
         event_loop=EventLoopMonitor(),
     )
 

@@ -22,16 +22,18 @@ def _event_columns() -> list[sa.Column[object]]:
 
 def add_messaging_tables(metadata: sa.MetaData) -> None:
     """Declare the messaging tables on a service's metadata."""
+    _add_streams(metadata)
     _add_outbox(metadata)
     _add_relay_lease(metadata)
     _add_inbox(metadata)
     _add_dead_letters(metadata)
+    _add_dead_letter_actions(metadata)
     _add_position_actions(metadata)
     _add_job_actions(metadata)
     _add_operations(metadata)
 
 
-def _add_outbox(metadata: sa.MetaData) -> None:
+def _add_streams(metadata: sa.MetaData) -> None:
     sa.Table(
         "event_stream",
         metadata,
@@ -55,6 +57,9 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         sa.Column("topic", sa.Text, primary_key=True),
         sa.Column("sequence", sa.BigInteger, nullable=False),
     )
+
+
+def _add_outbox(metadata: sa.MetaData) -> None:
     sa.Table(
         "outbox",
         metadata,
@@ -171,6 +176,9 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
             postgresql_where=sa.text("resolution IS NULL AND reason <> 'blocked'"),
         ),
     )
+
+
+def _add_dead_letter_actions(metadata: sa.MetaData) -> None:
     sa.Table(
         "dead_letter_action",
         metadata,
