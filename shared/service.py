@@ -32,7 +32,7 @@ from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.republish import Republishable
 from shared.messaging.outbox.wake_up import Notifier
-from shared.operations.dependencies import Operations, ServiceRecords, operations_of
+from shared.operations.dependencies import NO_RECORDS, Operations, ServiceRecords, operations_of
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.service_health import Watched, health_of
@@ -99,7 +99,7 @@ def create_service(
     republished: Sequence[Republishable] = (),
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
-    records: ServiceRecords | None = None,
+    records: ServiceRecords = NO_RECORDS,
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -107,8 +107,7 @@ def create_service(
     """Compose a service that runs in the roles of its settings.
 
     `loops` run in processes with the role jobs. `measurements` and `records` read the service's own tables. `state` is
-    added to `app.state`. If one of `checks` fails, the service is degraded but stays ready. `closing` is called after
-    the loops have ended.
+    added to `app.state`. A failed one of `checks` makes the service degraded. `closing` is called after the loops.
     """
     parts = _open_parts(
         name=name,
@@ -165,7 +164,7 @@ def _open_parts(
     republished: Sequence[Republishable],
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
-    records: ServiceRecords | None = None,
+    records: ServiceRecords = NO_RECORDS,
 ) -> _Parts:
     dsn = dsn_of(settings.database_url)
     client_id = f"orderly-{name}"
@@ -179,8 +178,7 @@ def _open_parts(
         pool_size=settings.database_pool_size,
         on_events_committed=lambda: relay.wake() if relay.is_leader else notifier.wake(),
     )
-    subscription_by_consumer = by_consumer(name, subscriptions)
-    sending = Sending(republished)
+    subscription_by_consumer, sending = by_consumer(name, subscriptions), Sending(republished)
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
     job_runner = JobRunner(all_jobs, dsn=dsn, sessions=database.sessions)
     consumer_groups = _open_consumers(
@@ -200,15 +198,17 @@ def _open_parts(
             database.sessions,
             subscription_by_consumer,
             sending=sending,
-            records=records or ServiceRecords(),
+            records=records,
             check_kafka=relay.check,
             problem_of=consumer_groups.problem_of,
         ),
-        measurements=Measurements(
-            [*messaging_measurements(), job_runner.health.measurement, *measurements], sessions=database.sessions
-        ),
+        measurements=_measurements([job_runner.health.measurement, *measurements], database.sessions),
         event_loop=EventLoopMonitor(),
     )
+
+
+def _measurements(own: Sequence[Measurement], sessions: Sessions) -> Measurements:
+    return Measurements([*messaging_measurements(), *own], sessions=sessions)
 
 
 def _open_consumers(
