@@ -34,7 +34,7 @@ from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.republish import Republishable
 from shared.messaging.outbox.wake_up import Notifier
-from shared.operations.dependencies import Operations, ServiceRecords, operations_of
+from shared.operations.dependencies import NO_RECORDS, Operations, ServiceRecords, operations_of
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.service_health import Watched, health_of
@@ -97,7 +97,7 @@ def create_service(
     republished: Sequence[Republishable] = (),
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
-    records: ServiceRecords | None = None,
+    records: ServiceRecords = NO_RECORDS,
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
@@ -170,7 +170,7 @@ def _open_parts(
     republished: Sequence[Republishable],
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
-    records: ServiceRecords | None = None,
+    records: ServiceRecords = NO_RECORDS,
 ) -> _Parts:
     dsn, kafka = dsn_of(settings.database_url), kafka_of(settings)
     publisher = Publisher(kafka, client_id=_client_id(name), idempotent=settings.kafka_idempotent_producer)
@@ -202,7 +202,7 @@ def _open_parts(
             database.sessions,
             subscription_by_consumer,
             sending=sending,
-            records=records or ServiceRecords(),
+            records=records,
             check_kafka=relay.check,
             problem_of=consumer_groups.problem_of,
         ),

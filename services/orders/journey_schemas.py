@@ -9,7 +9,7 @@ from pydantic import Field
 from services.orders.models import OrderStatus
 from shared.http.bodies import ResponseBody
 from shared.operations.advice import Advice
-from shared.operations.journey_entries import AnyEntry
+from shared.operations.journey_entries import EXAMPLE, AnyEntry
 from shared.operations.journey_schemas import ConsumerState, RelayState
 
 State = Literal["done", "in_progress", "stuck"]
@@ -79,4 +79,4 @@ class JourneyView(ResponseBody):
     verdict: Verdict
     services: list[ServicePart]
     consumers: list[ConsumerState] = Field(description="Every consumer's state for the keys that matter to the order.")
-    entries: list[AnyEntry] = Field(description="The timeline, oldest first.")
+    entries: list[AnyEntry] = Field(description="The timeline, oldest first.", examples=[[EXAMPLE]])

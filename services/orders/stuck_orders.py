@@ -39,7 +39,10 @@ class StuckOrderView(ResponseBody):
     cause: Literal["relay_away", "dead_letter", "overdue", "waits_for_credit"] = Field(
         description="`waits_for_credit`: orders has done its part; the journey tells where it is in users."
     )
-    reason: str = Field(description="The reason, as far as this service knows it.")
+    reason: str = Field(
+        description="The reason, as far as this service knows it.",
+        examples=["The events of the order wait in the outbox of orders."],
+    )
     advice: Advice
 
 
@@ -94,7 +97,7 @@ def _cause(
 ) -> tuple[Literal["relay_away", "dead_letter", "overdue", "waits_for_credit"], str, Advice]:
     letter_id, type_, letter_reason, letter_error = letter
     if waits:
-        return "relay_away", "Its events wait in the outbox of orders.", advice.relay_away("orders")
+        return "relay_away", "The events of the order wait in the outbox of orders.", advice.relay_away("orders")
     if letter_id is not None:
         reason = f"The dead letter {letter_id} of orders.users blocks its customer's events ({type_}: {letter_error})."
         return "dead_letter", reason, advice_on_reason("orders", letter_id, DeadLetterReason(letter_reason))

@@ -44,6 +44,9 @@ class ServiceRecords:
     action_sources: Sequence[ActionSource] = ()
 
 
+NO_RECORDS = ServiceRecords()
+
+
 def operations_of(
     service: str,
     sessions: Sessions,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from shared.http.bodies import ResponseBody
 from shared.messaging.dead_letters.reason import DeadLetterReason
@@ -273,3 +273,14 @@ AnyEntry = Annotated[
     Field(discriminator="kind"),
 ]
 """An entry of a timeline; `kind` says of which kind."""
+
+EXAMPLE: dict[str, JsonValue] = {
+    "kind": "order",
+    "time": "2026-11-23T10:00:00.123Z",
+    "service": "orders",
+    "title": "The order became confirmed",
+    "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "event_id": _KEY,
+    "details": {"status": "confirmed", "actor": "system", "actor_id": None, "reason": None, "amount_cents": None},
+}
+"""An entry for the documentation."""

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from shared.http.bodies import ResponseBody
-from shared.operations.journey_entries import AnyEntry
+from shared.operations.journey_entries import EXAMPLE, AnyEntry
 
 _KEY = "0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"
 
@@ -44,7 +44,7 @@ class JourneyPart(ResponseBody):
     """The part of an order's journey that one service knows."""
 
     service: str = Field(examples=["users"])
-    entries: list[AnyEntry] = Field(description="Oldest first.")
+    entries: list[AnyEntry] = Field(description="Oldest first.", examples=[[EXAMPLE]])
     is_cut: bool = Field(description="Whether the service knows more entries than it returns.")
     consumers: list[ConsumerState]
     relay: RelayState

@@ -18,7 +18,13 @@ async def read_part(
     *,
     _caller: StaffCaller,
     operations: OperationsDep,
-    user_id: Annotated[UUID, Query(description="The order's customer, whose credit and mails belong to the journey.")],
+    user_id: Annotated[
+        UUID,
+        Query(
+            description="The order's customer, whose credit and mails belong to the journey.",
+            examples=["0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11"],
+        ),
+    ],
 ) -> JourneyPart:
     """Return what this service knows of an order: its own rows, events, dead letters, and its consumers' state.
 

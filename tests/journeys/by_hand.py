@@ -59,6 +59,8 @@ class ByHand:
         consumer = f"{service}.{events[0].topic}"
         subscription = self.system.apps[service].state.operations.dead_letters.subscriptions[consumer]
         handled = [event for event in events if not subscription.ignores(event.headers)]
+        if not handled:
+            return
         async with self.system.sessions(service).begin() as session:
             await apply_batch(
                 session,
@@ -73,10 +75,12 @@ class ByHand:
         await self.apply("users", await self.send("orders", order["id"]))
         return await self.send("users", order["user_id"])
 
-    async def confirm(self, order: dict[str, Any]) -> None:
+    async def decide(self, order: dict[str, Any]) -> None:
         """Let users decide on the credit of an order, orders on the order, and notifications notify its customer."""
         await self.apply("orders", await self.reserve(order))
-        await self.apply("notifications", await self.send("orders", order["id"]))
+        decided = await self.send("orders", order["id"])
+        await self.apply("notifications", decided)
+        await self.apply("users", decided)
         await self.send("notifications", *(await self.notifications_of(order)))
 
     async def notifications_of(self, order: dict[str, Any]) -> list[UUID]:

@@ -46,6 +46,30 @@ async def held_job(service: OrdersService) -> int:
         return int((await session.scalars(_HOLD)).one())
 
 
+def _waiting(order: dict[str, Any]) -> dict[str, Any]:
+    """Return the event of a new order as it waits in the outbox, without what the test cannot know."""
+    return {
+        "state": "waiting",
+        "type": "order.created",
+        "topic": "orders",
+        "key": order["id"],
+        "sequence": 1,
+        "sent_at": None,
+        "partition": None,
+        "offset": None,
+        "data": {
+            "order_id": order["id"],
+            "number": order["number"],
+            "user_id": str(CUSTOMER),
+            "total_cents": 250,
+            "currency": "GBP",
+            "deadline": order["deadline"],
+        },
+        "applied_by": [],
+        "dead_letter_ids": [],
+    }
+
+
 async def test_an_event_is_found_wherever_it_is(service: OrdersService, tool: Tool) -> None:
     await service.add_product("TEA")
     order = await service.place_order(("TEA", 1))
@@ -63,29 +87,7 @@ async def test_an_event_is_found_wherever_it_is(service: OrdersService, tool: To
     status, shown = await tool.json("events", "show", waiting["event_id"])
     unknown = await service.http.get(f"{AT}/events/{new_id()}", headers=service.support())
 
-    assert waiting == {
-        "event_id": waiting["event_id"],
-        "state": "waiting",
-        "type": "order.created",
-        "topic": "orders",
-        "key": order["id"],
-        "sequence": 1,
-        "recorded_at": waiting["recorded_at"],
-        "sent_at": None,
-        "partition": None,
-        "offset": None,
-        "trace_id": waiting["trace_id"],
-        "data": {
-            "order_id": order["id"],
-            "number": order["number"],
-            "user_id": str(CUSTOMER),
-            "total_cents": 250,
-            "currency": "GBP",
-            "deadline": order["deadline"],
-        },
-        "applied_by": [],
-        "dead_letter_ids": [],
-    }
+    assert waiting == _waiting(order) | {name: waiting[name] for name in ("event_id", "recorded_at", "trace_id")}
     assert waiting["trace_id"] is not None
     places = {name: sent[name] for name in ("state", "sent_at", "partition", "offset")}
     assert sent == waiting | places
