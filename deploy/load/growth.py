@@ -34,7 +34,7 @@ class Rules:
     per_order_share: float
     per_order_floors: Mapping[str, float]
     bounds: Mapping[str, float]
-    """The largest accepted values, by name, of what may grow up to them."""
+    """The largest accepted values, by patterns of names, of what may grow up to them."""
     per_order: Mapping[str, str]
     """Patterns of names or of tables, and what bounds such a value in the end."""
 
@@ -50,6 +50,10 @@ class Rules:
         """Return whether a value is meant to grow with the orders."""
         parts = (name, name.partition("/")[2])
         return any(fnmatch(part, pattern) for part in parts for pattern in self.per_order)
+
+    def bound_of(self, name: str) -> float | None:
+        """Return the largest accepted value of what may grow up to it; None for all others."""
+        return next((bound for pattern, bound in self.bounds.items() if fnmatch(name, pattern)), None)
 
     def accepted(self, name: str, mean: float) -> float:
         """Return the accepted growth of a value over the second half, whose mean is `mean`."""
@@ -147,7 +151,7 @@ def _growth_of(name: str, samples: Sequence[Sample], rules: Rules) -> Iterator[G
         accepted=rules.accepted(name, mean),
         is_per_order=is_per_order,
         largest=max(value for _, value in points),
-        bound=rules.bounds.get(name),
+        bound=rules.bound_of(name),
     )
 
 
