@@ -24,13 +24,8 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: help doctor venv run demo shell break status stop test coverage check chaos chaos-quick chaos-short
 .PHONY: chaos-upgrade fuzz bench load soak lint format
-=======
-.PHONY: help doctor venv run demo shell status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade
-.PHONY: break fuzz bench lint format
->>>>>>> control
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets

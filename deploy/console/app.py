@@ -15,6 +15,7 @@ from deploy.console.access.local import LocalAccess
 from deploy.console.access.operator import Access
 from deploy.console.access.same_origin import SAME_ORIGIN
 from deploy.console.break_it import routes as break_it_routes
+from deploy.console.break_it.load import LoadRunner
 from deploy.console.dead_letters import pages as dead_letter_pages
 from deploy.console.dead_letters import routes as dead_letter_routes
 from deploy.console.exports import routes as export_routes
@@ -73,6 +74,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     telemetry = _telemetry(settings)
     receiver = Receiver(telemetry)
     opened_exports = OpenedExports(settings.folder / "opened")
+    load = LoadRunner()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,6 +85,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
             yield
         observing.cancel()
         await asyncio.wait({observing})
+        await load.stop()
         await opened_exports.close_all()
         await telemetry.close()
         await access.close()
@@ -100,7 +103,7 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     )
     app.state.settings, app.state.services, app.state.observer, app.state.access = settings, services, observer, access
     app.state.control = ControlClient(settings.control_socket) if settings.control_socket is not None else None
-    app.state.telemetry, app.state.opened_exports = telemetry, opened_exports
+    app.state.telemetry, app.state.opened_exports, app.state.load = telemetry, opened_exports, load
     app.state.health = Health("console", checks={}, critical=frozenset())
     install_problems(app)
     for router in (*ROUTERS, health_router(app.state.health), metrics_router, openapi_router(app)):

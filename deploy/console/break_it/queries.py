@@ -1,5 +1,6 @@
 """Reads of the page *Break it*."""
 
+from deploy.console.break_it.load import LoadRunner
 from deploy.console.break_it.schemas import BreakItView, RatesView
 from deploy.console.invariants.queries import invariants
 from deploy.console.local_control import answered
@@ -12,13 +13,16 @@ MAX_REPORTS = 15
 RATE_WINDOW_SECONDS = 10.0
 
 
-async def break_it_state(control: ControlClient, observer: Observer, settings: ConsoleSettings) -> BreakItView:
+async def break_it_state(
+    control: ControlClient, observer: Observer, settings: ConsoleSettings, load: LoadRunner
+) -> BreakItView:
     """Return the faults, the comparison, the rates and the invariants. Raises: ControlRefused."""
     faults, status = await answered(control.faults()), await answered(control.status())
     return BreakItView(
         faults=faults,
         injected=list(reversed(status.faults))[:MAX_REPORTS],
         comparison=await _comparison(control),
+        load=load.view,
         rates=_rates(observer),
         invariants=await invariants(settings),
     )

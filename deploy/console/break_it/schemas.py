@@ -23,6 +23,24 @@ class RatesView(ResponseBody):
     dead_letters: int
 
 
+class LoadStart(RequestBody):
+    """A load of real baskets on the local system."""
+
+    orders_per_second: Annotated[float, Field(gt=0, le=50, description="Customers that begin per second.")] = 3.0
+    seconds: Annotated[float, Field(ge=1, le=3600)] = 120.0
+
+
+class LoadView(ResponseBody):
+    """The load that runs, or the last one."""
+
+    is_running: bool
+    started: LoadStart | None
+    """Null before the first load."""
+    last: dict[str, Any]
+    """The last line of `python -m deploy.load run --json-lines`; with `summary` once it has ended."""
+    error: str | None
+
+
 class BreakItView(ResponseBody):
     """The faults that can be injected, what they have done, and whether the invariants hold."""
 
@@ -31,6 +49,7 @@ class BreakItView(ResponseBody):
     """Newest first."""
     comparison: ComparisonStatus | None
     """The wrong build beside the right one, at present or the last time; null before the first one."""
+    load: LoadView
     rates: RatesView
     invariants: InvariantsView
 
