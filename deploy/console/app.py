@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -32,6 +34,7 @@ from deploy.console.services import Services
 from deploy.console.settings import ConsoleSettings
 from deploy.console.stuck import routes as stuck_routes
 from deploy.console.system import routes as system_routes
+from deploy.console.telemetry.forwarding import Forwarder
 from deploy.console.telemetry.receiver import Receiver
 from deploy.console.telemetry.server import serving
 from deploy.console.telemetry.store import Bounds, TelemetryStore
@@ -49,6 +52,8 @@ from shared.http.revocations import RevocationList
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
 
+MIN_COMPRESSED_BYTES = 2_000
+"""Size of a response from which it is compressed."""
 ROUTERS = (
     *(system_routes.router, system_routes.pages),
     *(flow_routes.router, flow_routes.pages),
@@ -64,46 +69,36 @@ ROUTERS = (
 )
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of the console. Those that routes use are in `app.state`, under the same names."""
+
+    settings: ConsoleSettings
+    services: Services
+    observer: Observer
+    access: Access
+    control: ControlClient | None
+    telemetry: TelemetryStore
+    forwarder: Forwarder | None
+    opened_exports: OpenedExports
+    load: LoadRunner
+
+
 def create_app(settings: ConsoleSettings) -> FastAPI:
     """Compose the console. Nothing connects before it starts."""
-    services = Services(settings.service_urls)
-    others = {"audit": settings.audit_url, "backup": settings.backup_url}
-    observer = Observer(settings.service_urls, others={name: url for name, url in others.items() if url})
-    access = _access(settings, services)
-
-    telemetry = _telemetry(settings)
-    receiver = Receiver(telemetry)
-    opened_exports = OpenedExports(settings.folder / "opened")
-    load = LoadRunner()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await telemetry.open()
-        observing = asyncio.create_task(observer.run())
-        async with serving(receiver.app, host=settings.otlp_host, port=settings.otlp_port) as otlp_port:
-            app.state.otlp_port = otlp_port
-            yield
-        observing.cancel()
-        await asyncio.wait({observing})
-        await load.stop()
-        await opened_exports.close_all()
-        await telemetry.close()
-        await access.close()
-        await services.close()
-
+    parts = _parts(settings)
     app = FastAPI(
         title="Orderly console",
         description="The state of the system, the journey of an order, and the operations that help.",
         version="1",
-        lifespan=lifespan,
+        lifespan=partial(_running, parts),
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=OPERATION_ID,
         dependencies=[SAME_ORIGIN],
     )
-    app.state.settings, app.state.services, app.state.observer, app.state.access = settings, services, observer, access
-    app.state.control = ControlClient(settings.control_socket) if settings.control_socket is not None else None
-    app.state.telemetry, app.state.opened_exports, app.state.load = telemetry, opened_exports, load
+    for part in fields(parts):
+        setattr(app.state, part.name, getattr(parts, part.name))
     app.state.health = Health("console", checks={}, critical=frozenset())
     install_problems(app)
     for router in (*ROUTERS, health_router(app.state.health), metrics_router, openapi_router(app)):
@@ -111,10 +106,46 @@ def create_app(settings: ConsoleSettings) -> FastAPI:
     if not settings.is_local:
         app.include_router(access_pages.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
-    app.add_middleware(GZipMiddleware, minimum_size=2_000)
+    app.add_middleware(GZipMiddleware, minimum_size=MIN_COMPRESSED_BYTES)
     app.add_middleware(BodyLimitMiddleware, larger={"/exports/opened": MAX_FILE_BYTES})
     app.add_middleware(RequestContextMiddleware)
     return app
+
+
+def _parts(settings: ConsoleSettings) -> _Parts:
+    services = Services(settings.service_urls)
+    others = {"audit": settings.audit_url, "backup": settings.backup_url}
+    return _Parts(
+        settings=settings,
+        services=services,
+        observer=Observer(settings.service_urls, others={name: url for name, url in others.items() if url}),
+        access=_access(settings, services),
+        control=ControlClient(settings.control_socket) if settings.control_socket is not None else None,
+        telemetry=_telemetry(settings),
+        forwarder=Forwarder(settings.otlp_forward_endpoint) if settings.otlp_forward_endpoint else None,
+        opened_exports=OpenedExports(settings.folder / "opened"),
+        load=LoadRunner(),
+    )
+
+
+@asynccontextmanager
+async def _running(parts: _Parts, app: FastAPI) -> AsyncIterator[None]:
+    """Receive, observe and forward until the block ends; then close everything."""
+    settings = parts.settings
+    receiver = Receiver(parts.telemetry, forwarder=parts.forwarder)
+    await parts.telemetry.open()
+    tasks = [asyncio.create_task(loop.run()) for loop in (parts.observer, parts.forwarder) if loop is not None]
+    async with serving(receiver.app, host=settings.otlp_host, port=settings.otlp_port) as otlp_port:
+        app.state.otlp_port = otlp_port
+        yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await parts.load.stop()
+    await parts.opened_exports.close_all()
+    await parts.telemetry.close()
+    await parts.access.close()
+    await parts.services.close()
 
 
 def _telemetry(settings: ConsoleSettings) -> TelemetryStore:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.connection_urls import check_readable
@@ -28,6 +28,8 @@ class ConsoleSettings(BaseSettings):
     otlp_host: str = "127.0.0.1"
     otlp_port: Port = 4318
     """Port that receives traces and logs by OTLP/HTTP. The services send them there (`<SERVICE>_OTLP_ENDPOINT`)."""
+    otlp_forward_endpoint: Annotated[str | None, BeforeValidator(lambda given: given or None)] = None
+    """Base URL of a store that gets the received traces, too, and keeps them for longer."""
     folder: Path
     """Folder of the received traces and logs, which are kept for `retention_minutes`."""
     retention_minutes: Annotated[int, Field(ge=1, le=1440)] = 60

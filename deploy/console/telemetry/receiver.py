@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from deploy.console.telemetry.decoding import Malformed, decode_logs, decode_spans
+from deploy.console.telemetry.forwarding import MEDIA_TYPE, Forwarder
 from deploy.console.telemetry.store import NotStored, TelemetryStore
 
 logger = structlog.get_logger(__name__)
@@ -35,7 +36,6 @@ MAX_BYTES_PER_SECOND = 2 * 1024 * 1024
 """Rate of decompressed bodies over a longer time, some 3,000 spans per second. It bounds the processor time."""
 BURST_SECONDS = 5
 """Time for which the rate may have been unused, and is made up for at once."""
-MEDIA_TYPE = "application/x-protobuf"
 _RETRY_AFTER = {"Retry-After": "1"}
 
 
@@ -56,10 +56,13 @@ class Receiver:
         self,
         store: TelemetryStore,
         *,
+        forwarder: Forwarder | None = None,
         max_bytes_per_second: float = MAX_BYTES_PER_SECOND,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Prepare to store what is received. Traces are also passed on, if there is a forwarder."""
         self._store = store
+        self._forwarder = forwarder
         self._turn = asyncio.Lock()
         self._pending_bytes = 0
         self._allowance = _Allowance(max_bytes_per_second, clock)
@@ -108,6 +111,8 @@ class Receiver:
     async def _store_spans(self, body: bytes) -> ExportTraceServiceResponse:
         decoded = await asyncio.to_thread(decode_spans, body)
         await self._store.add_spans(decoded.records)
+        if self._forwarder is not None:
+            self._forwarder.forward(body)
         response = ExportTraceServiceResponse()
         if decoded.rejected:
             logger.warning("spans_rejected", count=decoded.rejected, reason=decoded.reason)
