@@ -41,12 +41,18 @@ LIST_PRODUCTS = OptionalAccess((Rule(FOR_SALE, EVERYONE), Rule(NOT_FOR_SALE, STA
 READ_PRODUCT = OptionalAccess((Rule(FOR_SALE, EVERYONE), Rule(NOT_FOR_SALE, STAFF, ProductNotFound)))
 
 
+async def _place_permit(
+    permit: Annotated[Permit, Depends(signed_in)], _limit: Annotated[None, Depends(PLACE_ORDERS)]
+) -> Permit:
+    return permit
+
+
 async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-PlacePermit = Annotated[Permit, Depends(signed_in)]
+PlacePermit = Annotated[Permit, Depends(_place_permit)]
 ReadPermit = Annotated[Permit, Depends(READ_ORDER)]
 CancelPermit = Annotated[Permit, Depends(CANCEL_ORDER)]
 ListPermit = Annotated[Permit, Depends(LIST_ORDERS)]

@@ -152,10 +152,8 @@ async def test_a_stopping_service_is_not_ready_while_it_finishes_its_jobs(make_s
         finally:
             held.may_end.set()
     report = app.state.health.shutdown.report()
-    assert [(one.step, one.status) for one in report.steps] == [
-        (step, "done") for step in ("consumers", "jobs", "relay", "pool")
-    ]
-    assert all(one.duration_ms >= 0 for one in report.steps)
+    steps = ("consumers", "jobs", "relay", "pool")
+    assert [(one.step, one.status) for one in report.steps] == [(step, "done") for step in steps]
 
 
 async def _shows_steps(client: httpx2.AsyncClient, steps: list[tuple[str, str]]) -> bool:
