@@ -137,6 +137,8 @@ class JobRunner:
                     command_timeout=STATEMENT_TIMEOUT_SECONDS,
                     reset=_keep_session_state,
                 ) as pool:
+                    if self._stopping.is_set():
+                        break  # stopped while it connected: no queuer was there to be told
                     driver = ListeningDriver(pool)
                     self._queuer = PgQueuer(driver, queries=ObservedQueries(driver, health=self.health))
                     self._jobs.install(self._queuer, self._sessions, self.health)
