@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help doctor venv run demo shell break status stop test coverage check chaos chaos-quick chaos-short
-.PHONY: chaos-upgrade fuzz bench load soak lint format
+.PHONY: chaos-upgrade fuzz bench load soak lint lint-types lint-rest format
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -102,11 +102,17 @@ soak: .venv/.complete ## Show that nothing grows under load for half an hour: SO
 	@$(BIN)/python -m deploy.load soak $(SOAK)
 
 lint: .venv/.complete ## Check style, spelling, language, types, layers and OpenAPI documents
+	@$(MAKE) --no-print-directory --jobs 2 lint-types lint-rest
+
+# mypy takes as long as all others.
+lint-types:
+	@$(BIN)/mypy
+
+lint-rest:
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/codespell
 	@$(BIN)/python -m tests.architecture.language
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m tests.contracts.redocly
 
