@@ -17,7 +17,18 @@ from tests.harness.local_run import LocalRun, local_run
 from tests.harness.waiting import until
 from tests.journeys.console_pages import ConsolePages
 
-PLACES = ("/", "/flow", "/orders", "/dead-letters", "/stuck", "/invariants", "/break-it")
+PLACES = (
+    "/",
+    "/flow",
+    "/orders",
+    "/traces",
+    "/logs",
+    "/dead-letters",
+    "/stuck",
+    "/invariants",
+    "/break-it",
+    "/exports",
+)
 EMAIL = "ada@orderly.example"
 PASSWORD = "correct horse battery"  # a user of this test
 
@@ -75,9 +86,12 @@ async def test_every_page_and_button_works(run: LocalRun, browser: Browser) -> N
     for path in PLACES:
         await desk.check(path)
         await phone.check(path)
+    await _read_its_trace_and_its_logs(desk, order)
+    await _open_an_export(desk)
     await _handle_a_dead_letter(desk)
     await _send_events_again(desk)
     await _stop_and_start_a_process(desk)
+    await _start_a_load_and_a_wrong_build(desk)
     await _break_everything(desk, run)
     await _discard_poison(desk)
 
@@ -111,6 +125,51 @@ async def _find_the_order(desk: ConsolePages, phone: ConsolePages, order: dict[s
     await desk.page.goto(f"{desk.url}/orders?query=nobody@orderly.example")
     await desk.shows("There is no user with this e-mail address")
     desk.problems.clear()  # Chromium reports the 404
+
+
+async def _read_its_trace_and_its_logs(desk: ConsolePages, order: dict[str, str]) -> None:
+    """Follow one trace from the gateway to the mail, and find a log line by the order's id."""
+    await desk.visit(f"/orders/{order['id']}")
+    for span in ("POST /v1/orders", "publish order.created", "apply order.created", "apply order.confirmed", "SMTP"):
+        await desk.shows(span, within=".waterfall")
+    await desk.follow("The trace of the request")
+    await desk.shows("order_placed", within=".log")
+    await desk.check(desk.page.url.removeprefix(desk.url))
+    await desk.visit("/logs")
+    await desk.press("Pause")
+    await desk.fill("Words, or keyword=value", f"order_id={order['id']}")
+    await desk.press("Show")
+    await desk.shows("order_placed", within="#lines")
+
+
+async def _open_an_export(desk: ConsolePages) -> None:
+    """Download the last hour, open the file, and find a trace in it."""
+    await desk.visit("/exports")
+    async with desk.page.expect_download() as started:
+        await desk.follow("Download")
+    file = await (await started.value).path()
+    await desk.page.get_by_label("File").set_input_files(file)
+    await desk.press("Open")
+    await desk.shows("Latest traces")
+    await desk.check(desk.page.url.removeprefix(desk.url))
+    await desk.follow("POST", within="table")
+    await desk.shows("POST /v1/orders", within=".waterfall")
+    await desk.visit("/exports")
+    await desk.press("Close")
+    assert await desk.page.get_by_role("button", name="Close").count() == 0
+
+
+async def _start_a_load_and_a_wrong_build(desk: ConsolePages) -> None:
+    """Start both, see them run, and stop them."""
+    await desk.visit("/break-it")
+    await desk.press("Start a load")
+    await desk.shows("orders placed", within="#load", seconds=60)
+    await desk.press("Stop the load")
+    await desk.shows("The last load", within="#load", seconds=40)
+    await desk.press("Publish after commit, without an outbox")
+    await desk.shows("running", within="#comparison", seconds=60)
+    await desk.press("Stop the wrong build")
+    await desk.shows("stopped", within="#comparison", seconds=40)
 
 
 async def _handle_a_dead_letter(desk: ConsolePages) -> None:
