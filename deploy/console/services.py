@@ -15,6 +15,8 @@ REQUEST_TIMEOUT_SECONDS = 5.0
 CHANGE_TIMEOUT_SECONDS = 30.0
 """Upper bound of a request that changes something: a replay takes up to 20 seconds."""
 
+_OF_EVERY_PROBLEM = frozenset({"type", "title", "status", "code", "detail", "instance", "request_id"})
+
 T = TypeVar("T")
 
 
@@ -101,4 +103,5 @@ def _problem_of(response: httpx2.Response, service: str) -> Problem:
     }
     problem: type[Problem] = type("ServiceProblem", (Problem,), members)
     headers = {name: value for name, value in response.headers.items() if name == "retry-after"}
-    return problem(content.get("detail"), extra={"service": service, "errors": content.get("errors")}, headers=headers)
+    extra = {name: value for name, value in content.items() if name not in _OF_EVERY_PROBLEM}
+    return problem(content.get("detail"), extra={"service": service, **extra}, headers=headers)
