@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from deploy.compose.stack import COLLECTOR
+from deploy.compose.stack import COLLECTOR, TRACE_STORE
 from deploy.grafana.__main__ import FOLDER
 from deploy.grafana.boards import BOARDS
 from deploy.grafana.panels import PROMETHEUS, board_json
@@ -72,11 +72,13 @@ def test_exemplars_lead_to_the_traces() -> None:
     assert named <= _reachable("grafana")
 
 
-def test_the_gateway_and_the_services_can_send_traces_to_jaeger() -> None:
-    collector = urlsplit(COLLECTOR)
+def test_the_gateway_and_the_services_send_traces_to_the_console_which_reaches_jaeger() -> None:
+    collector, store = urlsplit(COLLECTOR), urlsplit(TRACE_STORE)
     assert containers()["jaeger"]["environment"]["COLLECTOR_OTLP_ENABLED"] == "true"
-    assert (collector.hostname, collector.port) == ("jaeger", 4318)
-    assert {"gateway", *SERVICES} <= _reachable("jaeger")
+    assert (collector.hostname, collector.port) == ("console", 4318)
+    assert (store.hostname, store.port) == ("jaeger", 4318)
+    assert {"gateway", *SERVICES} <= _reachable("console")
+    assert "console" in _reachable("jaeger")
     # Data of customers are not there, and whoever reaches Grafana does not reach the databases.
     assert not {"users-postgres", "kafka"} & (_reachable("jaeger") | _reachable("grafana"))
 
