@@ -123,6 +123,7 @@ def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
         match
         for name in ("gateway", *SERVICES)
         for value in _environment(name).values()
+        if value is not None  # it is passed on if it is set
         for match in re.findall(r"(?:^|//|@)([a-z-]+:\d+)", value)
     }
 

@@ -7,7 +7,7 @@ import sys
 from deploy.local.state import CHECKOUT
 
 _NAMES = """
-import services.notifications.app, services.orders.app, services.users.app
+import services.notifications.app, services.orders.app, services.users.app, shared.otlp
 from deploy.audit.metrics import AuditMetrics
 from deploy.backup.metrics import BackupMetrics
 from prometheus_client import REGISTRY
