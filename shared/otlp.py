@@ -61,14 +61,14 @@ _NO_ATTRIBUTES = frozenset({"event", "level", "timestamp", "trace_id", "service"
 """Fields of a log line that are part of the record itself, or of its resource."""
 
 
-class _LastMessage(logging.Handler):
-    """Keeps the library's last message, which says why an export failed, instead of logging every one."""
+class _FirstMessage(logging.Handler):
+    """Keeps the library's first message about an export, which says why it failed, instead of logging every one."""
 
     message = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
-        self.message = record.getMessage()
+        """Keep a message unless there is one."""
+        self.message = self.message or record.getMessage()
 
 
 class _Gate:
@@ -81,9 +81,9 @@ class _Gate:
         self._lock = threading.Lock()
         self._waiting = 0
         self._is_failing = False
-        self._last = _LastMessage(logging.WARNING)
+        self._first = _FirstMessage(logging.WARNING)
         library = logging.getLogger(type(exporter).__module__)
-        library.handlers, library.propagate = [self._last], False
+        library.handlers, library.propagate = [self._first], False
         library.setLevel(logging.WARNING)
 
     def admit(self) -> bool:
@@ -99,6 +99,7 @@ class _Gate:
         """Export a batch, in the thread of a processor."""
         with self._lock:
             self._waiting -= len(batch)
+        self._first.message = ""
         result = self._exporter.export(batch)
         if result.value:
             DROPPED.labels(self._signal).inc(len(batch))
@@ -116,7 +117,7 @@ class _Gate:
     def _report(self, *, is_failing: bool) -> None:
         """Log when the exports begin to fail, and when they work again."""
         if is_failing and not self._is_failing:
-            reason = self._last.message
+            reason = self._first.message
             logger.warning("telemetry_not_exported", signal=self._signal, endpoint=self._endpoint, reason=reason)
         elif self._is_failing and not is_failing:
             logger.info("telemetry_exported_again", signal=self._signal)

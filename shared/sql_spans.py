@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, cast
 
@@ -12,12 +12,16 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExecutionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.patches.sqlalchemy_driver import has_begun
 from shared.telemetry import Attributes, fail, is_tracing, span, start_child
 
 _SPAN = "orderly_span"
-_WRITE = re.compile(r"\b(INSERT INTO|DELETE FROM|UPDATE)\s+(\w+)", re.IGNORECASE)
-_READ = re.compile(r"\bFROM\s+(\w+)", re.IGNORECASE)
+_WRITE = re.compile(r"\b(INSERT INTO|DELETE FROM|UPDATE)\s+(?!(?:SET|OF|SKIP|NOWAIT)\b)(\w+)", re.IGNORECASE)
+"""A statement's writes, without FOR UPDATE OF and DO UPDATE SET."""
+_READ = re.compile(r"\bFROM\s+(\w+)\b(?!\s*\()", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"\w+")
+_MAX_WRITES = 3
+"""Upper bound of the writes in a span's name."""
 
 
 def sql_span(sql: str) -> AbstractContextManager[Span]:
@@ -30,10 +34,10 @@ def sql_span(sql: str) -> AbstractContextManager[Span]:
 
 @lru_cache(maxsize=1024)
 def summary_of(sql: str) -> str:
-    """Return what a statement does to which table, such as "UPDATE delivery": the last write in it, or its read."""
-    if writes := _WRITE.findall(sql):
-        action, table = writes[-1]
-        return f"{action.split()[0].upper()} {table}"
+    """Return what a statement does to which tables, such as "UPDATE delivery": its writes, or what it reads first."""
+    writes = list(dict.fromkeys(f"{action.split()[0].upper()} {table}" for action, table in _WRITE.findall(sql)))
+    if writes:
+        return ", ".join([*writes[:_MAX_WRITES], *(["..."] if writes[_MAX_WRITES:] else [])])
     word = _FIRST_WORD.search(sql)
     first = word[0].upper() if word else "SQL"
     read = _READ.search(sql) if first in {"SELECT", "WITH"} else None
@@ -64,7 +68,8 @@ def trace_statements(engine: AsyncEngine) -> None:
 
 def _in_span(sql: str, execute: Callable[[DBAPIConnection], None]) -> Callable[[DBAPIConnection], None]:
     def execute_in_span(connection: DBAPIConnection) -> None:
-        with sql_span(sql):
+        # The pool rolls back every connection that it gets back. After a COMMIT, asyncpg has nothing to send.
+        with sql_span(sql) if has_begun(connection) else nullcontext():
             execute(connection)
 
     return execute_in_span

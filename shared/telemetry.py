@@ -102,8 +102,12 @@ def tracestate_of(context: SpanContext) -> str | None:
 
 def new_trace() -> SpanContext:
     """Return the context of a new, sampled trace."""
-    flags = TraceFlags(TraceFlags.SAMPLED)
-    return SpanContext(_IDS.generate_trace_id(), _IDS.generate_span_id(), is_remote=False, trace_flags=flags)
+    return _new_context(TraceFlags.SAMPLED)
+
+
+def _new_context(flags: int) -> SpanContext:
+    trace_id, span_id = _IDS.generate_trace_id(), _IDS.generate_span_id()
+    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(flags))
 
 
 def current_traceparent() -> str | None:
@@ -124,10 +128,24 @@ def current_trace_id() -> str | None:
 
 
 def trace_headers() -> dict[str, str]:
-    """Return the headers that let another service continue the current trace."""
+    """Return the headers that let another service continue the current trace.
+
+    Outside of a trace, as in a poll, the other service is asked to record no spans.
+    """
     headers: dict[str, str] = {}
-    _PROPAGATOR.inject(headers)
+    current = get_current_span().get_span_context()
+    _PROPAGATOR.inject(headers, context=None if current.is_valid else _context_of(_new_context(TraceFlags.DEFAULT)))
     return headers
+
+
+@contextmanager
+def unrecorded_trace() -> Iterator[Span]:
+    """Run the block in a new trace whose spans are not recorded, such as a probe."""
+    token = attach(_context_of(_new_context(TraceFlags.DEFAULT)))
+    try:
+        yield INVALID_SPAN
+    finally:
+        detach(token)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from shared.http.admission import SHED, Admission, note_shed
 from shared.http.metrics import count_request
 from shared.http.problems import DatabaseUnavailable, InternalError, Overloaded, problem_response
 from shared.ids import new_id
-from shared.telemetry import continued_trace, entry_span, fail
+from shared.telemetry import entry_span, fail, unrecorded_trace
 from shared.transient_errors import asks_to_repeat, is_database_unavailable
 
 logger = structlog.get_logger(__name__)
@@ -71,9 +71,9 @@ class RequestContextMiddleware:
 
 def _entered(scope: Scope, headers: Headers) -> AbstractContextManager[Span]:
     """Enter the caller's trace, with a span unless it is a probe or a scrape: those arrive every few seconds."""
-    traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
     if _is_probe(scope["path"]):
-        return continued_trace(traceparent, tracestate=tracestate)
+        return unrecorded_trace()
+    traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
     return entry_span(_known_method(scope), kind=SpanKind.SERVER, traceparent=traceparent, tracestate=tracestate)
 
 

@@ -9,7 +9,7 @@ from tests.architecture.source import CHECKOUT
 
 # In a process of its own, because tests and libraries have metrics too.
 _PRINT_PAGES = """
-import services.notifications.app, services.orders.app, services.users.app
+import services.notifications.app, services.orders.app, services.users.app, shared.otlp
 from deploy.audit.metrics import AuditMetrics
 from deploy.backup.metrics import BackupMetrics
 from pathlib import Path

@@ -148,7 +148,8 @@ def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
         match
         for name in ("gateway", *SERVICES)
         for value in _environment(name).values()
-        for match in re.findall(r"(?:^|//|@)([a-z-]+:\d+)", value or "")
+        if value is not None  # it is passed on if it is set
+        for match in re.findall(r"(?:^|//|@)([a-z-]+:\d+)", value)
     }
 
     public = {"localhost:8080"}  # the gateway, as browsers name it

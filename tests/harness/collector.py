@@ -122,6 +122,9 @@ def tree_of(spans: Sequence[CollectedSpan]) -> list[str]:
     known = {one.span_id for one in spans}
     for one in spans:
         children[one.parent_id if one.parent_id in known else ""].append(one)
+    for siblings in children.values():
+        # The relay publishes while the process continues: sometimes before its next span, sometimes after.
+        siblings.sort(key=lambda one: (one.kind == "producer", one.started_at))
 
     def lines(parent_id: str, depth: int) -> Iterator[str]:
         for one in children[parent_id]:

@@ -73,7 +73,7 @@ async def test_a_batch_of_many_traces_is_linked_with_the_span_of_each_event(
     # What a handler does for one event is below the span of the event; what all share is below that of the batch.
     parents = {one.name: one.parent for one in recorded_spans.all() if one.name.split()[0] in {"INSERT", "COMMIT"}}
     assert parents == {
-        "INSERT inbox": BATCH,
+        "INSERT inbox_sequence, INSERT inbox": BATCH,
         "INSERT effect": APPLY,
         "INSERT dead_letter": BATCH,
         "COMMIT": BATCH,
@@ -119,7 +119,7 @@ async def test_a_handlers_events_and_its_own_trace_belong_to_the_span_of_its_eve
         stored = (await session.execute(sa.text("SELECT traceparent FROM outbox"))).scalars().all()
     assert [*seen, *stored] == [seen[0]] * 3
     assert seen[0] not in {None, TRACEPARENTS[0]}
-    assert [one.parent for one in recorded_spans.named("INSERT outbox")] == ["outbox"]
+    assert [one.parent for one in recorded_spans.named("INSERT event_stream, INSERT outbox")] == ["outbox"]
 
 
 async def test_spans_of_statements_have_no_parameters_and_exist_within_a_trace_only(
