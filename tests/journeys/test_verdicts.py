@@ -169,7 +169,8 @@ async def record_failure(hand: ByHand, order: dict[str, Any], failure: SendFaile
             name="",
             locale="en",
         )
-        outcome = Outcome(attempt, failure, "failed" if failure.is_final else "retrying", timedelta(seconds=60))
+        retry_delay = None if failure.is_final else timedelta(seconds=60)
+        outcome = Outcome(attempt, failure, "failed" if failure.is_final else "retrying", retry_delay)
         await record_outcomes(session, [outcome], retry_policy=RetryPolicy())
     await hand.age("notifications", "delivery", "first_due_at", key=("id", delivery_id), by=LONG)
     return UUID(str(delivery_id))
