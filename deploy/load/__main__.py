@@ -66,7 +66,7 @@ def run(
     if rate is not None and users is not None:
         raise typer.BadParameter("--rate is an open loop and --users a closed one: choose one of them")
     plan = Plan(
-        rate=DEFAULT_RATE if rate is users is None else rate,
+        rate=DEFAULT_RATE if rate is None and users is None else rate,
         users=users,
         seconds=_duration(seconds=seconds, minutes=minutes),
         think_seconds=think,
