@@ -18,14 +18,7 @@ MAX_CODES = 8
 def plots_of(bins: Sequence[Bin], *, warm_up_seconds: float) -> Iterator[Plot]:
     """Yield the plots. What was not measured has none."""
     used = [route for route in ROUTES if any(route in one.requests for one in bins)]
-
-    def shaded(draw: Callable[[Axes], None]) -> Callable[[Axes], None]:
-        def draw_on_grey(axis: Axes) -> None:
-            axis.axvspan(0, warm_up_seconds, color="#f3f4f6", lw=0)
-            draw(axis)
-
-        return draw_on_grey
-
+    shaded = partial(_shaded, seconds=warm_up_seconds)
     yield Plot(
         name="latency",
         title="Latency by route",
@@ -59,19 +52,24 @@ def plots_of(bins: Sequence[Bin], *, warm_up_seconds: float) -> Iterator[Plot]:
 
 def _plots_of_the_system_and_the_generator(bins: Sequence[Bin]) -> Iterator[Plot]:
     if any(one.outbox_ages for one in bins):
-        yield Plot(
-            name="messaging",
-            title="Outbox age and consumer lag",
-            description="Age of the oldest event in any outbox, and records that consumers have not applied.",
-            panels=[
-                (
-                    "age of the oldest event in an outbox (s)",
-                    partial(_largest, bins=bins, of=lambda one: one.outbox_ages),
-                ),
-                ("consumer lag, all consumers (records)", partial(_largest, bins=bins, of=lambda one: one.lags)),
-            ],
-        )
-    yield Plot(
+        yield _messaging_plot(bins)
+    yield _generator_plot(bins)
+
+
+def _messaging_plot(bins: Sequence[Bin]) -> Plot:
+    return Plot(
+        name="messaging",
+        title="Outbox age and consumer lag",
+        description="Age of the oldest event in any outbox, and records that consumers have not applied.",
+        panels=[
+            ("age of the oldest event in an outbox (s)", partial(_largest, bins=bins, of=lambda one: one.outbox_ages)),
+            ("consumer lag, all consumers (records)", partial(_largest, bins=bins, of=lambda one: one.lags)),
+        ],
+    )
+
+
+def _generator_plot(bins: Sequence[Bin]) -> Plot:
+    return Plot(
         name="generator",
         title="The load generator itself",
         description="Share of a core that it used, and the delay with which customers began, over time.",
@@ -80,6 +78,16 @@ def _plots_of_the_system_and_the_generator(bins: Sequence[Bin]) -> Iterator[Plot
             ("longest delay of a customer's beginning (ms)", partial(_largest, bins=bins, of=lambda one: one.late)),
         ],
     )
+
+
+def _shaded(draw: Callable[[Axes], None], *, seconds: float) -> Callable[[Axes], None]:
+    """Return what draws on a panel whose first seconds are grey."""
+
+    def draw_on_grey(axis: Axes) -> None:
+        axis.axvspan(0, seconds, color="#f3f4f6", lw=0)
+        draw(axis)
+
+    return draw_on_grey
 
 
 def _latency(axis: Axes, *, bins: Sequence[Bin], route: str) -> None:

@@ -29,7 +29,8 @@ class Login:
 class Plan:
     """The load, its customers and their baskets. Either `rate` or `users` is set."""
 
-    url: str
+    url: str = ""
+    """The gateway of the target; the system of `make run` has its own."""
     rate: float | None = None
     """Open loop: journeys that begin per second, whether or not earlier ones have ended."""
     users: int | None = None

@@ -17,6 +17,7 @@ AWAY = "http://127.0.0.1:9"
         (["--seconds", "1", "--minutes", "1"], "choose one of --seconds and --minutes"),
         (["--url", AWAY, "--metrics", "users"], "expected NAME=URL, such as users=http://"),
         (["--url", AWAY, "--admin-password-file", "none"], "none has no password"),
+        (["--url", AWAY, "--ca-file", "none.pem"], "file 'none.pem' does not exist"),
         (["--thresholds", "none.toml"], "✗ none.toml cannot be read: No such file or directory"),
     ],
 )
