@@ -130,7 +130,7 @@ def _parts(settings: ConsoleSettings) -> _Parts:
 
 @asynccontextmanager
 async def _running(parts: _Parts, app: FastAPI) -> AsyncIterator[None]:
-    """Receive, observe and forward until the block ends; then close everything."""
+    """Run the receiver and the loops until the block ends; then close everything."""
     settings = parts.settings
     receiver = Receiver(parts.telemetry, forwarder=parts.forwarder)
     await parts.telemetry.open()

@@ -49,7 +49,7 @@ class CollectedLine:
 
 @dataclass
 class Collector:
-    """What was collected, and how the collector responds."""
+    """A running collector: its records, and the way in which it responds."""
 
     spans: list[CollectedSpan] = field(default_factory=list)
     lines: list[CollectedLine] = field(default_factory=list)

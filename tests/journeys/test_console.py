@@ -136,7 +136,7 @@ async def _read_its_trace_and_its_logs(desk: ConsolePages, order: dict[str, str]
     await desk.shows("order_placed", within=".log")
     await desk.check(desk.page.url.removeprefix(desk.url))
     await desk.visit("/logs")
-    await desk.press("Pause")
+    await desk.press("Stop following")
     await desk.fill("Words, or keyword=value", f"order_id={order['id']}")
     await desk.press("Show")
     await desk.shows("order_placed", within="#lines")

@@ -60,7 +60,7 @@ function follow(link) {
   const isPaused = () => button.getAttribute("aria-pressed") === "true";
   button.addEventListener("click", () => {
     button.setAttribute("aria-pressed", String(!isPaused()));
-    status.textContent = isPaused() ? "Paused." : "Following.";
+    status.textContent = isPaused() ? "Not following." : "Following.";
   });
   button.hidden = false;
   link.hidden = true;

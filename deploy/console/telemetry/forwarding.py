@@ -23,7 +23,7 @@ class Forwarder:
         self._is_failing = False
 
     def forward(self, body: bytes) -> None:
-        """Queue a body, decompressed. It is dropped if too many wait."""
+        """Take a body, decompressed, to be sent. It is dropped if too many wait."""
         if not self._waiting.full():
             self._waiting.put_nowait(body)
 
