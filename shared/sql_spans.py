@@ -19,7 +19,7 @@ _SPAN = "orderly_span"
 _WRITE = re.compile(r"\b(INSERT INTO|DELETE FROM|UPDATE)\s+(?!(?:SET|OF|SKIP|NOWAIT)\b)(\w+)", re.IGNORECASE)
 """A statement's writes, without FOR UPDATE OF and DO UPDATE SET."""
 _READ = re.compile(r"\bFROM\s+(\w+)\b(?!\s*\()", re.IGNORECASE)
-_LEADING_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+")
 _MAX_WRITES = 3
 """Upper bound of the writes in a span's name."""
 
@@ -38,7 +38,7 @@ def summary_of(sql: str) -> str:
     writes = list(dict.fromkeys(f"{action.split()[0].upper()} {table}" for action, table in _WRITE.findall(sql)))
     if writes:
         return ", ".join([*writes[:_MAX_WRITES], *(["..."] if writes[_MAX_WRITES:] else [])])
-    word = _LEADING_WORD.search(sql)
+    word = _WORD.search(sql)
     first = word[0].upper() if word else "SQL"
     read = _READ.search(sql) if first in {"SELECT", "WITH"} else None
     return f"SELECT {read[1]}" if read else first

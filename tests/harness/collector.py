@@ -49,7 +49,7 @@ class CollectedLine:
 
 @dataclass
 class Collector:
-    """A running collector: its records, and the way in which it responds."""
+    """The collected spans and lines, and how the collector responds."""
 
     spans: list[CollectedSpan] = field(default_factory=list)
     lines: list[CollectedLine] = field(default_factory=list)

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from deploy.local.ports import free_port
+from deploy.local.state import CHECKOUT
 from tests.deploy.running_gateway import gateway
 from tests.harness.collector import Collector, tree_of
 from tests.harness.http_server import served
@@ -64,7 +65,7 @@ gateway server POST
                     notifications client SMTP
                   notifications producer publish notification.sent
                   notifications producer publish notification.sent
-""".strip().splitlines()  # docs/telemetry.md shows it, too
+""".strip().splitlines()
 
 
 @pytest.fixture
@@ -108,6 +109,10 @@ async def test_an_order_is_one_trace_and_a_broken_collector_changes_nothing(
         events = [line["event"] for line in printed(services, service)]
         # Once per signal and outage, not for each export.
         assert 2 <= events.count("telemetry_not_exported") <= 8, events
+
+
+def test_the_page_shows_the_tree() -> None:
+    assert "\n".join(TREE) in (CHECKOUT / "docs" / "telemetry.md").read_text()
 
 
 async def place_order(customer: Customer, mail: MailCatcher, *, mails: int) -> None:

@@ -68,7 +68,7 @@ async def test_a_job_exists_only_if_its_transaction_commits(database: Database) 
 
 
 async def test_a_runner_that_is_stopped_while_it_connects_ends(database: Database) -> None:
-    """It had nothing to tell yet, and ran on until it was cancelled."""
+    """A runner without a connection had nothing to tell, and ran on until it was cancelled."""
     jobs, _ = collecting_jobs()
     async with asyncio.timeout(30), running(runner_of(jobs, database)):
         await asyncio.sleep(0)  # it begins to connect
