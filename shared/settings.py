@@ -166,7 +166,7 @@ class ServiceSettings(StorageSettings):
     """Access tokens are accepted for this much longer, and as much earlier, in case the machines' clocks differ."""
     cors_origins: Annotated[frozenset[Origin], NoDecode, BeforeValidator(_split)] = frozenset()
     """Comma-separated origins, such as https://shop.example, or *, whose pages may call the API. Default: none."""
-    max_concurrent_requests: Annotated[int, Field(gt=0)] = 64
+    max_concurrent_requests: Annotated[int, Field(gt=0)] = 32
     """Requests that this process works on at once. Raised, responses become slower under load; lowered below
     `database_pool_size`, connections stay unused."""
     max_waiting_requests: Annotated[int, Field(ge=0)] = 64

@@ -124,15 +124,14 @@ async def benchmark(fixtures: Fixtures) -> AsyncIterator[Benchmark]:
 
 
 async def _measured(load: _Load) -> list[Measurement]:
-    """Find the capacity, then offer multiples of it."""
-    answers, processor_seconds = await load.in_turn()
-    capacity = _placed_in_time(answers) / SECONDS
-    peak, peak_efficiency = capacity, _placed_in_time(answers) / processor_seconds
+    """Find the capacity, then offer a multiple of it, and so on."""
     lines: list[Measurement] = []
     for multiple in MULTIPLES:
-        answers, processor_seconds, recovery_seconds = await load.at_rate(multiple * capacity)
+        # Measured each time, just before: the machine's own speed changes within a minute.
+        answers, processor_seconds = await load.in_turn()
+        peak, peak_efficiency = _placed_in_time(answers) / SECONDS, _placed_in_time(answers) / processor_seconds
+        answers, processor_seconds, recovery_seconds = await load.at_rate(multiple * peak)
         goodput, efficiency = _placed_in_time(answers) / SECONDS, _placed_in_time(answers) / processor_seconds
-        peak, peak_efficiency = max(peak, goodput), max(peak_efficiency, efficiency)
         at = f"overload, {multiple} times the capacity"
         lines += [
             Measurement(
@@ -140,7 +139,7 @@ async def _measured(load: _Load) -> list[Measurement]:
                 values=(goodput,),
                 unit="orders/s",
                 higher_is_better=True,
-                baseline="peak",
+                baseline="at the capacity",
                 baseline_values=(peak,),
                 ratio_goal=MIN_SHARE if multiple == JUDGED_MULTIPLE else None,
             ),
@@ -149,7 +148,7 @@ async def _measured(load: _Load) -> list[Measurement]:
                 values=(efficiency,),
                 unit="orders",
                 higher_is_better=True,
-                baseline="peak",
+                baseline="at the capacity",
                 baseline_values=(peak_efficiency,),
             ),
             *latencies(f"{at}: 201", [one.seconds for one in answers if one.status == httpx2.codes.CREATED]),

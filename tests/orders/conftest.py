@@ -26,6 +26,7 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str) -> Settin
         rate_limit="100000/minute",
         route_rate_limits={"*": "100000/minute"},
         database_pool_size=CONNECTIONS,
+        max_concurrent_requests=CONNECTIONS,
     )
 
 
