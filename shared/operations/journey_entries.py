@@ -278,9 +278,10 @@ EXAMPLE: dict[str, JsonValue] = {
     "kind": "order",
     "time": "2026-11-23T10:00:00.123Z",
     "service": "orders",
-    "title": "The order became confirmed",
+    "title": "The order was refunded in part",
     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "event_id": _KEY,
-    "details": {"status": "confirmed", "actor": "system", "actor_id": None, "reason": None, "amount_cents": None},
+    # Without nulls, which FastAPI leaves out of examples.
+    "details": {"status": "shipped", "actor": "support", "actor_id": _KEY, "reason": "damaged", "amount_cents": 500},
 }
 """An entry for the documentation."""
