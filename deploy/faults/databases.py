@@ -14,7 +14,6 @@ from deploy.local.cutting_proxy import CuttingProxy
 from deploy.local.lifecycle import State
 from deploy.local.postgres import server_of
 from shared.connection_errors import CONNECTION_ERRORS
-from shared.error_descriptions import describe_error
 
 _TERMINATE = """
     SELECT count(*) FROM (
@@ -50,7 +49,7 @@ async def terminate_backends(target: Target, parameters: OfService) -> Injected:
         finally:
             await connection.close()
     except CONNECTION_ERRORS as error:
-        raise ControlError("unavailable", f"{server_of(service)} does not answer: {describe_error(error)}") from error
+        raise ControlError("unavailable", f"{server_of(service)} does not answer ({type(error).__name__}).") from error
 
     async def is_ready() -> bool:
         return await _is_ready(target, service)

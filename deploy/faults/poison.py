@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -12,10 +12,11 @@ from deploy.faults.parameters import Poison
 from deploy.faults.target import Injected, Target
 from deploy.local.control_protocol import ControlError
 from shared.connection_errors import CONNECTION_ERRORS
-from shared.error_descriptions import describe_error
 from shared.events.topics import Topic, source_of, topic_named
 from shared.ids import new_id
-from shared.messaging.envelope import Headers, encode_headers
+
+if TYPE_CHECKING:
+    from shared.messaging.envelope import Headers
 
 EVENT_TYPES = {"users": "user.created", "orders": "order.cancelled", "notifications": "notification.recipient_erased"}
 """A type that every consumer of the topic handles: others are ignored."""
@@ -42,7 +43,7 @@ async def send_poison(target: Target, parameters: Poison) -> Injected:
     )
 
 
-def poison_records(topic: Topic, kind: str) -> list[tuple[str, bytes, Headers]]:
+def poison_records(topic: Topic, kind: str) -> "list[tuple[str, bytes, Headers]]":
     """Return one poisoned record with a fresh key; for a blocked key another one that queues behind the first."""
     key = str(uuid.uuid4())
     if kind == "undecodable":
@@ -52,7 +53,10 @@ def poison_records(topic: Topic, kind: str) -> list[tuple[str, bytes, Headers]]:
     return [(key, b'{"poison": true}', _headers(topic, key, source=source, sequence=number)) for number in sequences]
 
 
-def _headers(topic: Topic, key: str, *, source: str, sequence: int) -> Headers:
+def _headers(topic: Topic, key: str, *, source: str, sequence: int) -> "Headers":
+    # Imported here, as below: it imports aiokafka.
+    from shared.messaging.envelope import encode_headers  # noqa: PLC0415
+
     event_type = EVENT_TYPES[topic.name]
     return encode_headers(
         event_id=new_id(),
@@ -67,7 +71,7 @@ def _headers(topic: Topic, key: str, *, source: str, sequence: int) -> Headers:
     )
 
 
-async def _send(bootstrap_servers: str, topic: str, records: list[tuple[str, bytes, Headers]]) -> None:
+async def _send(bootstrap_servers: str, topic: str, records: "list[tuple[str, bytes, Headers]]") -> None:
     # Imported here: nothing else in the supervisor's process needs it.
     from aiokafka import AIOKafkaProducer  # noqa: PLC0415
     from aiokafka.errors import KafkaError  # noqa: PLC0415
@@ -79,7 +83,7 @@ async def _send(bootstrap_servers: str, topic: str, records: list[tuple[str, byt
             for key, value, headers in records:
                 await producer.send_and_wait(topic, value=value, key=key.encode(), headers=headers)
     except (KafkaError, OSError) as error:
-        raise ControlError("unavailable", f"Kafka does not take the records: {describe_error(error)}") from error
+        raise ControlError("unavailable", f"Kafka does not take the records ({type(error).__name__}).") from error
     finally:
         with suppress(KafkaError, OSError):
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
