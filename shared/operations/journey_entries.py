@@ -278,9 +278,16 @@ EXAMPLE: dict[str, JsonValue] = {
     "kind": "order",
     "time": "2026-11-23T10:00:00.123Z",
     "service": "orders",
-    "title": "The order became confirmed",
+    "title": "A part was refunded by support: Arrived broken.",
     "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     "event_id": _KEY,
-    "details": {"status": "confirmed", "actor": "system", "actor_id": None, "reason": None, "amount_cents": None},
+    # The document leaves out nulls, so it has none.
+    "details": {
+        "status": "delivered",
+        "actor": "support",
+        "actor_id": _KEY,
+        "reason": "Arrived broken.",
+        "amount_cents": 255,
+    },
 }
 """An entry for the documentation."""
