@@ -108,6 +108,6 @@ async def trace_page(screen: ScreenDep, telemetry: TelemetryDep, trace_id: Trace
         trace_id=trace_id,
         drawn=drawn,
         is_complete=is_complete(drawn),
-        linked=linked_traces(row.span for row in drawn.rows),
+        linked=linked_traces(trace_id, (row.span for row in drawn.rows)),
         lines=await lines_of_trace(telemetry, trace_id),
     )

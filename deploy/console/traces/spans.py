@@ -75,12 +75,13 @@ def spans_of_trace(connection: sqlite3.Connection, trace_id: str) -> list[Span]:
     return [_span(row, links.get(row[0], []), linked_from.get(row[1], [])) for row in rows]
 
 
-def linked_traces(spans: Iterable[Span]) -> list[SpanReference]:
-    """Return the spans of other traces that link to these or are linked by them, each trace once."""
+def linked_traces(trace_id: str, spans: Iterable[Span]) -> list[SpanReference]:
+    """Return the spans of other traces that link to a trace's spans or are linked by them, each trace once."""
     traces: dict[str, SpanReference] = {}
     for span in spans:
         for reference in (*span.linked_from, *span.links):
-            traces.setdefault(reference.trace_id, reference)
+            if reference.trace_id != trace_id:
+                traces.setdefault(reference.trace_id, reference)
     return list(traces.values())
 
 

@@ -62,6 +62,8 @@ async def test_the_logs_are_followed_by_a_cursor(console: Console) -> None:
     assert [line["event"] for line in newer["items"]] == ["another deadlock detected", "order_cancelled", "Ready"]
     assert await _events(console, cursor=newer["cursor"]) == []
     assert await _events(console, cursor=page["cursor"], process="orders") == ["order_cancelled"]
+    orders = await console.get("/api/v1/logs", cursor=everything["cursor"], process="orders")
+    assert await _events(console, cursor=orders["cursor"]) == ["another deadlock detected", "Ready"]
     for wrong in ("x", "WzFd", "WzEse31d" * 20, "WyJ4Iix7fV0"):
         response = await console.client.get("/api/v1/logs", params={"cursor": wrong})
         assert (response.status_code, response.json()["code"]) == (422, "cursor_invalid")

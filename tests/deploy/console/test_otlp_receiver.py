@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,17 @@ async def test_a_wrong_request_is_rejected_with_its_reason(console: Console) -> 
     response = await console.otlp.request("OPTIONS", "/v1/traces", headers=headers)
     assert response.status_code == 405
     assert not any(name.startswith("access-control") for name in response.headers)
+
+
+async def test_a_bomb_is_decompressed_no_further_than_its_limit(console: Console) -> None:
+    body = gzip.compress(b"\0" * 25 * MAX_BODY_BYTES, compresslevel=1)
+    tracemalloc.start()
+    try:
+        response = await console.otlp.post("/v1/logs", content=body, headers={**PROTOBUF, "Content-Encoding": "gzip"})
+        assert response.status_code == 413
+        assert tracemalloc.get_traced_memory()[1] < 5 * MAX_BODY_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_body_of_unknown_length_is_read_no_further_than_its_limit(console: Console) -> None:

@@ -23,7 +23,7 @@ FAILED_SPAN = {
     "status_message": "CreditExceeded",
     "attributes": {"messaging.kafka.offset": 7, "tags": ["a", "b"]},
     "events": [],
-    "links": [],
+    "links": [{"trace_id": ORDER, "span_id": span_id("place order").hex(), "service": "orders", "name": "place order"}],
     "linked_from": [],
 }
 
@@ -53,6 +53,7 @@ async def test_a_trace_is_shown_with_its_spans_links_and_logs(console: Console) 
     batch = {"trace_id": BATCH, "span_id": span_id("relay").hex(), "service": "orders", "name": "relay"}
     assert spans[2]["linked_from"] == [batch]
     assert spans[3] == FAILED_SPAN
+    assert spans[1]["linked_from"] == []  # the link is inside of the trace
     assert [(each["process"], each["event"], each["fields"]) for each in logs] == [
         ("orders", "order_placed", {"order_id": "7"}),
         ("users", "credit_exceeded", {}),
@@ -63,6 +64,7 @@ async def test_a_trace_is_shown_with_its_spans_links_and_logs(console: Console) 
     assert "<style" not in page
     assert "style=" not in page  # the content security policy forbids it
     assert f'href="/traces/{BATCH}#span-{span_id("relay").hex()}"' in page
+    assert page.count(f'<li><a href="/traces/{ORDER}') == 0
     assert page.index("CreditExceeded") < page.index("credit_exceeded")
     linked = {"trace_id": ORDER, "span_id": span_id("publish <order>").hex(), "service": "orders"}
     [relay] = (await console.get(f"/api/v1/traces/{BATCH}"))["spans"]
@@ -134,6 +136,7 @@ async def _send_order(console: Console) -> None:
                 for_ms=100,
                 kind="CONSUMER",
                 error="CreditExceeded",
+                links=[("order", "place order")],
                 **APPLIED,
             )
         ],
