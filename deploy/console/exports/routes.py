@@ -121,7 +121,7 @@ async def exported_trace_page(screen: ScreenDep, export: OpenedExportDep, trace_
     if drawn is None:
         raise TraceNotFound
     lines = await lines_of_trace(export.telemetry, trace_id)
-    linked = linked_traces(row.span for row in drawn.rows)
+    linked = linked_traces(trace_id, (row.span for row in drawn.rows))
     return screen.show(
         "export_trace.html", place=PLACE, export=export, trace_id=trace_id, drawn=drawn, linked=linked, lines=lines
     )
