@@ -21,7 +21,7 @@ from deploy.local.supervisor import Backoff, Supervisor
 from deploy.wrong_builds.comparison import Comparison
 from tests.deploy.stand_in_programs import program
 
-DEADLINE_SECONDS = 20
+DEADLINE_SECONDS = 60
 
 
 @dataclass(kw_only=True)

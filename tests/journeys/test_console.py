@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from deploy.demo.accounts import Account, signed_in_admin
 from deploy.demo.client import Client
@@ -86,8 +86,8 @@ async def test_every_page_and_button_works(run: LocalRun, browser: Browser) -> N
     for path in PLACES:
         await desk.check(path)
         await phone.check(path)
-    await _read_its_trace_and_its_logs(desk, order)
-    await _open_an_export(desk)
+    trace_id = await _read_its_trace_and_its_logs(desk, order)
+    await _open_an_export(desk, trace_id)
     await _handle_a_dead_letter(desk)
     await _send_events_again(desk)
     await _stop_and_start_a_process(desk)
@@ -127,22 +127,24 @@ async def _find_the_order(desk: ConsolePages, phone: ConsolePages, order: dict[s
     desk.problems.clear()  # Chromium reports the 404
 
 
-async def _read_its_trace_and_its_logs(desk: ConsolePages, order: dict[str, str]) -> None:
-    """Follow one trace from the gateway to the mail, and find a log line by the order's id."""
+async def _read_its_trace_and_its_logs(desk: ConsolePages, order: dict[str, str]) -> str:
+    """Follow one trace from the gateway to the mail, find a log line by the order's id, and return the trace's id."""
     await desk.visit(f"/orders/{order['id']}")
     for span in ("POST /v1/orders", "publish order.created", "apply order.created", "apply order.confirmed", "SMTP"):
         await desk.shows(span, within=".waterfall")
     await desk.follow("The trace of the request")
     await desk.shows("order_placed", within=".log")
-    await desk.check(desk.page.url.removeprefix(desk.url))
+    trace = desk.page.url.removeprefix(desk.url)
+    await desk.check(trace)
     await desk.visit("/logs")
     await desk.press("Stop following")
     await desk.fill("Words, or keyword=value", f"order_id={order['id']}")
     await desk.press("Show")
     await desk.shows("order_placed", within="#lines")
+    return trace.removeprefix("/traces/")
 
 
-async def _open_an_export(desk: ConsolePages) -> None:
+async def _open_an_export(desk: ConsolePages, trace_id: str) -> None:
     """Download the last hour, open the file, and find a trace in it."""
     await desk.visit("/exports")
     async with desk.page.expect_download() as started:
@@ -151,12 +153,15 @@ async def _open_an_export(desk: ConsolePages) -> None:
     await desk.page.get_by_label("File").set_input_files(file)
     await desk.press("Open")
     await desk.shows("Latest traces")
-    await desk.check(desk.page.url.removeprefix(desk.url))
-    await desk.follow("POST", within="table")
+    export = desk.page.url.removeprefix(desk.url)
+    await desk.check(export)
+    await desk.page.locator("table th a").first.click()
+    await desk.page.locator(".waterfall").first.wait_for()
+    await desk.check(f"{export}/traces/{trace_id}")
     await desk.shows("POST /v1/orders", within=".waterfall")
     await desk.visit("/exports")
     await desk.press("Close")
-    assert await desk.page.get_by_role("button", name="Close").count() == 0
+    await expect(desk.page.get_by_role("button", name="Close")).to_have_count(0)
 
 
 async def _start_a_load_and_a_wrong_build(desk: ConsolePages) -> None:

@@ -23,7 +23,7 @@ async def test_new_log_lines_appear_until_they_are_paused_and_a_span_opens_by_ke
     await page.clock.install()
     async with served(console.app) as url:
         await page.goto(f"{url}/logs?process=orders")
-        lines = page.get_by_role("log")
+        lines = page.locator("#lines")
         await console.export("logs", logs_of("orders", log_record("arrived", trace="order")))
         await page.clock.run_for(2_000)
         await lines.get_by_text("arrived").wait_for()
