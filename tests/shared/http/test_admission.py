@@ -163,14 +163,19 @@ async def test_a_stream_gives_its_place_back_once_it_has_begun(client: httpx2.As
 
 
 async def test_a_slow_sender_takes_no_place(client: httpx2.AsyncClient) -> None:
-    may_send = asyncio.Event()
+    may_send, begun = asyncio.Event(), list[bool]()
 
     async def slow_body() -> AsyncIterator[bytes]:
         yield b"first"
+        begun.append(True)
         await may_send.wait()
         yield b"second"
 
+    async def have_begun() -> bool:
+        return len(begun) >= PLACES
+
     slow = [asyncio.create_task(client.post("/quick", content=slow_body())) for _ in range(PLACES + QUEUE)]
+    await until(have_begun, what="as many have begun to send as there are places")
     assert (await client.post("/quick")).status_code == 200
     may_send.set()
     assert [(await answer).json() for answer in slow] == [len(b"firstsecond")] * (PLACES + QUEUE)
