@@ -12,7 +12,7 @@ import pytest
 from deploy.local.ports import free_port
 from deploy.local.state import CHECKOUT
 from tests.deploy.running_gateway import gateway
-from tests.harness.collector import Collector, tree_of
+from tests.harness.collector import CollectedLine, Collector, tree_of
 from tests.harness.http_server import served
 from tests.harness.mail import MailCatcher
 from tests.harness.waiting import until
@@ -99,7 +99,7 @@ async def test_an_order_is_one_trace_and_a_broken_collector_changes_nothing(
             await place_order(through, smtp_catcher, mails=5)
             trace_id = await trace_of_placed_order(collector)
         check_trace(collector, trace_id)
-        check_lines(services, collector, trace_id)
+        await check_lines(services, collector, trace_id)
         await check_drops(services)
     # Away again: it does not keep the services from stopping.
     began_at = time.monotonic()
@@ -176,22 +176,29 @@ def check_trace(collector: Collector, trace_id: str) -> None:
         assert collector.resources[service] >= {"service.name", "service.instance.id", "service.version"}
 
 
-def check_lines(services: RunningServices, collector: Collector, trace_id: str) -> None:
+async def check_lines(services: RunningServices, collector: Collector, trace_id: str) -> None:
     """Check that every line that is logged about the order is exported with the trace and a span of it."""
-    lines = [one for one in collector.lines if one.trace_id == trace_id]
     logged = [
         (service, line["event"])
         for service in SERVICES
         for line in printed(services, service)
         if line.get("trace_id") == trace_id
     ]
-    # The services export on their own, in any order.
-    assert sorted((one.service, one.body) for one in lines) == sorted(logged)
     assert logged == [
         ("orders", "order_placed"),
         ("orders", "request_finished"),
         ("notifications", "delivery_sent"),
     ]
+
+    def exported() -> list[CollectedLine]:
+        return [one for one in collector.lines if one.trace_id == trace_id]
+
+    async def are_exported() -> bool:
+        return len(exported()) >= len(logged)
+
+    await until(are_exported, seconds=20, what="the lines are exported")
+    lines = exported()
+    assert sorted((one.service, one.body) for one in lines) == sorted(logged)
     assert {one.span_id for one in lines} <= {one.span_id for one in collector.trace(trace_id)}
     assert "@example.com" not in str(collector.lines)
 
