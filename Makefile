@@ -24,8 +24,8 @@ T ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor venv run demo shell status stop test coverage check chaos chaos-quick chaos-short chaos-upgrade
-.PHONY: fuzz bench lint format
+.PHONY: help doctor venv run demo shell break status stop test coverage check chaos chaos-quick chaos-short
+.PHONY: chaos-upgrade fuzz bench load soak lint lint-types lint-rest format
 .PHONY: migrate up down up-reset logs clean reset backup restore restore-drill audit audit-at-size
 
 help: ## List the targets
@@ -57,6 +57,9 @@ audit-at-size: .venv/.complete ## Show that an audit of 1,000,000 orders reads w
 
 shell: .venv/.complete ## Open a shell for the services' commands; C="python -m services.orders dead-letters list"
 	@$(BIN)/python -m deploy.local shell $${C:+--command "$$C"}
+
+break: .venv/.complete ## Kill, cut and poison the running system by chance, then audit: BREAK="--minutes 10"
+	@$(BIN)/python -m deploy.local break $(BREAK)
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory
 	@$(BIN)/python -m deploy.local status
@@ -92,12 +95,24 @@ fuzz: .venv/.complete ## Send generated requests to each service, and check the 
 bench: .venv/.complete ## Run the benchmarks: BENCH="--only relay --rows 0"
 	@$(BIN)/python -m tests.bench $(BENCH)
 
+load: .venv/.complete ## Send real baskets to any target, and report: LOAD="--url http://... --users 50 --minutes 5"
+	@$(BIN)/python -m deploy.load run $(LOAD)
+
+soak: .venv/.complete ## Show that nothing grows under load for half an hour: SOAK="--minutes 30"
+	@$(BIN)/python -m deploy.load soak $(SOAK)
+
 lint: .venv/.complete ## Check style, spelling, language, types, layers and OpenAPI documents
+	@$(MAKE) --no-print-directory --jobs 2 lint-types lint-rest
+
+# mypy takes as long as all others.
+lint-types:
+	@$(BIN)/mypy
+
+lint-rest:
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/codespell
 	@$(BIN)/python -m tests.architecture.language
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python -m tests.contracts.redocly
 
@@ -134,8 +149,8 @@ clean: ## Remove the caches of the tools
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 reset: stop ## Stop the system and delete all of its data
-	@rm -rf $(addprefix $(FOLDER)/,postgres archive kafka valkey logs gateway mails secrets catalogue.jsonl)
-	@rm -f $(addprefix $(FOLDER)/,audit.json audit.json.lock)
+	@rm -rf $(addprefix $(FOLDER)/,postgres archive kafka valkey logs gateway mails secrets wrong console)
+	@rm -f $(addprefix $(FOLDER)/,audit.json audit.json.lock catalogue.jsonl control.sock)
 
 .venv/.complete: uv.lock pyproject.toml | $(UV)
 	@$(UV) sync --quiet --locked --group dev --python $(PYTHON)

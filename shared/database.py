@@ -9,25 +9,20 @@ from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
-from prometheus_client import Counter, Gauge
-from sqlalchemy import exc
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import AsyncAdaptedQueuePool, PoolProxiedConnection
 
 from shared.commit_buffer import BufferedSession
 from shared.connection_errors import CONNECTION_ERRORS
+from shared.connection_pool import POOL_IN_USE, POOL_SIZE, POOL_TIMEOUT_SECONDS, POOL_WAITING, ConnectionPool
 from shared.connection_urls import dsn_of
 from shared.patches.sqlalchemy_driver import invalidate_statements, ping_with_begin
+from shared.sql_spans import trace_statements
+from shared.telemetry import is_tracing
 from shared.transient_errors import is_stale_statement
 
 Sessions = async_sessionmaker[AsyncSession]
-
-POOL_SIZE = Gauge("database_pool_max_connections", "Upper bound of the pool's connections")
-POOL_IN_USE = Gauge("database_pool_in_use_connections", "Connections that requests, consumers and jobs use now")
-POOL_WAITING = Gauge("database_pool_waiting", "Requests, batches and jobs that wait for a connection or for its set-up")
-POOL_TIMEOUTS = Counter("database_pool_timeouts_total", "Waits for a connection that took longer than 5 s and failed")
 
 _UNSUPPORTED_PARAMETER = "unsupported startup parameter"
 """PgBouncer's error for session settings that it does not pass on."""
@@ -89,29 +84,12 @@ class Database:
         await self.engine.dispose()
 
 
-class _Pool(AsyncAdaptedQueuePool):
-    """A pool that counts who waits for it."""
-
-    waiting = 0
-
-    def connect(self) -> PoolProxiedConnection:
-        """Take a connection out of the pool. Raises: TimeoutError of SQLAlchemy."""
-        self.waiting += 1
-        try:
-            return super().connect()
-        except exc.TimeoutError:
-            POOL_TIMEOUTS.inc()
-            raise
-        finally:
-            self.waiting -= 1
-
-
 def _show_pool(engine: AsyncEngine, size: int) -> None:
     """Let each scrape read the state of the engine's pool."""
     pool_of = engine.sync_engine
     POOL_SIZE.set(size)
-    POOL_IN_USE.set_function(lambda: pool_of.pool.checkedout() if isinstance(pool_of.pool, _Pool) else 0)
-    POOL_WAITING.set_function(lambda: pool_of.pool.waiting if isinstance(pool_of.pool, _Pool) else 0)
+    POOL_IN_USE.set_function(lambda: pool_of.pool.checkedout() if isinstance(pool_of.pool, ConnectionPool) else 0)
+    POOL_WAITING.set_function(lambda: pool_of.pool.waiting if isinstance(pool_of.pool, ConnectionPool) else 0)
 
 
 def open_database(
@@ -124,10 +102,10 @@ def open_database(
     """
     engine = create_engine(
         url,
-        poolclass=_Pool,
+        poolclass=ConnectionPool,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=5,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         # Use as few connections as possible: they keep their prepared statements.
         pool_use_lifo=True,
@@ -148,6 +126,8 @@ def open_database(
         },
     )
     ping_with_begin(engine)
+    if is_tracing():
+        trace_statements(engine)
     _show_pool(engine, pool_size)
     sa.event.listen(engine.sync_engine, "handle_error", _prepare_again)
     sessions = async_sessionmaker(

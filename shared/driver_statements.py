@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.util import await_only
 
 from shared.patches.sqlalchemy_driver import begun_connection, invalidate_statements
+from shared.sql_spans import sql_span
 from shared.transient_errors import is_stale_statement
 
 _SERVER_ENDS = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
@@ -53,7 +54,8 @@ async def fetch(
     if begun is None:
         begun = await session.run_sync(_begin)
     try:
-        return await begun.driver.fetch(statement.sql, *statement.arguments(parameters))
+        with sql_span(statement.sql):
+            return await begun.driver.fetch(statement.sql, *statement.arguments(parameters))
     except BaseException as error:
         if _knows_old_schema(error):
             invalidate_statements(begun.connection)
@@ -66,7 +68,8 @@ def fetch_in(session: Session, statement: DriverStatement, parameters: Mapping[s
     """Execute a statement in code that SQLAlchemy calls, such as an event's listener. Raises: errors of asyncpg."""
     begun = _begun_before(session) or _begin(session)
     try:
-        return await_only(begun.driver.fetch(statement.sql, *statement.arguments(parameters)))
+        with sql_span(statement.sql):
+            return await_only(begun.driver.fetch(statement.sql, *statement.arguments(parameters)))
     except BaseException as error:
         if _knows_old_schema(error):
             invalidate_statements(begun.connection)

@@ -10,6 +10,8 @@ from typing import Literal
 import structlog
 from pydantic import BaseModel
 
+from shared.shutdown import Shutdown, ShutdownReport
+
 logger = structlog.get_logger(__name__)
 
 Check = Callable[[], Awaitable[None]]
@@ -35,6 +37,8 @@ class HealthReport(BaseModel):
     service: str
     timestamp: datetime
     checks: dict[str, CheckResult]
+    shutdown: ShutdownReport | None = None
+    """The steps of a process that is stopping."""
 
 
 def nothing_stuck() -> list[str]:
@@ -55,12 +59,8 @@ class Health:
     critical: frozenset[str]
     stuck: Callable[[], list[str]] = nothing_stuck
     timeout: timedelta = timedelta(seconds=2)
-    _stopping: bool = field(default=False, init=False)
+    shutdown: Shutdown = field(default_factory=Shutdown)
     _failing: set[str] = field(default_factory=set, init=False)
-
-    def begin_shutdown(self) -> None:
-        """Report the service as not ready from now on, so that no more requests are routed to it."""
-        self._stopping = True
 
     async def report(self) -> HealthReport:
         """Run every check."""
@@ -80,7 +80,7 @@ class Health:
             raise Unhealthy(", ".join(stuck))
 
     async def _accepts(self) -> None:
-        if self._stopping:
+        if self.shutdown.has_begun:
             raise Unhealthy("shutting down")
 
     async def _run(self, checks: Mapping[str, Check], *, critical: frozenset[str]) -> HealthReport:
@@ -92,6 +92,7 @@ class Health:
             service=self.service,
             timestamp=datetime.now(UTC),
             checks=named,
+            shutdown=self.shutdown.report(),
         )
 
     async def _run_one(self, name: str, check: Check) -> CheckResult:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import sqlalchemy as sa
 import structlog
+from opentelemetry.trace import SpanKind
 from pgqueuer import AsyncpgDriver, AsyncpgPoolDriver, DatabaseRetryEntrypointExecutor, PgQueuer, Queries
 from pgqueuer.executors import EntrypointExecutorParameters
 from pgqueuer.models import Job, Schedule
@@ -20,7 +21,7 @@ from shared.error_descriptions import describe_error
 from shared.job_health import JobHealth, ObservedQueries
 from shared.patches.sqlalchemy_driver import begun_connection
 from shared.statements import count_deleted
-from shared.telemetry import continued_trace, current_traceparent
+from shared.telemetry import current_traceparent, entry_span
 
 logger = structlog.get_logger(__name__)
 
@@ -136,6 +137,8 @@ class JobRunner:
                     command_timeout=STATEMENT_TIMEOUT_SECONDS,
                     reset=_keep_session_state,
                 ) as pool:
+                    if self._stopping.is_set():
+                        break  # stopped while it connected: no queuer was there to be told
                     driver = ListeningDriver(pool)
                     self._queuer = PgQueuer(driver, queries=ObservedQueries(driver, health=self.health))
                     self._jobs.install(self._queuer, self._sessions, self.health)
@@ -248,7 +251,12 @@ def _install_task(queuer: PgQueuer, sessions: Sessions, *, name: str, options: _
 
     async def run(job: Job) -> None:
         traceparent = (job.headers or {}).get("traceparent")
-        with continued_trace(str(traceparent) if traceparent else None):
+        with entry_span(
+            f"job {name}",
+            kind=SpanKind.CONSUMER,
+            traceparent=str(traceparent) if traceparent else None,
+            attributes={"orderly.job_id": str(job.id), "orderly.attempt": job.attempts + 1},
+        ):
             await _without_values(options.task(sessions, job.payload or b""))
 
     queuer.entrypoint(name, executor_factory=executor, on_failure="hold", accepts_context=False)(run)
@@ -258,7 +266,8 @@ def _install_scheduled(
     queuer: PgQueuer, sessions: Sessions, health: JobHealth, *, name: str, expression: str, function: ScheduledTask
 ) -> None:
     async def run(_schedule: Schedule) -> None:
-        with continued_trace(None), health.running(name):
+        entered = entry_span(f"schedule {name}", kind=SpanKind.INTERNAL, traceparent=None)
+        with entered, health.running(name):
             await _without_values(function(sessions))
 
     queuer.schedule(name, expression, accepts_context=False)(run)

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TextIO
 
 import orjson
@@ -13,6 +13,7 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from shared.error_descriptions import describe_error, error_chain
+from shared.telemetry import current_trace_id
 
 # Libraries that install their own handlers, or whose INFO messages only help to debug them.
 _LIBRARY_LEVELS = {
@@ -22,8 +23,9 @@ _LIBRARY_LEVELS = {
     "shared.messaging.faststream": logging.ERROR,  # it warns of settings that are intended
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
+    "opentelemetry": logging.CRITICAL,  # shared.otlp reports what was not exported; a bad header begins a new trace
     "pgqueuer": logging.WARNING,
-    "shared.database._Pool": logging.WARNING,  # SQLAlchemy names a pool's logger after its class
+    "shared.connection_pool.ConnectionPool": logging.WARNING,  # SQLAlchemy names a pool's logger after its class
     "sqlalchemy": logging.WARNING,
 }
 
@@ -50,21 +52,22 @@ def configure_logging(
     level: str = "info",
     format: Literal["json", "console"] = "json",  # noqa: A002 - named as in the settings
     stream: TextIO | None = None,
+    export: Callable[[EventDict], None] | None = None,
 ) -> None:
-    """Send all logs of this process to `stream`, by default stdout. A second call replaces the first."""
+    """Send all logs of this process to `stream`, by default stdout. A second call replaces the first.
 
-    def add_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event["service"] = service
-        event.pop("color_message", None)  # uvicorn's copy of the message with escape codes
-        return event
-
+    `export` gets the fields of each line, too, before they are rendered.
+    """
     shared_processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        add_service,
+        _adding_service(service),
+        _add_trace_id,
     ]
+    if export is not None:
+        shared_processors.append(_exporting(export))
     renderers = _renderers(format)
     structlog.configure(
         processors=[
@@ -89,6 +92,29 @@ def configure_logging(
     root.handlers = [handler]
     root.setLevel(level.upper())
     _set_library_levels(level)
+
+
+def _adding_service(service: str) -> Processor:
+    def processor(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["service"] = service
+        event.pop("color_message", None)  # uvicorn's copy of the message with escape codes
+        return event
+
+    return processor
+
+
+def _add_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if trace_id := current_trace_id():
+        event["trace_id"] = trace_id
+    return event
+
+
+def _exporting(export: Callable[[EventDict], None]) -> Processor:
+    def processor(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        export(event)
+        return event
+
+    return processor
 
 
 def _renderers(format: Literal["json", "console"]) -> list[Processor]:  # noqa: A002
@@ -120,11 +146,24 @@ def _describe(stacks: list[dict[str, Any]], error: BaseException) -> None:
             _describe(member_stacks, member)
 
 
+def traceback_without_values(error: BaseException) -> str:
+    """Return the traceback as Python writes it, the cause first, with described errors instead of their messages."""
+    return "".join(
+        "".join(traceback.format_tb(raised.__traceback__)) + f"{describe_error(raised)}\n"
+        for raised in reversed(list(_whole_chain(error)))
+    )
+
+
+def error_of(exc_info: object) -> BaseException | None:
+    """Return the error that a line's `exc_info` stands for: an error, what `sys.exc_info` returns, or True for that."""
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    found = exc_info if isinstance(exc_info, tuple) else sys.exc_info() if exc_info else (None, None)
+    return found[1] if isinstance(found[1], BaseException) else None
+
+
 def _write_traceback_without_values(stream: TextIO, exc_info: ExcInfo) -> None:
-    """Write the traceback as Python does, the cause first, but with described errors in place of their messages."""
-    for error in reversed(list(_whole_chain(exc_info[1]))):
-        stream.write("".join(traceback.format_tb(error.__traceback__)))
-        stream.write(f"{describe_error(error)}\n")
+    stream.write(traceback_without_values(exc_info[1]))
 
 
 def _whole_chain(error: BaseException) -> Iterator[BaseException]:

@@ -17,6 +17,7 @@ from shared.messaging.outbox.streams import purge_streams
 from shared.messaging.storage.daily_partitions import RETENTIONS, maintain_daily_partitions
 from shared.operations.dead_letters import DeadLetterOperations
 from shared.operations.positions import purge_position_actions
+from shared.operations.queued_jobs import purge_job_actions
 from shared.operations.runs import purge_operations
 
 logger = structlog.get_logger(__name__)
@@ -32,6 +33,7 @@ of its dead letter."""
 OPERATION_RETENTION = timedelta(days=90)
 """Time since an operation's last page."""
 POSITION_ACTION_RETENTION = timedelta(days=90)
+JOB_ACTION_RETENTION = timedelta(days=90)
 BATCH_ROWS = 1_000
 """Rows per transaction of a purge. More would hold their locks for longer."""
 
@@ -83,6 +85,12 @@ async def purge_old_position_actions(sessions: Sessions, now: datetime) -> int:
     return await purge_in_batches(sessions, purge)
 
 
+async def purge_old_job_actions(sessions: Sessions, now: datetime) -> int:
+    """Delete the records of what was done with held jobs that are past their retention."""
+    purge = partial(purge_job_actions, before=now - JOB_ACTION_RETENTION, limit=BATCH_ROWS)
+    return await purge_in_batches(sessions, purge)
+
+
 async def purge_idle_positions(sessions: Sessions, now: datetime) -> int:
     """Delete the positions of keys that have had no event for long."""
     return await purge_in_batches(sessions, partial(purge_positions, today=now.date(), limit=BATCH_ROWS))
@@ -100,6 +108,7 @@ PURGES: Mapping[Purge, str] = {
     purge_resolved_dead_letters: "23 * * * *",
     purge_ended_operations: "33 * * * *",
     purge_old_position_actions: "13 * * * *",
+    purge_old_job_actions: "17 * * * *",
     purge_idle_positions: "47 * * * *",
     purge_idle_streams: "53 * * * *",
 }

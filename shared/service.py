@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -13,13 +14,14 @@ from shared.asyncapi import asyncapi_document
 from shared.cache import Cache, open_cache
 from shared.connection_urls import dsn_of
 from shared.database import Database, Sessions, open_database
+from shared.database_measurements import OLDEST
 from shared.health import Check, Health
-from shared.heartbeat import Heartbeat
 from shared.http.application import create_application
 from shared.http.documentation import asyncapi_router
 from shared.http.health import health_router
 from shared.http.tokens import TokenVerifier
 from shared.jobs import JobRunner, Jobs
+from shared.loop_tasks import start, wait_for
 from shared.loops import Loop, OpenLoop, connect_loops
 from shared.maintenance import with_maintenance
 from shared.measurements import Measurement, Measurements
@@ -32,21 +34,15 @@ from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.outbox.republish import Republishable
 from shared.messaging.outbox.wake_up import Notifier
-from shared.operations.dead_letters import DeadLetterOperations
-from shared.operations.dependencies import Operations
-from shared.operations.positions import PositionOperations
+from shared.operations.dependencies import NO_RECORDS, Operations, ServiceRecords, operations_of
 from shared.operations.routes import operations_router
 from shared.operations.sending import Sending, with_operations
 from shared.service_health import Watched, health_of
 from shared.settings import Role, ServiceSettings
+from shared.shutdown import Shutdown
 from shared.watchdog import EventLoopMonitor
 
 logger = structlog.get_logger(__name__)
-
-RESTART_DELAY_SECONDS = 1.0
-"""Delay before a loop that has failed is started again."""
-STOP_TIMEOUT_SECONDS = 10.0
-"""Time for a loop to stop before it is cancelled."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +97,16 @@ def create_service(
     republished: Sequence[Republishable] = (),
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
+    records: ServiceRecords = NO_RECORDS,
     state: Mapping[str, object] | None = None,
     checks: Mapping[str, Check] | None = None,
     closing: Sequence[Callable[[], Awaitable[None]]] = (),
 ) -> FastAPI:
     """Compose a service that runs in the roles of its settings.
 
-    `loops` run in processes with the role jobs. `measurements` of the service's own tables become metrics. `state` is
-    added to `app.state`. `checks` are added to the health page: if one fails, the service is degraded but stays ready.
-    `closing` is called after the loops have ended, since they may use what it closes.
+    `loops` run in processes with the role jobs. `measurements` of the service's own tables become metrics. `records`
+    read what its tables know of orders and of operators' actions. `state` is added to `app.state`. If one of `checks`
+    fails, the service is degraded but stays ready. `closing` is called after the loops, which may use what it closes.
     """
     parts = _open_parts(
         name=name,
@@ -119,16 +116,10 @@ def create_service(
         republished=republished,
         loops=loops,
         measurements=measurements,
+        records=records,
     )
     health = health_of(name, parts.watched(), {"revocations": token_verifier.check, **(checks or {})})
-    describe_events = partial(
-        asyncapi_document,
-        service=name,
-        description=description,
-        subscriptions=subscriptions,
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        topic_prefix=settings.kafka_topic_prefix,
-    )
+    describe_events = _describing_events(name, description=description, settings=settings, subscriptions=subscriptions)
     api = [*routers, operations_router(name, republishes=bool(republished))] if Role.API in parts.roles else []
     return create_application(
         name=name,
@@ -140,17 +131,31 @@ def create_service(
     )
 
 
+def _describing_events(
+    name: str, *, description: str, settings: ServiceSettings, subscriptions: Sequence[Subscription]
+) -> Callable[[], dict[str, Any]]:
+    """Return what makes the AsyncAPI document."""
+    return partial(
+        asyncapi_document,
+        service=name,
+        description=description,
+        subscriptions=subscriptions,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+    )
+
+
 def _lifespan_of(
     parts: _Parts, health: Health, closing: Sequence[Callable[[], Awaitable[None]]]
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with _running(parts):
+        async with _running(parts, health.shutdown):
             logger.info("service_started", roles=sorted(parts.roles))
             yield
-            health.begin_shutdown()
         for close in closing:
             await close()
+        health.shutdown.end()
         logger.info("service_stopped")
 
     return lifespan
@@ -165,11 +170,10 @@ def _open_parts(
     republished: Sequence[Republishable],
     loops: Sequence[OpenLoop] = (),
     measurements: Sequence[Measurement] = (),
+    records: ServiceRecords = NO_RECORDS,
 ) -> _Parts:
-    dsn = dsn_of(settings.database_url)
-    client_id = f"orderly-{name}"
-    kafka = kafka_of(settings)
-    publisher = Publisher(kafka, client_id=client_id, idempotent=settings.kafka_idempotent_producer)
+    dsn, kafka = dsn_of(settings.database_url), kafka_of(settings)
+    publisher = Publisher(kafka, client_id=_client_id(name), idempotent=settings.kafka_idempotent_producer)
     relay = Relay(dsn=dsn, publisher=publisher, linger_seconds=settings.relay_linger_ms / 1000)
     notifier = Notifier(dsn=dsn)
     database = open_database(
@@ -182,22 +186,25 @@ def _open_parts(
     sending = Sending(republished)
     all_jobs = with_operations(with_maintenance(jobs, subscriptions=subscription_by_consumer), sending)
     job_runner = JobRunner(all_jobs, dsn=dsn, sessions=database.sessions)
-    measured = [*messaging_measurements(), job_runner.health.measurement, *measurements]
+    measured = [OLDEST, *messaging_measurements(), job_runner.health.measurement, *measurements]
+    consumer_groups = _open_consumers(settings, subscription_by_consumer, database.sessions, kafka=kafka, name=name)
     return _Parts(
         roles=settings.roles,
         database=database,
         cache=open_cache(settings.valkey_url, prefix=name),
         relay=relay,
         notifier=notifier,
-        consumer_groups=_open_consumers(
-            settings, subscription_by_consumer, database.sessions, kafka=kafka, client_id=client_id
-        ),
+        consumer_groups=consumer_groups,
         jobs=job_runner,
         loops=_open_loops(loops if Role.JOBS in settings.roles else (), database.sessions, dsn=dsn, notifier=notifier),
-        operations=Operations(
-            dead_letters=DeadLetterOperations(database.sessions, subscription_by_consumer),
-            positions=PositionOperations(database.sessions, subscription_by_consumer),
+        operations=operations_of(
+            name,
+            database.sessions,
+            subscription_by_consumer,
             sending=sending,
+            records=records,
+            check_kafka=relay.check,
+            problem_of=consumer_groups.problem_of,
         ),
         measurements=Measurements(measured, sessions=database.sessions),
         event_loop=EventLoopMonitor(),
@@ -210,7 +217,7 @@ def _open_consumers(
     sessions: Sessions,
     *,
     kafka: KafkaConnection,
-    client_id: str,
+    name: str,
 ) -> ConsumerGroups:
     return ConsumerGroups(
         [
@@ -218,8 +225,13 @@ def _open_consumers(
             for consumer, subscription in (subscriptions.items() if Role.CONSUMER in settings.roles else ())
         ],
         kafka=kafka,
-        client_id=client_id,
+        client_id=_client_id(name),
     )
+
+
+def _client_id(name: str) -> str:
+    """Return the name by which Kafka's logs and quotas know a service."""
+    return f"orderly-{name}"
 
 
 def _open_loops(loops: Sequence[OpenLoop], sessions: Sessions, *, dsn: str, notifier: Notifier) -> list[Loop]:
@@ -230,61 +242,41 @@ def _open_loops(loops: Sequence[OpenLoop], sessions: Sessions, *, dsn: str, noti
 
 
 @asynccontextmanager
-async def _running(parts: _Parts) -> AsyncIterator[None]:
-    """Run the loops. On exit, stop the others before the relay, which publishes their last events."""
+async def _running(parts: _Parts, shutdown: Shutdown) -> AsyncIterator[None]:
+    """Run the loops. On exit, stop the others before the relay, which publishes their last events.
+
+    Consumers and jobs begin nothing new from the same moment, so that a process needs no longer than the slower one.
+    """
     event_loop = asyncio.create_task(parts.event_loop.run())
-    notifier = _start(parts.notifier.heartbeat, parts.notifier.run)
-    measuring = _start(parts.measurements.heartbeat, parts.measurements.run)
-    relay = _start(parts.relay.heartbeat, parts.relay.run) if Role.RELAY in parts.roles else None
+    notifier = start(parts.notifier.heartbeat, parts.notifier.run)
+    measuring = start(parts.measurements.heartbeat, parts.measurements.run)
+    relay = start(parts.relay.heartbeat, parts.relay.run) if Role.RELAY in parts.roles else None
     consumers = (
-        _start(parts.consumer_groups.heartbeat, parts.consumer_groups.run) if Role.CONSUMER in parts.roles else None
+        start(parts.consumer_groups.heartbeat, parts.consumer_groups.run) if Role.CONSUMER in parts.roles else None
     )
-    jobs = _start(parts.jobs.health.queue, parts.jobs.run) if Role.JOBS in parts.roles else None
-    own = [_start(loop.heartbeat, loop.run) for loop in parts.loops]
+    jobs = start(parts.jobs.health.queue, parts.jobs.run) if Role.JOBS in parts.roles else None
+    own = [start(loop.heartbeat, loop.run) for loop in parts.loops]
     try:
         yield
     finally:
+        shutdown.enter("consumers")
         if consumers is not None:
             consumers.cancel()
         parts.jobs.stop()
         for loop in parts.loops:
             loop.stop()
-        await asyncio.gather(parts.consumer_groups.stop(), _wait_for(jobs), *(_wait_for(task) for task in own))
+        stopping = [asyncio.create_task(wait_for(task)) for task in (jobs, *own)]
+        await parts.consumer_groups.stop()
+        shutdown.enter("jobs")
+        await asyncio.gather(*stopping)
+        shutdown.enter("relay")
         parts.relay.stop()
         parts.notifier.stop()
         parts.measurements.stop()
-        await asyncio.gather(*(_wait_for(task) for task in (relay, notifier, measuring)))
+        await asyncio.gather(*(wait_for(task) for task in (relay, notifier, measuring)))
         await parts.relay.close()
+        shutdown.enter("pool")
         await parts.cache.close()
         await parts.database.close()
         event_loop.cancel()
         await asyncio.wait({event_loop})
-
-
-def _start(heartbeat: Heartbeat, run: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-    return asyncio.create_task(_keep_running(heartbeat, run))
-
-
-async def _keep_running(
-    heartbeat: Heartbeat, run: Callable[[], Awaitable[None]], *, restart_delay_seconds: float = RESTART_DELAY_SECONDS
-) -> None:
-    """Run a loop until it returns; start it again after an error."""
-    while True:
-        try:
-            await run()
-        except Exception:
-            logger.exception("loop_failed", loop=heartbeat.loop)
-            heartbeat.failed()
-            await asyncio.sleep(restart_delay_seconds)
-        else:
-            return
-
-
-async def _wait_for(task: asyncio.Task[None] | None, *, timeout_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
-    """Wait until a loop has ended; cancel it after the time-out."""
-    if task is None:
-        return
-    _, pending = await asyncio.wait({task}, timeout=timeout_seconds)
-    for late in pending:
-        logger.warning("loop_cancelled")
-        late.cancel()

@@ -30,6 +30,15 @@ def _split(value: object) -> object:
     return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _split_pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(separator for _, separator, _ in pairs):
+        raise ValueError("is not of the form name=limit, separated by commas")
+    return {name.strip(): limit.strip() for name, _, limit in pairs}
+
+
 def _readable(path: Path) -> Path:
     check_readable(path)
     return path
@@ -37,6 +46,8 @@ def _readable(path: Path) -> Path:
 
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 """A file that exists and can be read when the settings are."""
+CollectorUrl = Annotated[str, Field(pattern=r"^(https?://.+)?$")]
+"""Empty: no collector, as in compose without a value."""
 Password = Annotated[str | None, Field(repr=False)]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?)$")]
 """An origin as browsers send it, in lower case and without a path; * stands for any."""
@@ -131,6 +142,11 @@ class ServiceSettings(StorageSettings):
     http_key_file: ReadableFile | None = None
     http_certificate_file: Annotated[ReadableFile | None, Field(validate_default=True)] = None
     """The listener's certificate, with its key in `http_key_file`. Without them it serves plain HTTP."""
+    otlp_endpoint: CollectorUrl | None = None
+    """Base URL of an OpenTelemetry collector that takes OTLP over HTTP: spans go to /v1/traces, log lines to /v1/logs.
+    Default: none, and nothing is recorded."""
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Part of the new traces whose spans are exported. A trace that a caller has begun is the caller's decision."""
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0
     """Time after SIGTERM for which the process is not ready and still serves, so that load balancers notice. With a
     gateway that checks readiness, more than the interval of its checks."""
@@ -150,8 +166,15 @@ class ServiceSettings(StorageSettings):
     """Access tokens are accepted for this much longer, and as much earlier, in case the machines' clocks differ."""
     cors_origins: Annotated[frozenset[Origin], NoDecode, BeforeValidator(_split)] = frozenset()
     """Comma-separated origins, such as https://shop.example, or *, whose pages may call the API. Default: none."""
+    max_concurrent_requests: Annotated[int, Field(gt=0)] = 32
+    """Requests that this process works on at once. Raised, responses become slower under load; lowered below
+    `database_pool_size`, connections stay unused."""
+    max_waiting_requests: Annotated[int, Field(ge=0)] = 64
+    """Requests that may wait up to half a second to be worked on. The surplus gets 503 `overloaded` at once."""
     rate_limit: str = "600/minute"
     """Limit of requests under /v1 for each caller, or for each address if the caller is unknown."""
+    route_rate_limits: Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)] = {}
+    """Other limits of costly routes than theirs, such as lists=600/minute,place_orders=10/second; * stands for all."""
     roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_split), Field(min_length=1)] = frozenset(Role)
     """Comma-separated roles of this process. Health and metrics are served in every role."""
 

@@ -11,6 +11,7 @@ import pytest
 import redis
 import structlog
 
+from shared.garbage_collector import tune_garbage_collector
 from tests.harness import servers
 from tests.harness.databases import DatabaseFactory, drop_templates
 from tests.harness.mail import MailCatcher, running_mail_catcher
@@ -46,6 +47,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and not hasattr(session.config, "workerinput"):
         reporter.write_line(f"Servers: {', '.join(servers.description(kind) for kind in servers.KINDS)}")
+
+
+def pytest_collection_finish() -> None:
+    """Tune the garbage collector as a service does: it took a quarter of the time of the tests that make applications.
+
+    A million objects exist now that stay until the end.
+    """
+    tune_garbage_collector()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

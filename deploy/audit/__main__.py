@@ -33,7 +33,7 @@ def run(
 ) -> None:
     """Run once. The exit status is 1 if there are findings that nobody has accepted."""
     from deploy.audit import report
-    from deploy.audit.auditor import run_once
+    from deploy.audit.auditor import COMMAND_WAIT_SECONDS, run_once
     from deploy.audit.settings import load_settings
 
     settings = load_settings(local=local)
@@ -41,7 +41,7 @@ def run(
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     configure_logging("audit", level="warning", format="json", stream=sys.stderr)
     try:
-        outcome, state = run_command(run_once(settings, full=full))
+        outcome, state = run_command(run_once(settings, full=full, wait_seconds=COMMAND_WAIT_SECONDS))
     except StateUnusable as error:
         raise _unusable(error) from error
     for line in [report.as_json(outcome, state)] if as_json else report.as_lines(outcome, state):
@@ -56,7 +56,7 @@ def serve(
     every: Annotated[float, typer.Option(min=1, help="Seconds from the start of a run to the start of the next.")] = 60,
     local: Local = False,
 ) -> None:
-    """Run at an interval, and serve /metrics."""
+    """Run at an interval, and serve /metrics and /findings."""
     from deploy.audit.serving import serve as serve_runs
     from deploy.audit.settings import load_settings
 

@@ -18,12 +18,18 @@ from shared.messaging.kafka import kafka_of
 logger = structlog.get_logger(__name__)
 
 
-async def run_once(settings: AuditSettings, *, full: bool) -> tuple[Outcome, State]:
+COMMAND_WAIT_SECONDS = 30
+"""Time for which a command waits for the state file: a run of the serving audit takes about a second."""
+
+
+async def run_once(settings: AuditSettings, *, full: bool, wait_seconds: float = 0) -> tuple[Outcome, State]:
     """Run the audit once, and keep its state. A run that fails leaves the state as it was.
+
+    `wait_seconds`: time for which this thread waits for another run.
 
     Raises: StateUnusable, errors of the databases and of Kafka.
     """
-    with locked_state(settings.state_file) as state:
+    with locked_state(settings.state_file, wait_seconds=wait_seconds) as state:
         async with AsyncExitStack() as stack:
             topics, skipped = await _topics(settings, stack)
             databases = await stack.enter_async_context(connected(settings.database_urls))
@@ -48,7 +54,7 @@ def accept(settings: AuditSettings, finding_id: str, *, actor: str, note: str) -
 
     Raises: StateUnusable if the last run has not found it.
     """
-    with locked_state(settings.state_file) as state:
+    with locked_state(settings.state_file, wait_seconds=COMMAND_WAIT_SECONDS) as state:
         violation = next((each for each in state.found if each.id == finding_id), None)
         if violation is None:
             raise StateUnusable(f"the last run has found no {finding_id}")

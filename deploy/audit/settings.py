@@ -43,7 +43,7 @@ class AuditSettings(KafkaSettings):
     """The value of NOTIFICATIONS_RETENTION_DAYS."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8004
-    """The port of /metrics, for `serve`."""
+    """The port of /metrics and /findings, for `serve`."""
 
     @field_validator("users_database_url", "orders_database_url", "notifications_database_url")
     @classmethod

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,8 +17,16 @@ MAX_FOUND = 10_000
 """Upper bound of the findings that are kept. The others are found again once these are settled."""
 
 
+LOCK_POLL_SECONDS = 0.1
+"""Delay between two looks at a state file that another process uses."""
+
+
 class StateUnusable(Exception):
     """The state file cannot be used."""
+
+
+class StateLocked(StateUnusable):
+    """Another run uses the state file at this moment."""
 
 
 class Acceptance(BaseModel):
@@ -69,17 +78,22 @@ class State(BaseModel):
 
 
 @contextmanager
-def locked_state(path: Path) -> Iterator[State]:
+def locked_state(path: Path, *, wait_seconds: float = 0) -> Iterator[State]:
     """Read the state, and write it back at the end unless there was an error. One process at a time.
 
-    Raises: StateUnusable.
+    `wait_seconds`: time for which this thread waits for another process. Raises: StateUnusable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_seconds
     with path.with_name(f"{path.name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StateUnusable(f"{path}: another audit uses it") from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise StateLocked(f"{path}: another audit uses it") from None
+            time.sleep(LOCK_POLL_SECONDS)
         state = read_state(path)
         yield state
         write_state(path, state)

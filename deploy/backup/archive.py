@@ -224,9 +224,9 @@ class ServiceArchive:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that only the user can enter that PostgreSQL runs as."""
+    """Make a folder that only the user can enter that PostgreSQL runs as. Several services may make one at once."""
     if not folder.is_dir():
-        folder.mkdir(parents=True, mode=0o700)
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
         give_to_server_user(folder)
 
 

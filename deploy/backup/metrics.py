@@ -1,8 +1,10 @@
 """The page /metrics of the scheduler: base backups, the archive's lag, failures."""
 
 import math
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
@@ -13,9 +15,12 @@ from deploy.backup.lag import LagClock, Measurement
 
 
 class BackupMetrics:
-    """The metrics of each service. The scheduler sets them; a scrape reads neither the archive nor a database."""
+    """The metrics of each service. The scheduler sets them; a scrape reads neither the archive nor a database.
 
-    def __init__(self, services: list[str]) -> None:
+    The archive's disk is the exception: the system knows how full it is without reading it.
+    """
+
+    def __init__(self, services: list[str], *, archive: Path) -> None:
         """Export every service from the start on: one without a base backup is infinitely old."""
         self.registry = CollectorRegistry()
         labels = ["service"]
@@ -43,6 +48,7 @@ class BackupMetrics:
             for step in ("backup", "verify", "purge", "measure"):
                 self.failures.labels(service, step)
         self.registry.register(_Ages(self._newest, self._lags))
+        self.registry.register(_Disk(archive))
 
     def newest(self, service: str, backup: BaseBackup | None) -> None:
         """Tell the newest verified base backup of the current incarnation."""
@@ -84,3 +90,18 @@ class _Ages(Collector):
         for service, clock in self._lags.items():
             lag.add_metric([service], clock.seconds)
         yield from (age, size, verified, lag)
+
+
+class _Disk(Collector):
+    """Show how full the archive's disk is. While the folder cannot be read, its metrics are absent."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            disk = shutil.disk_usage(self._archive)
+        except OSError:
+            return
+        yield GaugeMetricFamily("archive_disk_size_bytes", "Size of the disk that has the archive", disk.total)
+        yield GaugeMetricFamily("archive_disk_free_bytes", "Bytes of it that are free", disk.free)

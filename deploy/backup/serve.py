@@ -18,7 +18,7 @@ log = structlog.get_logger()
 async def serve_until_stopped(settings: BackupSettings, servers: list[Server]) -> None:
     """Take base backups until SIGTERM or SIGINT. One that is under way then is abandoned, and leaves nothing."""
     configure_logging("backup")
-    metrics = BackupMetrics([server.service for server in servers])
+    metrics = BackupMetrics([server.service for server in servers], archive=settings.archive)
     http, thread = start_http_server(settings.metrics_port, settings.metrics_host, registry=metrics.registry)
     schedule = Schedule(
         every=hours(settings.every_hours),

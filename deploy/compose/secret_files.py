@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 SERVICES = ("users", "orders", "notifications")
+CALLERS_OF_USERS = ("orders", "notifications", "console")
+"""The programs that may use the internal routes of users, each with a token of its own."""
 FOLDER = Path(__file__).parents[1] / "secrets"
 
 
@@ -31,15 +33,16 @@ PASSWORDS = (
     "valkey_password",
     *(f"{service}_kafka_password" for service in SERVICES),
     "audit_kafka_password",
-    *(f"{service}_users_token" for service in SERVICES if service != "users"),
+    *(f"{caller}_users_token" for caller in CALLERS_OF_USERS),
     "smtp_password",
     "admin_password",
+    "grafana_password",
 )
 # Of another form, or made of the passwords above.
 DERIVED: Mapping[str, Callable[[Path], str]] = {
     "users_encryption_keys": lambda _folder: new_encryption_key(),
     "users_service_tokens": lambda folder: "".join(
-        f"{service}={(folder / f'{service}_users_token').read_text()}\n" for service in SERVICES if service != "users"
+        f"{caller}={(folder / f'{caller}_users_token').read_text()}\n" for caller in CALLERS_OF_USERS
     ),
     "smtp_users": lambda folder: f"notifications:{(folder / 'smtp_password').read_text()}",
 }

@@ -24,7 +24,14 @@ from deploy.compose.secret_files import SERVICES, missing_secrets, write_secrets
 from deploy.local.listening import can_listen
 
 ADMIN_EMAIL = "admin@orderly.example"
-PORTS = {"ORDERLY_GATEWAY_PORT": 8080, "ORDERLY_MAIL_PAGE_PORT": 8025}
+PORTS = {"ORDERLY_GATEWAY_PORT": 8080, "ORDERLY_MAIL_PAGE_PORT": 8025, "ORDERLY_CONSOLE_PORT": 8090}
+GRAFANA_PORT = {"ORDERLY_GRAFANA_PORT": 3000}
+OBSERVABILITY = "observability"
+"""The profile with Prometheus, Grafana and Jaeger."""
+COLLECTOR = "http://console:4318"
+"""The address at which the console takes traces and logs."""
+TRACE_STORE = "http://jaeger:4318"
+"""The address at which the Jaeger of the profile takes traces, from the console."""
 MAX_PORT = 65535
 LOG_LINES = 20
 START_TIMEOUT_SECONDS = 300
@@ -35,10 +42,14 @@ VOLUMES_WITH_PASSWORDS = (*(f"{service}-postgres" for service in SERVICES), "kaf
 def up(secrets_folder: Path) -> int:
     """Build and start the stack, wait until it is ready, and say where everything is. Return the exit status."""
     engine_versions()
+    os.environ.setdefault("OTLP_ENDPOINT", COLLECTOR)
+    if _has_observability():
+        os.environ.setdefault("OTLP_FORWARD_ENDPOINT", TRACE_STORE)
     _check_no_other_clone()
     ports = _ports()
     _check_ports(ports)
     _ensure_secrets(secrets_folder)
+    os.environ.update(_gateway_tracing())
     wait = ["--wait", "--wait-timeout", str(START_TIMEOUT_SECONDS)]
     command = compose_command("up", "--build", "--detach", "--remove-orphans", *wait, with_file=True)
     started = subprocess.run(command, check=False)
@@ -95,8 +106,24 @@ def _check_no_other_clone() -> None:
         )
 
 
+def _has_observability() -> bool:
+    return OBSERVABILITY in os.environ.get("COMPOSE_PROFILES", "").split(",")
+
+
+def _gateway_tracing() -> dict[str, str]:
+    """Return what lets the gateway send its spans to the collector of the services, if there is one."""
+    endpoint = os.environ.get("OTLP_ENDPOINT", "").rstrip("/")
+    if not endpoint:
+        return {}
+    return {
+        "TRAEFIK_TRACING_OTLP_HTTP_ENDPOINT": f"{endpoint}/v1/traces",
+        "TRAEFIK_TRACING_SERVICENAME": "gateway",
+    }
+
+
 def _ports() -> dict[str, int]:
-    given = {name: os.environ.get(name) or str(default) for name, default in PORTS.items()}
+    wanted = PORTS | GRAFANA_PORT if _has_observability() else PORTS
+    given = {name: os.environ.get(name) or str(default) for name, default in wanted.items()}
     for name, value in given.items():
         if not (value.isdecimal() and 1 <= int(value) <= MAX_PORT):
             raise ComposeError(f"{name}={value}: a port is a number from 1 to {MAX_PORT}")
@@ -151,12 +178,17 @@ def _containers() -> list[dict[str, Any]]:
 
 def _addresses(ports: dict[str, int], secrets_folder: Path) -> str:
     gateway, mails = ports["ORDERLY_GATEWAY_PORT"], ports["ORDERLY_MAIL_PAGE_PORT"]
+    password = os.path.relpath(secrets_folder / "grafana_password")
+    grafana = ports.get("ORDERLY_GRAFANA_PORT")
+    boards = [f"  boards    http://127.0.0.1:{grafana}, as admin; the password is in {password}"] if grafana else []
     return "\n".join(
         [
             "",
             f"  API       http://127.0.0.1:{gateway}, such as http://127.0.0.1:{gateway}/v1/products",
             f"  accounts  http://localhost:{gateway}/account",
+            f"  console   http://127.0.0.1:{ports['ORDERLY_CONSOLE_PORT']}, for admins",
             f"  mails     http://127.0.0.1:{mails}",
+            *boards,
             f"  admin     {ADMIN_EMAIL}; the password is in {os.path.relpath(secrets_folder / 'admin_password')}",
             f"  commands  docker compose -p {project_name()} exec orders python -m services.orders --help",
             "  logs      make logs",

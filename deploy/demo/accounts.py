@@ -16,6 +16,10 @@ LOW_CREDIT_EVERY = 10
 """Every tenth customer gets the low credit limit."""
 
 
+class SignInRefused(RequestFailed):
+    """The account does not exist, or has another password."""
+
+
 @dataclass
 class Account:
     """An account that can sign in and send requests."""
@@ -24,11 +28,15 @@ class Account:
     password: str
     user_id: str = ""
     token: str = ""
+    refresh_token: str = ""
 
     async def sign_in(self, client: Client) -> None:
-        """Get an access token."""
+        """Get an access token, and the refresh token of its session. Raises: SignInRefused, RequestFailed."""
         answer = await client.send("POST", "/v1/sessions", json={"email": self.email, "password": self.password})
-        self.token = _body_of(answer, f"{self.email} could not sign in")["access_token"]
+        if answer.status == 401:
+            raise SignInRefused(f"{self.email} could not sign in: {answer.code}")
+        tokens = _body_of(answer, f"{self.email} could not sign in")
+        self.token, self.refresh_token = tokens["access_token"], tokens["refresh_token"]
 
     async def send(self, client: Client, method: str, path: str, **request: Any) -> Answer:
         """Send a request with the access token; if it needs a newer sign-in, sign in again and repeat the request."""

@@ -56,16 +56,20 @@ class Client:
         params: Mapping[str, str] | None = None,
         token: str | None = None,
         key: str | None = None,
+        if_match: str | None = None,
     ) -> Answer:
         """Return the final answer. Raises: RequestFailed.
 
-        `key`: the Idempotency-Key. Without one, a repeated POST may take effect twice.
+        `key`: the Idempotency-Key. Without one, a repeated POST may take effect twice. `if_match`: the ETag that a
+        change expects, or * for any.
         """
         headers = {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         if key is not None:
             headers["Idempotency-Key"] = key
+        if if_match is not None:
+            headers["If-Match"] = if_match
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout_seconds
         retry_delay = INITIAL_RETRY_DELAY_SECONDS

@@ -67,7 +67,8 @@ class OrderPlacement:
 
     async def _place(self, invoice: Invoice, placed: list[PlacedOrder]) -> None:
         body = {"items": [{"sku": line.stock_code, "quantity": line.quantity} for line in invoice.lines]}
-        kind, key = self._kind_of(invoice), f"{self._run}-{invoice.number}"
+        kind = kind_of(invoice, stock_codes=self._stock_codes)
+        key = f"{self._run}-{invoice.number}"
         account = self._accounts[invoice.customer] if invoice.customer else None
         sent_at = datetime.now(UTC)
         if account is None:
@@ -97,15 +98,19 @@ class OrderPlacement:
         answer = await self._admin.send(self._client, "POST", "/v1/products", json=product, key=key)
         self._log.record(RequestKind.ZERO_PRICE, answer, subject=f"{line.stock_code} of invoice {line.invoice}")
 
-    def _kind_of(self, invoice: Invoice) -> RequestKind:
-        """Classify an invoice; the checks have the order in which the API makes them."""
-        if invoice.customer is None:
-            return RequestKind.NO_CUSTOMER
-        if invoice.has_negative_quantity:
-            return RequestKind.NEGATIVE_QUANTITY
-        if any(line.stock_code not in self._stock_codes for line in invoice.lines):
-            return RequestKind.UNKNOWN_STOCK_CODE
-        return RequestKind.ORDER
+
+def kind_of(invoice: Invoice, *, stock_codes: Collection[str]) -> RequestKind:
+    """Classify an invoice that is placed as an order; the checks have the order in which the API makes them.
+
+    `stock_codes`: those in the catalogue.
+    """
+    if invoice.customer is None:
+        return RequestKind.NO_CUSTOMER
+    if invoice.has_negative_quantity:
+        return RequestKind.NEGATIVE_QUANTITY
+    if any(line.stock_code not in stock_codes for line in invoice.lines):
+        return RequestKind.UNKNOWN_STOCK_CODE
+    return RequestKind.ORDER
 
 
 def _by_customer(invoices: Sequence[Invoice]) -> list[list[Invoice]]:

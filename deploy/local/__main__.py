@@ -1,13 +1,18 @@
 """The command line of the local system: `python -m deploy.local run`, `status`, `stop`, `shell` and `migrate`."""
 
 import asyncio
+import json
+import secrets
 import signal
 from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
+from rich.console import Console
 
 from deploy.backup.local import check_no_data_are_lost
+from deploy.local.control_cli import control, running_client
+from deploy.local.control_protocol import ControlError
 from deploy.local.credentials import SERVICES, ensure_credentials
 from deploy.local.ports import check_ports_are_free
 from deploy.local.process import LocalError
@@ -24,6 +29,7 @@ LEFTOVERS_TIMEOUT_SECONDS = 5
 NOT_RUNNING = "The system is not running."
 
 cli = typer.Typer(help="Run Orderly on this machine, as local processes.", pretty_exceptions_enable=False)
+cli.add_typer(control, name="control")
 
 
 @cli.command()
@@ -75,6 +81,41 @@ def shell(
     if command is None:
         Screen().note("Commands such as `python -m services.orders dead-letters list` work here; `exit` leaves.")
     become_shell(services, state, command=command)
+
+
+@cli.command("break")
+def break_it(
+    *,
+    minutes: Annotated[float, typer.Option(min=0, help="Time for which faults are injected.")] = 10,
+    seed: Annotated[int | None, typer.Option(help="The seed of the faults. Default: a random one.")] = None,
+    orders_per_second: Annotated[float, typer.Option(min=0.1, max=50, help="Orders that are placed meanwhile.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Inject random faults into the running system under load, and check every invariant afterwards."""
+    # Imported here: no other command needs the audit and the load.
+    from deploy.demo.client import RequestFailed  # noqa: PLC0415
+    from deploy.faults.random_buttons import RandomButtons  # noqa: PLC0415
+
+    screen, folder = Screen(Console(stderr=True, highlight=False) if as_json else None), _settings().folder
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    screen.note(f"Injecting random faults for {minutes:g} minutes, with the seed {seed}.")
+    try:
+        buttons = RandomButtons(running_client(), read_state(folder) or {}, folder=folder, seed=seed, screen=screen)
+        result = asyncio.run(buttons.run(minutes=minutes, orders_per_second=orders_per_second))
+    except TimeoutError:
+        _fail(screen, "A process was not ready again in time: `make status` shows which.")
+    except (ControlError, RequestFailed) as error:
+        _fail(screen, str(error))
+    if as_json:
+        print(json.dumps(result.document(), indent=2))
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(result.faults.items()))
+    screen.note(f"{result.accepted} orders accepted, {result.failed} not. Faults: {faults}.")
+    screen.note(f"{result.discarded} poisoned dead letters discarded, {result.replayed} others replayed.")
+    for name, violations in result.violated.items():
+        screen.error(f"{name}: {len(violations)}, such as: {violations[0]}")
+    if result.violated:
+        raise typer.Exit(1)
+    screen.note(f"All {result.checked} invariants hold.")
 
 
 @cli.command()

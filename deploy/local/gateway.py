@@ -42,6 +42,8 @@ class Gateway:
     trusted_proxies: str = ""
     """Addresses or networks of proxies in front of the gateway, separated by commas."""
     tls: GatewayTls | None = None
+    otlp_endpoint: str | None = None
+    """Base URL of the collector that Traefik sends its spans to."""
 
     def program(self) -> Program:
         """Return the program that runs the gateway."""
@@ -58,6 +60,7 @@ class Gateway:
                 **{f"{service.upper()}_URL": url for service, url in self.service_urls.items()},
                 "GATEWAY_REQUESTS_PER_SECOND": str(self.requests_per_second),
                 **(self.tls.environment() if self.tls else {}),
+                **(tracing(self.otlp_endpoint) if self.otlp_endpoint else {}),
             },
             # Traefik reads plugins-local/ there.
             working_folder=SOURCE,
@@ -75,6 +78,14 @@ class Gateway:
             tls.check_hostname = False
             tls.verify_mode = ssl.CERT_NONE
         return await http_mentions(self.port, "/", b"application/problem+json", tls=tls)
+
+
+def tracing(otlp_endpoint: str) -> dict[str, str]:
+    """Return the variables that let Traefik begin traces, and send its spans to a collector."""
+    return {
+        "TRAEFIK_TRACING_OTLP_HTTP_ENDPOINT": f"{otlp_endpoint.rstrip('/')}/v1/traces",
+        "TRAEFIK_TRACING_SERVICENAME": "gateway",
+    }
 
 
 def static_configuration() -> dict[str, str]:

@@ -10,7 +10,7 @@ MEGABYTE = 1024 * 1024
 def memory_of_system(state: dict[str, Any]) -> dict[str, int]:
     """Return the bytes that each process of a running system uses, and its supervisor; `state`: its state file."""
     memory = {name: memory_of_tree(process["pid"]) for name, process in state["processes"].items()}
-    return memory | {"supervisor": _memory_of_process(state["pid"])}
+    return memory | {"supervisor": memory_of_process(state["pid"])}
 
 
 def memory_of_tree(pid: int) -> int:
@@ -26,7 +26,7 @@ def memory_of_tree(pid: int) -> int:
     return sum(_bytes_of(member) for member in tree)
 
 
-def _memory_of_process(pid: int) -> int:
+def memory_of_process(pid: int) -> int:
     """Return the bytes that a process uses without its descendants; 0 if it has ended."""
     try:
         return _bytes_of(psutil.Process(pid))

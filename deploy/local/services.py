@@ -40,6 +40,8 @@ class Services:
             address=self.url_of(service),
             notes="/docs, /health, /metrics",
             echo=re.compile("."),
+            # On a busy machine the imports alone take long, and another start would take as long again.
+            ready_timeout_seconds=60,
             # Open requests, the relay's page and the consumers' fetches may finish.
             stop_timeout_seconds=20,
         )
@@ -97,6 +99,7 @@ class Services:
             "HTTP_HOST": "127.0.0.1",
             "HTTP_PORT": str(self.settings.port_of(service)),
             "LOG_FORMAT": "console",
+            "OTLP_ENDPOINT": self.settings.collector_url or "",
         }
         tokens = self.credentials.service_tokens
         own = {
@@ -109,7 +112,11 @@ class Services:
                 "WEBAUTHN_RP_ID": "localhost",
                 "WEBAUTHN_ORIGINS": self.settings.public_url,
             },
-            "orders": {"USERS_URL": self.url_of("users"), "USERS_TOKEN": tokens["orders"]},
+            "orders": {
+                "USERS_URL": self.url_of("users"),
+                "USERS_TOKEN": tokens["orders"],
+                "NOTIFICATIONS_URL": self.url_of("notifications"),
+            },
             "notifications": {
                 "USERS_URL": self.url_of("users"),
                 "USERS_TOKEN": tokens["notifications"],

@@ -31,22 +31,41 @@ class LocalSettings(BaseSettings):
     valkey_port: Port = 16379
     kafka_port: Port = 19092
     kafka_controller_port: Port = 19093
+    audit_port: Port = 8004
+    console_port: Port = 8090
+    otlp_port: Port = 4318
+    """The port at which the console takes traces and logs."""
     kafka: Choice = "auto"
     kafka_bootstrap_servers: str | None = Field(default=None, validation_alias="KAFKA_BOOTSTRAP_SERVERS")
     wal_archive: Literal["off", "asynchronous", "synchronous"] = "asynchronous"
     """Whether WAL is archived. `synchronous`: a commit is acknowledged once the archive has it too."""
     archive_folder: Path | None = None
     """The folder of the databases' archives. Default: `archive` in the folder of the system."""
+    audit: Literal["on", "off"] = "on"
+    """Whether the audit runs at an interval."""
+    audit_every_seconds: Annotated[float, Field(ge=1)] = 10
+    """Seconds from the start of a run of the audit to the start of the next."""
+    audit_grace_seconds: Annotated[float, Field(ge=0)] = 30
+    """Time within which a change must have reached every service. Lowered, the audit shows a loss sooner, and names
+    what a process that restarts will still do."""
+    console: Literal["on", "off"] = "on"
+    """Whether the console runs."""
     gateway_requests_per_second: int = 1000
     """Limit per client address. On a laptop, all clients have the same address."""
+    otlp_endpoint: str | None = None
+    """Base URL of the collector that the gateway and the services send their traces and logs to. Default: the console,
+    or none without it."""
     gateway_trusted_proxies: str = ""
     """Addresses or networks of proxies in front of the gateway, separated by commas."""
 
     def ports(self) -> dict[str, int]:
-        """Return every port of the system by the variable that sets it, without those of an external Kafka."""
-        names = [name for name in type(self).model_fields if name.endswith("_port")]
-        if self.kafka_bootstrap_servers:
-            names = [name for name in names if not name.startswith("kafka_")]
+        """Return every port of the system by the variable that sets it, without those of parts that do not run."""
+        unused = {
+            *(("kafka_port", "kafka_controller_port") if self.kafka_bootstrap_servers else ()),
+            *(() if self.audit == "on" else ("audit_port",)),
+            *(() if self.has_console else ("console_port", "otlp_port")),
+        }
+        names = [name for name in type(self).model_fields if name.endswith("_port") and name not in unused]
         return {f"ORDERLY_{name.upper()}": getattr(self, name) for name in names}
 
     def port_of(self, service: str) -> int:
@@ -62,6 +81,21 @@ class LocalSettings(BaseSettings):
     def postgres_data_of(self, service: str) -> Path:
         """Return the data folder of a service's PostgreSQL server, in a folder that may be a file system of its own."""
         return self.folder / "postgres" / service / "data"
+
+    @property
+    def has_console(self) -> bool:
+        """Return whether the console runs."""
+        return self.console == "on"
+
+    @property
+    def collector_url(self) -> str | None:
+        """The base URL of the collector of traces and logs; None if there is none."""
+        return self.otlp_endpoint or (f"http://127.0.0.1:{self.otlp_port}" if self.has_console else None)
+
+    @property
+    def audit_url(self) -> str:
+        """The URL of the audit's findings and metrics."""
+        return f"http://127.0.0.1:{self.audit_port}"
 
     @property
     def gateway_url(self) -> str:

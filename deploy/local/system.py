@@ -9,7 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deploy.backup.local import archive_program
+from deploy.faults.target import Target
+from deploy.local.audit_program import audit_program
 from deploy.local.broker import prepare_broker
+from deploy.local.console_program import console_program
+from deploy.local.control import Control
+from deploy.local.control_server import ControlServer
 from deploy.local.credentials import SERVICES, Credentials
 from deploy.local.databases import create_database_of, postgres_of
 from deploy.local.gateway import Gateway
@@ -21,12 +26,21 @@ from deploy.local.process import LocalError
 from deploy.local.screen import Screen
 from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
-from deploy.local.state import write_state
+from deploy.local.state import audit_environment, write_state
 from deploy.local.supervisor import Supervisor
 from deploy.local.valkey import Valkey
+from deploy.wrong_builds.comparison import Comparison
 
 # The services first: they finish their work while the servers that they need still run.
-STOP_ORDER = (SERVICES, ("gateway", "mail"), ("kafka",), ("valkey",), tuple(map(server_of, SERVICES)))
+STOP_ORDER = (
+    ("audit",),
+    SERVICES,
+    ("gateway", "mail"),
+    ("console",),
+    ("kafka",),
+    ("valkey",),
+    tuple(map(server_of, SERVICES)),
+)
 
 
 class System:
@@ -49,9 +63,20 @@ class System:
         self.supervisor = Supervisor(
             logs=settings.logs, report=screen.note, echo=screen.output, on_change=self._write_state
         )
+        target = Target(
+            supervisor=self.supervisor, settings=settings, credentials=credentials, services=lambda: self._services
+        )
+        self._control = Control(
+            target,
+            comparisons=Comparison(target),
+            started_at=self._started_at,
+            is_ready=lambda: self._ready,
+        )
+        self._socket = ControlServer(settings.folder, self._control.handle)
 
     async def start(self) -> None:
         """Start everything and wait until it is ready. Raises: ExceptionGroup of LocalError."""
+        await self._socket.open()
         async with asyncio.TaskGroup() as group:
             # Kafka takes longest, so it starts first.
             kafka = group.create_task(self._start_kafka())
@@ -59,10 +84,12 @@ class System:
             valkey = group.create_task(self._start_valkey())
             set_up = group.create_task(self._set_up())
             group.create_task(self._start_mail())
+            group.create_task(self._start_console())
             after = (*databases, kafka, valkey, set_up)
             services = [group.create_task(self._start_service(service, after=after)) for service in SERVICES]
             # A gateway that starts earlier finds the services unhealthy, and sends them nothing for a second more.
             group.create_task(self._start_gateway(after=services))
+            group.create_task(self._start_audit(after=services))
         self._ready = True
         self._write_state()
 
@@ -74,7 +101,9 @@ class System:
 
     async def stop(self) -> None:
         """Stop everything in order. Each process is killed at its time-out."""
+        await self._control.stop()
         await self.supervisor.stop(STOP_ORDER)
+        await self._socket.close()
 
     async def _start_kafka(self) -> None:
         settings = self._settings
@@ -116,6 +145,7 @@ class System:
             service_urls={service: self._services.url_of(service) for service in SERVICES},
             requests_per_second=self._settings.gateway_requests_per_second,
             trusted_proxies=self._settings.gateway_trusted_proxies,
+            otlp_endpoint=self._settings.collector_url,
         )
         with self._screen.step("Starting the gateway", "The gateway is ready"):
             await self.supervisor.start(gateway.program())
@@ -127,6 +157,27 @@ class System:
         )
         with self._screen.step("Starting the mail catcher", "The mail catcher is ready"):
             await self.supervisor.start(program)
+
+    async def _start_console(self) -> None:
+        if not self._settings.has_console:
+            return
+        program = console_program(
+            self._settings,
+            services=self._services,
+            credentials=self._credentials,
+            control_socket=self._socket.path,
+        )
+        with self._screen.step("Starting the console", f"The console is ready: {program.address}"):
+            await self.supervisor.start(program)
+
+    async def _start_audit(self, *, after: Sequence[asyncio.Task[None]]) -> None:
+        """Start the audit once there are tables, and the services do not need the processor to start."""
+        if self._settings.audit == "off":
+            return
+        await asyncio.gather(*after)
+        environment = audit_environment(self._settings.folder, self._state())
+        with self._screen.step("Starting the audit", "The audit is ready"):
+            await self.supervisor.start(audit_program(self._settings, environment=environment))
 
     async def _start_service(self, service: str, *, after: tuple[asyncio.Task[None], ...]) -> None:
         await asyncio.gather(*after)
@@ -149,7 +200,10 @@ class System:
             "ready": self._ready,
             "started_at": self._started_at.isoformat(),
             "logs": str(settings.logs),
+            "control_socket": str(self._socket.path),
             "urls": {
+                **({"console": f"http://127.0.0.1:{settings.console_port}"} if settings.has_console else {}),
+                **({"audit": settings.audit_url} if settings.audit == "on" else {}),
                 "gateway": settings.gateway_url,
                 **{service: services.url_of(service) for service in SERVICES},
                 "mail": settings.mail_url,

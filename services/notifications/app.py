@@ -11,6 +11,7 @@ from services.notifications.delivery_metrics import DELIVERIES
 from services.notifications.delivery_worker import DeliveryWorker
 from services.notifications.jobs import notification_jobs
 from services.notifications.mail import mail_channel
+from services.notifications.order_records import ACTION_SOURCES, records_of_order
 from services.notifications.retries import RetryPolicy
 from services.notifications.routes import router
 from services.notifications.settings import Settings, address_of
@@ -19,6 +20,7 @@ from services.notifications.subscribers import SUBSCRIPTIONS
 from shared.http.revocations import RevocationList
 from shared.http.tokens import TokenVerifier
 from shared.http.users_client import UsersClient
+from shared.operations.dependencies import ServiceRecords
 from shared.personal_keys import PersonalKeys
 from shared.sealed_contacts import SEALED_CONTACTS
 from shared.service import create_service
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
             erasure_wait=timedelta(minutes=settings.erasure_wait_minutes),
         ),
         measurements=[DELIVERIES, SEALED_CONTACTS],
+        records=ServiceRecords(journey=records_of_order, action_sources=ACTION_SOURCES),
         loops=[partial(DeliveryWorker, channels, retry_policy=_retry_policy(settings))],
         token_verifier=TokenVerifier(
             users.key_set,

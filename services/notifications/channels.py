@@ -53,12 +53,16 @@ class Receipt:
 
 
 class SendFailed(Exception):
-    """The provider did not accept the message. `code` is public and stable; if `is_final`, a retry is useless."""
+    """The provider did not accept the message. `code` is public and stable; if `is_final`, a retry is useless.
 
-    def __init__(self, code: str, *, is_final: bool = False) -> None:
+    `reply_code` is the number of the mail server's reply, if it replied. Its text is not kept: it may hold addresses.
+    """
+
+    def __init__(self, code: str, *, is_final: bool = False, reply_code: int | None = None) -> None:
         super().__init__(code)
         self.code = code
         self.is_final = is_final
+        self.reply_code = reply_code
 
 
 Send = Callable[[Attempt], Awaitable[Receipt]]

@@ -28,7 +28,7 @@ from shared.ids import new_id
 from shared.loops import call_after_commit, wake_after_commit
 from shared.messaging.envelope import EventContext
 from shared.messaging.outbox.outbox import record
-from shared.telemetry import continued_trace, parse_traceparent
+from shared.telemetry import continued_trace, parse_traceparent, traceparent_of
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ def _title_of(notice: Notice, recipient: KnownRecipient | None) -> str:
 
 def _traceparent_of(cause: EventContext) -> str | None:
     """Return the trace of an event for its mail; None if it is malformed, since a header may hold anything."""
-    trace = parse_traceparent(cause.traceparent) if cause.traceparent else None
-    return trace.traceparent if trace else None
+    trace = parse_traceparent(cause.traceparent)
+    return traceparent_of(trace) if trace else None
 
 
 def _record_in_app(session: AsyncSession, notification_id: UUID, notice: Notice) -> None:

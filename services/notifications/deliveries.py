@@ -81,30 +81,39 @@ _CLAIM = DriverStatement(f"""
 """)  # noqa: S608 - a constant
 
 # A failure counts if the attempt is still the delivery's last one. A success also counts after that, unless another
-# attempt has succeeded too: the message has arrived, and need not be sent again.
+# attempt has succeeded too: the message has arrived, and need not be sent again. Only failed attempts get a row of
+# their own: the delivery itself tells of the one that succeeded.
 _RECORD = DriverStatement("""
-    UPDATE delivery d SET
-        status = CASE
-            WHEN o.status = 'retrying' AND d.first_due_at <= now() - CAST(:retry_period AS interval) THEN 'failed'
-            ELSE o.status
-        END,
-        sent_at = CASE WHEN o.status = 'sent' THEN now() END,
-        next_attempt_at = CASE
-            WHEN d.first_due_at > now() - CAST(:retry_period AS interval) THEN now() + o.retry_delay
-        END,
-        last_error = o.error,
-        provider = o.provider,
-        provider_message_id = o.provider_message_id
-    FROM unnest(
-        CAST(:positions AS int[]), CAST(:delivery_ids AS uuid[]), CAST(:numbers AS int[]), CAST(:statuses AS text[]),
-        CAST(:retry_delays AS interval[]), CAST(:errors AS text[]), CAST(:providers AS text[]),
-        CAST(:provider_message_ids AS text[])
-    ) AS o (position, delivery_id, number, status, retry_delay, error, provider, provider_message_id)
-    WHERE d.id = o.delivery_id AND (
-        (d.status = 'sending' AND d.attempts = o.number)
-        OR (o.status = 'sent' AND d.status IN ('sending', 'retrying', 'failed'))
+    WITH recorded AS (
+        UPDATE delivery d SET
+            status = CASE
+                WHEN o.status = 'retrying' AND d.first_due_at <= now() - CAST(:retry_period AS interval) THEN 'failed'
+                ELSE o.status
+            END,
+            sent_at = CASE WHEN o.status = 'sent' THEN now() END,
+            next_attempt_at = CASE
+                WHEN d.first_due_at > now() - CAST(:retry_period AS interval) THEN now() + o.retry_delay
+            END,
+            last_error = o.error,
+            provider = o.provider,
+            provider_message_id = o.provider_message_id
+        FROM unnest(
+            CAST(:positions AS int[]), CAST(:delivery_ids AS uuid[]), CAST(:numbers AS int[]),
+            CAST(:statuses AS text[]), CAST(:retry_delays AS interval[]), CAST(:errors AS text[]),
+            CAST(:reply_codes AS int[]), CAST(:providers AS text[]), CAST(:provider_message_ids AS text[])
+        ) AS o (
+            position, delivery_id, number, status, retry_delay, error, reply_code, provider, provider_message_id
+        )
+        WHERE d.id = o.delivery_id AND (
+            (d.status = 'sending' AND d.attempts = o.number)
+            OR (o.status = 'sent' AND d.status IN ('sending', 'retrying', 'failed'))
+        )
+        RETURNING o.position, d.status, d.id, o.number, o.error, o.reply_code
+    ), failed AS (
+        INSERT INTO delivery_attempt (delivery_id, number, error, reply_code)
+        SELECT id, number, error, reply_code FROM recorded WHERE error IS NOT NULL
     )
-    RETURNING o.position, d.status
+    SELECT position, status FROM recorded
 """)
 
 _CLEAR_SEALED = DriverStatement("""
@@ -160,6 +169,11 @@ class Outcome:
     def error(self) -> str | None:
         """The code of the error, if the message was not sent."""
         return self.result.code if isinstance(self.result, SendFailed) else None
+
+    @property
+    def reply_code(self) -> int | None:
+        """The number of the mail server's reply, if it refused the message."""
+        return self.result.reply_code if isinstance(self.result, SendFailed) else None
 
 
 def attempt_deadline() -> float:
@@ -237,6 +251,7 @@ async def record_outcomes(
             "statuses": [outcome.status for outcome in outcomes],
             "retry_delays": [outcome.retry_delay for outcome in outcomes],
             "errors": [outcome.error for outcome in outcomes],
+            "reply_codes": [outcome.reply_code for outcome in outcomes],
             "providers": [receipt and receipt.provider for receipt in receipts],
             "provider_message_ids": [receipt and receipt.provider_message_id for receipt in receipts],
             "retry_period": retry_policy.period,

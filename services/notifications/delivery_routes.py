@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.notifications import delivery_operations
@@ -26,6 +26,7 @@ from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.http.responses import is_repeat, json_response
+from shared.http.route_limits import OPERATIONS
 from shared.http.spellings import Instant
 from shared.operations.dependencies import AdminCaller
 
@@ -71,6 +72,7 @@ async def read_delivery(delivery_id: UUID, *, _caller: AdminCaller, sessions: Se
     "/resends",
     response_model=ResentDeliveriesView,
     summary="Resend deliveries",
+    dependencies=[Depends(OPERATIONS)],
     responses=responses(NoDeliverySelected, DeliveryNotFound, DeliveryNotResendable),
 )
 async def resend_deliveries(

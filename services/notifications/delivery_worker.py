@@ -28,12 +28,14 @@ from services.notifications.deliveries import (
     outcome_of,
     record_outcomes,
 )
-from services.notifications.delivery_log import logging_of, report, report_failure
+from services.notifications.delivery_log import logging_of, report, report_failure, timing
+from services.notifications.delivery_spans import attempt_span, batch_span
 from services.notifications.retries import RetryPolicy
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
 from shared.heartbeat import Heartbeat
 from shared.messaging.failpoints import failpoint
+from shared.telemetry import fail
 from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
@@ -189,17 +191,18 @@ class DeliveryWorker:
     ) -> tuple[list[Outcome], Claim]:
         """Record outcomes and claim up to `limit` deliveries; return what was recorded and claimed."""
         recorded, claimed = list[Outcome](), Claim([], [])
-        async with self._sessions.begin() as session:
-            if finished:
-                recorded = await record_outcomes(session, finished, retry_policy=self._retry_policy)
-            if limit:
-                claimed = await claim(
-                    session,
-                    channels=self._channels,
-                    limit=limit,
-                    max_retries=max_retries,
-                    retry_policy=self._retry_policy,
-                )
+        with batch_span(finished):
+            async with self._sessions.begin() as session:
+                if finished:
+                    recorded = await record_outcomes(session, finished, retry_policy=self._retry_policy)
+                if limit:
+                    claimed = await claim(
+                        session,
+                        channels=self._channels,
+                        limit=limit,
+                        max_retries=max_retries,
+                        retry_policy=self._retry_policy,
+                    )
         return recorded, claimed
 
     def _reserve_slots(self, wanted: int) -> int:
@@ -216,8 +219,10 @@ class DeliveryWorker:
         return max(0, MAX_CONCURRENT_RETRIES - retries)
 
     async def _make(self, attempt: Attempt) -> None:
-        with logging_of(attempt):
+        with logging_of(attempt), attempt_span(attempt) as attempt_made, timing(attempt):
             result = await self._send(attempt)
+            if isinstance(result, SendFailed):
+                fail(attempt_made, result.code)
         if isinstance(result, Receipt):
             failpoint("delivery.sent")
         self._finished.append(outcome_of(attempt, result, retry_policy=self._retry_policy))

@@ -141,11 +141,28 @@ class Delivery(Base):
     notification: Mapped[Notification] = relationship(back_populates="deliveries", lazy="raise")
 
 
+class DeliveryAttempt(Base):
+    """An attempt of a delivery that failed."""
+
+    __tablename__ = "delivery_attempt"
+
+    delivery_id: Mapped[UUID] = mapped_column(sa.ForeignKey("delivery.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    error: Mapped[str]
+    """A code, as the delivery's last error."""
+    reply_code: Mapped[int | None]
+    """The number of the mail server's reply, such as 421. Its text may hold addresses."""
+    ended_at: Mapped[datetime] = mapped_column(server_default=sa.func.clock_timestamp())
+
+
 class DeliveryAction(Base):
     """An operator's action on a delivery."""
 
     __tablename__ = "delivery_action"
-    __table_args__ = (sa.Index("ix_delivery_action_delivery_id", "delivery_id", "id"),)
+    __table_args__ = (
+        sa.Index("ix_delivery_action_delivery_id", "delivery_id", "id"),
+        sa.Index("ix_delivery_action_acted_at", "acted_at", "id"),
+    )
 
     id: Mapped[int] = mapped_column(sa.BigInteger, sa.Identity(always=True), primary_key=True)
     delivery_id: Mapped[UUID] = mapped_column(sa.ForeignKey("delivery.id", ondelete="CASCADE"))

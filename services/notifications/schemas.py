@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field, JsonValue
+from pydantic import AwareDatetime, Field, JsonValue, computed_field
 
 from services.notifications.statuses import Channel, DeliveryStatus
 from shared.http.bodies import RequestBody, ResponseBody
+from shared.operations.advice import MAIL, Advice
 
 MAX_UNREAD_COUNT = 1000
 """Unread notifications that are counted. Counting more takes longer and would not show in a badge."""
@@ -80,6 +81,20 @@ class DeliverySummaryView(ResponseBody):
     next_attempt_at: datetime | None
     sent_at: datetime | None
     created_at: datetime
+
+    # mypy knows no decorated properties.
+    @computed_field(description="The action that helps; null if none is needed.")  # type: ignore[prop-decorator]
+    @property
+    def advice(self) -> Advice | None:
+        """The action that helps if it was not sent."""
+        if self.status not in {"failed", "retrying"}:
+            return None
+        return Advice(
+            text="Correct what the error names (the mail server, or the user's address), then resend it.",
+            command=f'python -m services.notifications deliveries resend --id {self.id} --note "..."',
+            route="POST /v1/operations/notifications/deliveries/resends",
+            runbook=MAIL,
+        )
 
     @classmethod
     def of_columns(cls, *columns: Any) -> "DeliverySummaryView":

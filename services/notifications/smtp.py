@@ -4,9 +4,11 @@ import asyncio
 
 import aiosmtplib
 from aiosmtplib import errors
+from opentelemetry.trace import Span, SpanKind
 
 from services.notifications.channels import MAX_CONCURRENT_SENDS, SendFailed
 from services.notifications.smtp_url import SmtpAddress
+from shared.telemetry import span
 
 COMMAND_TIMEOUT_SECONDS = 10.0
 """Time for the server's reply to one SMTP command, except the end of a message: it bounds how long a server that hangs
@@ -32,20 +34,22 @@ class Smtp:
         """Send one message, whose lines end with CRLF. The caller bounds the time. Raises: SendFailed."""
         try:
             async with self._free:
-                await self._send(message, sender=sender, recipient=recipient)
+                # Without the sender's and the recipient's addresses.
+                with span("SMTP", kind=SpanKind.CLIENT, attributes=self._attributes(len(message))) as conversation:
+                    await self._send(message, sender=sender, recipient=recipient, conversation=conversation)
         except errors.SMTPRecipientRefused as refused:
-            raise SendFailed("recipient_refused", is_final=_is_final(refused.code)) from refused
+            raise _refused("recipient_refused", refused) from refused
         except errors.SMTPDataError as refused:
-            raise SendFailed("message_refused", is_final=_is_final(refused.code)) from refused
+            raise _refused("message_refused", refused) from refused
         except errors.SMTPNotSupported as unsupported:
             raise SendFailed("address_unsupported", is_final=True) from unsupported
         except TimeoutError as late:
             raise SendFailed("timed_out") from late
         except errors.SMTPConnectError as unreachable:
-            raise SendFailed("unreachable") from unreachable
+            raise SendFailed("unreachable", reply_code=_reply_code_of(unreachable)) from unreachable
         except (errors.SMTPException, OSError) as error:
             # Includes a refused login or sender: an operator can correct these, so the mail is tried again.
-            raise SendFailed("provider_failed") from error
+            raise SendFailed("provider_failed", reply_code=_reply_code_of(error)) from error
 
     async def ping(self) -> None:
         """Check that the server replies. Uses a new connection, because pooled ones may be busy. Raises: any error."""
@@ -65,11 +69,17 @@ class Smtp:
             except (errors.SMTPException, OSError):
                 connection.close()
 
-    async def _send(self, message: bytes, *, sender: str, recipient: str) -> None:
+    def _attributes(self, size: int) -> dict[str, str | int]:
+        address = self._address
+        return {"server.address": address.hostname, "server.port": address.port, "orderly.message_bytes": size}
+
+    async def _send(self, message: bytes, *, sender: str, recipient: str, conversation: Span) -> None:
         is_ascii = sender.isascii() and recipient.isascii()
         connection = await self._begin(sender, size=len(message), is_ascii=is_ascii)
+        conversation.add_event("sender_accepted")
         try:
             await connection.rcpt(recipient, encoding="ascii" if is_ascii else "utf-8")
+            conversation.add_event("recipient_accepted")
             # No time-out but the caller's: many servers scan a message before they reply. Giving up too early, each
             # retry would send a message that has arrived. Source: RFC 5321, 4.5.3.2.6.
             await connection.data(message, timeout=None)
@@ -159,6 +169,16 @@ async def _mail(connection: aiosmtplib.SMTP, sender: str, *, size: int, is_ascii
         connection.close()
         raise
     return connection
+
+
+def _refused(code: str, reply: errors.SMTPResponseException) -> SendFailed:
+    return SendFailed(code, is_final=_is_final(reply.code), reply_code=_reply_code_of(reply))
+
+
+def _reply_code_of(error: Exception) -> int | None:
+    """Return the number of the server's reply; None if there was none, as when the connection breaks."""
+    code = error.code if isinstance(error, errors.SMTPResponseException) else None
+    return code if code is not None and 200 <= code <= 599 else None
 
 
 def _is_final(code: int) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from services.orders.journey_cli import add_journey
 from services.orders.operations_cli import add_commands
 from services.orders.settings import Settings
 from shared.cli import service_cli
@@ -17,6 +18,7 @@ PACKAGE = "services.orders"
 
 cli = service_cli(PACKAGE, settings_class=Settings)
 add_commands(cli, Tool(PACKAGE, lambda: load(StorageSettings, prefix=Settings.model_config["env_prefix"])))
+add_journey(cli)
 
 
 @cli.command()

@@ -10,13 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from services.orders.credit_reply import CreditReply
-from services.orders.models import (
-    ActorKind,
-    Order,
-    OrderItem,
-    OrderStatus,
-    TimelineEntry,
-)
+from services.orders.models import ActorKind, Order, OrderItem, OrderStatus, TimelineEntry
+from services.orders.order_metrics import observe_decision_at_commit
 from services.orders.order_number import order_number
 from services.orders.order_rows import Decision, PendingLimits, insert_order, lock_orders, update_orders
 from services.orders.queries import OrderNotFound
@@ -217,6 +212,7 @@ def order_snapshot(order: Order) -> OrderSnapshot:
 def _confirm(session: AsyncSession, order: Order) -> Decision:
     """Confirm a pending order, whose credit is reserved."""
     order.move_to(OrderStatus.CONFIRMED)
+    observe_decision_at_commit(session, order, "confirmed")
     record(session, OrderConfirmed(**_fields(order), lines=_lines(order)))
     return Decision(order)
 
@@ -224,6 +220,7 @@ def _confirm(session: AsyncSession, order: Order) -> Decision:
 def _reject(session: AsyncSession, order: Order, *, reason: str) -> Decision:
     """Reject a pending order, whose credit was refused, and release its stock."""
     order.move_to(OrderStatus.REJECTED)
+    observe_decision_at_commit(session, order, "rejected")
     release_stock_at_commit(session, order)
     record(session, OrderRejected(**_fields(order), reason=reason))
     return Decision(order, reason)

@@ -18,6 +18,7 @@ from services.orders import (
 )
 from services.orders.customer_erasure import ERASE_JOB
 from services.orders.models import Order, Product
+from services.orders.order_metrics import observe_decision_at_commit
 from shared.data_exports import add_export_jobs
 from shared.database import Sessions
 from shared.error_descriptions import describe_error
@@ -89,6 +90,8 @@ async def _cancel_batch(sessions: Sessions, *, only: Sequence[UUID] | None = Non
             orders = await overdue_orders.lock_overdue_orders(session, limit=BATCH_SIZE, only=only)
             found = [order.id for order in orders]
             commands.cancel_locked(session, orders, reason="deadline")
+            for order in orders:
+                observe_decision_at_commit(session, order, "expired")
     except Exception as error:
         if is_transient(error) or not found:
             raise

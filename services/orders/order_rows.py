@@ -47,7 +47,7 @@ _INSERT = DriverStatement("""
 """)
 
 _LOCK = DriverStatement("""
-    SELECT o.id, o.number, o.user_id, o.status, o.currency, o.total_cents,
+    SELECT o.id, o.number, o.user_id, o.status, o.currency, o.total_cents, o.created_at,
            i.sku, i.name, i.quantity, i.unit_price_cents
     FROM customer_order o JOIN order_item i ON i.order_id = o.id
     WHERE o.id = ANY(CAST(:ids AS uuid[]))
@@ -152,6 +152,7 @@ async def lock_orders(session: AsyncSession, order_ids: Collection[UUID]) -> dic
                 status=OrderStatus(row["status"]),
                 currency=row["currency"],
                 total_cents=row["total_cents"],
+                created_at=row["created_at"],
                 items=[],
             )
         item = OrderItem(

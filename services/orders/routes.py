@@ -19,7 +19,7 @@ from services.orders.order_number import is_order_number
 from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
 from services.orders.order_views import order_summary_view, order_view, read_order_view, shown_beside_version
 from services.orders.queries import OrderNotFound
-from services.orders.schemas import NewOrder, NewRefund, OrderNumber, OrderSummaryView, OrderView
+from services.orders.schemas import NewOrder, NewRefund, OrderNumber, OrderNumberMistyped, OrderSummaryView, OrderView
 from services.orders.stock import OutOfStock, ProductUnavailable
 from shared.cache import Cache
 from shared.database import Sessions
@@ -36,13 +36,6 @@ from shared.preconditions import Precondition
 
 logger = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
-
-
-class OrderNumberMistyped(Problem):
-    """The order number does not exist; check it for typing errors."""
-
-    status = 422
-    code = "order_number_mistyped"
 
 
 class TooManyItems(Problem):

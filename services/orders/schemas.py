@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 from services.orders.models import ActorKind, OrderStatus
 from services.orders.order_number import ALPHABET, DIGITS
 from shared.amounts import MAX_AMOUNT_CENTS
+from shared.errors import Problem
 from shared.http.bodies import RequestBody, ResponseBody
 from shared.text import NAME_PATTERN, TEXT_PATTERN, check_name, check_text
 
@@ -58,6 +59,13 @@ OrderNumber = Annotated[
     ),
     AfterValidator(str.upper),
 ]
+
+
+class OrderNumberMistyped(Problem):
+    """The order number does not exist; check it for typing errors."""
+
+    status = 422
+    code = "order_number_mistyped"
 
 
 class NewProduct(RequestBody):

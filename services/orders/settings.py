@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import ReadableFile, ServiceSettings
 
 MAX_UNITS = 100_000_000
 """Units of an order with the most items of the highest quantity."""
@@ -21,6 +21,11 @@ class Settings(ServiceSettings):
     users_url: str
     """URL of the users service, for the keys of access tokens and of personal data, and for revoked sessions."""
     users_token: Annotated[str, Field(repr=False)]
+    notifications_url: str | None = None
+    """URL of the notifications service, for its part of an order's journey; several are separated by commas. Without
+    it, that part is told as unavailable."""
+    notifications_ca_file: ReadableFile | None = None
+    """Certificates of the CAs that may sign the one of `notifications_url`. Default: those of the system."""
     order_deadline_seconds: Annotated[int, Field(ge=1, le=86_400)] = 120
     """Seconds that an order may be pending before it is cancelled."""
     max_items_per_order: Annotated[int, Field(ge=1, le=1_000)] = 1_000

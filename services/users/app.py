@@ -16,6 +16,7 @@ from services.users.erasure.jobs import add_erasure_jobs
 from services.users.erasure.metrics import ERASURES
 from services.users.internal import routes as internal_routes
 from services.users.jobs import REPUBLISHED, jobs
+from services.users.order_records import ACTION_SOURCES, records_of_order
 from services.users.pages import data_routes, profile_routes, security_routes
 from services.users.pages import routes as page_routes
 from services.users.pages import session_routes as session_page_routes
@@ -38,6 +39,7 @@ from services.users.subscribers import SUBSCRIPTIONS
 from shared.http.revocations import RevocationList, Revocations
 from shared.http.tokens import TokenVerifier
 from shared.jobs import Jobs
+from shared.operations.dependencies import ServiceRecords
 from shared.service import create_service
 
 ROUTERS = (
@@ -84,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         jobs=_jobs(settings, encryption=encryption),
         measurements=[DATA_EXPORTS, ERASURES],
         republished=REPUBLISHED,
+        records=ServiceRecords(journey=records_of_order, action_sources=ACTION_SOURCES),
         token_verifier=TokenVerifier(
             keys.key_set,
             issuer=settings.token_issuer,

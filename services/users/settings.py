@@ -94,6 +94,8 @@ class Settings(ServiceSettings):
     """Open sessions of one user. A new one ends the one that was used longest ago."""
     default_credit_limit_cents: Annotated[int, Field(ge=0, le=MAX_AMOUNT_CENTS)] = 100_000
     credit_currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "GBP"
+    max_concurrent_requests: Annotated[int, Field(gt=0)] = 130
+    """Requests that this process works on at once. Up to 98 of them only wait for the hashing of passwords."""
     password_hashing_concurrency: Annotated[int, Field(gt=0)] = 2
     """Passwords hashed at once by this process; each takes a core for 0.05 s, and 19 MiB."""
     password_hashing_max_waiting: Annotated[int, Field(ge=0)] = 32

@@ -1,10 +1,11 @@
 """A service's FastAPI application, with the middleware, problems, limits and documentation that all services share."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI
 
+from shared.http.admission import Admission, AdmissionMiddleware
 from shared.http.body_limit import BodyLimitMiddleware
 from shared.http.cors import allow_origins
 from shared.http.documentation import offer_password_grant, openapi_router
@@ -14,8 +15,9 @@ from shared.http.metrics import metrics_router
 from shared.http.openapi import OPERATION_ID, complete_openapi
 from shared.http.parameters import check_parameters
 from shared.http.problems import install_problems
-from shared.http.rate_limit import RATE_LIMITED_PREFIX, RateLimit, RateLimiter
+from shared.http.rate_limit import RateLimiter
 from shared.http.request_context import RequestContextMiddleware
+from shared.http.route_limits import RequestLimits
 from shared.settings import ServiceSettings
 
 _CONVENTIONS = """
@@ -25,6 +27,8 @@ _CONVENTIONS = """
 - A change with `If-Match` is made only if the resource still has one of the listed versions; `*` stands for any.
 - A `POST` with an `Idempotency-Key` has one effect, however often it is sent: each repeat gets the first response.
 - Unknown members of a body, unknown or repeated query parameters, and values in another spelling are refused.
+- A caller may send so many requests in a time: `RateLimit` and `RateLimit-Policy` say how many are left, and a 429
+  when to come back. An overloaded service responds with 503 `overloaded` and `Retry-After`.
 - Amounts are integers in the currency's smallest unit; times are in RFC 3339 format.
 - Every response has an `X-Request-Id`. Include it when you report a problem.
 """
@@ -42,12 +46,7 @@ def create_application(
     state: Mapping[str, object],
 ) -> FastAPI:
     """Create the application. `state` is copied to `app.state`; it must hold `cache` and `token_verifier`."""
-    limit = RateLimit("default", settings.rate_limit)
-
-    async def default_rate_limit(request: Request) -> None:
-        if request.scope["path"].startswith(RATE_LIMITED_PREFIX):
-            await limit(request)
-
+    limits = RequestLimits(default=settings.rate_limit, changed=settings.route_rate_limits)
     app = FastAPI(
         title=f"Orderly {name}",
         description=f"{description}\n{_CONVENTIONS}",
@@ -59,25 +58,30 @@ def create_application(
         redoc_url=None,
         redirect_slashes=False,  # the redirect would name the host behind the gateway
         generate_unique_id_function=OPERATION_ID,
-        dependencies=[Depends(default_rate_limit)],
+        dependencies=[Depends(limits)],
     )
     for attribute, value in state.items():
         setattr(app.state, attribute, value)
     app.state.rate_limiter = RateLimiter(app.state.cache)
     install_problems(app)
-    complete_openapi(app)
+    complete_openapi(app, limits)
     offer_password_grant(app)
     for router in (*routers, metrics_router, openapi_router(app)):
         app.include_router(router)
     check_parameters(app)
-    _add_middleware(app, cors_origins=settings.cors_origins)
+    limits.read_routes(app)
+    app.state.request_limits = limits
+    _add_middleware(app, settings)
     return app
 
 
-def _add_middleware(app: FastAPI, *, cors_origins: Collection[str]) -> None:
+def _add_middleware(app: FastAPI, settings: ServiceSettings) -> None:
     """Add the middleware, the innermost first."""
+    admission = Admission(max_in_progress=settings.max_concurrent_requests, max_waiting=settings.max_waiting_requests)
     app.add_middleware(MethodsMiddleware, application=app)
     app.add_middleware(NotModifiedMiddleware)
+    app.add_middleware(AdmissionMiddleware, admission=admission)
     app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(RequestContextMiddleware)  # sees every response but those to preflight requests
-    allow_origins(app, cors_origins)
+    # Sees every response but those to preflight requests.
+    app.add_middleware(RequestContextMiddleware, admission=admission)
+    allow_origins(app, settings.cors_origins)

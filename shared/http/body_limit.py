@@ -1,5 +1,6 @@
 """A limit on the size of request bodies, enforced with and without a Content-Length header."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from starlette.datastructures import Headers
@@ -18,21 +19,26 @@ class _LimitExceeded(Exception):
 class BodyLimitMiddleware:
     """Responds with 413 as soon as more than `max_bytes` are announced or received."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int = MAX_BODY_BYTES, larger: Mapping[str, int] | None = None
+    ) -> None:
+        """Limit the bodies of all paths to `max_bytes`, but those of the paths in `larger` to their own limits."""
         self.app = app
         self.max_bytes = max_bytes
+        self._larger = dict(larger or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        max_bytes = self._larger.get(scope["path"], self.max_bytes)
         announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdecimal() and int(announced) > self.max_bytes:
+        if announced.isdecimal() and int(announced) > max_bytes:
             await problem_response(BodyTooLarge(), scope=scope)(scope, receive, send)
             return
-        await self._call_with_counted_body(scope, receive, send)
+        await self._call_with_counted_body(scope, receive, send, max_bytes=max_bytes)
 
-    async def _call_with_counted_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _call_with_counted_body(self, scope: Scope, receive: Receive, send: Send, *, max_bytes: int) -> None:
         received = 0
         has_responded = False
 
@@ -40,7 +46,7 @@ class BodyLimitMiddleware:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self.max_bytes:
+            if received > max_bytes:
                 raise _LimitExceeded
             return message
 
@@ -53,5 +59,5 @@ class BodyLimitMiddleware:
 
         with suppress(_LimitExceeded):
             await self.app(scope, counted_receive, checked_send)
-        if received > self.max_bytes and not has_responded:
+        if received > max_bytes and not has_responded:
             await problem_response(BodyTooLarge(), scope=scope)(scope, receive, send)

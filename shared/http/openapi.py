@@ -3,6 +3,7 @@
 Routes list only the problems of their own rules. `complete_openapi` adds:
 
     to every route                          InternalError, BodyTooLarge
+    to every route that may be refused      Overloaded
     to every route under /v1                RateLimited, ValidationFailed
     to a route with parameters or a body    ValidationFailed
     to a route with a body                  BodyMalformed, MediaTypeUnsupported
@@ -13,12 +14,13 @@ Routes list only the problems of their own rules. `complete_openapi` adds:
     to a route with `PageParams`            CursorInvalid
     to a route with an If-Match header      PreconditionFailed, and PreconditionRequired if it uses `IfMatch`
     to a route with `IdempotencyKey`        IdempotencyKeyInUse, IdempotencyKeyReused
-    to a route that depends on `own_errors` none of these but InternalError, DatabaseUnavailable and BodyTooLarge
+    to a route that depends on `own_errors` only InternalError, DatabaseUnavailable, Overloaded and BodyTooLarge
 
-It also says which operations need no access token, and that a parameter is text, which null is not.
+It also says which operations need no access token, which have a rate limit of their own, and that a parameter is text,
+which null is not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -28,6 +30,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic.json_schema import models_json_schema
 
 from shared.errors import PreconditionFailed, PreconditionRequired, Problem
+from shared.http.admission import ALWAYS_ADMITTED
 from shared.http.auth import (
     TOKEN_PROBLEMS,
     Access,
@@ -48,11 +51,13 @@ from shared.http.problems import (
     DatabaseUnavailable,
     InternalError,
     MediaTypeUnsupported,
+    Overloaded,
     ProblemDetails,
     ValidationFailed,
     responses,
 )
 from shared.http.rate_limit import RATE_LIMITED_PREFIX, RateLimited
+from shared.http.route_limits import NamedLimit, RequestLimits
 
 Json = dict[str, Any]
 Problems = tuple[type[Problem], ...]
@@ -75,12 +80,28 @@ _PROBLEMS_OF_HEADERS: dict[str, Problems] = {
 }
 
 
+_TEXT: Json = {"schema": {"type": "string"}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds until a retry makes sense.", "schema": {"type": "integer"}}}
+_HEADERS: dict[int | str, Json] = {
+    503: _RETRY_AFTER,
+    429: _RETRY_AFTER
+    | {
+        "RateLimit-Policy": {"description": "Each limit: requests (`q`) in a window of seconds (`w`).", **_TEXT},
+        "RateLimit": {
+            "description": "What is left of each: requests (`r`), and seconds until it grows (`t`).",
+            **_TEXT,
+        },
+    },
+}
+"""The headers that come with each status."""
+
+
 async def own_errors() -> None:
     """Mark a route whose client errors have a form of their own, which it documents itself."""
 
 
-def complete_openapi(app: FastAPI) -> None:
-    """Add the implied problems, and the schemas of problems, to the application's document."""
+def complete_openapi(app: FastAPI, limits: RequestLimits | None = None) -> None:
+    """Add the implied problems, the schemas of problems and the routes' limits to the application's document."""
     generate = app.openapi
 
     def openapi() -> Json:
@@ -98,9 +119,19 @@ def complete_openapi(app: FastAPI) -> None:
                 operation["responses"].pop(str(ValidationFailed.status), None)  # FastAPI documents it for every body
             _document_optional_token(operation, dependant)
             _exclude_null(operation.get("parameters", []))
+        if limits is not None:
+            for path, method, operation in _documented(document):
+                _document_limits(operation, limits.of_route(method, path))
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def _documented(document: Json) -> Iterator[tuple[str, str, Json]]:
+    """Yield every documented operation with its path and its method."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield path, method.upper(), operation
 
 
 def _operations(app: FastAPI, document: Json) -> Iterator[tuple[str, Json, Dependant]]:
@@ -115,6 +146,8 @@ def _operations(app: FastAPI, document: Json) -> Iterator[tuple[str, Json, Depen
 
 def _implied_problems(path: str, dependant: Dependant) -> Iterator[type[Problem]]:
     yield from (InternalError, BodyTooLarge)
+    if not path.startswith(ALWAYS_ADMITTED):
+        yield Overloaded
     if _has_own_errors(dependant):
         yield DatabaseUnavailable
         return
@@ -147,6 +180,15 @@ def _takes_input(dependant: Dependant) -> bool:
     )
 
 
+def _document_limits(operation: Json, limits: Sequence[NamedLimit]) -> None:
+    for name, limit in limits:
+        times = {1: "second", 60: "minute"}.get(limit.window_seconds, f"{limit.window_seconds} seconds")
+        operation["description"] = (
+            f"{operation.get('description', '')}\n\nA caller may send {limit.requests} requests with the limit `{name}`"
+            f" in each {times}."
+        ).strip()
+
+
 def _document_optional_token(operation: Json, dependant: Dependant) -> None:
     if all(each.call is not current_caller for each in dependants_of(dependant)):
         with_token = operation.get("security", [])
@@ -165,7 +207,9 @@ def _exclude_null(parameters: list[Json]) -> None:
 
 def _document_problems(operation: Json, problems: Problems) -> None:
     for status, response in responses(*problems).items():
-        operation["responses"][str(status)] = _merged(operation["responses"].get(str(status), {}), response)
+        merged = _merged(operation["responses"].get(str(status), {}), response)
+        headers = {**_HEADERS.get(status, {}), **merged.get("headers", {})}
+        operation["responses"][str(status)] = merged | ({"headers": headers} if headers else {})
 
 
 def _merged(documented: Json, added: Json) -> Json:

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.errors import Problem
 from shared.http.problems import sent_path
 from shared.http.request_context import add_response_header
+from shared.http.route_limits import LISTS
 
 ItemT = TypeVar("ItemT")
 _DATA_EXCEPTION = "22"  # PostgreSQL's class of errors about values
@@ -58,8 +59,10 @@ async def page_request(
             description="The `next_cursor` of the previous page. Omit it for the first page.",
         ),
     ] = None,
+    *,
+    _limit: Annotated[None, Depends(LISTS)] = None,
 ) -> PageRequest:
-    """Return the pagination parameters of a request."""
+    """Return the pagination parameters of a request. Whoever uses them has the limit of lists."""
     return PageRequest(limit, cursor)
 
 
@@ -88,9 +91,14 @@ async def page_of(
             raise CursorInvalid from error
         raise
     cursor = _cursor_of(rows.paging.next) if rows.paging.has_next else None
+    next_link(request, cursor)
+    return Page(items=[map(*row) for row in rows], next_cursor=cursor)
+
+
+def next_link(request: Request, cursor: str | None) -> None:
+    """Add the Link header of a page that has a next one."""
     if cursor is not None:
         add_response_header(request, "Link", f'<{_next_url(request, cursor)}>; rel="next"')
-    return Page(items=[map(*row) for row in rows], next_cursor=cursor)
 
 
 def _cursor_of(marker: Marker) -> str:

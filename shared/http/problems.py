@@ -1,5 +1,6 @@
 """Error responses: every one is an RFC 9457 problem with a stable code."""
 
+import random
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,8 @@ from structlog.contextvars import get_contextvars
 from shared.errors import NotFound, Problem
 
 MEDIA_TYPE = "application/problem+json"
+MAX_RETRY_AFTER_SECONDS = 3
+"""The longest `Retry-After` of an overloaded process; the shortest is 1 s."""
 _CHARACTER_NOT_IN_REPERTOIRE = "22021"  # PostgreSQL's code
 _SENT_AS_THEY_ARE = "".join(map(chr, range(0x21, 0x7F)))
 """Characters of a path that need no encoding. Others are no part of a URI, and a client should not have sent them."""
@@ -86,6 +89,20 @@ class DatabaseUnavailable(Problem):
         super().__init__(
             "The request may or may not have been processed. Retry it, with the same Idempotency-Key if it has one.",
             headers={"Retry-After": "2"},
+        )
+
+
+class Overloaded(Problem):
+    """The service has more requests than it can process at the moment."""
+
+    status = 503
+    code = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send the request again later, with the same Idempotency-Key if it has one.",
+            # Not the same for all, so that they do not come back together.
+            headers={"Retry-After": str(random.randint(1, MAX_RETRY_AFTER_SECONDS))},  # noqa: S311 - no secret
         )
 
 

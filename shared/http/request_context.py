@@ -2,21 +2,25 @@
 
 import re
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from shared.connection_pool import NoFreeConnection
 from shared.database import watching_commits
 from shared.error_descriptions import describe_error
 from shared.errors import Problem
+from shared.http.admission import SHED, Admission, note_shed
 from shared.http.metrics import count_request
-from shared.http.problems import DatabaseUnavailable, InternalError, problem_response
+from shared.http.problems import DatabaseUnavailable, InternalError, Overloaded, problem_response
 from shared.ids import new_id
-from shared.telemetry import continued_trace
+from shared.telemetry import entry_span, fail, unrecorded_trace
 from shared.transient_errors import asks_to_repeat, is_database_unavailable
 
 logger = structlog.get_logger(__name__)
@@ -24,6 +28,8 @@ logger = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 3
 """Attempts of a request that a schema change or a deadlock has interrupted: the second one may meet another."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""A span has no other name: a client may send any word."""
 _RESPONSE_HEADERS = "response_headers"
 _NO_RESPONSE = 499  # the status that is logged if the client disconnected before a response was sent
 
@@ -34,10 +40,14 @@ def add_response_header(request: Request, name: str, value: str) -> None:
 
 
 class RequestContextMiddleware:
-    """Gives every request an id and a trace, logs and counts it, and responds to unexpected errors with a problem."""
+    """Gives every request an id and a trace, logs and counts it, and responds to unexpected errors with a problem.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It refuses what `admission` would refuse, before anything else is done for the request: that has to be cheap.
+    """
+
+    def __init__(self, app: ASGIApp, *, admission: Admission | None = None) -> None:
         self.app = app
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,8 +60,21 @@ class RequestContextMiddleware:
         # On a kept-alive connection the server may run a request in the context of the previous one.
         clear_contextvars()
         bind_contextvars(request_id=request_id)
-        with continued_trace(headers.get("traceparent"), tracestate=headers.get("tracestate")):
-            await _Exchange(self.app, scope, receive, send, request_id=request_id).run()
+        if self._admission is not None and self._admission.refuses(scope["path"]):
+            self._admission.note_overload(scope, "queue_full")
+            await _Exchange(self.app, scope, receive, send, request_id=request_id, server_span=INVALID_SPAN).refuse()
+            return
+        with _entered(scope, headers) as server_span:
+            exchange = _Exchange(self.app, scope, receive, send, request_id=request_id, server_span=server_span)
+            await exchange.run()
+
+
+def _entered(scope: Scope, headers: Headers) -> AbstractContextManager[Span]:
+    """Enter the caller's trace, with a span unless it is a probe or a scrape: those arrive every few seconds."""
+    if _is_probe(scope["path"]):
+        return unrecorded_trace()
+    traceparent, tracestate = headers.get("traceparent"), headers.get("tracestate")
+    return entry_span(_known_method(scope), kind=SpanKind.SERVER, traceparent=traceparent, tracestate=tracestate)
 
 
 class _Repeatable:
@@ -76,13 +99,22 @@ class _Repeatable:
 class _Exchange:
     """One request and its response."""
 
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, request_id: str) -> None:
+    def __init__(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, request_id: str, server_span: Span
+    ) -> None:
         self._app = app
         self._scope = scope
         self._receive = receive
         self._send = send
         self._request_id = request_id
+        self._span = server_span
         self._status: int | None = None
+
+    async def refuse(self) -> None:
+        """Respond that the process is overloaded."""
+        self._scope["state"][_RESPONSE_HEADERS] = []
+        await problem_response(Overloaded(), scope=self._scope)(self._scope, self._receive, self._send_with_headers)
+        self._record(0.0)
 
     async def run(self) -> None:
         started_at = time.perf_counter()
@@ -112,13 +144,18 @@ class _Exchange:
                 if is_final or not asks_to_repeat(error):
                     raise
                 logger.warning("request_repeated", attempt=attempt, error=describe_error(error))
+                self._span.add_event("repeated", {"orderly.attempt": attempt, "error": describe_error(error)})
                 receive.rewind()
             else:
                 return
 
     def _problem_of(self, error: Exception) -> Problem:
         """Log an unexpected error and return the problem that the client gets."""
-        where = {"method": self._scope["method"], "route": _route_template(self._scope)}
+        if isinstance(error, NoFreeConnection):
+            note_shed(self._scope, "no_connection")
+            return Overloaded()
+        fail(self._span, error)
+        where = {"method": self._scope["method"], "route": route_template(self._scope)}
         if is_database_unavailable(error):
             # An outage causes this for every request, and the code is not to blame: log one line, no traceback.
             logger.warning("database_unavailable", **where, error=describe_error(error))
@@ -136,19 +173,49 @@ class _Exchange:
         await self._send(message)
 
     def _record(self, duration_seconds: float) -> None:
-        method, route = self._scope["method"], _route_template(self._scope)
+        method, route = self._scope["method"], route_template(self._scope)
         status = self._status or _NO_RESPONSE
         count_request(method, route=route, status=status, duration_seconds=duration_seconds)
-        # Probes and scrapes arrive every few seconds; successful ones are not worth a log line.
-        is_probe = route == "/metrics" or route.startswith("/health")
-        record = logger.debug if is_probe and status < 400 else logger.info
+        if self._span.is_recording():
+            self._describe_span(method=_known_method(self._scope), route=route)
+        # Successful probes are not worth a log line, and refused requests are logged together.
+        record = logger.debug if (_is_probe(route) and status < 400) or route == SHED else logger.info
         record(
             "request_finished", method=method, route=route, status=status, duration_ms=round(duration_seconds * 1000, 1)
         )
 
+    def _describe_span(self, *, method: str, route: str) -> None:
+        """Name the span after its route, and describe the response. The path itself may hold a one-time token."""
+        self._span.update_name(f"{method} {route}")
+        self._span.set_attributes(
+            {
+                "http.request.method": method,
+                "http.route": route,
+                "url.scheme": self._scope["scheme"],
+                "network.protocol.version": self._scope["http_version"],
+                "orderly.request_id": self._request_id,
+            }
+        )
+        if self._status is None:
+            fail(self._span, "client_disconnected")
+            return
+        self._span.set_attribute("http.response.status_code", self._status)
+        if self._status >= 500 and "error.type" not in (getattr(self._span, "attributes", None) or {}):
+            fail(self._span, str(self._status))
 
-def _route_template(scope: Scope) -> str:
+
+def _is_probe(path: str) -> bool:
+    return path == "/metrics" or path.startswith("/health")
+
+
+def _known_method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "_OTHER"
+
+
+def route_template(scope: Scope) -> str:
     """Return the path template, such as `/v1/orders/{order_id}`. Paths hold ids: each would be a time series."""
     # A route of an included router does not know its prefix; FastAPI's effective route context does.
+    if scope["state"].get(SHED):
+        return SHED
     matched: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     return getattr(matched, "path_format", None) or "unmatched"

@@ -18,6 +18,12 @@ APPLIED = Counter("consumer_applied_total", "Events applied", ["consumer", "type
 DUPLICATES = Counter("consumer_duplicates_total", "Events that had been applied before", ["consumer"])
 DEAD_LETTERS = Counter("consumer_dead_letters_total", "Events stored as dead letters", ["consumer", "reason"])
 RETRIES = Counter("consumer_retries_total", "Transactions retried", ["consumer"])
+GAPS = Counter(
+    "consumer_gaps_total", "Events whose key's sequence jumped: the events before them were not received", ["consumer"]
+)
+REBALANCES = Counter(
+    "consumer_rebalances_total", "Rebalances of the group that this process took part in", ["consumer"]
+)
 SHARE_SECONDS = Histogram(
     "consumer_share_seconds",
     "Time to apply a share of a fetch: one or more partitions, batch by batch",
@@ -37,3 +43,9 @@ LAG = Gauge(
 )
 ASSIGNED_PARTITIONS = Gauge("consumer_assigned_partitions", "Partitions that this process consumes", ["consumer"])
 REPLACED = Counter("consumer_replaced_total", "Kafka consumers replaced because one of their tasks ended", ["consumer"])
+
+
+def begin_at_zero(consumer: str) -> None:
+    """Export a consumer's counters from its start on: of one that begins with 1, Prometheus sees no increase."""
+    for counter in (DUPLICATES, GAPS, REBALANCES, REPLACED, RETRIES):
+        counter.labels(consumer)

@@ -22,6 +22,8 @@ from shared.messaging.storage.daily_partitions import RETENTIONS, maintain_daily
 
 logger = structlog.get_logger(__name__)
 
+MAX_WAIT_SECONDS = 600
+"""Upper bound of the wait for another process that migrates the same database."""
 _NOT_COMPARED = re.compile(r"pgqueuer.*|(inbox|outbox_sent)_p\d{8}")
 """Tables that `alembic check` ignores: PgQueuer migrates its own, and a job makes and drops daily partitions."""
 
@@ -72,6 +74,9 @@ class Migrations:
         async with self._connected() as connection:
             # A lock of the session, which ends with it: Alembic begins the transaction itself, so that a migration can
             # leave it with `autocommit_block`, as an index that is built concurrently must.
+            # Another process may migrate for longer than a migration may wait for a table.
+            await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{MAX_WAIT_SECONDS}s'"))
+            await connection.execute(sa.text(f"SET LOCAL statement_timeout = '{MAX_WAIT_SECONDS}s'"))
             await connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('orderly:migrations'))"))
             await connection.commit()
             await connection.run_sync(run)

@@ -1,4 +1,4 @@
-"""The operators' commands of a service's command line: dead-letters, positions, outbox, topics, recover, republish."""
+"""The operators' commands of every service's command line, such as dead-letters, events, jobs, outbox, republish."""
 # ruff: noqa: PLC0415 - a command imports what it needs when it runs
 
 import asyncio
@@ -9,6 +9,8 @@ from uuid import UUID
 import typer
 
 from shared.operations.dead_letters_cli import dead_letters_cli
+from shared.operations.jobs_cli import jobs_cli
+from shared.operations.look_up_cli import actions_cli, events_cli
 from shared.operations.positions_cli import positions_cli
 from shared.operations.recovery_cli import add_recover
 from shared.operations.tool import Actor, AsJson, DryRun, Since, Tool, actor_of, time_of
@@ -27,6 +29,9 @@ def add_operations(cli: typer.Typer, tool: Tool) -> None:
     """Add the operators' commands to a service's command line."""
     cli.add_typer(dead_letters_cli(tool), name="dead-letters")
     cli.add_typer(positions_cli(tool), name="positions")
+    cli.add_typer(events_cli(tool), name="events")
+    cli.add_typer(jobs_cli(tool), name="jobs")
+    cli.add_typer(actions_cli(tool), name="actions")
     cli.add_typer(_outbox_cli(tool), name="outbox")
     cli.add_typer(topics_cli(tool), name="topics")
     add_recover(cli, tool)

@@ -3,11 +3,12 @@
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
+from shared.http.route_limits import OPERATIONS
 from shared.messaging.dead_letters.queries import DeadLetterFilter, unresolved_dead_letters
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.operations.dead_letters import DeadLetterNotFound, Discarded, KeyOutcome, NothingSelected
@@ -57,7 +58,12 @@ async def read_dead_letter(
     return DeadLetterDetailView.of(await operations.dead_letters.show(dead_letter_id))
 
 
-@router.post("/replays", summary="Replay dead letters", responses=responses(NothingSelected))
+@router.post(
+    "/replays",
+    summary="Replay dead letters",
+    dependencies=[Depends(OPERATIONS)],
+    responses=responses(NothingSelected),
+)
 async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, operations: OperationsDep) -> ReplayView:
     """Apply the selected keys' dead letters again, each key in order and up to its first failure.
 
@@ -79,6 +85,7 @@ async def replay_dead_letters(body: ReplayRequest, *, caller: AdminCaller, opera
 @router.post(
     "/discards",
     summary="Discard dead letters",
+    dependencies=[Depends(OPERATIONS)],
     responses=responses(NothingSelected, DeadLetterNotFound),
 )
 async def discard_dead_letters(body: DiscardRequest, *, caller: AdminCaller, operations: OperationsDep) -> DiscardView:

@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.http.dependencies import SessionsDep
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
 from shared.http.responses import is_repeat, json_response
+from shared.http.route_limits import OPERATIONS
 from shared.messaging.envelope import MAX_KEY_LENGTH
 from shared.operations import positions
 from shared.operations.dependencies import AdminCaller, OperationsDep
@@ -40,7 +41,13 @@ async def read_position(
     return PositionView.model_validate(await operations.positions.show(consumer=consumer, key=key))
 
 
-@router.post("/resets", response_model=PositionView, summary="Reset a position", responses=responses(PositionNotFound))
+@router.post(
+    "/resets",
+    response_model=PositionView,
+    summary="Reset a position",
+    dependencies=[Depends(OPERATIONS)],
+    responses=responses(PositionNotFound),
+)
 async def reset_position(
     body: PositionReset,
     *,

@@ -22,6 +22,7 @@ from shared.messaging.dead_letters.queries import (
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import INITIAL_RETRY_DELAY
 from shared.messaging.envelope import Received, headers_from_text, received_of
+from shared.messaging.spans import traced_replay
 from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
@@ -177,8 +178,11 @@ async def apply(session: AsyncSession, detail: DeadLetterDetail, *, subscription
         return
     context = trusted_context(received, subscription)
     handling = subscription.handling_of(context.type)
-    if handling is not None:
-        await dispatch(session, handling=handling, events=[decode(received, context, handling)])
+    if handling is None:
+        return
+    with traced_replay(received, consumer=detail.dead_letter.consumer) as continued:
+        decoded = decode(continued, continued.context or context, handling)
+        await dispatch(session, handling=handling, events=[decoded])
 
 
 def stored_event(detail: DeadLetterDetail) -> Received:

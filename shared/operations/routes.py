@@ -3,7 +3,15 @@
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from shared.operations import dead_letters_routes, positions_routes, sending_routes
+from shared.operations import (
+    actions_routes,
+    dead_letters_routes,
+    events_routes,
+    jobs_routes,
+    journeys_routes,
+    positions_routes,
+    sending_routes,
+)
 
 
 def operations_router(service: str, *, republishes: bool) -> APIRouter:
@@ -13,9 +21,16 @@ def operations_router(service: str, *, republishes: bool) -> APIRouter:
         return f"{route.name}_of_{service}"
 
     router = APIRouter(prefix=f"/v1/operations/{service}", tags=["operations"], generate_unique_id_function=name_of)
-    router.include_router(dead_letters_routes.router)
-    router.include_router(positions_routes.router)
-    router.include_router(sending_routes.outbox_router)
+    for each in (
+        dead_letters_routes.router,
+        positions_routes.router,
+        sending_routes.outbox_router,
+        events_routes.router,
+        journeys_routes.router,
+        jobs_routes.router,
+        actions_routes.router,
+    ):
+        router.include_router(each)
     if republishes:
         router.include_router(sending_routes.republication_router)
     return router

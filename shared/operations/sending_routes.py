@@ -3,7 +3,7 @@
 import time
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import Sessions
@@ -12,6 +12,7 @@ from shared.http.dependencies import SessionsDep
 from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.problems import responses
 from shared.http.responses import json_response
+from shared.http.route_limits import OPERATIONS
 from shared.messaging.outbox.resend import count_events, outbox_status, plan_resend
 from shared.operations import runs
 from shared.operations.dependencies import MAX_RESPONSE_SECONDS, AdminCaller, OperationsDep
@@ -48,6 +49,7 @@ async def read_outbox(*, _caller: AdminCaller, sessions: SessionsDep) -> OutboxS
     status_code=202,
     response_model=ResendView,
     summary="Resend events",
+    dependencies=[Depends(OPERATIONS)],
     responses={
         200: {"description": "The dry run's result; nothing is sent.", "model": ResendView},
     },
@@ -85,6 +87,7 @@ async def read_resend(operation_id: UUID, *, _caller: AdminCaller, sessions: Ses
     status_code=202,
     response_model=OperationView,
     summary="Republish current state",
+    dependencies=[Depends(OPERATIONS)],
     responses=responses(NotRepublished),
 )
 async def republish(

@@ -5,7 +5,7 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -22,6 +22,7 @@ from shared.settings import StorageSettings
 if TYPE_CHECKING:
     from shared.database import Sessions
     from shared.messaging.consumer.subscription import Subscription
+    from shared.operations.actions import ActionSource
     from shared.operations.dead_letters import DeadLetterOperations
     from shared.operations.positions import PositionOperations
     from shared.operations.sending import Sending
@@ -91,6 +92,14 @@ class Tool:
 
         jobs = f"{self.package}.jobs"
         return Sending(getattr(import_module(jobs), "REPUBLISHED", ()) if find_spec(jobs) else ())
+
+    def action_sources(self) -> "Sequence[ActionSource]":
+        """Return the tables that record who did what: those that every service has, and the service's own."""
+        from shared.operations.actions import SHARED_SOURCES
+
+        records = f"{self.package}.order_records"
+        own = getattr(import_module(records), "ACTION_SOURCES", ()) if find_spec(records) else ()
+        return (*SHARED_SOURCES, *own)
 
     def subscriptions(self) -> "dict[str, Subscription]":
         """Return the service's handlers, by consumer."""

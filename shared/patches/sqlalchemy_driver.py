@@ -52,6 +52,11 @@ def invalidate_statements(connection: sa.Connection) -> None:
     cast("Any", connection.dialect)._invalidate_schema_cache()  # noqa: SLF001
 
 
+def has_begun(dbapi_connection: DBAPIConnection) -> bool:
+    """Return whether a connection is in a transaction, so that a COMMIT or ROLLBACK is sent to the server."""
+    return cast("Any", dbapi_connection)._transaction is not None  # noqa: SLF001
+
+
 def begun_connection(connection: sa.Connection) -> "asyncpg.Connection[asyncpg.Record]":
     """Return the driver's connection, whose transaction has begun. Call it in a greenlet of SQLAlchemy."""
     adapted = cast("Any", connection.connection.dbapi_connection)

@@ -97,9 +97,37 @@ async def read_republication(system: System, _owner: Account, _objects: str, *, 
     return Call(begun.headers["location"])
 
 
+async def read_event(system: System, _owner: Account, _objects: str, *, service: str) -> Call:
+    await dead_letter(system, service)
+    async with system.sessions(service)() as session:
+        newest = sa.text("SELECT event_id FROM dead_letter WHERE id = (SELECT max(id) FROM dead_letter)")
+        event_id = (await session.scalars(newest)).one()
+    return Call(f"/v1/operations/{service}/events/{event_id}")
+
+
+async def list_events(system: System, _owner: Account, _objects: str, *, service: str) -> Call:
+    # In turn, because a list of one key is read by another index.
+    params = {"key": "P1"} if system.number() % 2 else {"topic": service}
+    return Call(f"/v1/operations/{service}/events", params=params)
+
+
+async def read_journey_part(_system: System, owner: Account, _objects: str, *, service: str) -> Call:
+    return Call(f"/v1/operations/{service}/journeys/orders/{new_id()}", params={"user_id": str(owner.id)})
+
+
+async def act_on_jobs(system: System, _owner: Account, _objects: str, *, service: str, action: str) -> Call:
+    async with system.sessions(service).begin() as session:
+        held = sa.text("INSERT INTO pgqueuer (priority, status, entrypoint) VALUES (0, 'failed', 'a') RETURNING id")
+        job_id = (await session.scalars(held)).one()
+    return Call(f"/v1/operations/{service}/jobs/{action}", {"ids": [job_id], "note": "test"})
+
+
 for _service in CONSUMED:
     _at = f"/v1/operations/{_service}"
-    plain(f"GET {_at}/dead-letters", f"GET {_at}/outbox")
+    plain(f"GET {_at}/dead-letters", f"GET {_at}/outbox", f"GET {_at}/actions", f"GET {_at}/blocked-keys")
+    plain(f"GET {_at}/jobs", f"GET {_at}/schedules")
+    for _action in ("retries", "discards"):
+        call_of(f"POST {_at}/jobs/{_action}")(partial(act_on_jobs, service=_service, action=_action))
     for _route, _builder in {
         f"GET {_at}/dead-letters/{{dead_letter_id}}": read_dead_letter,
         f"POST {_at}/dead-letters/replays": replay_dead_letters,
@@ -108,6 +136,9 @@ for _service in CONSUMED:
         f"POST {_at}/positions/resets": reset_position,
         f"POST {_at}/outbox/resends": resend_events,
         f"GET {_at}/outbox/resends/{{operation_id}}": read_resend,
+        f"GET {_at}/events": list_events,
+        f"GET {_at}/events/{{event_id}}": read_event,
+        f"GET {_at}/journeys/orders/{{order_id}}": read_journey_part,
     }.items():
         call_of(_route)(partial(_builder, service=_service))
     if _service != "notifications":  # it has no aggregates to republish

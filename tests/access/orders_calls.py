@@ -6,7 +6,7 @@ from services.orders.dependencies import NOT_FOR_SALE
 from services.orders.subscribers import users
 from shared.http.auth import ANY
 from shared.messaging.consumer.batch import apply_batch
-from tests.access.calls import Call, call_of
+from tests.access.calls import Call, call_of, plain
 from tests.access.system import Account, System
 from tests.harness.builders import received
 from tests.orders.service import credit_reserved
@@ -108,3 +108,11 @@ async def deliver_order(system: System, owner: Account, _objects: str) -> Call:
 @call_of("POST /v1/orders/{order_id}/refunds")
 async def refund_order(system: System, owner: Account, _objects: str) -> Call:
     return Call(f"/v1/orders/{(await shipped_order(system, owner))['id']}/refunds", {"amount_cents": 1})
+
+
+@call_of("GET /v1/orders/{reference}/journey")
+async def read_journey(system: System, owner: Account, _objects: str) -> Call:
+    return Call(f"/v1/orders/{(await placed_order(system, owner))['number']}/journey")
+
+
+plain("GET /v1/operations/orders/stuck")

@@ -194,6 +194,7 @@ async def _applications(
         "kafka_bootstrap_servers": "127.0.0.1:1",
         "http_port": 0,
         "rate_limit": "100000/minute",
+        "route_rate_limits": {"*": "100000/minute"},
         "token_issuer": _ISSUER,
     }
     remote = {"users_url": "http://127.0.0.1:1", "users_token": "unused"}

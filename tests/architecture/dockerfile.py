@@ -53,6 +53,11 @@ def copied_for_tools() -> list[Copied]:
     return [*_copied_in("builder", "orders"), *_copied_in("tools-builder", "orders")]
 
 
+def copied_for_console() -> list[Copied]:
+    """Return what the console's image gets from the checkout, beside what the tools' image has."""
+    return [*copied_for_tools(), *_copied_in("console-builder", "orders")]
+
+
 def copied_for_backup() -> list[Copied]:
     """Return what the image of the archives gets from the checkout, beside what the tools' image has."""
     return [*copied_for_tools(), *_copied_in("backup-builder", "orders")]

@@ -22,8 +22,9 @@ class Module:
     def text(self) -> str:
         return self.path.read_text()
 
-    @cached_property
+    @property
     def tree(self) -> ast.Module:
+        """Parse it. Kept, all trees would be two million objects that every garbage collection searches."""
         return ast.parse(self.text)
 
     @property

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.audit.settings import AuditSettings
+from deploy.console.settings import ConsoleSettings
 from deploy.local.mailbox import MAX_MESSAGES
 from deploy.local.postgres import server_of
 from shared.settings import ServiceSettings
@@ -18,12 +19,15 @@ from tests.architecture.source import CHECKOUT, SERVICES
 
 RUNNING = {name for name, container in containers().items() if container["restart"] != "no"}
 TASKS = set(containers()) - RUNNING
+OBSERVABILITY = {name for name, each in containers().items() if each.get("profiles") == ["observability"]}
 SERVERS = [server_of(service) for service in SERVICES]
 
 
 def test_every_part_of_the_system_has_a_container() -> None:
     archives = {"backup", *(f"{service}-archive" for service in SERVICES)}
-    assert {*SERVICES, *SERVERS, *archives, "gateway", "valkey", "kafka", "mailpit", "audit"} == RUNNING
+    parts = {*SERVICES, *SERVERS, *archives, "gateway", "valkey", "kafka", "mailpit", "audit", "console"}
+    assert parts | OBSERVABILITY == RUNNING
+    assert {name for name in RUNNING if "profiles" in containers()[name]} == OBSERVABILITY
     assert {f"{service}-migrate" for service in SERVICES} <= TASKS
 
 
@@ -99,6 +103,22 @@ def _setting_of(variable: str) -> str:
     return variable.removesuffix("_FILE") if in_file else variable
 
 
+def test_the_console_knows_every_service_and_signs_nobody_in_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in _environment("console").items():
+        monkeypatch.setenv(key.replace("_TOKEN_FILE", "_TOKEN"), value)
+
+    settings = ConsoleSettings()
+
+    assert {service: urlsplit(url).hostname for service, url in settings.service_urls.items()} == {
+        service: service for service in SERVICES
+    }
+    assert (settings.local_admin_password_file, settings.control_socket) == (None, None)
+    assert settings.users_token == "/run/secrets/console_users_token"
+    assert f"http://127.0.0.1:{settings.http_port}/health/live" in " ".join(
+        containers()["console"]["healthcheck"]["test"]
+    )
+
+
 def test_the_audit_reads_every_database_with_its_own_role_and_knows_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in _environment("audit").items():
         monkeypatch.setenv(key.replace("_PASSWORD_FILE", "_PASSWORD"), value)
@@ -117,7 +137,12 @@ def test_the_audit_reads_every_database_with_its_own_role_and_knows_its_port(mon
 def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
     ports = {service: _environment(service)[f"{service.upper()}_HTTP_PORT"] for service in SERVICES}
     listening = {f"{name}:{port}" for name, port in ports.items()} | {f"{server}:5432" for server in SERVERS}
-    listening |= {"valkey:6379", "kafka:9092", "mailpit:1025"}
+    listening |= {
+        "valkey:6379",
+        "kafka:9092",
+        "mailpit:1025",
+        f"console:{_environment('console')['CONSOLE_OTLP_PORT']}",
+    }
 
     named = {
         match
@@ -130,15 +155,30 @@ def test_each_address_is_a_container_and_a_port_on_which_it_listens() -> None:
     assert named - public == listening
 
 
-def test_only_the_gateway_and_the_mail_page_are_published_and_only_on_loopback() -> None:
-    assert _published({}) == {"gateway": ["127.0.0.1:8080:8080"], "mailpit": ["127.0.0.1:8025:8025"]}
+def test_only_pages_for_people_are_published_and_only_on_loopback() -> None:
+    assert _published({}) == {
+        "gateway": ["127.0.0.1:8080:8080"],
+        "console": ["127.0.0.1:8090:8090"],
+        "mailpit": ["127.0.0.1:8025:8025"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
 
 
 def test_the_published_ports_can_be_moved_and_mails_link_to_the_moved_one() -> None:
-    moved = {"ORDERLY_GATEWAY_PORT": "9080", "ORDERLY_MAIL_PAGE_PORT": "9025"}
+    moved = {
+        "ORDERLY_GATEWAY_PORT": "9080",
+        "ORDERLY_CONSOLE_PORT": "9090",
+        "ORDERLY_MAIL_PAGE_PORT": "9025",
+        "ORDERLY_GRAFANA_PORT": "9030",
+    }
     environment = composed_with(moved)["services"]["notifications"]["environment"]
 
-    assert _published(moved) == {"gateway": ["127.0.0.1:9080:8080"], "mailpit": ["127.0.0.1:9025:8025"]}
+    assert _published(moved) == {
+        "gateway": ["127.0.0.1:9080:8080"],
+        "console": ["127.0.0.1:9090:8090"],
+        "mailpit": ["127.0.0.1:9025:8025"],
+        "grafana": ["127.0.0.1:9030:3000"],
+    }
     assert environment["NOTIFICATIONS_PUBLIC_URL"] == "http://localhost:9080"
 
 

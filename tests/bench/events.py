@@ -17,7 +17,7 @@ from shared.ids import new_id
 from shared.messaging.envelope import Headers, encode_headers
 from shared.messaging.outbox.outbox import dataschema_of, record
 from shared.personal_data import new_personal_key, seal
-from shared.telemetry import continued_trace
+from shared.telemetry import continued_trace, current_traceparent
 from tests.bench.arrivals import start_each_at
 
 _USER_ID = UUID("0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11")
@@ -82,7 +82,7 @@ def messages(count: int) -> list[Message]:
 
 def message_of(event: UserUpdated, *, sequence: int) -> Message:
     """Return an event as Kafka stores it."""
-    with continued_trace(None) as trace:
+    with continued_trace(None):
         headers = encode_headers(
             event_id=new_id(),
             event_type=event.type,
@@ -91,7 +91,7 @@ def message_of(event: UserUpdated, *, sequence: int) -> Message:
             occurred_at=datetime.now(UTC),
             key=event.key,
             sequence=sequence,
-            traceparent=trace.traceparent,
+            traceparent=current_traceparent(),
             tracestate=None,
         )
     return Message(key=event.key.encode(), value=event.model_dump_json().encode(), headers=headers)

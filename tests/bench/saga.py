@@ -22,7 +22,7 @@ WARM_UP_SECONDS = 5.0
 CAPACITY_SECONDS = 15.0
 SHARES_SECONDS = {0.25: 90.0, 0.75: 40.0}
 """Seconds of arrivals at each share of the capacity: at least 700 orders, so that no single order decides the p99."""
-SERVICE_SETTINGS = {"RATE_LIMIT": "100000/minute"}
+SERVICE_SETTINGS = {"RATE_LIMIT": "100000/minute", "ROUTE_RATE_LIMITS": "*=100000/minute"}
 ACCESS_TOKEN_MINUTES = "60"
 """Customers sign in once, before the other system is filled, which may take ten minutes."""
 MAX_PENDING_ORDERS = "10000"

@@ -13,6 +13,7 @@ GROWING = {
     "idempotency_key",
     "inbox",
     "inbox_sequence",
+    "job_action",
     "notification",
     "operation",
     "outbox_sent",

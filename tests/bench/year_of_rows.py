@@ -107,6 +107,10 @@ _POSITION_ACTIONS = f"""
     SELECT consumer, topic, key, 'simulated', sequence - 1, sequence, 'forged', $1::date
     FROM inbox_sequence WHERE moved_on = $1 LIMIT {MIN_ROWS}
 """  # noqa: S608 - constants
+_JOB_ACTIONS = f"""
+    INSERT INTO job_action (job_id, entrypoint, actor, action, note, acted_at)
+    SELECT n, 'operation', 'simulated', 'retry', 'corrected', $1::date FROM generate_series(1, {MIN_ROWS}) AS n
+"""  # noqa: S608 - constants
 # What retention resolves today, it resolves on the simulated day.
 _BACK_DATE = "UPDATE dead_letter SET resolved_at = $1 WHERE resolution = 'expired' AND resolved_at > $1"
 
@@ -131,6 +135,7 @@ async def add_day(connection: "asyncpg.Connection[asyncpg.Record]", day: date, *
         (_HELD_JOBS, (day,)),
         (_OPERATIONS, (day,)),
         (_POSITION_ACTIONS, (day,)),
+        (_JOB_ACTIONS, (day,)),
     )
     # The status is `INSERT 0` and the number of rows, without those of common table expressions.
     return sum([int((await connection.execute(sql, *given)).split()[-1]) for sql, given in statements])

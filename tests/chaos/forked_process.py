@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+from unittest import mock
 
 import psutil
 import structlog
@@ -55,7 +56,11 @@ class ForkedProcess:
 
     def __init__(self, main: Callable[[T], None], argument: T) -> None:
         self._process = _context.Process(target=main, args=(argument,), daemon=True)
-        self._process.start()
+        # The first start also starts the process that all are forked from. What they run would be traced for nothing:
+        # most of them are killed, and none of them writes what it has traced.
+        with mock.patch.dict(os.environ):
+            os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+            self._process.start()
 
     @property
     def pid(self) -> int:

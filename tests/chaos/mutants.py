@@ -1,4 +1,4 @@
-"""Five mistakes that replace the real code in a worker process: the oracle has to find each.
+"""Mistakes that replace the real code in a worker process: the oracle has to find each.
 
 A mutant is installed in worker processes only, and only when their plan names it.
 """
@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 
+from deploy.wrong_builds.patches import PATCHES
 from shared.messaging.consumer import inbox
 from shared.messaging.consumer.inbox import Begun
 from shared.messaging.consumer.member import Member
@@ -95,4 +96,5 @@ def hasty_watermark() -> None:
 MUTANTS: dict[str, Callable[[], None]] = {
     mutant.__name__: mutant
     for mutant in (delete_before_ack, offsets_before_commit, no_inbox, skip_locked, hasty_watermark)
-}
+} | {build.value: patch for build, patch in PATCHES.items()}
+"""The mutants by name, with the wrong builds that the local system shows."""

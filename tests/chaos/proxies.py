@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from deploy.local.credentials import SERVICES
+from deploy.local.cutting_proxy import CuttingProxy
 from deploy.local.settings import LocalSettings
-from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.greylisting import GreylistingProxy
 
 END_OF_MAIL = b"\r\n.\r\n"

@@ -12,10 +12,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from deploy.local.credentials import SERVICES
+from deploy.local.cutting_proxy import CuttingProxy
 from deploy.local.kafka import ProxiedListener
 from deploy.local.ports import free_port
 from tests.harness.clock import Clock, clocks_can_be_shifted
-from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.small_disk import SmallDisk, disks_can_be_mounted, small_disk
 from tests.harness.supervised_servers import SupervisedServers, postgres_folder, supervised_servers
 from tests.harness.waiting import until

@@ -1,4 +1,4 @@
-"""The oracle finds each of five mistakes, and names the invariant that it violates."""
+"""The oracle finds each mistake, and names the invariant that it violates."""
 
 from collections.abc import Callable
 
@@ -16,6 +16,8 @@ KILLED_AT = {
     "delete_before_ack": (("writer", "relay"), "relay.published=kill@3", ALL_SENT),
     "offsets_before_commit": (("consumer",), "consumer.handled=kill@3", ALL_APPLIED),
     "no_inbox": (("consumer",), "consumer.db_committed=kill@3", APPLIED_ONCE),
+    "acknowledge-before-applying": (("consumer",), "consumer.handled=kill@3", ALL_APPLIED),
+    "publish-after-commit": (("writer", "relay"), "api.committed=kill@3", ALL_SENT),
 }
 """The roles of the process that runs each mutant, the failpoint at which it is killed, and the invariant that it
 violates then. The other roles run beside it: a killed relay would send the lost events again."""

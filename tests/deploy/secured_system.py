@@ -95,6 +95,8 @@ class SecuredSystem:
             "USERS_URL": f"https://127.0.0.1:{self.ports['users']}",
             "USERS_TOKEN_FILE": self.secret("service-token"),
             "USERS_CA_FILE": ca,
+            "NOTIFICATIONS_URL": f"https://127.0.0.1:{self.ports['notifications']}",
+            "NOTIFICATIONS_CA_FILE": ca,
             "SERVICE_TOKENS": f"orders={password_of('service-token')},notifications={password_of('service-token')}",
             "ENCRYPTION_KEYS_FILE": write_encryption_keys(self.folder),
             "WEBAUTHN_RP_ID": "localhost",

@@ -90,6 +90,17 @@ def test_up_makes_passwords_and_says_where_everything_is(clone: Clone) -> None:
     assert (clone.secrets / "admin_password").exists()
 
 
+def test_up_with_the_profile_of_observability_says_where_the_boards_are(clone: Clone) -> None:
+    port = free_port()
+    run = clone.run("up", COMPOSE_PROFILES="demo,observability", ORDERLY_GRAFANA_PORT=str(port))
+
+    assert (run.returncode, run.stderr) == (0, "")
+    assert (
+        f"  boards    http://127.0.0.1:{port}, as admin; the password is in deploy/secrets/grafana_password"
+        in run.stdout
+    )
+
+
 @pytest.mark.usefixtures("strict_umask")
 def test_each_password_is_made_once_for_the_containers_and_for_nobody_else(clone: Clone) -> None:
     """The containers' users differ, so the files can be read by all; the folder can be entered by its owner only."""

@@ -83,7 +83,7 @@ async def test_a_request_fails_after_its_timeout() -> None:
 
 async def test_an_account_with_an_expired_token_signs_in_again() -> None:
     account = Account("ada@example.com", "secret", token="old")
-    server = Server(EXPIRED, JSONResponse({"access_token": "new"}, status_code=201), CREATED)
+    server = Server(EXPIRED, JSONResponse({"access_token": "new", "refresh_token": "next"}, status_code=201), CREATED)
 
     answer, _ = await server.call(lambda client: account.send(client, "POST", "/v1/orders", json={}, key="run-1"))
 

@@ -125,7 +125,7 @@ def test_ports_of_an_external_kafka_may_be_taken(clone: Clone) -> None:
         taken = str(holder.getsockname()[1])
         _, found = clone.doctor(ORDERLY_KAFKA_PORT=taken, KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{taken}")
 
-    assert found["Ports"] == "ok  all 11 are free"
+    assert found["Ports"] == "ok  all 14 are free"
 
 
 def test_the_ports_of_our_own_running_system_are_no_error(clone: Clone) -> None:

@@ -12,9 +12,9 @@ import httpx2
 import pytest
 
 from deploy.local.readiness import http_answers
+from deploy.local.tcp_server import tcp_server
 from tests.contracts.applications import applications
 from tests.deploy.running_gateway import gateway, gateway_process
-from tests.harness.tcp_server import tcp_server
 from tests.harness.waiting import until
 
 
@@ -28,9 +28,12 @@ class _Handler(BaseHTTPRequestHandler):
         status = int(ending) if ending.isdecimal() else 200
         if self.path == "/health/ready" and not getattr(self.server, "is_ready", True):
             status = 503
+        self.server.received.append(self.path)  # type: ignore[attr-defined]  # see service_server
         body = f"{self.connection.getsockname()[1]} {self.headers.get('X-Forwarded-For')}".encode()
         self.send_response(status)
         self.send_header("X-Request-Id", "of-the-service")
+        if status in {429, 503}:
+            self.send_header("Retry-After", "7")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Security-Policy", "script-src 'self'")
         self.send_header("Referrer-Policy", "same-origin")
@@ -61,6 +64,7 @@ def service_server() -> Iterator[ThreadingHTTPServer]:
     """Run a server that stands for one process of a service."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
+    server.received = []  # type: ignore[attr-defined]  # the paths of its requests
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
@@ -99,6 +103,10 @@ async def test_errors_of_the_gateway_are_problems_and_those_of_services_pass(tmp
     assert away.headers["retry-after"] == "2"
     assert [response.status_code for response in unchanged] == [404, 429, 503]
     assert all(response.text.startswith(str(orders.server_port)) for response in unchanged)
+    # An overloaded service says when to come back, and the gateway does not repeat a request that it has refused.
+    assert [response.headers.get("retry-after") for response in unchanged] == [None, "7", "7"]
+    received = [path for path in orders.received if path.startswith("/v1/")]  # type: ignore[attr-defined]
+    assert received == [f"/v1/orders/{status}" for status in (404, 429, 503)]
 
 
 async def test_pages_of_accounts_keep_their_own_policies(tmp_path: Path) -> None:

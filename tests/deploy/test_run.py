@@ -45,6 +45,9 @@ class Run:
             "ORDERLY_FOLDER": str(self.folder),
             # A killed server with its data may cost no commit, and no start may wait for a receiver that waits for it.
             "ORDERLY_WAL_ARCHIVE": "synchronous",
+            # The stand-ins make no tables.
+            "ORDERLY_AUDIT": "off",
+            "ORDERLY_CONSOLE": "off",
             "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
             "PYTHONPATH": str(CHECKOUT),
             "NOTES": str(self.notes),

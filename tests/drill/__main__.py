@@ -64,7 +64,9 @@ def run(
 
 async def _drill(folder: Path, screen: Screen, backs: Sequence[float], *, seed: int, outcome: Outcome) -> None:
     ports = {name: free_port() for name in LocalSettings.model_fields if name.endswith("_port")}
-    settings = LocalSettings.model_validate({"folder": folder, "wal_archive": "synchronous", **ports})
+    # The drill audits itself.
+    own = {"folder": folder, "wal_archive": "synchronous", "audit": "off", "console": "off"}
+    settings = LocalSettings.model_validate({**own, **ports})
     credentials = ensure_credentials(folder / "secrets")
     services = Services(
         settings=settings, credentials=credentials, kafka_bootstrap_servers=f"127.0.0.1:{settings.kafka_port}"

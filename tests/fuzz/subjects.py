@@ -56,6 +56,7 @@ class Servers:
             "kafka_bootstrap_servers": "127.0.0.1:9",
             "http_port": 0,
             "rate_limit": "1000000/second",
+            "route_rate_limits": {"*": "1000000/second"},
         }
 
 

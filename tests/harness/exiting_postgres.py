@@ -5,7 +5,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.harness.tcp_server import tcp_server
+from deploy.local.tcp_server import tcp_server
 
 
 def _message(kind: bytes, content: bytes) -> bytes:

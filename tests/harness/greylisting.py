@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from tests.harness.proxy import Proxy
+from deploy.local.proxy import Proxy
 
 REPLY = b"451 4.7.1 Greylisted, try again later\r\n"
 _RECIPIENT = b"RCPT TO:"

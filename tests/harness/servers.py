@@ -43,13 +43,13 @@ class ServerFailed(Exception):
 
 def begin_run(how: How) -> None:
     """Begin a run in the controlling pytest process. The workers inherit its environment variables."""
-    folder = Path(tempfile.mkdtemp(prefix="orderly-tests-", dir=_memory_folder()))
+    folder = Path(tempfile.mkdtemp(prefix="orderly-tests-", dir=memory_folder()))
     os.environ[RUN_FOLDER] = str(folder)
     os.environ[CONTROLLER_PID] = str(os.getpid())
     os.environ[HOW] = how
 
 
-def _memory_folder() -> Path | None:
+def memory_folder() -> Path | None:
     """Return a folder in memory, if it is large enough for the servers' data.
 
     Each test has a database of a thousand files. To create them after others were deleted, ext4 takes longer than

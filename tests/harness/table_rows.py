@@ -77,6 +77,11 @@ MESSAGING_FILLS = {
         SELECT consumer, topic, key, 'filled', sequence, 0, 'filled', now() - interval '80 days' * random()
         FROM inbox_sequence LIMIT $1
     """,
+    "job_action": """
+        INSERT INTO job_action (job_id, entrypoint, actor, action, note, acted_at)
+        SELECT n, 'operation', 'filled', 'retry', 'filled', now() - interval '80 days' * (1 - n::float8 / $1)
+        FROM generate_series(1, $1::bigint) AS n
+    """,
     # Younger than a day: the purge deletes older ones.
     "idempotency_key": """
         INSERT INTO idempotency_key (caller, route, key_hash, fingerprint, status, headers, body, created_at)

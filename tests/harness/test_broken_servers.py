@@ -12,12 +12,12 @@ from threading import Event, Thread
 import aiosmtplib
 import pytest
 
+from deploy.local.cutting_proxy import CuttingProxy
+from deploy.local.tcp_server import tcp_server
 from tests.harness.clock import Clock, clocks_can_be_shifted
-from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.greylisting import GreylistingProxy
 from tests.harness.mail import MailCatcher, running_mail_catcher
 from tests.harness.small_disk import disks_can_be_mounted, small_disk
-from tests.harness.tcp_server import tcp_server
 
 PRINT_TIME = "import time\nwhile True: print(time.time(), flush=True); time.sleep(0.05)"
 

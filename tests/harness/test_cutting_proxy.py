@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
+from deploy.local.cutting_proxy import CuttingProxy
 from shared.connection_urls import dsn_of
-from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.databases import DatabaseFactory
 
 

@@ -27,6 +27,7 @@ NOT_FILLED = {
     "overdue_order",
     "sealed_contact",
     "delivery_action",
+    "delivery_attempt",
     "one_time_token",
     "passkey_challenge",
     "sign_in_challenge",

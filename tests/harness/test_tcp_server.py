@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.harness.tcp_server import TcpServer
+from deploy.local.tcp_server import TcpServer
 
 
 async def _wait_for_client(stream: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

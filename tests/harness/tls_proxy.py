@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tests.harness.tcp_server import tcp_server
+from deploy.local.tcp_server import tcp_server
 
 
 @asynccontextmanager

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.harness.forked_commands import run_forked
+
 IGNORING_INTERRUPTS = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Prefix that starts a command as a shell without job control starts it in the background: ignoring SIGINT."""
 
@@ -22,26 +24,19 @@ class Tool:
     database_url: str
 
     async def __call__(self, *arguments: str, url: str | None = None) -> tuple[int, str, str]:
-        """Run a command, and return its exit status, stdout and stderr."""
-        async with self.running(*arguments, url=url) as process:
-            out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
+        """Run a command in a forked process, and return its exit status, stdout and stderr."""
+        return await run_forked(f"services.{self.service}", *arguments, environment=self._environment(url))
 
     @asynccontextmanager
     async def running(
         self, *arguments: str, url: str | None = None, prefix: tuple[str, ...] = ()
     ) -> AsyncIterator[Process]:
-        """Start a command, after the words of `prefix`; yield its process, and kill it if it still runs."""
-        variables = self.service.upper()
+        """Start Python with a command, after the words of `prefix`; yield its process, and kill it if it still runs."""
         process = await asyncio.create_subprocess_exec(
             *(*prefix, sys.executable, "-m", f"services.{self.service}", *arguments),
             stdout=PIPE,
             stderr=PIPE,
-            env=os.environ
-            | {
-                f"{variables}_DATABASE_URL": url or self.database_url,
-                f"{variables}_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
-            },
+            env=os.environ | self._environment(url),
         )
         try:
             yield process
@@ -50,6 +45,13 @@ class Tool:
                 process.kill()
             # Also reads the pipes to their end, which closes them.
             await process.communicate()
+
+    def _environment(self, url: str | None) -> dict[str, str]:
+        variables = self.service.upper()
+        return {
+            f"{variables}_DATABASE_URL": url or self.database_url,
+            f"{variables}_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        }
 
     async def json(self, *arguments: str) -> tuple[int, Any]:
         """Run a command with `--json`, and return its exit status and its document."""

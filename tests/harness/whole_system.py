@@ -28,9 +28,15 @@ class WholeSystem:
 
 
 def settings_on_free_ports(folder: Path, *, kafka: str, **settings: Any) -> LocalSettings:
-    """Return settings of a system that meets no other one on this machine. Nobody restores its databases."""
+    """Return settings of a system that meets no other one on this machine. Nobody restores or audits its databases."""
     ports = {name: free_port() for name in LocalSettings.model_fields if name.endswith("_port")}
-    own = {"folder": folder, "KAFKA_BOOTSTRAP_SERVERS": kafka, "wal_archive": "off"}
+    own = {
+        "folder": folder,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "wal_archive": "off",
+        "audit": "off",
+        "console": "off",
+    }
     return LocalSettings.model_validate({**own, **ports, **settings})
 
 

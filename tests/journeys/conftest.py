@@ -14,12 +14,19 @@ from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, pre
 
 
 @pytest.fixture
+def more_environment() -> dict[str, str]:
+    """Variables that a module's tests add to the services' environment."""
+    return {}
+
+
+@pytest.fixture
 async def services(
     database_factory: DatabaseFactory,
     kafka_bootstrap_servers: str,
     topic_prefix: str,
     valkey_url: str,
     smtp_catcher: MailCatcher,
+    more_environment: dict[str, str],
     tmp_path: Path,
 ) -> AsyncIterator[RunningServices]:
     databases = {service: await database_factory(service) for service in SERVICES}
@@ -32,7 +39,7 @@ async def services(
         folder=tmp_path,
     )
     await _add_product(databases["orders"])
-    running = RunningServices(urls=urls, environment=environment, logs=tmp_path)
+    running = RunningServices(urls=urls, environment=environment | more_environment, logs=tmp_path)
     try:
         await running.start()
         yield running

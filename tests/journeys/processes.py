@@ -156,14 +156,14 @@ async def customer_of(services: RunningServices, name: str) -> Customer:
 async def verified_user(services: RunningServices, body: Mapping[str, str]) -> str:
     """Create a user as an admin, and return the user's id."""
     if services.admin is None:
-        await _create_admin(services)
+        await create_admin_of(services)
         unknown = Customer(ADMIN_EMAIL, "", services.urls, headers={}, tls=services.tls)
         services.admin = await unknown.signed_in()
     created = await services.admin.request("POST", "users", "/v1/users/verified", json=body)
     return str(created["id"])
 
 
-async def _create_admin(services: RunningServices) -> None:
+async def create_admin_of(services: RunningServices) -> None:
     """Create the admin as the operators' command does."""
     with mock.patch.dict(os.environ, services.environment):
         settings = load(Settings)
@@ -218,6 +218,7 @@ def environment_of(
             "HTTP_PORT": str(ports[service]),
             "USERS_URL": urls["users"],
             "USERS_TOKEN": SERVICE_TOKEN,
+            "NOTIFICATIONS_URL": urls["notifications"],
             "SERVICE_TOKENS": f"orders={SERVICE_TOKEN},notifications={SERVICE_TOKEN}",
             "ENCRYPTION_KEYS_FILE": str(encryption_keys_file),
             "SHARED_CLIENT_NETWORKS": "127.0.0.0/8",  # many customers have this machine's address

@@ -3,6 +3,7 @@
 import asyncio
 
 from tests.harness.mail import MailCatcher
+from tests.journeys.order_journeys import check_journeys, check_without_notifications
 from tests.journeys.processes import PRICE_CENTS, SERVICES, RunningServices, broken_invariants, customer_of
 from tests.journeys.signing_out import admin_of, seconds_until_refused
 
@@ -19,6 +20,8 @@ async def test_orders_are_confirmed_or_rejected_and_mailed_until_a_sign_out(
     assert await ada.status_once_decided(affordable) == "confirmed"
     assert await ada.status_once_decided(too_expensive) == "rejected"
     assert await ada.credit() == (60 * PRICE_CENTS, 0)
+    staff = await admin_of(services)
+    await check_journeys(services, staff, confirmed=affordable, rejected=too_expensive)
 
     await ada.request("POST", "orders", f"/v1/orders/{affordable}/cancel")
     mails = await smtp_catcher.wait_for(to=ada.email, count=4, timeout_seconds=40)
@@ -27,8 +30,9 @@ async def test_orders_are_confirmed_or_rejected_and_mailed_until_a_sign_out(
     assert await ada.credit() == (0, 0)
     notifications = await ada.request("GET", "notifications", "/v1/notifications")
     assert [one["event_type"] for one in notifications["items"]].count("order.cancelled") == 1
+    await check_without_notifications(services, staff, affordable)
 
-    refused_after = await seconds_until_refused(await admin_of(services))
+    refused_after = await seconds_until_refused(staff)
     assert max(refused_after.values()) < MAX_SECONDS_UNTIL_REFUSED, refused_after
 
 

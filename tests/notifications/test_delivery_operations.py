@@ -149,7 +149,7 @@ async def test_deliveries_are_listed_and_shown_over_http(
 
     shown = (await client.get(f"{PATH}/{failed.id}", headers=admin)).json()
     assert (shown["last_error"], shown["email"], shown["actions"]) == ("recipient_refused", "ann@example.org", [])
-    assert shown.keys() == SHOWN
+    assert shown.keys() == SHOWN | {"advice"}
     missing = await client.get(f"{PATH}/{new_id()}", headers=admin)
     assert problem(missing) == (404, "delivery_not_found")
 

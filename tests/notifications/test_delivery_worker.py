@@ -6,12 +6,13 @@ from functools import partial
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from services.notifications import delivery_worker
 from services.notifications.channels import MAX_CONCURRENT_SENDS, Send
 from services.notifications.deliveries import WORKER
-from services.notifications.models import Delivery
+from services.notifications.models import Delivery, DeliveryAttempt
 from shared.connection_urls import dsn_of
 from shared.database import Sessions
 from shared.ids import new_id
@@ -33,6 +34,10 @@ async def wait_for_statuses(sessions: Sessions, *wanted: str) -> None:
     await until(are_reached, seconds=30, what=f"the statuses {wanted}")
 
 
+def timed_attempts() -> float:
+    return REGISTRY.get_sample_value("notifications_attempt_seconds_count", {"channel": "email"}) or 0
+
+
 async def test_every_event_leads_to_one_mail(
     sessions: Sessions, worker_of: WorkerOf, send: Send, smtp_server: SmtpServer
 ) -> None:
@@ -51,6 +56,7 @@ async def test_mail_is_sent_once_the_server_is_back(
     sessions: Sessions, worker_of: WorkerOf, send: Send, smtp_server: SmtpServer
 ) -> None:
     await smtp_server.close()
+    attempts_before = timed_attempts()
     async with running(worker_of(send)):
         await users(sessions, 1)
         await wait_for_statuses(sessions, "retrying")
@@ -58,6 +64,20 @@ async def test_mail_is_sent_once_the_server_is_back(
         await wait_for_statuses(sessions, "sent")
 
     assert len(smtp_server.mails) == 1
+    assert timed_attempts() - attempts_before >= 2
+
+
+async def test_a_failed_attempt_is_recorded_with_the_number_of_the_reply(
+    sessions: Sessions, worker_of: WorkerOf, send: Send, smtp_server: SmtpServer
+) -> None:
+    smtp_server.replies["RCPT"].append("421 4.7.0 ann@example.org: try again later")
+    async with running(worker_of(send)):
+        await users(sessions, 1)
+        await wait_for_statuses(sessions, "sent")
+
+    async with sessions() as session:
+        attempts = await session.scalars(sa.select(DeliveryAttempt))
+        assert [(each.number, each.error, each.reply_code) for each in attempts] == [(1, "recipient_refused", 421)]
 
 
 async def test_a_process_claims_no_more_than_it_sends_at_once(sessions: Sessions, worker_of: WorkerOf) -> None:

@@ -24,7 +24,9 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str) -> Settin
         users_url="http://127.0.0.1:9",
         users_token="unused",
         rate_limit="100000/minute",
+        route_rate_limits={"*": "100000/minute"},
         database_pool_size=CONNECTIONS,
+        max_concurrent_requests=CONNECTIONS,
     )
 
 

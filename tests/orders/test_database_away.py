@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.engine import make_url
 
+from deploy.local.cutting_proxy import CuttingProxy
 from services.orders.settings import Settings
-from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.database_outages import cut_connections, refusing_connections
 from tests.harness.databases import DatabaseFactory
 from tests.harness.problems import problem

@@ -20,6 +20,7 @@ async def test_every_operation_is_described_and_lists_its_problems(settings: Set
         "place_order",
         "list_orders",
         "read_order",
+        "read_journey",
         "cancel_order",
         "ship_order",
         "deliver_order",

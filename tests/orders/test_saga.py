@@ -18,7 +18,7 @@ from shared.events.contract import Event
 from shared.events.users import CreditReserved
 from shared.jobs import JobRunner
 from shared.messaging.consumer.worker import ConsumerWorker
-from shared.telemetry import new_trace
+from shared.telemetry import new_trace, traceparent_of
 from tests.harness.builders import received, record_of
 from tests.harness.personal_keys import StoredKeys
 from tests.harness.rows import Rows
@@ -117,7 +117,7 @@ async def test_each_decision_continues_the_trace_of_its_reply(service: OrdersSer
         await commands.decide_orders(
             session,
             [
-                reply_to(order, reason, traceparent=trace.traceparent, tracestate="a=b")
+                reply_to(order, reason, traceparent=traceparent_of(trace), tracestate="a=b")
                 for order, reason, trace in zip((confirmed, rejected), (None, "limit_exceeded"), traces, strict=True)
             ],
         )
@@ -127,9 +127,9 @@ async def test_each_decision_continues_the_trace_of_its_reply(service: OrdersSer
     )
     async with service.sessions() as session:
         rows = (await session.execute(query)).all()
-    assert [(row.type, row.traceparent.split("-")[1], row.tracestate) for row in rows] == [
-        ("order.confirmed", traces[0].trace_id, "a=b"),
-        ("order.rejected", traces[1].trace_id, "a=b"),
+    assert [(row.type, row.traceparent, row.tracestate) for row in rows] == [
+        ("order.confirmed", traceparent_of(traces[0]), "a=b"),
+        ("order.rejected", traceparent_of(traces[1]), "a=b"),
     ]
 
 

@@ -1,6 +1,6 @@
 """A database with the messaging tables and the table of effects, and relays and consumers that use it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,8 +14,19 @@ from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.publisher import Publisher
 from shared.messaging.outbox.relay import Relay
 from shared.messaging.topics import create_topics
+from shared.telemetry import record_spans
 from tests.harness.databases import DatabaseFactory, execute_as_owner
+from tests.harness.recorded_spans import RecordedSpans
 from tests.shared.effects import CONSUMER, EFFECT_TABLE, subscription
+
+
+@pytest.fixture
+def recorded_spans() -> Iterator[RecordedSpans]:
+    """The spans that end during the test. Name it before `database`, whose statements have spans then."""
+    recorded = RecordedSpans()
+    record_spans(recorded.tracer)
+    yield recorded
+    record_spans(None)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
+from deploy.local.tcp_server import tcp_server
 from shared.cache import Cache, open_cache
-from tests.harness.tcp_server import tcp_server
 
 MINUTE = timedelta(minutes=1)
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.engine import make_url
 
+from deploy.local.cutting_proxy import CuttingProxy
 from shared.connection_errors import CONNECTION_ERRORS
 from shared.database import Database, open_database
 from shared.patches.sqlalchemy_driver import BEGIN_TIMEOUT_SECONDS
-from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.database_outages import cut_connections
 from tests.harness.rows import Rows
 

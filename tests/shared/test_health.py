@@ -63,6 +63,7 @@ async def test_a_service_is_healthy_if_all_checks_pass() -> None:
             "database": {"status": "healthy", "error": None},
             "cache": {"status": "healthy", "error": None},
         },
+        "shutdown": None,
     }
 
 
@@ -145,7 +146,7 @@ async def test_a_service_that_shuts_down_is_not_ready_but_live() -> None:
     health = make_health(database=fine)
     async with health_client(health) as client:
         assert (await client.get("/health/ready")).status_code == 200
-        health.begin_shutdown()
+        health.shutdown.begin()
         response = await client.get("/health/ready")
         assert (response.status_code, response.json()["checks"]["accepting"]["error"]) == (503, "shutting down")
         assert (await client.get("/health/live")).status_code == 200

@@ -67,6 +67,13 @@ async def test_a_job_exists_only_if_its_transaction_commits(database: Database) 
     assert collected == [b"committed"]
 
 
+async def test_a_runner_that_is_stopped_while_it_connects_ends(database: Database) -> None:
+    """A runner without a connection had nothing to tell, and ran on until it was cancelled."""
+    jobs, _ = collecting_jobs()
+    async with asyncio.timeout(30), running(runner_of(jobs, database)):
+        await asyncio.sleep(0)  # it begins to connect
+
+
 async def test_a_delayed_job_waits_and_a_due_job_runs_at_once(database: Database) -> None:
     jobs, collected = collecting_jobs()
     async with running(runner_of(jobs, database)):

@@ -12,6 +12,9 @@ from structlog.contextvars import bound_contextvars
 
 from shared.database import open_database
 from shared.logging import configure_logging
+from shared.telemetry import continued_trace
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -22,7 +25,7 @@ def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 def test_a_line_is_json_with_its_context(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("orders")
-    with bound_contextvars(request_id="r-1", trace_id="t-1"):
+    with bound_contextvars(request_id="r-1"), continued_trace(f"00-{TRACE_ID}-00f067aa0ba902b7-01"):
         structlog.get_logger("services.orders.commands").info("order_placed", order_id=7)
     [line] = logged(capsys)
     assert datetime.now(UTC) - datetime.fromisoformat(line.pop("timestamp")) < timedelta(seconds=10)
@@ -32,7 +35,7 @@ def test_a_line_is_json_with_its_context(capsys: pytest.CaptureFixture[str]) -> 
         "service": "orders",
         "logger": "services.orders.commands",
         "request_id": "r-1",
-        "trace_id": "t-1",
+        "trace_id": TRACE_ID,
         "order_id": 7,
     }
 

@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from prometheus_client import REGISTRY
 from sqlalchemy import exc
 
+from shared.connection_urls import dsn_of
 from shared.database import Database, open_database
+from shared.database_measurements import OLDEST
 from shared.measurements import MAX_COUNTED, Measurements
 from shared.messaging.measurements import messaging_measurements
 from shared.messaging.outbox.outbox import record
@@ -54,13 +57,37 @@ async def test_the_outbox_and_the_dead_letters_are_measured(database: Database) 
             record(session, credit_reserved())
     await execute(database.sessions, "UPDATE outbox SET occurred_at = now() - interval '90 s'")
     await execute(database.sessions, FILL_DEAD_LETTERS, count=3)
+    # Those of strangers block no key.
+    await execute(database.sessions, FILL_DEAD_LETTERS.replace("n, 'k'", "n + 3, n::text"), count=2)
+    await execute(database.sessions, "UPDATE dead_letter SET reason = 'foreign' WHERE key = '1'")
     await measurements.measure()
     assert value_of("outbox_waiting_events") == 2
     assert 90 <= (value_of("outbox_oldest_event_seconds") or 0) < 150
-    assert value_of("dead_letters_unresolved", **MEASURED) == 3
+    assert value_of("dead_letters_unresolved", **MEASURED) == 4
+    assert value_of("dead_letters_unresolved", consumer="test.measured", reason="foreign") == 1
+    assert value_of("dead_letters_blocked_keys", consumer="test.measured") == 2
     await execute(database.sessions, "UPDATE dead_letter SET resolution = 'discarded', resolved_at = now()")
     await measurements.measure()
     assert value_of("dead_letters_unresolved", **MEASURED) == 0
+    assert value_of("dead_letters_blocked_keys", consumer="test.measured") == 0
+
+
+async def test_the_oldest_transaction_and_the_oldest_xmin_are_measured(database: Database) -> None:
+    measurements = Measurements([OLDEST, *messaging_measurements()], sessions=database.sessions)
+    other = await asyncpg.connect(dsn_of(database.engine.url.render_as_string(hide_password=False)))
+    try:
+        await measurements.measure()
+        assert value_of("database_oldest_transaction_seconds") == 0
+        async with other.transaction(isolation="repeatable_read"):
+            await other.execute("SELECT count(*) FROM outbox")
+            for shard in range(5):
+                await execute(database.sessions, "INSERT INTO outbox_resend VALUES (:shard, 1)", shard=shard)
+            await measurements.measure()
+            assert 0 < (value_of("database_oldest_transaction_seconds") or 0) < 60
+            assert (value_of("database_oldest_xmin_transactions", holder="session") or 0) >= 5
+    finally:
+        await other.close()
+    assert value_of("database_oldest_xmin_transactions", holder="prepared") == 0
 
 
 async def test_measuring_goes_on_after_an_error(database: Database) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 import pytest
 import redis.asyncio
 import sqlalchemy as sa
@@ -12,10 +13,8 @@ from fastapi import FastAPI
 from joserfc.jwk import KeySet
 from structlog.testing import capture_logs
 
-from shared import service
 from shared.database import Sessions
 from shared.health import Unhealthy
-from shared.heartbeat import Heartbeat
 from shared.jobs import Jobs, enqueue
 from shared.messaging.kafka import KafkaConnection
 from shared.messaging.outbox.outbox import record
@@ -31,6 +30,7 @@ from tests.shared.http.token_issuer import TokenIssuer
 
 MakeService = Callable[..., FastAPI]
 UNREACHABLE = "127.0.0.1:9"
+STOPPED_CONSUMERS = [("consumers", "done"), ("jobs", "running")]
 
 
 class HeldJob:
@@ -143,6 +143,7 @@ async def test_a_stopping_service_is_not_ready_while_it_finishes_its_jobs(make_s
         stopping.set()
         try:
             await until(is_unready, what="the service is not ready")
+            await until(lambda: _shows_steps(client, STOPPED_CONSUMERS), what="the jobs are waited for")
             checks = (await client.get("/health/ready")).json()["checks"]
             assert {name: check["error"] for name, check in checks.items()} == {
                 "accepting": "shutting down",
@@ -150,6 +151,14 @@ async def test_a_stopping_service_is_not_ready_while_it_finishes_its_jobs(make_s
             }
         finally:
             held.may_end.set()
+    report = app.state.health.shutdown.report()
+    steps = ("consumers", "jobs", "relay", "pool")
+    assert [(one.step, one.status) for one in report.steps] == [(step, "done") for step in steps]
+
+
+async def _shows_steps(client: httpx2.AsyncClient, steps: list[tuple[str, str]]) -> bool:
+    shutdown = (await client.get("/health/live")).json()["shutdown"]
+    return [(one["step"], one["status"]) for one in shutdown["steps"]] == steps
 
 
 async def test_closing_callbacks_run_after_the_jobs_have_ended(make_service: MakeService) -> None:
@@ -260,29 +269,3 @@ async def test_a_process_in_the_roles_api_and_jobs_never_leads(make_service: Mak
         assert (await client.get("/v1/operations/test/dead-letters")).status_code == 401
     assert await rows_of(app).count("relay_lease") == 0
     await close(app)
-
-
-async def test_a_failed_loop_is_started_again_until_it_returns() -> None:
-    outcomes: list[Exception | None] = [ZeroDivisionError(), OSError(), None]
-
-    async def loop() -> None:
-        if error := outcomes.pop(0):
-            raise error
-
-    with capture_logs() as logs:
-        async with asyncio.timeout(60):
-            await service._keep_running(Heartbeat("relay"), loop, restart_delay_seconds=0)
-    assert [(line["event"], line["loop"]) for line in logs] == [("loop_failed", "relay")] * 2
-    assert outcomes == []
-
-
-async def test_a_loop_that_does_not_stop_in_time_is_cancelled() -> None:
-    async def never_end() -> None:
-        await asyncio.Event().wait()
-
-    endless = asyncio.create_task(never_end())
-    with capture_logs() as logs:
-        await service._wait_for(endless, timeout_seconds=0.01)
-    assert [line["event"] for line in logs] == ["loop_cancelled"]
-    await asyncio.wait({endless}, timeout=5)
-    assert endless.cancelled()

@@ -26,6 +26,7 @@ async def settings(database_factory: DatabaseFactory, valkey_url: str, tmp_path:
         webauthn_rp_id="localhost",
         webauthn_origins=("http://localhost:8080",),
         database_pool_size=CONNECTIONS,
+        max_concurrent_requests=CONNECTIONS,
         sessions_per_user=5,
         sign_in_free_failures=3,
         sign_in_free_failures_per_account=5,

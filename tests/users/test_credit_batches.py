@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from services.users.models.credit import CreditAccount, CreditReservation
 from services.users.subscribers import CreditEvent, change_credit
 from shared.messaging.envelope import Received
-from shared.telemetry import new_trace
+from shared.telemetry import new_trace, traceparent_of
 from tests.harness.builders import received
 from tests.harness.executed_statements import executed_statements
 from tests.users.ledger import deltas_of, ledger_of
@@ -166,7 +166,7 @@ async def test_each_reply_continues_the_trace_of_its_event(service: UsersService
         event = Order(account.id).created()
         context = received(event, sequence=1).context
         assert context is not None
-        events.append((event, context._replace(traceparent=trace.traceparent, tracestate="a=b")))
+        events.append((event, context._replace(traceparent=traceparent_of(trace), tracestate="a=b")))
 
     async with service.sessions.begin() as session:
         await change_credit(session, events)
@@ -174,5 +174,5 @@ async def test_each_reply_continues_the_trace_of_its_event(service: UsersService
     async with service.sessions() as session:
         query = "SELECT traceparent, tracestate FROM outbox WHERE type = 'user.credit_reserved' ORDER BY id"
         rows = (await session.execute(sa.text(query))).all()
-    assert [row.traceparent.split("-")[1] for row in rows] == [trace.trace_id for trace in traces]
+    assert [row.traceparent for row in rows] == [traceparent_of(trace) for trace in traces]
     assert {row.tracestate for row in rows} == {"a=b"}

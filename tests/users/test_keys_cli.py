@@ -1,9 +1,6 @@
 """The operators' commands `keys ...`."""
 
-import asyncio
 import json
-import os
-import sys
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,20 +9,17 @@ from cryptography.fernet import Fernet
 from services.users.encryption import load_encryption
 from services.users.models.sessions import SigningKey
 from services.users.settings import Settings
+from tests.harness.forked_commands import run_forked
 from tests.users.service import UsersService, environment_of
 from tests.users.signing_keys import states
 
 
 async def keys(settings: Settings, *arguments: str) -> tuple[int, str]:
     """Run a command, and return its exit status and its output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.users", "keys", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        env=os.environ | environment_of(settings),
+    status, output, errors = await run_forked(
+        "services.users", "keys", *arguments, environment=environment_of(settings)
     )
-    output, _ = await process.communicate()
-    return process.returncode or 0, output.decode()
+    return status, output + errors
 
 
 async def test_keys_are_rotated_listed_and_withdrawn(service: UsersService, settings: Settings) -> None:

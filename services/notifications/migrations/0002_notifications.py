@@ -30,6 +30,7 @@ def upgrade() -> None:
     )
     _create_notification()
     _create_delivery()
+    _create_delivery_attempt()
     _create_delivery_action()
 
 
@@ -123,6 +124,21 @@ def _create_delivery() -> None:
         op.create_index(name, "delivery", [column], postgresql_where=sa.text(condition))
 
 
+def _create_delivery_attempt() -> None:
+    op.create_table(
+        "delivery_attempt",
+        sa.Column("delivery_id", sa.Uuid(), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("reply_code", sa.Integer(), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.PrimaryKeyConstraint("delivery_id", "number", name="pk_delivery_attempt"),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["delivery.id"], name="fk_delivery_attempt_delivery_id", ondelete="CASCADE"
+        ),
+    )
+
+
 def _create_delivery_action() -> None:
     op.create_table(
         "delivery_action",
@@ -140,10 +156,12 @@ def _create_delivery_action() -> None:
         ),
     )
     op.create_index("ix_delivery_action_delivery_id", "delivery_action", ["delivery_id", "id"])
+    op.create_index("ix_delivery_action_acted_at", "delivery_action", ["acted_at", "id"])
 
 
 def downgrade() -> None:
     op.drop_table("delivery_action")
+    op.drop_table("delivery_attempt")
     op.drop_table("delivery")
     op.drop_table("notification")
     op.drop_table("recipient")

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from functools import cache
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
@@ -11,6 +12,7 @@ from services.users.credentials.hashing_queue import HashingQueue, HashingUse
 from services.users.credentials.password_text import normalized
 
 DEFAULT_MAX_WAITING = 32
+_HASHER = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,7 @@ class Passwords:
 
     def __init__(self, *, concurrency: int, max_waiting: int = DEFAULT_MAX_WAITING) -> None:
         """Hash at most `concurrency` passwords at once, while `max_waiting` of each use wait."""
-        self._hasher = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19 * 1024, parallelism=1),))
-        self._dummy_hash = self._hasher.hash(secrets.token_urlsafe())
+        self._dummy_hash = _dummy_hash()
         self._queue = HashingQueue(concurrency=concurrency, max_waiting=max_waiting)
 
     def check_capacity(self, use: HashingUse) -> None:
@@ -40,7 +41,7 @@ class Passwords:
     async def hash(self, password: SecretStr, *, use: HashingUse = "sign_up") -> str:
         """Return the password's hash, with its parameters and its salt. Raises: HashingOverloaded."""
         text = normalized(password.get_secret_value())
-        return await self._queue.run(use, lambda: self._hasher.hash(text))
+        return await self._queue.run(use, lambda: _HASHER.hash(text))
 
     async def verify(
         self, password: SecretStr, *, stored_hash: str | None, use: HashingUse = "sign_in"
@@ -54,7 +55,13 @@ class Passwords:
 
     def _verify(self, password: str, stored_hash: str | None) -> PasswordCheck:
         if stored_hash is None:
-            self._hasher.verify(password, self._dummy_hash)
+            _HASHER.verify(password, self._dummy_hash)
             return PasswordCheck(is_right=False)
-        is_right, new_hash = self._hasher.verify_and_update(password, stored_hash)
+        is_right, new_hash = _HASHER.verify_and_update(password, stored_hash)
         return PasswordCheck(is_right, new_hash)
+
+
+@cache
+def _dummy_hash() -> str:
+    """Return the hash of a password that nobody knows, one for each process."""
+    return _HASHER.hash(secrets.token_urlsafe())

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.users.accounts.queries import UserNotFound
 from services.users.data_export import commands, queries
 from services.users.data_export.commands import TooManyExports
-from services.users.data_export.dependencies import OwnExportPermit
+from services.users.data_export.dependencies import DOWNLOADS, OwnExportPermit
 from services.users.data_export.document import ReadyExport, document_of
 from services.users.data_export.queries import ExportNotFound
 from services.users.data_export.schemas import ExportDocument, ExportHeader, ExportView
@@ -117,6 +117,7 @@ async def read_own_export(export_id: UUID, permit: OwnExportPermit, sessions: Se
     "/{export_id}/content",
     response_model=ExportDocument,
     summary="Download an export",
+    dependencies=[Depends(DOWNLOADS)],
     responses=_DOCUMENT | responses(ExportNotFound, ExportPending, ExportExpired),
 )
 async def download_own_export(

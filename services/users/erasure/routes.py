@@ -23,6 +23,7 @@ from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.http.responses import Documented, json_response
+from shared.http.route_limits import OPERATIONS
 from shared.operations.dependencies import AdminCaller
 
 logger = structlog.get_logger(__name__)
@@ -158,6 +159,7 @@ async def read_receipt(erasure_id: ErasureId, sessions: SessionsDep) -> ReceiptV
     status_code=202,
     response_model=ErasureView,
     summary="Ask for an erasure again",
+    dependencies=[Depends(OPERATIONS)],
     responses=_ASKED | responses(ErasureNotFound),
 )
 async def retry_erasure(

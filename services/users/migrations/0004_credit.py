@@ -126,4 +126,7 @@ def _create_credit_entry() -> None:
         ["order_id", "id"],
         postgresql_where=sa.text("order_id IS NOT NULL"),
     )
+    op.create_index(
+        "ix_credit_entry_by_hand", "credit_entry", ["created_at", "id"], postgresql_where=sa.text("actor IS NOT NULL")
+    )
     run_script(_APPEND_ONLY)

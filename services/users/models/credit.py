@@ -139,4 +139,6 @@ class CreditEntry(Base):
         sa.CheckConstraint("reserved_cents >= 0 AND used_cents >= 0", name="not_negative"),
         sa.CheckConstraint("reserved_cents + used_cents <= limit_cents", name="within_limit"),
         sa.Index("ix_credit_entry_order_id", "order_id", "id", postgresql_where=sa.text("order_id IS NOT NULL")),
+        # The record of who changed credit by hand.
+        sa.Index("ix_credit_entry_by_hand", "created_at", "id", postgresql_where=sa.text("actor IS NOT NULL")),
     )

@@ -108,6 +108,13 @@ class ConsumerGroups:
         if problems:
             raise Unhealthy(", ".join(problems))
 
+    def problem_of(self, consumer: str) -> str | None:
+        """Return what is wrong with a consumer of this process; None if it is healthy, or runs elsewhere."""
+        for member in self._members:
+            if member.worker.name == consumer:
+                return self._problem_of(member) if self._running else "not started yet"
+        return None
+
     def _problem_of(self, member: Member) -> str | None:
         if member.has_died:
             return "is being replaced"

@@ -11,6 +11,7 @@ from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.error_descriptions import describe_error
+from shared.messaging import metrics
 from shared.messaging.consumer.offsets import AppliedOffsets
 from shared.messaging.consumer.starting_positions import StartingPositions
 from shared.messaging.consumer.worker import ConsumerWorker, DatabaseWentBack, ServiceUnavailable
@@ -142,6 +143,9 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Let their positions be checked before the next fetch is applied."""
         self._positions.assigned(assigned)
+        # Others may have consumed these partitions since.
+        self.worker.gaps.clear()
+        metrics.REBALANCES.labels(self.worker.name).inc()
 
     async def handle(self, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> None:
         """Apply one fetch. Does not raise: if it cannot be applied, Kafka delivers it again."""

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from uuid import UUID
 
 import structlog
 
+from shared.exemplars import exemplar_of_largest
 from shared.messaging import metrics
 from shared.messaging.consumer.dispatch import DecodedEvent, NotApplicable, decode, trusted_context
 from shared.messaging.consumer.inbox import Position
@@ -15,6 +17,7 @@ from shared.messaging.consumer.subscription import Handling, Subscription
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import EventContext, Place, Received
+from shared.telemetry import continued_trace
 
 logger = structlog.get_logger(__name__)
 
@@ -32,8 +35,9 @@ class BatchResult:
     def report(self, *, consumer: str) -> None:
         """Count and log the outcome. Call it after the commit."""
         now = datetime.now(UTC)
+        delays = [max(0.0, (now - context.time).total_seconds()) for context in self.applied]
         metrics.END_TO_END.labels(consumer).observe_all(
-            [max(0.0, (now - context.time).total_seconds()) for context in self.applied]
+            delays, exemplar=exemplar_of_largest(delays, lambda index: self.applied[index].traceparent)
         )
         for event_type, count in Counter(context.type for context in self.applied).items():
             metrics.APPLIED.labels(consumer, event_type).inc(count)
@@ -41,7 +45,13 @@ class BatchResult:
             metrics.DUPLICATES.labels(consumer).inc(self.duplicates)
         for dead_letter in self.dead_letters:
             metrics.DEAD_LETTERS.labels(consumer, dead_letter.reason).inc()
-            logger.error("event_dead_lettered", consumer=consumer, **dead_letter.log_fields())
+            context = dead_letter.received.context
+            with continued_trace(context.traceparent, tracestate=context.tracestate) if context else nullcontext():
+                logger.error("event_dead_lettered", consumer=consumer, **dead_letter.log_fields())
+
+    def reasons(self) -> dict[Place, str]:
+        """Return the reason of each new dead letter by its place."""
+        return {dead_letter.received.place: dead_letter.reason.value for dead_letter in self.dead_letters}
 
 
 @dataclass

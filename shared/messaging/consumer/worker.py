@@ -4,9 +4,10 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Protocol
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,11 +18,13 @@ from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.consumer.batch import HandlerFailed, apply_batch, store_dead_letter
 from shared.messaging.consumer.dispatch import classify
+from shared.messaging.consumer.gaps import SequenceGaps
 from shared.messaging.consumer.inbox import GenerationChanged
 from shared.messaging.consumer.progress import BatchResult
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.dead_letters.store import NewDeadLetter
 from shared.messaging.envelope import Place, Received, Record, decode_records
+from shared.messaging.spans import TracedBatch, traced_batch
 from shared.transient_errors import is_transient
 
 logger = structlog.get_logger(__name__)
@@ -43,6 +46,12 @@ MAX_HEARTBEAT_AGE_SECONDS = 30.0
 """A consumer that neither polled nor ended a transaction for this long, and is not backing off, is stuck."""
 BACKING_OFF_SECONDS = 30.0
 """Time after a transient error for which a worker counts as backing off: longer than one try with its time-outs."""
+
+
+class Apply(Protocol):
+    """Applies events within a transaction that the caller commits."""
+
+    async def __call__(self, session: AsyncSession, *, events: Sequence[Received]) -> BatchResult: ...
 
 
 class ServiceUnavailable(Exception):
@@ -110,6 +119,8 @@ class ConsumerWorker:
         self.heartbeat = Heartbeat(name, max_age_seconds=MAX_HEARTBEAT_AGE_SECONDS)
         self._fetch = Pace(seconds=FETCH_SECONDS, max_events=MAX_FETCH_EVENTS)
         self._batch = Pace(seconds=BATCH_SECONDS, max_events=MAX_BATCH_EVENTS)
+        self.gaps = SequenceGaps(name, source=subscription.source)
+        metrics.begin_at_zero(name)
 
     @property
     def fetch_events(self) -> int:
@@ -139,7 +150,7 @@ class ConsumerWorker:
         Events of ignored types are dropped here, so that they cost no transaction and do not change the pace.
         Partitions with few records share a transaction; those with many are applied side by side.
         """
-        records = [record for record in records if not self.subscription.ignores(dict(record.headers))]
+        records = [record for record in records if self._is_handled(record)]
         if not records:
             return
         slots = asyncio.Semaphore(self.subscription.batches_at_once)
@@ -156,6 +167,12 @@ class ConsumerWorker:
                 if outcome is not None:
                     raise outcome
 
+    def _is_handled(self, record: Record) -> bool:
+        """Note a record's sequence, and return whether a handler wants it. Ignored events count in sequences, too."""
+        headers = dict(record.headers)
+        self.gaps.note(record, headers)
+        return not self.subscription.ignores(headers)
+
     async def _apply_in_batches(self, records: Sequence[Record], *, slots: asyncio.Semaphore) -> None:
         async with slots:
             with metrics.SHARE_SECONDS.labels(self.name).time():
@@ -171,13 +188,13 @@ class ConsumerWorker:
         try:
             for _ in range(MAX_SAVEPOINT_ROUNDS):
                 try:
-                    await self._in_transaction(self._batch_of(events, savepoints))
+                    await self._in_transaction(self._batch_of(savepoints), events)
                 except HandlerFailed as failed:
                     savepoints |= failed.places
                     metrics.RETRIES.labels(self.name).inc()
                 else:
                     return
-            await self._in_transaction(self._batch_of(events, {event.place for event in events}))
+            await self._in_transaction(self._batch_of({event.place for event in events}), events)
         except ServiceUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, trying one by one shows whose it is
@@ -188,61 +205,60 @@ class ConsumerWorker:
     async def _apply_alone(self, event: Received) -> None:
         """Apply one event in a separate transaction; store it as a dead letter if that fails."""
         try:
-            await self._in_transaction(self._batch_of([event], {event.place}))
+            await self._in_transaction(self._batch_of({event.place}), [event])
         except ServiceUnavailable:
             raise
         except Exception as error:
             logger.exception("event_commit_failed", consumer=self.name, partition=event.partition, offset=event.offset)
-            dead_letter = NewDeadLetter(event, *classify(error))
-            topic = self.subscription.topic
-            await self._in_transaction(
-                partial(store_dead_letter, consumer=self.name, topic=topic, dead_letter=dead_letter)
-            )
+            reason, description = classify(error)
 
-    def _batch_of(
-        self, events: Sequence[Received], savepoints: set[Place]
-    ) -> Callable[[AsyncSession], Awaitable[BatchResult]]:
+            async def store(session: AsyncSession, *, events: Sequence[Received]) -> BatchResult:
+                dead_letter = NewDeadLetter(events[0], reason, description)
+                topic = self.subscription.topic
+                return await store_dead_letter(session, consumer=self.name, topic=topic, dead_letter=dead_letter)
+
+            await self._in_transaction(store, [event])
+
+    def _batch_of(self, savepoints: set[Place]) -> Apply:
         return partial(
             apply_batch,
             consumer=self.name,
             subscription=self.subscription,
-            events=events,
             savepoints=savepoints,
             generation=self.generation,
         )
 
-    async def _in_transaction(self, work: Callable[[AsyncSession], Awaitable[BatchResult]]) -> None:
+    async def _in_transaction(self, work: Apply, events: Sequence[Received]) -> None:
         """Commit `work`, retrying transient errors. Raises: ServiceUnavailable, other errors that are not transient."""
         backoff = Backoff(max_seconds=self._max_retry_seconds)
-        while True:
-            try:
-                async with self.sessions.begin() as session:
-                    result = await work(session)
-            except GenerationChanged as changed:
-                raise DatabaseWentBack from changed
-            except Exception as error:
-                self.heartbeat.failed()
-                if not is_transient(error):
-                    raise
-                await self._back_off(backoff, error)
-            else:
-                self.heartbeat.succeeded()
-                result.report(consumer=self.name)
-                return
+        with traced_batch(events, consumer=self.name) as traced:
+            while True:
+                try:
+                    async with self.sessions.begin() as session:
+                        result = await work(session, events=traced.events)
+                except GenerationChanged as changed:
+                    raise DatabaseWentBack from changed
+                except Exception as error:
+                    self.heartbeat.failed()
+                    if not is_transient(error):
+                        raise
+                    await self._back_off(backoff, error, traced)
+                else:
+                    self.heartbeat.succeeded()
+                    traced.committed(applied=result.applied, dead_letters=result.reasons())
+                    result.report(consumer=self.name)
+                    return
 
-    async def _back_off(self, backoff: Backoff, error: Exception) -> None:
+    async def _back_off(self, backoff: Backoff, error: Exception, traced: TracedBatch) -> None:
         """Wait before the next try. Raises: ServiceUnavailable if there is to be none."""
         metrics.RETRIES.labels(self.name).inc()
         self._failed_at = time.monotonic()
         delay_seconds = backoff.next_delay()
         if delay_seconds is None or self._stopping.is_set():
             raise ServiceUnavailable from error
-        logger.warning(
-            "batch_retried",
-            consumer=self.name,
-            error=describe_error(error),
-            retry_delay_seconds=round(delay_seconds, 3),
-        )
+        description, delay_seconds = describe_error(error), round(delay_seconds, 3)
+        logger.warning("batch_retried", consumer=self.name, error=description, retry_delay_seconds=delay_seconds)
+        traced.retried(description, delay_seconds=delay_seconds)
         await self.sleep(delay_seconds)
 
 

@@ -20,7 +20,7 @@ from shared.events.topics import source_of
 from shared.ids import new_id
 from shared.messaging.failpoints import failpoint
 from shared.messaging.storage.generation import CURRENT, NUMBER_BITS, renew_in
-from shared.telemetry import current_traceparent, current_tracestate
+from shared.telemetry import current_traceparent, current_tracestate, span
 
 SHARDS = 1
 """Number of relay leaders per database. Rows store their shard, so change it only while the outbox is empty."""
@@ -118,8 +118,9 @@ def _write(session: Session, recorded: list[RecordedEvent]) -> None:
         "payloads": [r.event.model_dump_json().encode() for r in recorded],
     }
     # The second time after a restore or a fail-over: the statement itself could not see what another one has raised.
-    while not fetch_in(session, _INSERT, parameters):
-        renew_in(session)
+    with span("outbox", attributes={"orderly.events": len(recorded)}):
+        while not fetch_in(session, _INSERT, parameters):
+            renew_in(session)
     failpoint("api.before_commit")
 
 

@@ -16,6 +16,7 @@ from shared.messaging import metrics
 from shared.messaging.envelope import encode_headers
 from shared.messaging.failpoints import failpoint
 from shared.messaging.kafka import KafkaConnection
+from shared.messaging.spans import PublishedEvents, Trace
 
 logger = structlog.get_logger(__name__)
 
@@ -179,12 +180,13 @@ class Publisher:
     ) -> tuple[list[Acknowledged], PublishError | None]:
         """Send one batch after the other, and stop at the first that fails: later events must not overtake it."""
         sent: list[Acknowledged] = []
+        spans = PublishedEvents(topic, partition)
         start = 0
         try:
             while start < len(rows):
                 batch = producer.create_batch()
                 end = start
-                while end < len(rows) and _append(batch, rows[end]):
+                while end < len(rows) and _append(batch, rows[end], spans.trace_of(rows[end])):
                     end += 1
                 batch.close()
                 async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
@@ -195,8 +197,10 @@ class Publisher:
                     Acknowledged(row["id"], partition, metadata.offset + position)
                     for position, row in enumerate(rows[start:end])
                 ]
+                spans.sent(rows[start:end], offset=metadata.offset)
                 start = end
         except (KafkaError, OSError) as error:
+            spans.failed(error)
             return sent, error
         return sent, None
 
@@ -226,7 +230,7 @@ def _murmur2(data: bytes) -> int:
     return hashed ^ hashed >> 15
 
 
-def _append(batch: object, row: asyncpg.Record) -> bool:
+def _append(batch: object, row: asyncpg.Record, trace: Trace) -> bool:
     """Append a row to a batch; return False if the batch is full."""
     headers = encode_headers(
         event_id=row["event_id"],
@@ -236,8 +240,8 @@ def _append(batch: object, row: asyncpg.Record) -> bool:
         occurred_at=row["occurred_at"],
         key=row["key"],
         sequence=row["sequence"],
-        traceparent=row["traceparent"],
-        tracestate=row["tracestate"],
+        traceparent=trace.traceparent,
+        tracestate=trace.tracestate,
     )
     appended = batch.append(  # type: ignore[attr-defined]  # aiokafka has no types
         key=row["key"].encode(),

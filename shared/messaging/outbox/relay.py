@@ -12,6 +12,7 @@ import structlog
 
 from shared.connection_errors import CONNECTION_ERRORS
 from shared.error_descriptions import describe_error
+from shared.exemplars import exemplar_of_largest
 from shared.heartbeat import Heartbeat
 from shared.messaging import metrics
 from shared.messaging.failpoints import failpoint
@@ -19,6 +20,7 @@ from shared.messaging.outbox.lease import Lease
 from shared.messaging.outbox.pages import PAGE_ROWS, LeaseLost, OutboxPages
 from shared.messaging.outbox.publisher import Acknowledged, Publisher
 from shared.messaging.outbox.wake_up import CHANNEL
+from shared.messaging.spans import traced_page
 
 logger = structlog.get_logger(__name__)
 
@@ -171,7 +173,8 @@ class Relay:
         if not rows:
             return self._poll_interval_seconds
         failpoint("relay.fetched")
-        sent, failed = await self._publisher.publish(rows, partitions_of=pages.partitions.of)
+        with traced_page(len(rows)):
+            sent, failed = await self._publisher.publish(rows, partitions_of=pages.partitions.of)
         pages.acknowledge(sent)
         for topic in {row["topic"] for row in rows} - set(failed):
             self._backoffs.succeeded(topic)
@@ -205,4 +208,6 @@ def _count(rows: Sequence[asyncpg.Record], sent: Sequence[Acknowledged]) -> None
     counted = [row for row in rows if row["id"] in acknowledged]
     for topic, events in Counter(row["topic"] for row in counted).items():
         metrics.PUBLISHED.labels(topic).inc(events)
-    metrics.COMMIT_TO_KAFKA.observe_all([max(0.0, now - row["occurred_at"].timestamp()) for row in counted])
+    delays = [max(0.0, now - row["occurred_at"].timestamp()) for row in counted]
+    exemplar = exemplar_of_largest(delays, lambda index: counted[index]["traceparent"])
+    metrics.COMMIT_TO_KAFKA.observe_all(delays, exemplar=exemplar)

@@ -52,6 +52,8 @@ CREATE TABLE outbox (
     -- A row lives for milliseconds: vacuum after a fixed number of rows, and without cost delay.
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
 );
+-- Operators look events up by their ids, which ascend with time. BRIN costs an insert nearly nothing.
+CREATE INDEX ix_outbox_event_id ON outbox USING brin (event_id) WITH (autosummarize = on);
 
 CREATE TABLE outbox_sent (
     day date NOT NULL,
@@ -75,6 +77,7 @@ CREATE TABLE outbox_sent (
 ) PARTITION BY RANGE (day);
 CREATE INDEX ix_outbox_sent_sent_at ON outbox_sent USING brin (sent_at);
 CREATE INDEX ix_outbox_sent_key ON outbox_sent (key);
+CREATE INDEX ix_outbox_sent_event_id ON outbox_sent USING brin (event_id) WITH (autosummarize = on);
 
 CREATE TABLE relay_lease (
     shard smallint NOT NULL,
@@ -140,6 +143,8 @@ CREATE TABLE dead_letter (
 CREATE INDEX ix_dead_letter_unresolved ON dead_letter (id) WHERE resolution IS NULL;
 CREATE INDEX ix_dead_letter_blocking ON dead_letter (consumer, topic, key, id)
 WHERE resolution IS NULL AND reason NOT IN ('foreign', 'undecodable');
+CREATE INDEX ix_dead_letter_key ON dead_letter (consumer, topic, key, id);
+CREATE INDEX ix_dead_letter_event_id ON dead_letter (event_id);
 CREATE INDEX ix_dead_letter_resolved ON dead_letter (resolved_at) WHERE resolution IS NOT NULL;
 CREATE INDEX ix_dead_letter_due ON dead_letter (consumer, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX ix_dead_letter_waiting ON dead_letter (dead_lettered_at) WHERE resolution IS NULL AND reason <> 'blocked';
@@ -156,6 +161,8 @@ CREATE TABLE dead_letter_action (
     CONSTRAINT fk_dead_letter_action_dead_letter_id FOREIGN KEY (dead_letter_id) REFERENCES dead_letter (id)
 );
 CREATE INDEX ix_dead_letter_action_dead_letter_id ON dead_letter_action (dead_letter_id);
+-- The record of who did what leaves out the automatic retries.
+CREATE INDEX ix_dead_letter_action_acted_at ON dead_letter_action (acted_at, id) WHERE actor <> 'drain';
 
 CREATE TABLE position_action (
     id bigint GENERATED ALWAYS AS IDENTITY,
@@ -172,6 +179,18 @@ CREATE TABLE position_action (
 CREATE INDEX ix_position_action_consumer_topic_key ON position_action (consumer, topic, key);
 CREATE INDEX ix_position_action_acted_at ON position_action (acted_at);
 
+CREATE TABLE job_action (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    job_id bigint NOT NULL,
+    entrypoint text NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    note text NOT NULL,
+    acted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT pk_job_action PRIMARY KEY (id)
+);
+CREATE INDEX ix_job_action_acted_at ON job_action (acted_at);
+
 CREATE TABLE operation (
     id uuid NOT NULL,
     kind text NOT NULL,
@@ -187,6 +206,7 @@ CREATE TABLE operation (
     CONSTRAINT pk_operation PRIMARY KEY (id),
     CONSTRAINT ck_operation_status CHECK (status IN ('running', 'done', 'stopped'))
 );
+CREATE INDEX ix_operation_started_at ON operation (started_at);
 
 -- The service's role may not create or drop tables: it calls this function, which runs as the owner of the tables.
 -- Dropping needs a lock for which consumers wait: it is requested for a moment only, for one table per call.
@@ -236,6 +256,6 @@ $$;
 V1_DOWN = """
 DROP FUNCTION maintain_daily_partitions;
 DROP TABLE
-    operation, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, topic_partitions, outbox_resend,
-    relay_lease, outbox_sent, outbox, event_stream_floor, stream_generation, event_stream;
+    operation, job_action, position_action, dead_letter_action, dead_letter, inbox_sequence, inbox, topic_partitions,
+    outbox_resend, relay_lease, outbox_sent, outbox, event_stream_floor, stream_generation, event_stream;
 """

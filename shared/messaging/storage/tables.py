@@ -27,6 +27,7 @@ def add_messaging_tables(metadata: sa.MetaData) -> None:
     _add_inbox(metadata)
     _add_dead_letters(metadata)
     _add_position_actions(metadata)
+    _add_job_actions(metadata)
     _add_operations(metadata)
 
 
@@ -62,6 +63,7 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         *_event_columns(),
         sa.UniqueConstraint("topic", "key", "sequence"),
         sa.CheckConstraint("octet_length(payload) <= 524288", name="payload_size"),
+        _event_id_index("outbox"),
     )
     sa.Table(
         "outbox_sent",
@@ -75,7 +77,15 @@ def _add_outbox(metadata: sa.MetaData) -> None:
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=False),
         sa.Index("ix_outbox_sent_sent_at", "sent_at", postgresql_using="brin"),
         sa.Index("ix_outbox_sent_key", "key"),
+        _event_id_index("outbox_sent"),
         postgresql_partition_by="RANGE (day)",
+    )
+
+
+def _event_id_index(table: str) -> sa.Index:
+    """Return the index by which an event is found: small, since ids rise with time."""
+    return sa.Index(
+        f"ix_{table}_event_id", "event_id", postgresql_using="brin", postgresql_with={"autosummarize": "on"}
     )
 
 
@@ -156,6 +166,8 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
             "id",
             postgresql_where=sa.text("resolution IS NULL AND reason NOT IN ('foreign', 'undecodable')"),
         ),
+        sa.Index("ix_dead_letter_key", "consumer", "topic", "key", "id"),
+        sa.Index("ix_dead_letter_event_id", "event_id"),
         sa.Index("ix_dead_letter_resolved", "resolved_at", postgresql_where=sa.text("resolution IS NOT NULL")),
         sa.Index("ix_dead_letter_due", "consumer", "next_try_at", postgresql_where=sa.text("next_try_at IS NOT NULL")),
         sa.Index(
@@ -164,6 +176,10 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
             postgresql_where=sa.text("resolution IS NULL AND reason <> 'blocked'"),
         ),
     )
+    _add_dead_letter_actions(metadata)
+
+
+def _add_dead_letter_actions(metadata: sa.MetaData) -> None:
     sa.Table(
         "dead_letter_action",
         metadata,
@@ -174,6 +190,7 @@ def _add_dead_letters(metadata: sa.MetaData) -> None:
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("detail", sa.Text),
         sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Index("ix_dead_letter_action_acted_at", "acted_at", "id", postgresql_where=sa.text("actor <> 'drain'")),
     )
 
 
@@ -195,6 +212,21 @@ def _add_position_actions(metadata: sa.MetaData) -> None:
     )
 
 
+def _add_job_actions(metadata: sa.MetaData) -> None:
+    sa.Table(
+        "job_action",
+        metadata,
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("job_id", sa.BigInteger, nullable=False),
+        sa.Column("entrypoint", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("action", sa.Text, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("acted_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.clock_timestamp()),
+        sa.Index("ix_job_action_acted_at", "acted_at"),
+    )
+
+
 def _add_operations(metadata: sa.MetaData) -> None:
     sa.Table(
         "operation",
@@ -208,7 +240,7 @@ def _add_operations(metadata: sa.MetaData) -> None:
         sa.Column("done", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("position", JSONB),
         sa.Column("error", sa.Text),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now(), index=True),
         sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         sa.CheckConstraint("status IN ('running', 'done', 'stopped')", name="status"),
     )

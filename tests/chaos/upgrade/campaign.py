@@ -139,7 +139,8 @@ class Campaign:
 def _settings(folder: Path) -> LocalSettings:
     """Return settings of a system on free ports, with a Kafka of its own: the one that production runs."""
     ports = {name: free_port() for name in LocalSettings.model_fields if name.endswith("_port")}
-    return LocalSettings.model_validate({"folder": folder, "kafka": "apache", "KAFKA_BOOTSTRAP_SERVERS": None, **ports})
+    own = {"folder": folder, "kafka": "apache", "KAFKA_BOOTSTRAP_SERVERS": None, "audit": "off", "console": "off"}
+    return LocalSettings.model_validate({**own, **ports})
 
 
 def _services(settings: LocalSettings, *, old: Version, new: Version) -> dict[VersionName, VersionServices]:

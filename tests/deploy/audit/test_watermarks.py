@@ -1,5 +1,6 @@
 """The state between runs is one file, replaced as a whole, and a file that is none of ours is refused."""
 
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,3 +60,22 @@ def test_the_number_of_findings_is_bounded() -> None:
     state.replace_found(many, now=NOW)
 
     assert len(state.found) == len(state.first_found_at) == MAX_FOUND
+
+
+def test_a_command_waits_for_the_run_that_uses_the_state(tmp_path: Path) -> None:
+    file = tmp_path / "audit.json"
+    used, may_end = threading.Event(), threading.Event()
+
+    def use() -> None:
+        with locked_state(file) as state:
+            used.set()
+            may_end.wait(10)
+            state.parts["orders"] = "1"
+
+    other = threading.Thread(target=use)
+    other.start()
+    assert used.wait(10)
+    threading.Timer(0.2, may_end.set).start()
+    with locked_state(file, wait_seconds=10) as state:
+        assert state.parts == {"orders": "1"}
+    other.join()

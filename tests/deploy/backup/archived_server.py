@@ -27,6 +27,7 @@ from deploy.local.postgres import Postgres
 from deploy.local.process import Process, start_process
 from deploy.local.state import CHECKOUT
 from deploy.local.supervisor import Backoff, Supervisor
+from tests.harness.servers import memory_folder
 from tests.harness.waiting import until
 
 PASSWORD = "s3cret of the archive"
@@ -196,7 +197,7 @@ async def archived_server(
 ) -> AsyncIterator[ArchivedServer]:
     """Start a server with a table `entry`, and its receiver."""
     # Not pytest's folder: the user that PostgreSQL runs as cannot enter its parents.
-    with TemporaryDirectory() as name:
+    with TemporaryDirectory(dir=memory_folder()) as name:
         folder = Path(name)
         postgres = SmallPostgres(
             folder=folder / "postgres" / "data",

@@ -68,6 +68,7 @@ async def test_the_scheduler_backs_up_at_once_then_when_due_and_exports_what_it_
             assert seen["backup_verified_timestamp_seconds"] == backup.record.verified_at.timestamp()
             assert seen["wal_archive_slot_lost"] == 0
             assert seen["wal_archive_lag_seconds"] < 60
+            assert 0 < seen["archive_disk_free_bytes"] < seen["archive_disk_size_bytes"]
         # A second later another one is due, and the first is no longer kept.
         async with _scheduler(server, every_hours=1 / 3600):
 

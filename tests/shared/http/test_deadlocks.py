@@ -38,10 +38,12 @@ async def test_a_request_that_meets_a_deadlock_is_run_again(
     app.state.sessions = database.sessions
     install_problems(app)
     app.add_middleware(RequestContextMiddleware)
-    holds_a, may_go_on = asyncio.Event(), asyncio.Event()
+    holds_a, may_go_on, has_lost = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     @app.post("/notes", dependencies=[Depends(public)])
     async def update_both(sessions: SessionsDep) -> None:
+        if may_go_on.is_set():
+            await has_lost.wait()  # repeated at once, it could lock `a` before the other connection does
         async with sessions.begin() as session:
             await session.execute(sa.text(UPDATE.format("a")))
             holds_a.set()
@@ -65,6 +67,7 @@ async def test_a_request_that_meets_a_deadlock_is_run_again(
                 # The request closes the cycle as soon as it waits for `b`.
                 may_go_on.set()
                 await waiting
+                has_lost.set()
             assert (await request).status_code == 200
     assert [line["error"][:21] for line in logs if line["event"] == "request_repeated"] == ["DeadlockDetectedError"]
     assert await rows.of("SELECT size FROM note") == [(2,), (2,)]

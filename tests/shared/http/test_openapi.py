@@ -27,7 +27,7 @@ from shared.http.problems import responses
 
 CALLER_CODES = {problem.code for problem in (TokenMissing, *TOKEN_PROBLEMS)}
 BODY_CODES = {"body_malformed", "media_type_unsupported"}
-CODES_OF_ALL = {"internal_error", "body_too_large", "rate_limited", "validation_failed"}
+CODES_OF_ALL = {"internal_error", "body_too_large", "overloaded", "rate_limited", "validation_failed"}
 """The codes that all routes under /v1 document."""
 
 
@@ -147,7 +147,7 @@ def test_a_routes_signature_implies_its_problems(
 
 
 def test_only_routes_under_v1_document_a_rate_limit(paths: dict[str, Any]) -> None:
-    assert documented_codes(paths["/ping"]["get"]) == {"internal_error", "body_too_large"}
+    assert documented_codes(paths["/ping"]["get"]) == {"internal_error", "body_too_large", "overloaded"}
 
 
 def test_an_operation_says_whether_it_needs_a_token() -> None:

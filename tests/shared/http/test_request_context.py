@@ -14,6 +14,7 @@ from shared.http.problems import install_problems
 from shared.http.request_context import RequestContextMiddleware, add_response_header
 from shared.telemetry import current_traceparent, current_tracestate
 from tests.harness.asgi import client_of
+from tests.harness.recorded_spans import RecordedSpan, RecordedSpans
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -81,9 +82,7 @@ async def test_added_headers_are_sent_with_successes_and_errors(client: httpx2.A
 async def test_a_trace_is_continued(client: httpx2.AsyncClient) -> None:
     headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
     body = (await client.get("/v1/orders/7", headers=headers)).json()
-    assert body["traceparent"].startswith("00-4bf92f3577b34da6a3ce929d0e0e4736-")
-    assert body["traceparent"] != TRACEPARENT
-    assert body["tracestate"] == "vendor=1"
+    assert (body["traceparent"], body["tracestate"]) == (TRACEPARENT, "vendor=1")
 
 
 async def test_without_a_trace_a_new_one_begins(client: httpx2.AsyncClient) -> None:
@@ -135,6 +134,27 @@ async def test_requests_are_counted_by_path_template_and_status_class(client: ht
     assert (counted(**known), counted(**unknown)) == (before[0] + 2, before[1] + 1)
 
 
+OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "ends_with_eof"),
+    [
+        (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8", True),
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8", False),
+        ("", "text/plain; version=0.0.4; charset=utf-8", False),
+    ],
+)
+async def test_the_metrics_page_has_the_format_that_the_scraper_accepts(
+    client: httpx2.AsyncClient, accept: str, content_type: str, ends_with_eof: bool
+) -> None:
+    response = await client.get("/metrics", headers={"Accept": accept})
+    assert response.headers["content-type"].partition("; escaping")[0] == content_type
+    assert response.text.endswith("# EOF\n") == ends_with_eof
+    # They would be a time series more for each of these.
+    assert "_created" not in response.text
+
+
 async def test_the_metrics_page_shows_request_metrics(client: httpx2.AsyncClient) -> None:
     await client.get("/v1/orders/1")
     response = await client.get("/metrics")
@@ -146,3 +166,47 @@ async def test_a_successful_scrape_is_logged_at_debug_level(client: httpx2.Async
     with capture_logs() as logs:
         await client.get("/metrics")
     assert [line["log_level"] for line in logs] == ["debug"]
+
+
+async def test_a_request_has_a_span_named_after_its_route(
+    client: httpx2.AsyncClient, recorded_spans: RecordedSpans
+) -> None:
+    body = (await client.get("/v1/orders/secret-7", headers={"traceparent": TRACEPARENT})).json()
+    await client.request("BREW", "/nowhere")
+    [ordinary, unknown] = recorded_spans.all()
+    # What a request records and calls is below its own span, not below the caller's.
+    assert body["traceparent"][:36] == TRACEPARENT[:36]
+    assert body["traceparent"] != TRACEPARENT
+    request_id = ordinary.attributes.pop("orderly.request_id")
+    assert ordinary == RecordedSpan(
+        name="GET /v1/orders/{order_id}",
+        parent="00f067aa0ba902b7",
+        attributes={
+            "http.request.method": "GET",
+            "http.route": "/v1/orders/{order_id}",
+            "url.scheme": "http",
+            "network.protocol.version": "1.1",
+            "http.response.status_code": 200,
+        },
+        links=[],
+        events=[],
+        error=None,
+    )
+    assert len(request_id) == 32
+    assert (unknown.name, unknown.parent, unknown.error) == ("_OTHER unmatched", "", None)
+
+
+async def test_the_span_of_a_failed_request_describes_its_error_without_values(
+    client: httpx2.AsyncClient, recorded_spans: RecordedSpans
+) -> None:
+    await client.get("/v1/orders/secret-7/broken")
+    [failed] = recorded_spans.all()
+    assert failed.error is not None
+    assert failed.error.startswith("RuntimeError: in broken, ")
+    assert (failed.attributes["error.type"], failed.attributes["http.response.status_code"]) == ("RuntimeError", 500)
+    assert "secret" not in str(failed)
+
+
+async def test_a_scrape_has_no_span(client: httpx2.AsyncClient, recorded_spans: RecordedSpans) -> None:
+    await client.get("/metrics")
+    assert recorded_spans.all() == []

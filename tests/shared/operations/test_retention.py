@@ -34,6 +34,7 @@ MINUTE = timedelta(minutes=1)
 TIME_COLUMNS = {
     "dead_letter": ("dead_lettered_at", "resolved_at"),
     "dead_letter_action": ("acted_at",),
+    "job_action": ("acted_at",),
     "operation": ("started_at", "moved_at"),
     "position_action": ("acted_at",),
 }

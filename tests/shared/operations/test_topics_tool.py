@@ -17,6 +17,7 @@ from shared.messaging.failpoints import NAMES
 from shared.messaging.outbox.outbox import record
 from shared.messaging.outbox.relay import Relay
 from shared.operations.topics import declared_consumers
+from tests.harness.forked_commands import run_forked
 from tests.harness.rows import Rows
 from tests.harness.running import running, running_consumers
 from tests.harness.waiting import until
@@ -43,10 +44,12 @@ def environment(database_url: str, kafka_bootstrap_servers: str, kafka_topics: s
 
 
 async def tool(environment: dict[str, str], *arguments: str, failpoints: str | None = None) -> tuple[int, str, str]:
-    """Run a command, and return its exit status, stdout and stderr."""
+    """Run a command, and return its exit status, stdout and stderr. With failpoints it runs in a Python of its own."""
+    if failpoints is None:
+        return await run_forked("services.users", "topics", *arguments, environment=environment)
     armed = ARMED.format(failpoints=failpoints)
     process = await create_subprocess_exec(
-        *(sys.executable, *(["-c", armed] if failpoints else ["-m", "services.users"]), "topics", *arguments),
+        *(sys.executable, "-c", armed, "topics", *arguments),
         stdout=PIPE,
         stderr=PIPE,
         env=os.environ | environment,

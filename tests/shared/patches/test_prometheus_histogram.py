@@ -22,6 +22,18 @@ def test_many_values_are_counted_as_each_alone(values: list[float]) -> None:
     assert _samples(at_once)["delay_seconds_count", None] == len(values)
 
 
+def test_one_of_the_values_may_have_an_exemplar() -> None:
+    histogram = _histogram()
+
+    histogram.labels("orders.users").observe_all([0.375, 1.0, 0.25], exemplar=(1.0, {"trace_id": "4bf9"}))
+
+    (metric,) = histogram.collect()
+    exemplars = {sample.labels["le"]: sample.exemplar for sample in metric.samples if sample.exemplar}
+    assert {bound: (each.labels, each.value) for bound, each in exemplars.items()} == {
+        "1.0": ({"trace_id": "4bf9"}, 1.0)
+    }
+
+
 def _histogram() -> BatchHistogram:
     histogram = BatchHistogram(
         "delay_seconds", "Delay of events", ["consumer"], buckets=BOUNDS, registry=CollectorRegistry()

@@ -17,7 +17,7 @@ from shared.ids import new_id
 from shared.messaging.consumer.group import ConsumerGroups
 from shared.messaging.consumer.subscription import Subscription
 from shared.messaging.envelope import EventContext
-from shared.messaging.metrics import ASSIGNED_PARTITIONS, LAG
+from shared.messaging.metrics import ASSIGNED_PARTITIONS, LAG, REBALANCES
 from shared.messaging.outbox.publisher import partition_of
 from tests.harness.database_outages import refusing_connections
 from tests.harness.databases import execute_as_owner
@@ -144,6 +144,7 @@ async def test_lag_counts_the_events_that_are_not_applied(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
     consumers = consumers_of(database)
+    rebalances_before: float = REBALANCES.labels(CONSUMER)._value.get()
 
     async def none_waits() -> bool:
         lag: float = LAG.labels(CONSUMER)._value.get()
@@ -168,6 +169,7 @@ async def test_lag_counts_the_events_that_are_not_applied(
         await blocker.rollback()
         await until(none_waits, what="no event waits")
         assert ASSIGNED_PARTITIONS.labels(CONSUMER)._value.get() == 6
+    assert REBALANCES.labels(CONSUMER)._value.get() > rebalances_before
 
 
 async def test_a_consumer_that_cannot_apply_anything_is_reported_and_stays_live(

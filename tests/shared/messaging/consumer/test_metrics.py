@@ -30,7 +30,10 @@ async def test_a_consumer_counts_applied_events_duplicates_and_dead_letters(data
         ("consumer_applied_total", "user.credit_reserved"): 2,
         ("consumer_duplicates_total", None): 1,
         ("consumer_dead_letters_total", "rule_violated"): 1,
+        ("consumer_gaps_total", None): 1,  # the second event of the first key
         ("consumer_retries_total", None): 1,  # the batch without savepoints, then with one for the rejected event
+        ("consumer_rebalances_total", None): 0,
+        ("consumer_replaced_total", None): 0,
         ("consumer_end_to_end_seconds_count", None): 2,
         ("consumer_share_seconds_count", None): 1,
     }

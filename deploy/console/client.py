@@ -1,0 +1,62 @@
+"""A client of the console's API, for its commands and for the MCP server."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+DEFAULT_URL = "http://127.0.0.1:8090"
+TIMEOUT_SECONDS = 60.0
+"""Upper bound of a request: a replay takes up to 20 seconds, a restart of a process longer."""
+
+
+class ConsoleError(Exception):
+    """The console has refused a request, or does not answer. The message is for people."""
+
+
+class ConsoleClient:
+    """Asks a console. Every method raises ConsoleError."""
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        """Prepare the client. `token`: an admin's access token, which a console of `make run` does not need."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS)
+
+    @classmethod
+    def from_environment(cls) -> "ConsoleClient":
+        """Return a client of the console at CONSOLE_URL, with the token of CONSOLE_TOKEN or CONSOLE_TOKEN_FILE."""
+        file = os.environ.get("CONSOLE_TOKEN_FILE")
+        token = Path(file).read_text(encoding="utf-8").strip() if file else os.environ.get("CONSOLE_TOKEN")
+        return cls(os.environ.get("CONSOLE_URL", DEFAULT_URL), token=token)
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """Return the JSON of a GET of the API. Parameters that are None are left out."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return await self._send("GET", path, params=given)
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON of a POST of the API."""
+        return await self._send("POST", path, json=body)
+
+    async def delete(self, path: str) -> Any:
+        """Return the JSON of a DELETE of the API."""
+        return await self._send("DELETE", path)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _send(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            response = await self._client.request(method, f"/api/v1{path}", **options)
+        except httpx2.TransportError as error:
+            raise ConsoleError(f"The console at {self._client.base_url} does not answer: {error}") from error
+        if response.is_success:
+            return response.json()
+        try:
+            problem = response.json()
+        except ValueError:
+            raise ConsoleError(f"The console answered with status {response.status_code}") from None
+        raise ConsoleError(": ".join(filter(None, (problem.get("title"), problem.get("detail")))))

@@ -1,0 +1,1 @@
+"""The page *Export*: everything of the last hour in one file, personal data masked, which another console opens."""

@@ -1,0 +1,1 @@
+"""The page *Invariants*: what the audit has checked last, and what contradicts it."""

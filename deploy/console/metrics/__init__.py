@@ -1,0 +1,1 @@
+"""The API of metrics, as the console has scraped them."""

@@ -1,0 +1,1 @@
+"""The traces that the services sent: a list, and the waterfall of each."""

@@ -1,0 +1,1 @@
+"""The console: what it receives, shows and does."""
