@@ -1,6 +1,7 @@
 """A request that PostgreSQL chooses as the victim of a deadlock is run again."""
 
 import asyncio
+from functools import partial
 
 import asyncpg
 import sqlalchemy as sa
@@ -20,6 +21,11 @@ from tests.harness.statements import execute
 from tests.harness.waiting import until
 
 UPDATE = "UPDATE note SET size = size + 1 WHERE text = '{}'"
+
+
+async def _waits_for_lock(rows: Rows, pid: int) -> bool:
+    # pg_stat_activity does not show to this role what a superuser's session waits for.
+    return bool(await rows.of("SELECT 1 FROM pg_locks WHERE pid = :pid AND NOT granted", pid=pid))
 
 
 async def test_a_request_that_meets_a_deadlock_is_run_again(
@@ -50,12 +56,7 @@ async def test_a_request_that_meets_a_deadlock_is_run_again(
             await may_go_on.wait()
             await session.execute(sa.text(UPDATE.format("b")))
 
-    rows, pid = Rows(database.sessions), other.get_server_pid()
-
-    async def other_waits() -> bool:
-        # pg_stat_activity does not show to this role what a superuser's session waits for.
-        return bool(await rows.of("SELECT 1 FROM pg_locks WHERE pid = :pid AND NOT granted", pid=pid))
-
+    rows = Rows(database.sessions)
     async with client_of(app) as client:
         with capture_logs() as logs:
             request = asyncio.create_task(client.post("/notes"))
@@ -63,7 +64,10 @@ async def test_a_request_that_meets_a_deadlock_is_run_again(
             async with other.transaction():
                 await other.execute(UPDATE.format("b"))
                 waiting = asyncio.create_task(other.execute(UPDATE.format("a")))
-                await until(other_waits, what="the other connection waits for the request")
+                await until(
+                    partial(_waits_for_lock, rows, other.get_server_pid()),
+                    what="the other connection waits for the request",
+                )
                 # The request closes the cycle as soon as it waits for `b`.
                 may_go_on.set()
                 await waiting
