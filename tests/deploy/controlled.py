@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from deploy.faults.target import Target
 from deploy.local.control import Control
 from deploy.local.control_client import ControlClient
@@ -69,6 +71,14 @@ class Controlled:
             while not condition(found := await self.status_of(name)):  # noqa: ASYNC110 - processes send no events
                 await asyncio.sleep(0.02)
         return found
+
+    async def until_suspended(self, name: str) -> psutil.Process:
+        """Wait until a process has handled SIGSTOP, and return it."""
+        process = psutil.Process((await self.status_of(name)).pid)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while process.status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 - processes send no events
+                await asyncio.sleep(0.02)
+        return process
 
     async def until_ended(self, report: FaultReport) -> FaultReport:
         """Wait until the effects of a fault are over, and return the report that says so."""

@@ -59,8 +59,8 @@ async def test_a_suspended_process_continues_at_resume_or_after_its_time(system:
 
     suspended = await system.client.suspend("shop", seconds=60)
     assert (suspended.state, suspended.suspended_until is not None) == (State.SUSPENDED, True)
-    process = psutil.Process(suspended.pid or 0)
-    assert process.status() == psutil.STATUS_STOPPED
+    process = await system.until_suspended("shop")
+    assert process.pid == suspended.pid
 
     resumed = await system.client.resume("shop")
     assert (resumed.state, resumed.suspended_until) == (State.READY, None)

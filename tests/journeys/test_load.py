@@ -78,7 +78,7 @@ class Load:
     async def outcome(self, *options: str) -> tuple[int, list[dict[str, Any]], str]:
         """Return the exit status, the lines of JSON, and what was printed for people."""
         process = self.start(*options)
-        output, notes = await asyncio.to_thread(process.communicate, timeout=60)
+        output, notes = await asyncio.to_thread(process.communicate, timeout=180)
         return process.returncode, [json.loads(line) for line in output.splitlines()], notes
 
 
@@ -142,7 +142,7 @@ async def _check_that_sigterm_ends_it_and_a_planted_threshold_fails_it(load: Loa
         while not confirmed:
             confirmed = json.loads(await asyncio.to_thread(process.stdout.readline))["orders"]["confirmed"]
         process.send_signal(signal.SIGTERM)
-        output, notes = await asyncio.to_thread(process.communicate, timeout=30)
+        output, notes = await asyncio.to_thread(process.communicate, timeout=90)
     finally:
         process.kill()
 
@@ -179,7 +179,7 @@ async def _check_samples(services: RunningServices, folder: Path) -> None:
                 sample = (await sampler.sample(at=0, orders=placed, processes=processes)).values
                 return bool(sample["rows/orders.customer_order"] == placed > 0)
 
-            await until(is_counted, seconds=20, what="the orders are counted", poll_seconds=0.5)
+            await until(is_counted, what="the orders are counted", poll_seconds=0.5)
     assert {name for name in sample if name.endswith("/orders")} == {
         f"{kind}/orders" for kind in ("memory", "processes", "threads", "files", "sockets", "connections")
     }

@@ -143,7 +143,7 @@ async def trace_of_placed_order(collector: Collector) -> str:
         return len(found) == 1 and len(collector.trace(found[0])) >= len(TREE) and bool(delivery_batches(collector))
 
     try:
-        await until(is_whole, seconds=20)
+        await until(is_whole)
     except AssertionError:
         assert [tree_of(collector.trace(one)) for one in found] == [TREE]
         raise
@@ -196,7 +196,7 @@ async def check_lines(services: RunningServices, collector: Collector, trace_id:
     async def are_exported() -> bool:
         return len(exported()) >= len(logged)
 
-    await until(are_exported, seconds=20, what="the lines are exported")
+    await until(are_exported, what="the lines are exported")
     lines = exported()
     assert sorted((one.service, one.body) for one in lines) == sorted(logged)
     assert {one.span_id for one in lines} <= {one.span_id for one in collector.trace(trace_id)}

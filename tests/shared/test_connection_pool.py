@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from shared.connection_pool import ConnectionPool, NoFreeConnection, request_share
 from shared.database import Database, open_database
 from tests.harness.databases import DatabaseFactory
+from tests.harness.waiting import until
 
 SIZE, FOR_REQUESTS = 5, 4
 ONE = sa.text("SELECT 1")
@@ -51,11 +52,17 @@ async def test_requests_leave_a_connection_to_everything_else(database: Database
 
 
 async def test_a_connection_that_a_request_returns_goes_to_the_next(database: Database) -> None:
-    pool_of(database).request_timeout_seconds = 60
+    pool = pool_of(database)
+    pool.request_timeout_seconds = 60
+
+    async def all_wait() -> bool:
+        return pool.waiting == 3
+
     with request_share():
         async with AsyncExitStack() as stack:
             await hold(database, stack, connections=FOR_REQUESTS)
             waiting = [asyncio.create_task(use(database)) for _ in range(3)]
+            await until(all_wait, what="three requests wait")
             waiting[1].cancel()
         async with asyncio.timeout(60):
             results = await asyncio.gather(*waiting, return_exceptions=True)
