@@ -1,12 +1,10 @@
 """The journey of an order in the running system: its whole timeline, its verdict, the command, and a service away."""
 
-import asyncio
-import os
-import sys
 from typing import Any
 
 import orjson
 
+from tests.harness.forked_commands import run_forked
 from tests.harness.waiting import until
 from tests.journeys.masking import masked
 from tests.journeys.processes import Customer, RunningServices
@@ -23,7 +21,7 @@ async def settled_journey(staff: Customer, order: str) -> dict[str, Any]:
             entry["details"]["state"] == "sent" for entry in found["entries"] if entry["kind"] == "event"
         )
 
-    await until(is_settled, seconds=30, what="the order is done", poll_seconds=0.2)
+    await until(is_settled, what="the order is done", poll_seconds=0.2)
     return found
 
 
@@ -91,13 +89,10 @@ async def check_without_notifications(services: RunningServices, staff: Customer
 
 async def _check_command(services: RunningServices, staff: Customer, number: str, journey: dict[str, Any]) -> None:
     token = staff.headers["Authorization"].removeprefix("Bearer ")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.orders", "journey", number, "--url", services.urls["orders"], "--json"),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, **services.environment, "ORDERLY_TOKEN": token},
-    )
-    out, _ = await process.communicate()
-    assert process.returncode == 0
+    command = ("journey", number, "--url", services.urls["orders"], "--json")
+    environment = {**services.environment, "ORDERLY_TOKEN": token}
+    status, out, errors = await run_forked("services.orders", *command, environment=environment)
+    assert status == 0, errors
     assert orjson.loads(out)["entries"] == journey["entries"]
 
 
