@@ -24,7 +24,7 @@ def composed_with(variables: dict[str, str]) -> Composed:
     """Return the file's content as these environment variables make it."""
     document: Composed = _filled_in(yaml.safe_load(COMPOSE_FILE.read_text()), variables)
     for each in document["services"].values():
-        # One without a value is passed on if it is set.
+        # A variable without a value is passed on from the shell, where it is not set by default.
         given = each.get("environment", {}).items()
         each["environment"] = {name: value for name, value in given if value is not None}
     return document

@@ -24,7 +24,7 @@ class Module:
 
     @property
     def tree(self) -> ast.Module:
-        """Parse it. Kept, all trees would be two million objects that every garbage collection searches."""
+        """Parse it each time: the trees of all modules are two million objects, which slow every garbage collection."""
         return ast.parse(self.text)
 
     @property

@@ -86,7 +86,7 @@ def test_passwords_are_files_that_only_those_containers_get_that_use_them() -> N
     for name, each in containers().items():
         environment = each.get("environment", {})
         assert [key for key in environment if "PASSWORD" in key and not key.endswith("_FILE")] == []
-        used = {value for value in environment.values() if (value or "").startswith("/run/secrets/")}
+        used = {value for value in environment.values() if value.startswith("/run/secrets/")}
         used |= set(re.findall(r"/run/secrets/\w+", " ".join(map(str, each.get("command", [])))))
         assert used <= {f"/run/secrets/{secret}" for secret in each.get("secrets", [])}, name
 
