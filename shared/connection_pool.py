@@ -6,9 +6,8 @@ succeed, while requests hold or want more connections than there are.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ REQUEST_POOL_TIMEOUT_SECONDS = 1.0
 """Upper bound of a request's wait for a connection. Raised, overload makes responses slower; lowered, short bursts are
 refused."""
 RESERVED_SHARE = 5
-"""One of this many connections is not for requests."""
+"""One in this many connections is reserved for everything but requests."""
 
 POOL_SIZE = Gauge("database_pool_max_connections", "Upper bound of the pool's connections")
 POOL_IN_USE = Gauge("database_pool_in_use_connections", "Connections that requests, consumers and jobs use now")
@@ -81,8 +80,7 @@ class ConnectionPool(AsyncAdaptedQueuePool):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         size = self.size()
-        self._free_for_requests = size - (max(1, size // RESERVED_SHARE) if size > 1 else 0)
-        self._waiting_requests: deque[asyncio.Future[None]] = deque()
+        self._places = asyncio.Semaphore(size - (max(1, size // RESERVED_SHARE) if size > 1 else 0))
         self._lent_to_requests: set[ConnectionPoolEntry] = set()
 
     def connect(self) -> PoolProxiedConnection:
@@ -109,14 +107,11 @@ class ConnectionPool(AsyncAdaptedQueuePool):
     def _do_get(self) -> ConnectionPoolEntry:
         if not _is_request():
             return super()._do_get()
-        if self._free_for_requests > 0:
-            self._free_for_requests -= 1
-        else:
-            await_only(self._wait_for_place())
+        await_only(self._take_place())
         try:
             entry = super()._do_get()
         except BaseException as error:
-            self._end_request()
+            self._places.release()
             if isinstance(error, exc.TimeoutError):
                 raise NoFreeConnection(_ALL_IN_USE) from error
             raise
@@ -127,29 +122,15 @@ class ConnectionPool(AsyncAdaptedQueuePool):
         super()._do_return_conn(record)
         if record in self._lent_to_requests:
             self._lent_to_requests.remove(record)
-            self._end_request()
+            self._places.release()
 
-    async def _wait_for_place(self) -> None:
-        """Wait until another request returns its connection. Raises: NoFreeConnection."""
-        place = asyncio.get_running_loop().create_future()
-        self._waiting_requests.append(place)
+    async def _take_place(self) -> None:
+        """Wait for one of the requests' connections, in the order of arrival. Raises: NoFreeConnection."""
+        if not self._places.locked():
+            await self._places.acquire()
+            return
         try:
             async with asyncio.timeout(self.request_timeout_seconds):
-                await place
-        except BaseException as error:
-            if place.done() and not place.cancelled():
-                self._end_request()  # it was given a place in the same moment
-            with suppress(ValueError):
-                self._waiting_requests.remove(place)
-            if isinstance(error, TimeoutError):
-                raise NoFreeConnection(_ALL_IN_USE) from error
-            raise
-
-    def _end_request(self) -> None:
-        """Give the connection's place to the request that has waited longest."""
-        while self._waiting_requests:
-            place = self._waiting_requests.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self._free_for_requests += 1
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise NoFreeConnection(_ALL_IN_USE) from error

@@ -1,13 +1,13 @@
-"""Admission of requests: so many are processed at once, a few more wait for a moment, and the others get a 503.
+"""Admission of requests: a bounded number is processed at once, a few more wait briefly, and the others get a 503.
 
-Without a bound an overloaded process accepts everything, each response takes longer than its client waits, and the work
-for it is wasted. What is not admitted costs a tenth of a request, so that the others keep their throughput and latency.
+Without a bound, an overloaded process accepts every request, each response takes longer than its client waits, and the
+work is wasted. Refusing a request costs a tenth of processing it, so the admitted ones keep their throughput and
+latency.
 """
 
 import asyncio
 import time
-from collections import Counter, deque
-from contextlib import suppress
+from collections import Counter
 from typing import Literal
 
 import structlog
@@ -24,14 +24,14 @@ ShedReason = Literal["queue_full", "waited_too_long", "no_connection"]
 
 ALWAYS_ADMITTED = ("/health", "/metrics", "/.well-known/", "/internal/")
 """Paths that are never refused: probes, scrapes, and what other services ask. A 503 to one of them would make an
-overload worse. The gateway routes only the published keys of them to the outside."""
+overload worse. Of these paths, the gateway exposes only the published keys."""
 MAX_WAIT_SECONDS = 0.5
 """Upper bound of a request's wait for a place. Raised, longer bursts pass without errors, and more slowly."""
 BUSY_SECONDS = 1.0
-"""Nobody begins to wait for so long after a request was refused: more arrive than can be processed, and waiting would
-save none of them, but make every response slower. Raised, bursts soon after each other are refused."""
+"""For this long after a refusal, no further request may wait for a place: more arrive than can be processed, so waiting
+would save none of them and slow down every response. Raised, bursts in quick succession are refused."""
 LOG_INTERVAL_SECONDS = 1.0
-"""Refused requests are logged together, once in this time: a line for each would cost more than refusing it."""
+"""Refused requests are logged together, at most once in this time: a line for each would cost more than refusing it."""
 SHED = "shed"
 """The key in a request's state that says it was refused, and the label of its route in metrics."""
 
@@ -54,29 +54,31 @@ class Admission:
     """The places of one process. A place that becomes free goes to the request that has waited longest."""
 
     def __init__(self, *, max_in_progress: int, max_waiting: int, max_wait_seconds: float = MAX_WAIT_SECONDS) -> None:
-        self._free = max_in_progress
+        self._places = asyncio.Semaphore(max_in_progress)
         self._max_waiting = max_waiting
         self._max_wait_seconds = max_wait_seconds
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._in_progress = 0
+        self._waiting = 0
         self._refused_at = -BUSY_SECONDS
-        IN_PROGRESS.set_function(lambda: max_in_progress - self._free)
-        WAITING.set_function(lambda: len(self._waiting))
+        IN_PROGRESS.set_function(lambda: self._in_progress)
+        WAITING.set_function(lambda: self._waiting)
 
     def refuses(self, path: str) -> bool:
         """Return whether a request would be refused at once."""
-        if self._free > 0 or path.startswith(ALWAYS_ADMITTED):
+        if not self._places.locked() or path.startswith(ALWAYS_ADMITTED):
             return False
         is_busy = time.monotonic() - self._refused_at < BUSY_SECONDS
-        return is_busy or len(self._waiting) >= self._max_waiting
+        return is_busy or self._waiting >= self._max_waiting
 
     async def enter(self) -> None:
         """Take a place; call `leave` once afterwards. Raises: Shed."""
-        if self._free > 0:
-            self._free -= 1
-            return
         if self.refuses(""):
             raise Shed("queue_full")
-        await self._wait()
+        if self._places.locked():
+            await self._wait()
+        else:
+            await self._places.acquire()
+        self._in_progress += 1
 
     def note_overload(self, scope: Scope, reason: ShedReason) -> None:
         """Count and log a request that is refused because of overload."""
@@ -85,27 +87,18 @@ class Admission:
 
     def leave(self) -> None:
         """Give the place to the next request."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self._free += 1
+        self._in_progress -= 1
+        self._places.release()
 
     async def _wait(self) -> None:
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        self._waiting += 1
         try:
             async with asyncio.timeout(self._max_wait_seconds):
-                await place
-        except BaseException as error:
-            if place.done() and not place.cancelled():
-                self.leave()  # it was given a place in the same moment
-            with suppress(ValueError):
-                self._waiting.remove(place)
-            if isinstance(error, TimeoutError):
-                raise Shed("waited_too_long") from None
-            raise
+                await self._places.acquire()
+        except TimeoutError:
+            raise Shed("waited_too_long") from None
+        finally:
+            self._waiting -= 1
 
 
 class AdmissionMiddleware:
@@ -173,7 +166,7 @@ async def _received(receive: Receive) -> list[Message]:
 
 
 class _ShedLog:
-    """Logs how many requests were refused, at most once in a while."""
+    """Logs how many requests were refused, at most once in LOG_INTERVAL_SECONDS."""
 
     def __init__(self) -> None:
         self._counted: Counter[ShedReason] = Counter()
