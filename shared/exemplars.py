@@ -3,17 +3,15 @@
 They are attached only while traces are exported: a link to a trace that nobody has stored leads nowhere.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from shared.telemetry import current_traceparent, is_tracing
+from opentelemetry.trace import SpanContext, format_trace_id, get_current_span
+
+from shared.telemetry import is_tracing, parse_traceparent
 
 TRACE_ID = "trace_id"
 """The label by which Grafana finds a trace (deploy/grafana/provisioning)."""
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
-_SAMPLED = 1
-"""The flag of a trace whose spans are exported."""
 
 
 class ValueExemplar(NamedTuple):
@@ -25,7 +23,7 @@ class ValueExemplar(NamedTuple):
 
 def current_exemplar() -> dict[str, str] | None:
     """Return the labels of the current trace's exemplar; None if the trace is not exported."""
-    return exemplar_of(current_traceparent()) if is_tracing() else None
+    return _labels_of(get_current_span().get_span_context()) if is_tracing() else None
 
 
 def exemplar_of_largest(values: Sequence[float], traceparent_of: Callable[[int], str | None]) -> ValueExemplar | None:
@@ -42,5 +40,9 @@ def exemplar_of_largest(values: Sequence[float], traceparent_of: Callable[[int],
 
 def exemplar_of(traceparent: str | None) -> dict[str, str] | None:
     """Return the labels of a trace's exemplar; None without a trace that is sampled."""
-    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    return {TRACE_ID: match[1]} if match and int(match[2], 16) & _SAMPLED else None
+    context = parse_traceparent(traceparent)
+    return _labels_of(context) if context is not None else None
+
+
+def _labels_of(context: SpanContext) -> dict[str, str] | None:
+    return {TRACE_ID: format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
