@@ -12,7 +12,6 @@ from shared.operations.advice import Advice
 from shared.operations.blocked_keys import advice_on_reason
 from shared.operations.journey_entries import (
     AnyEntry,
-    DeadLetterDetails,
     DeadLetterEntry,
     DeliveryEntry,
     EventConsumer,
@@ -94,7 +93,7 @@ def _waiting(case: Case, event: EventEntry) -> Finding:
     """Find out why an event is still in the outbox."""
     service, age = event.service, case.now - event.details.recorded_at
     relay = case.parts[service].relay
-    where = f"{event.details.type} is in the outbox of {service} for {seconds(age)}"
+    where = f"{event.details.type} has been in the outbox of {service} for {seconds(age)}"
     cause: Cause = "relay_away"
     if not relay.has_leader:
         why, help_ = "no relay leads", advice.relay_away(service)
@@ -120,7 +119,7 @@ def _not_applied(case: Case, event: EventEntry, consumer: EventConsumer) -> Find
     problem = next((each.problem for each in case.parts[service].consumers if each.consumer == consumer.consumer), None)
     is_stuck = age > GRACE
     why = f" ({problem})" if problem else ""
-    what = f"{event.details.type} is in Kafka for {seconds(age)}"
+    what = f"{event.details.type} has been in Kafka for {seconds(age)}"
     reason = f"{case.prefix}{what}, and the consumer {consumer.consumer} has not applied it{why}."
     return _at_event(
         event,
@@ -159,12 +158,8 @@ def _dead_letter(case: Case, event: EventEntry, consumer: EventConsumer, *, serv
         state=_state(not is_retried),
         cause="dead_letter",
         reason=f"{case.prefix}{what}{retried}.",
-        help_=_advice_on(service, first),
+        help_=advice_on_reason(service, first.id, first.reason),
     )
-
-
-def _advice_on(service: str, letter: DeadLetterDetails) -> Advice:
-    return advice_on_reason(service, letter.id, letter.reason)
 
 
 def _mail_verdict(case: Case, entry: DeliveryEntry) -> Verdict | None:

@@ -44,7 +44,9 @@ class Verdict(ResponseBody):
     )
     reason: str = Field(
         description="The reason, in a sentence.",
-        examples=["The order waits for credit: order.created is in the outbox of orders for 42 s; no relay leads."],
+        examples=[
+            "The order waits for its credit: order.created has been in the outbox of orders for 42 s; no relay leads."
+        ],
     )
     service: str | None = Field(description="The service in which it is stuck.", examples=["orders"])
     event_id: UUID | None = Field(description="The event at which it is stuck; null if it is not at an event.")

@@ -50,7 +50,7 @@ async def test_events_that_are_not_sent(hand: ByHand) -> None:
         await session.execute(sa.text("INSERT INTO relay_lease VALUES (0, 'r', 1, now() + interval '1 hour')"))
     without_kafka = await verdict_on(hand, order)
 
-    waits = "The order waits for its credit: order.created is in the outbox of orders for"
+    waits = "The order waits for its credit: order.created has been in the outbox of orders for"
     assert young == {
         "state": "in_progress",
         "cause": "relay_away",
@@ -83,7 +83,7 @@ async def test_events_that_are_not_applied(hand: ByHand) -> None:
         "state": "stuck",
         "cause": "consumer_stopped",
         "service": "users",
-        "reason": f"{waits} order.created is in Kafka for 42 min, and the consumer users.orders has not applied it"
+        "reason": f"{waits} order.created has been in Kafka for 42 min, and the consumer users.orders has not applied it"
         " (not started yet).",
         "helps": "GET /health",
     }
@@ -103,7 +103,7 @@ async def test_events_that_are_not_applied(hand: ByHand) -> None:
         "state": "in_progress",
         "cause": "relay_away",
         "service": "users",
-        "reason": f"{waits} user.credit_reserved is in the outbox of users for 0 s; no relay leads.",
+        "reason": f"{waits} user.credit_reserved has been in the outbox of users for 0 s; no relay leads.",
         "helps": "python -m services.users outbox status",
     }
 
