@@ -138,7 +138,7 @@ class JobRunner:
                     reset=_keep_session_state,
                 ) as pool:
                     if self._stopping.is_set():
-                        break  # stopped while it connected: no queuer was there to be told
+                        break  # stopped while it connected: there was no queuer to stop
                     driver = ListeningDriver(pool)
                     self._queuer = PgQueuer(driver, queries=ObservedQueries(driver, health=self.health))
                     self._jobs.install(self._queuer, self._sessions, self.health)

@@ -134,7 +134,7 @@ def create_service(
 def _describing_events(
     name: str, *, description: str, settings: ServiceSettings, subscriptions: Sequence[Subscription]
 ) -> Callable[[], dict[str, Any]]:
-    """Return what makes the AsyncAPI document."""
+    """Return a function that makes the AsyncAPI document."""
     return partial(
         asyncapi_document,
         service=name,

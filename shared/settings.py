@@ -146,7 +146,7 @@ class ServiceSettings(StorageSettings):
     """Base URL of an OpenTelemetry collector that takes OTLP over HTTP: spans go to /v1/traces, log lines to /v1/logs.
     Default: none, and nothing is recorded."""
     trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Part of the new traces whose spans are exported. A trace that a caller has begun is the caller's decision."""
+    """Share of the new traces whose spans are exported. In a trace that a caller began, the caller decides."""
     shutdown_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0
     """Time after SIGTERM for which the process is not ready and still serves, so that load balancers notice. With a
     gateway that checks readiness, more than the interval of its checks."""
@@ -174,7 +174,7 @@ class ServiceSettings(StorageSettings):
     rate_limit: str = "600/minute"
     """Limit of requests under /v1 for each caller, or for each address if the caller is unknown."""
     route_rate_limits: Annotated[dict[str, str], NoDecode, BeforeValidator(_split_pairs)] = {}
-    """Other limits of costly routes than theirs, such as lists=600/minute,place_orders=10/second; * stands for all."""
+    """Limits that replace those of costly routes, such as lists=600/minute,place_orders=10/second; * stands for all."""
     roles: Annotated[frozenset[Role], NoDecode, BeforeValidator(_split), Field(min_length=1)] = frozenset(Role)
     """Comma-separated roles of this process. Health and metrics are served in every role."""
 

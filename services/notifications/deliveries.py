@@ -82,7 +82,7 @@ _CLAIM = DriverStatement(f"""
 
 # A failure counts if the attempt is still the delivery's last one. A success also counts after that, unless another
 # attempt has succeeded too: the message has arrived, and need not be sent again. Only failed attempts get a row of
-# their own: the delivery itself tells of the one that succeeded.
+# their own: the delivery's row records the one that succeeded.
 _RECORD = DriverStatement("""
     WITH recorded AS (
         UPDATE delivery d SET

@@ -44,7 +44,7 @@ ACTION_SOURCES = (DELIVERY_ACTIONS,)
 
 
 async def records_of_order(session: AsyncSession, subject: Subject) -> OwnRecords:
-    """Return the notifications about an order with all that became of them."""
+    """Return the notifications about an order with their deliveries, attempts and mails, and what operators did."""
     rows = (
         await session.execute(
             sa.select(Notification, Delivery)

@@ -50,7 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _other_services(settings: Settings) -> OtherServices:
-    """Return the clients that tell the other services' parts of a journey."""
+    """Return the clients that ask the other services for their parts of a journey."""
 
     def client(url: str | None, ca_file: Path | None) -> ServiceClient | None:
         return None if url is None else ServiceClient(url, ca_file=ca_file, timeout_seconds=PART_TIMEOUT_SECONDS)

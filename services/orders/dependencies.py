@@ -17,7 +17,6 @@ from shared.http.auth import (
     Rule,
     by_owner,
     signed_in,
-    staff_only,
 )
 from shared.http.route_limits import RouteLimit
 
@@ -32,7 +31,7 @@ class OwnOrder(Forbidden):
 
 
 PLACE_ORDERS = RouteLimit("place_orders", "120/minute")
-"""An order costs the most of all requests, and holds stock."""
+"""Placing an order is the most costly request, and reserves stock."""
 READ_ORDER = CANCEL_ORDER = by_owner(own=SIGNED_IN, others=STAFF, others_denial=OrderNotFound)
 LIST_ORDERS = by_owner(own=SIGNED_IN, others=STAFF)
 FULFIL_ORDER = by_owner(own=NOBODY, own_denial=OwnOrder, others=STAFF)
@@ -41,23 +40,16 @@ LIST_PRODUCTS = OptionalAccess((Rule(FOR_SALE, EVERYONE), Rule(NOT_FOR_SALE, STA
 READ_PRODUCT = OptionalAccess((Rule(FOR_SALE, EVERYONE), Rule(NOT_FOR_SALE, STAFF, ProductNotFound)))
 
 
-async def _place_permit(
-    permit: Annotated[Permit, Depends(signed_in)], _limit: Annotated[None, Depends(PLACE_ORDERS)]
-) -> Permit:
-    return permit
-
-
 async def _settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-PlacePermit = Annotated[Permit, Depends(_place_permit)]
+PlacePermit = Annotated[Permit, Depends(signed_in)]
 ReadPermit = Annotated[Permit, Depends(READ_ORDER)]
 CancelPermit = Annotated[Permit, Depends(CANCEL_ORDER)]
 ListPermit = Annotated[Permit, Depends(LIST_ORDERS)]
 FulfilPermit = Annotated[Permit, Depends(FULFIL_ORDER)]
 ListProductsPermit = Annotated[Permit, Depends(LIST_PRODUCTS)]
 ReadProductPermit = Annotated[Permit, Depends(READ_PRODUCT)]
-StaffPermit = Annotated[Permit, Depends(staff_only)]
 SettingsDep = Annotated[Settings, Depends(_settings)]

@@ -39,7 +39,7 @@ _ORDER_OF_KINDS = {
 
 @dataclass(frozen=True)
 class Journeys:
-    """Tells the journeys of orders."""
+    """Reads the journeys of orders over all services."""
 
     sessions: Sessions
     own: JourneyOperations

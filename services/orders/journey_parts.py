@@ -7,13 +7,11 @@ from uuid import UUID
 
 import httpx2
 import structlog
-from pydantic import ValidationError
 
 from shared.error_descriptions import describe_error
 from shared.http.service_client import ServiceClient
 from shared.operations.journey_schemas import JourneyPart
 from shared.operations.journeys import Subject
-from shared.telemetry import current_traceparent
 
 logger = structlog.get_logger(__name__)
 
@@ -22,7 +20,7 @@ PART_TIMEOUT_SECONDS = 5.0
 
 
 class Unavailable(NamedTuple):
-    """A service that does not tell its part, and why."""
+    """A service that did not return its part, and the reason."""
 
     service: str
     reason: str
@@ -32,7 +30,7 @@ class OtherServices:
     """Asks the other services for what they know of an order."""
 
     def __init__(self, clients: Mapping[str, ServiceClient | None]) -> None:
-        """Prepare it. `clients` are the services by name, without one for a service whose URL is not set."""
+        """Take the clients by service: None for a service whose URL is not set."""
         self._clients = clients
 
     async def parts(self, subject: Subject, *, authorization: str) -> dict[str, JourneyPart | Unavailable]:
@@ -51,7 +49,9 @@ class OtherServices:
             if client is None:
                 continue
             try:
-                event = await client.get(f"/v1/operations/{service}/events/{event_id}", headers=_headers(authorization))
+                event = await client.get(
+                    f"/v1/operations/{service}/events/{event_id}", headers={"Authorization": authorization}
+                )
             except (httpx2.HTTPError, ValueError):
                 continue
             if (order_id := order_of(event.get("topic"), event.get("key"), event.get("data"))) is not None:
@@ -70,7 +70,7 @@ class OtherServices:
             return Unavailable(service, "its URL is not set")
         path = f"/v1/operations/{service}/journeys/orders/{subject.order_id}"
         try:
-            found = await client.get(path, {"user_id": str(subject.user_id)}, headers=_headers(authorization))
+            found = await client.get(path, {"user_id": str(subject.user_id)}, headers={"Authorization": authorization})
             return JourneyPart.model_validate(found)
         except (httpx2.HTTPError, ValueError) as error:
             logger.warning("journey_part_unavailable", part_of=service, error=describe_error(error))
@@ -87,16 +87,11 @@ def order_of(topic: str | None, key: str | None, data: Mapping[str, Any] | None)
         return None
 
 
-def _headers(authorization: str) -> dict[str, str]:
-    traceparent = current_traceparent()
-    return {"Authorization": authorization, **({"traceparent": traceparent} if traceparent else {})}
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, httpx2.HTTPStatusError):
         return f"answered {error.response.status_code}"
     if isinstance(error, httpx2.TimeoutException):
         return "timed out"
-    if isinstance(error, ValidationError | ValueError):
+    if isinstance(error, ValueError):
         return "gave an answer that cannot be read"
     return "unreachable"

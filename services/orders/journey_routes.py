@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Request
 
-from services.orders.dependencies import StaffPermit
 from services.orders.journey import Journeys
 from services.orders.journey_schemas import JourneyView
 from services.orders.order_number import ALPHABET, DIGITS, is_order_number
@@ -15,6 +14,7 @@ from services.orders.stuck_orders import StuckOrderView, stuck_order_view, stuck
 from shared.http.dependencies import SessionsDep
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
+from shared.operations.dependencies import StaffCaller
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 stuck_router = APIRouter(
@@ -53,7 +53,7 @@ async def read_journey(
     ],
     *,
     request: Request,
-    _permit: StaffPermit,
+    _caller: StaffCaller,
     journeys: JourneysDep,
 ) -> JourneyView:
     """Return one timeline of an order over all services, and the verdict: whether it is stuck, why, and what helps.
@@ -61,7 +61,7 @@ async def read_journey(
     The timeline has the request, the changes of the order, its events with their places in Kafka and their consumers,
     changes of credit, dead letters and what operators did with them, notifications, and each attempt of a mail.
     The service asks users and notifications with the caller's own access token. A service that does not answer in time
-    is told as `unavailable`, and its part is missing. Events are kept for seven days after they were sent.
+    is reported as `unavailable`, and its part is missing. Events are kept for seven days after they were sent.
     """
     authorization = request.headers["authorization"]
     if reference[1] != "-":
@@ -73,7 +73,7 @@ async def read_journey(
 
 @stuck_router.get("", summary="List stuck orders")
 async def list_stuck_orders(
-    request: Request, *, _permit: StaffPermit, sessions: SessionsDep, params: PageParams
+    request: Request, *, _caller: StaffCaller, sessions: SessionsDep, params: PageParams
 ) -> Page[StuckOrderView]:
     """Return the orders that are pending for more than ten seconds, oldest first, with what this service knows."""
     async with sessions() as session:

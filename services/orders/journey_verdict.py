@@ -26,7 +26,7 @@ _CREDIT_REASONS = {
 def verdict_of(
     order: Order, parts: Mapping[str, JourneyPart | Unavailable], entries: Sequence[AnyEntry], *, now: datetime
 ) -> Verdict:
-    """Return the verdict on an order by what all services tell."""
+    """Return the verdict on an order from what all services report."""
     case = Case(order, {name: part for name, part in parts.items() if isinstance(part, JourneyPart)}, entries, now)
     away = [part for part in parts.values() if isinstance(part, Unavailable)]
     findings = [*event_findings(case), *mail_findings(case), *_unavailable(case, away), *_overdue(case)]

@@ -8,12 +8,20 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.orders import commands, queries
 from services.orders.commands import CurrenciesMixed, TotalTooLarge
-from services.orders.dependencies import CancelPermit, FulfilPermit, ListPermit, PlacePermit, ReadPermit, SettingsDep
+from services.orders.dependencies import (
+    PLACE_ORDERS,
+    CancelPermit,
+    FulfilPermit,
+    ListPermit,
+    PlacePermit,
+    ReadPermit,
+    SettingsDep,
+)
 from services.orders.models import Order, OrderStatus, RefundExceedsTotal, TransitionNotAllowed
 from services.orders.order_number import is_order_number
 from services.orders.order_rows import PendingLimits, TooManyPendingOrders, TooManyPendingUnits
@@ -57,6 +65,7 @@ class TooManyUnits(Problem):
     status_code=201,
     response_model=OrderView,
     summary="Place an order",
+    dependencies=[Depends(PLACE_ORDERS)],
     responses=CREATED
     | responses(
         ProductUnavailable,

@@ -23,7 +23,7 @@ class Settings(ServiceSettings):
     users_token: Annotated[str, Field(repr=False)]
     notifications_url: str | None = None
     """URL of the notifications service, for its part of an order's journey; several are separated by commas. Without
-    it, that part is told as unavailable."""
+    it, that part is reported as unavailable."""
     notifications_ca_file: ReadableFile | None = None
     """Certificates of the CAs that may sign the one of `notifications_url`. Default: those of the system."""
     order_deadline_seconds: Annotated[int, Field(ge=1, le=86_400)] = 120

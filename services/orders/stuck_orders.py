@@ -1,6 +1,6 @@
 """Orders that are pending for too long, and what this service alone knows of the reason."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -8,15 +8,13 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from services.orders import journey_advice as advice
+from services.orders.journey_findings import GRACE
 from services.orders.models import Order, OrderStatus, OverdueOrder
 from shared.http.bodies import ResponseBody
 from shared.messaging.dead_letters.queries import BLOCKING
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.operations.advice import STUCK_ORDERS, Advice
 from shared.operations.blocked_keys import advice_on_reason
-
-STUCK_AFTER = timedelta(seconds=10)
-"""Time for which an order may be pending: usually its credit is decided within a second."""
 
 _OUTBOX = sa.table("outbox", sa.column("topic"), sa.column("key", sa.Text), sa.column("sequence"))
 _LETTER = sa.table(
@@ -69,7 +67,7 @@ def stuck_orders() -> sa.Select[*tuple[Any, ...]]:
         sa.select(*columns, Order.deadline < now, OverdueOrder.error, waits, *letter.c)
         .outerjoin(OverdueOrder, OverdueOrder.order_id == Order.id)
         .outerjoin(letter, sa.true())
-        .where(Order.status == OrderStatus.PENDING, Order.created_at < now - STUCK_AFTER)
+        .where(Order.status == OrderStatus.PENDING, Order.created_at < now - GRACE)
         .order_by(Order.id)
     )
 

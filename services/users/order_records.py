@@ -1,5 +1,7 @@
 """The entries of an order's journey that this service knows: the changes of its customer's credit."""
 
+from typing import cast
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,13 +12,6 @@ from shared.operations.journey_entries import CreditEntry as JourneyCreditEntry
 from shared.operations.journeys import MAX_ENTRIES, OwnRecords, Subject
 
 SERVICE = "users"
-_CHANGES: dict[str, CreditChange] = {
-    "reserved": "reserved",
-    "released": "released",
-    "used": "used",
-    "refunded": "refunded",
-    "corrected": "corrected",
-}
 _TITLES: dict[CreditChange, str] = {
     "reserved": "Credit was reserved for the order",
     "refused": "Credit was refused",
@@ -61,7 +56,7 @@ async def records_of_order(session: AsyncSession, subject: Subject) -> OwnRecord
 
 
 def _change(entry: CreditEntry, currency: str) -> JourneyCreditEntry:
-    change = _CHANGES[entry.kind]
+    change = cast("CreditChange", entry.kind)  # an order's entries have no other kinds
     by_hand = f" by {entry.actor}" if entry.actor else ""
     return JourneyCreditEntry(
         kind="credit",

@@ -27,8 +27,8 @@ _CONVENTIONS = """
 - A change with `If-Match` is made only if the resource still has one of the listed versions; `*` stands for any.
 - A `POST` with an `Idempotency-Key` has one effect, however often it is sent: each repeat gets the first response.
 - Unknown members of a body, unknown or repeated query parameters, and values in another spelling are refused.
-- A caller may send so many requests in a time: `RateLimit` and `RateLimit-Policy` say how many are left, and a 429
-  when to come back. An overloaded service responds with 503 `overloaded` and `Retry-After`.
+- The rate of a caller's requests is limited: `RateLimit` and `RateLimit-Policy` say how many are left, and the
+  `Retry-After` of a 429 when to send more. An overloaded service responds with 503 `overloaded` and `Retry-After`.
 - Amounts are integers in the currency's smallest unit; times are in RFC 3339 format.
 - Every response has an `X-Request-Id`. Include it when you report a problem.
 """

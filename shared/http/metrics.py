@@ -8,7 +8,7 @@ from starlette.responses import Response
 from shared.exemplars import current_exemplar
 from shared.http.auth import public
 
-# A time series for each counter and histogram that says when it began. `process_start_time_seconds` says so, too.
+# They would add a time series with the start time of each counter and histogram: `process_start_time_seconds` has it.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client's is not annotated
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

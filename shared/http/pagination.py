@@ -62,7 +62,7 @@ async def page_request(
     *,
     _limit: Annotated[None, Depends(LISTS)] = None,
 ) -> PageRequest:
-    """Return the pagination parameters of a request. Whoever uses them has the limit of lists."""
+    """Return the pagination parameters of a request. A route that uses them has the limit of lists."""
     return PageRequest(limit, cursor)
 
 

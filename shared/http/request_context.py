@@ -29,7 +29,7 @@ MAX_ATTEMPTS = 3
 """Attempts of a request that a schema change or a deadlock has interrupted: the second one may meet another."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-"""A span has no other name: a client may send any word."""
+"""The methods that name spans. A client may send any word; others become `_OTHER`."""
 _RESPONSE_HEADERS = "response_headers"
 _NO_RESPONSE = 499  # the status that is logged if the client disconnected before a response was sent
 
@@ -214,8 +214,8 @@ def _known_method(scope: Scope) -> str:
 
 def route_template(scope: Scope) -> str:
     """Return the path template, such as `/v1/orders/{order_id}`. Paths hold ids: each would be a time series."""
-    # A route of an included router does not know its prefix; FastAPI's effective route context does.
     if scope["state"].get(SHED):
         return SHED
+    # A route of an included router does not know its prefix; FastAPI's effective route context does.
     matched: Any = scope.get("fastapi", {}).get("effective_route_context") or scope.get("route")
     return getattr(matched, "path_format", None) or "unmatched"

@@ -1,4 +1,4 @@
-"""Limits for each caller: one of all requests together, and further ones of the routes that cost most.
+"""Limits for each caller: one for all requests together, and further ones for the routes that cost most.
 
 A route declares its own limit as a dependency, such as `Depends(OPERATIONS)`; `PageParams` declares that of lists. All
 limits of a request are counted in one round trip, and the OpenAPI document names them.
@@ -44,7 +44,7 @@ class RouteLimit:
 
 
 LISTS = RouteLimit("lists", "300/minute")
-"""Lists, with their filters: half of what a caller may ask in all."""
+"""Lists, with their filters: half of the default limit of all requests."""
 OPERATIONS = RouteLimit("operations", "60/minute")
 """Operators' bulk work: each request may read or write thousands of rows."""
 

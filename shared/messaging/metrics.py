@@ -46,6 +46,6 @@ REPLACED = Counter("consumer_replaced_total", "Kafka consumers replaced because 
 
 
 def begin_at_zero(consumer: str) -> None:
-    """Export a consumer's counters from its start on: of one that begins with 1, Prometheus sees no increase."""
+    """Export a consumer's counters from its start on: Prometheus sees no increase in a counter that begins with 1."""
     for counter in (DUPLICATES, GAPS, REBALANCES, REPLACED, RETRIES):
         counter.labels(consumer)

@@ -72,11 +72,11 @@ class Migrations:
             action(config)
 
         async with self._connected() as connection:
-            # A lock of the session, which ends with it: Alembic begins the transaction itself, so that a migration can
-            # leave it with `autocommit_block`, as an index that is built concurrently must.
             # Another process may migrate for longer than a migration may wait for a table.
             await connection.execute(sa.text(f"SET LOCAL lock_timeout = '{MAX_WAIT_SECONDS}s'"))
             await connection.execute(sa.text(f"SET LOCAL statement_timeout = '{MAX_WAIT_SECONDS}s'"))
+            # A lock of the session, which ends with it: Alembic begins the transaction itself, so that a migration can
+            # leave it with `autocommit_block`, as an index that is built concurrently must.
             await connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('orderly:migrations'))"))
             await connection.commit()
             await connection.run_sync(run)

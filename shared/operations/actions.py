@@ -1,7 +1,6 @@
 """The record of who did what: the actions of operators on a service's data, from the tables that have them."""
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,7 +75,7 @@ class _Place(NamedTuple):
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             time, subject, id_ = orjson.loads(text)
             at = datetime.fromisoformat(time)
-        except (ValueError, TypeError, binascii.Error) as error:
+        except (ValueError, TypeError) as error:
             raise CursorInvalid from error
         if at.tzinfo is None:
             raise CursorInvalid

@@ -6,7 +6,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.http.bodies import ResponseBody
-from shared.messaging.dead_letters.queries import DeadLetter, DeadLetterFilter, blocked_keys
+from shared.messaging.dead_letters.queries import DeadLetterFilter, blocked_keys
 from shared.messaging.dead_letters.reason import DeadLetterReason
 from shared.operations.advice import DEAD_LETTERS, Advice
 from shared.operations.schemas import DeadLetterView
@@ -42,16 +42,11 @@ async def list_blocked_keys(
             dead_letters=each.count,
             oldest_at=each.first.dead_lettered_at,
             first=DeadLetterView.model_validate(each.first),
-            advice=advice_on(service, each.first),
+            advice=advice_on_reason(service, each.first.id, DeadLetterReason(each.first.reason)),
         )
         for each in found[:limit]
     ]
     return BlockedKeysView(items=items, is_cut=len(found) > limit)
-
-
-def advice_on(service: str, dead_letter: DeadLetter) -> Advice:
-    """Return what helps against a dead letter."""
-    return advice_on_reason(service, dead_letter.id, DeadLetterReason(dead_letter.reason))
 
 
 def advice_on_reason(service: str, dead_letter_id: int, reason: DeadLetterReason) -> Advice:

@@ -1,4 +1,4 @@
-"""Dependencies of the admin routes: the caller must be an admin, and the application holds the operations."""
+"""Dependencies of the operators' routes: the caller must be staff, and the application holds the operations."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -124,15 +124,13 @@ class EventPage(NamedTuple):
     next_cursor: str | None
 
 
-async def list_events(
-    session: AsyncSession, wanted: EventFilter, *, cursor: str | None, limit: int, today: date | None = None
-) -> EventPage:
+async def list_events(session: AsyncSession, wanted: EventFilter, *, cursor: str | None, limit: int) -> EventPage:
     """Return a page of the service's events, newest first: those that wait, then those that were sent.
 
     A page may be short although more events follow: a filter reads at most SCAN_ROWS events. Raises: CursorInvalid.
     """
     place = _Place.of(cursor)
-    today = today or datetime.now(UTC).date()
+    today = datetime.now(UTC).date()
     scan = limit if wanted == EventFilter() else SCAN_ROWS
     parameters: dict[str, Any] = {"topic": wanted.topic, "type": wanted.type, "scan": scan}
     found: list[RecordedEvent] = []

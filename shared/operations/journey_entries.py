@@ -173,7 +173,7 @@ class AttemptDetails(ResponseBody):
 
 
 class MailDetails(ResponseBody):
-    """A mail that the mail server has accepted. Neither its address nor its text is told."""
+    """A mail that the mail server has accepted. It includes neither its address nor its text."""
 
     delivery_id: UUID
     subject: str = Field(examples=["Order O-2K7WQ9X3 is confirmed"])

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -109,16 +109,16 @@ async def no_records(_session: AsyncSession, _subject: Subject) -> OwnRecords:
 
 @dataclass(frozen=True)
 class JourneyOperations:
-    """Tells one service's part of journeys."""
+    """Reads one service's part of journeys."""
 
     service: str
     sessions: Sessions
     subscriptions: Mapping[str, Subscription]
     """The service's handlers, by consumer."""
-    read_own_records: ReadOwnRecords = no_records
-    check_kafka: Callable[[], Awaitable[None]] | None = None
+    read_own_records: ReadOwnRecords
+    check_kafka: Callable[[], Awaitable[None]]
     """Raises an error if Kafka does not answer."""
-    problem_of: Callable[[str], str | None] = field(default=lambda _consumer: None)
+    problem_of: Callable[[str], str | None]
     """Returns what is wrong with a consumer of this process."""
 
     async def part(self, subject: Subject) -> JourneyPart:
@@ -213,8 +213,6 @@ class JourneyOperations:
         }
 
     async def _kafka_problem(self) -> str | None:
-        if self.check_kafka is None:
-            return None
         try:
             async with asyncio.timeout(KAFKA_TIMEOUT_SECONDS):
                 await self.check_kafka()

@@ -103,7 +103,7 @@ class JobView(ResponseBody):
         description="`failed`: held after its last attempt. `queued`: it is due, and has not begun.",
         examples=["failed"],
     )
-    attempts: int = Field(examples=[5])
+    attempts: int = Field(description="Number of retries so far; the first attempt does not count.", examples=[4])
     created_at: datetime
     due_at: datetime
     updated_at: datetime

@@ -18,8 +18,7 @@ MAX_KEYS = 10_000
 """Keys remembered per consumer, twice: about 2 MB. With more keys at once, gaps of some are not noticed."""
 MAX_AGE_SECONDS = 3600.0
 """Time after which half of the memory is dropped. A key that was silent for weeks may begin with another number."""
-
-MAX_DIGITS = len(str(MAX_SEQUENCE))
+_MAX_DIGITS = len(str(MAX_SEQUENCE))
 
 
 class SequenceGaps:
@@ -43,7 +42,7 @@ class SequenceGaps:
         if key is None or digits is None or headers.get("ce_source") != self._source:
             return
         # Anybody may send a record with a huge key or number.
-        if len(key) > MAX_KEY_LENGTH or len(digits) > MAX_DIGITS or not digits.isdigit():
+        if len(key) > MAX_KEY_LENGTH or len(digits) > _MAX_DIGITS or not digits.isdigit():
             return
         sequence = int(digits)
         last = self._last.get(key) or self._older.get(key)
