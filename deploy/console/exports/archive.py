@@ -2,9 +2,12 @@
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, NonNegativeInt
 
 from deploy.console.telemetry.records import LogRecord, ReceivedSpan, SpanLink, SpanRecord
 from shared.errors import Problem
@@ -12,8 +15,13 @@ from shared.errors import Problem
 VERSION = 1
 MAX_FILE_BYTES = 64_000_000
 MAX_CONTENT_BYTES = 1_000_000_000
-"""Bounds of a file that is opened, compressed and decompressed."""
+"""Upper bounds of an opened file: its size, and that of its decompressed content."""
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What reading a damaged archive or a line of another form raises."""
 _MANIFEST, _SPANS, _LOGS = "manifest.json", "spans.jsonl", "logs.jsonl"
+
+
+T = TypeVar("T")
 
 
 class ExportInvalid(Problem):
@@ -23,12 +31,22 @@ class ExportInvalid(Problem):
     code = "export_invalid"
 
 
+class Manifest(BaseModel):
+    """When an export was made, and what it holds."""
+
+    version: int = VERSION
+    made_at: AwareDatetime
+    spans: NonNegativeInt
+    logs: NonNegativeInt
+    documents: list[str]
+
+
 class ExportWriter:
     """Writes an export. Use it in a `with` block, in a thread."""
 
-    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
-        self._zip.writestr(_MANIFEST, json.dumps({"version": VERSION, **manifest}))
+        self._zip.writestr(_MANIFEST, manifest.model_dump_json())
 
     def __enter__(self) -> "ExportWriter":
         return self
@@ -60,46 +78,52 @@ class ExportFile:
     def __init__(self, path: Path) -> None:
         try:
             self._zip = zipfile.ZipFile(path)
-            size = sum(each.file_size for each in self._zip.infolist())
+            if sum(each.file_size for each in self._zip.infolist()) > MAX_CONTENT_BYTES:
+                raise ExportInvalid(f"An export has at most {MAX_CONTENT_BYTES} bytes.")
             manifest = json.loads(self._zip.read(_MANIFEST))
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+            if manifest["version"] != VERSION:
+                raise ExportInvalid(f"This console opens exports of version {VERSION}.")
+            self.manifest = Manifest.model_validate(manifest)
+        except _UNREADABLE as error:
             raise ExportInvalid from error
-        if not isinstance(manifest, dict) or manifest.get("version") != VERSION:
-            raise ExportInvalid(f"This console opens exports of version {VERSION}.")
-        if size > MAX_CONTENT_BYTES:
-            raise ExportInvalid(f"An export has at most {MAX_CONTENT_BYTES} bytes.")
-        self.manifest: dict[str, Any] = manifest
 
     def documents(self) -> dict[str, Any]:
         """Return the JSON documents by name."""
         names = [name for name in self._zip.namelist() if name.endswith(".json") and name != _MANIFEST]
         try:
             return {name.removesuffix(".json"): json.loads(self._zip.read(name)) for name in names}
-        except (ValueError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise ExportInvalid from error
 
     def spans(self) -> Iterator[ReceivedSpan]:
-        """Yield the spans."""
-        for row, links in self._lines(_SPANS):
-            yield ReceivedSpan(SpanRecord(*_unpacked(row, ids=3)), tuple(SpanLink(*_unpacked(each)) for each in links))
+        """Return the spans."""
+        return self._records(_SPANS, _received_span)
 
     def logs(self) -> Iterator[LogRecord]:
-        """Yield the log records."""
-        for row in self._lines(_LOGS):
-            trace_id, span_id = _unpacked(row[6:8])
-            yield LogRecord._make([*row[:6], trace_id, span_id, row[8]])
+        """Return the log records."""
+        return self._records(_LOGS, _log_record)
 
-    def _lines(self, name: str) -> Iterator[Any]:
+    def _records(self, name: str, parse: Callable[[Any], T]) -> Iterator[T]:
         try:
             with self._zip.open(name) as file:
                 for line in file:
-                    yield json.loads(line)
-        except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+                    yield parse(json.loads(line))
+        except _UNREADABLE as error:
             raise ExportInvalid from error
 
 
 def _row(record: tuple[Any, ...]) -> list[Any]:
     return [value.hex() if isinstance(value, bytes) else value for value in record]
+
+
+def _received_span(line: list[Any]) -> ReceivedSpan:
+    row, links = line
+    return ReceivedSpan(SpanRecord(*_unpacked(row, ids=3)), tuple(SpanLink(*_unpacked(each)) for each in links))
+
+
+def _log_record(row: list[Any]) -> LogRecord:
+    trace_id, span_id = _unpacked(row[6:8])
+    return LogRecord._make([*row[:6], trace_id, span_id, row[8]])
 
 
 def _unpacked(row: list[Any], *, ids: int | None = None) -> list[Any]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.console.exports.archive import ExportWriter
+from deploy.console.exports.archive import ExportWriter, Manifest
 from deploy.console.exports.telemetry_rows import all_logs, all_spans
 from deploy.console.telemetry.store import TelemetryStore
 
@@ -16,7 +16,7 @@ async def write_export(telemetry: TelemetryStore, documents: Mapping[str, Any]) 
     """Write an export, and return its file. Raises: TelemetryUnavailable, OSError."""
     spans, logs = await all_spans(telemetry), await all_logs(telemetry)
     made_at = datetime.now(UTC)
-    manifest = {"made_at": made_at.isoformat(), "spans": len(spans), "logs": len(logs), "documents": sorted(documents)}
+    manifest = Manifest(made_at=made_at, spans=len(spans), logs=len(logs), documents=sorted(documents))
 
     def write() -> Path:
         folder = Path(tempfile.mkdtemp(prefix="orderly-export-"))

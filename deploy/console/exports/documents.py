@@ -24,8 +24,10 @@ from shared.errors import Problem
 from shared.events.topics import TOPICS
 
 EVENTS_PERIOD = timedelta(hours=1)
+EVENTS_PER_REQUEST = 100
+"""The most that the services return at once."""
 MAX_EVENTS = 5_000
-"""Events of a topic that an export has at most: the newest."""
+"""Events of a topic after which reading stops. The newest come first."""
 
 
 async def documents_of(
@@ -36,7 +38,7 @@ async def documents_of(
     *,
     operator: Operator,
 ) -> dict[str, Any]:
-    """Return the documents by name, masked. One that cannot be read has its problem instead."""
+    """Return the documents by name, masked. Of a document that cannot be read, the problem is returned."""
     pages: Mapping[str, Awaitable[BaseModel]] = {
         "system": system_state(observer, control),
         "flow": flow_state(services, observer, operator),
@@ -46,7 +48,7 @@ async def documents_of(
         "invariants": invariants(settings),
     }
     found = dict(zip(pages, await asyncio.gather(*map(_document, pages.values())), strict=True))
-    found["metrics"] = samples_of(observer, prefix="", target=None).model_dump(mode="json")
+    found["metrics"] = samples_of(observer, limit=None).model_dump(mode="json")
     found["events"] = {topic.name: await _events_of(services, operator, topic.name) for topic in TOPICS}
     return {name: masked(document, parent=name) for name, document in found.items()}
 
@@ -64,7 +66,7 @@ async def _events_of(services: Services, operator: Operator, topic: str) -> list
     found: list[dict[str, Any]] = []
     try:
         while len(found) < MAX_EVENTS:
-            page = await last_events(services, operator, topic=topic, cursor=cursor)
+            page = await last_events(services, operator, topic=topic, cursor=cursor, limit=EVENTS_PER_REQUEST)
             found += [event.model_dump(mode="json") for event in page.items]
             oldest = found[-1]["recorded_at"] if found else None
             cursor = page.next_cursor

@@ -1,4 +1,4 @@
-"""Masking of personal data in an export. The services log none and encrypt it in events; this is the second fence."""
+"""Masking of personal data in an export. The services log none and encrypt it in events; this is a second safeguard."""
 
 import re
 from typing import Any
@@ -20,9 +20,9 @@ _PERSONAL = frozenset(
         "token",
     }
 )
-"""Members of documents whose values are masked, unless they are in `_KEPT`."""
-_KEPT_PARENTS = frozenset({"spans", "processes", "invariants", "topics"})
-"""Lists whose items have a name that is not a person's."""
+"""Members of documents whose values are masked."""
+_KEPT_PARENTS = frozenset({"spans", "processes", "invariants", "topics", "metrics"})
+"""Documents and lists whose items have a name or an address that is not a person's."""
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _IP_ADDRESS = re.compile(r"\b(?!127\.)(?:\d{1,3}\.){3}\d{1,3}\b")
 
@@ -44,4 +44,4 @@ def _masked_member(name: str, value: Any, *, parent: str) -> Any:
     is_personal = name in _PERSONAL and not (name in {"name", "address"} and parent in _KEPT_PARENTS)
     if is_personal and value is not None and not isinstance(value, dict | list):
         return MASK
-    return masked(value, parent=name)
+    return masked(value, parent=parent if name == "items" else name)

@@ -1,4 +1,4 @@
-"""Opened exports: each has a store of its spans and logs, and its documents. Nothing of it reaches the live system."""
+"""Opened exports: each has a store of its spans and logs, and its documents. None of it reaches the live system."""
 
 import asyncio
 import shutil
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from deploy.console.exports.archive import ExportFile
+from deploy.console.exports.archive import ExportFile, Manifest
 from deploy.console.telemetry.store import Bounds, TelemetryStore
 from shared.errors import NotFound
 from shared.ids import new_id
@@ -30,13 +30,13 @@ class OpenedExport:
     """An export that can be looked at."""
 
     id: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     documents: dict[str, Any]
     telemetry: TelemetryStore
 
 
 class OpenedExports:
-    """The exports that are open. They are closed, and their files deleted, as the console ends."""
+    """The exports that are open. They are closed, and their files deleted, when the console stops."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

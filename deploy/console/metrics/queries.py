@@ -6,8 +6,10 @@ from deploy.console.observation.observer import Observer
 MAX_SAMPLES = 500
 
 
-def samples_of(observer: Observer, *, prefix: str, target: str | None) -> SamplesView:
-    """Return the series of the last scrape whose names begin with a prefix."""
+def samples_of(
+    observer: Observer, *, prefix: str = "", target: str | None = None, limit: int | None = MAX_SAMPLES
+) -> SamplesView:
+    """Return the series of the last scrape whose names begin with a prefix. `limit` None returns all of them."""
     items = [
         SampleView(
             target=name, name=sample.name, labels=sample.labels, value=sample.value, per_second=sample.per_second
@@ -17,7 +19,7 @@ def samples_of(observer: Observer, *, prefix: str, target: str | None) -> Sample
         for sample in series.samples(prefix)
     ]
     return SamplesView(
-        items=items[:MAX_SAMPLES],
-        is_cut=len(items) > MAX_SAMPLES,
+        items=items[:limit],
+        is_cut=limit is not None and len(items) > limit,
         stale=[name for name, series in observer.series.items() if series.is_stale],
     )
