@@ -53,7 +53,7 @@ def draw(flow: FlowView) -> Drawing:
     """Lay out the flow."""
     services = list(dict.fromkeys(topic.producer for topic in flow.topics))
     producers = {
-        name: Box(name, "service", x, _ROWS["producer"], f"/?service={name}")
+        name: Box(name, "service", x, _ROWS["producer"], f"/#service-{name}")
         for name, x in zip(services, _spread(len(services)), strict=True)
     }
     topics = {

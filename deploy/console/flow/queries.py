@@ -12,7 +12,7 @@ from shared.events.topics import TOPICS, Topic, consumer_of
 
 LATE_SECONDS = 5.0
 """Age of the oldest event in an outbox, or 99th percentile of a delay, above which the flow counts as late."""
-MAX_EVENTS = 25
+DEFAULT_EVENTS = 25
 
 
 class TopicNotFound(NotFound):
@@ -44,7 +44,13 @@ async def flow_state(services: Services, observer: Observer, operator: Operator)
 
 
 async def last_events(
-    services: Services, operator: Operator, *, topic: str, key: str | None = None, cursor: str | None = None
+    services: Services,
+    operator: Operator,
+    *,
+    topic: str,
+    key: str | None = None,
+    cursor: str | None = None,
+    limit: int = DEFAULT_EVENTS,
 ) -> EventsView:
     """Return the last events of a topic, as its producer has recorded them. Raises: TopicNotFound, Problem."""
     declared = next((each for each in TOPICS if each.name == topic), None)
@@ -52,7 +58,7 @@ async def last_events(
         raise TopicNotFound
     path = f"/v1/operations/{declared.producer}/events"
     found = await services.get(
-        declared.producer, path, token=operator.token, topic=topic, key=key or None, cursor=cursor, limit=MAX_EVENTS
+        declared.producer, path, token=operator.token, topic=topic, key=key or None, cursor=cursor, limit=limit
     )
     return EventsView.model_validate({"topic": topic, **found})
 
@@ -81,7 +87,7 @@ def _state_of_outbox(outbox: Mapping[str, Any] | None, error: str | None) -> tup
     if not any(lease["is_held"] for lease in outbox["leases"]):
         return "broken", "No relay leads this outbox."
     if age > LATE_SECONDS:
-        return "late", f"The oldest event waits for {age:.0f} s, although a relay leads: is Kafka away?"
+        return "late", f"The oldest event has waited for {age:.0f} s although a relay leads: is Kafka down?"
     return "flowing", None
 
 
@@ -117,5 +123,5 @@ def _state_of_consumer(view: ConsumerView, topic: Topic, *, failed_check: str | 
     if view.dead_letters:
         return "late", f"{view.dead_letters} dead letters wait."
     if view.end_to_end_seconds is not None and view.end_to_end_seconds > LATE_SECONDS:
-        return "late", f"Of the last minute's events, 1 % took more than {view.end_to_end_seconds:.0f} s."
+        return "late", f"1 % of the last minute's events took more than {view.end_to_end_seconds:.0f} s."
     return ("flowing" if view.applied_per_second else "idle"), None
