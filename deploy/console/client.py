@@ -13,7 +13,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 class ConsoleError(Exception):
-    """The console has refused a request, or does not answer. The message is for people."""
+    """The console refused a request, or does not answer. The message is for people."""
 
 
 class ConsoleClient:
@@ -39,10 +39,6 @@ class ConsoleClient:
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON of a POST of the API."""
         return await self._send("POST", path, json=body)
-
-    async def delete(self, path: str) -> Any:
-        """Return the JSON of a DELETE of the API."""
-        return await self._send("DELETE", path)
 
     async def close(self) -> None:
         """Close the connections."""

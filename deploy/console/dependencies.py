@@ -1,8 +1,9 @@
-"""Dependencies of routes of all subjects: the parts of the console that `create_app` has opened."""
+"""Dependencies of routes of all subjects: the parts of the console that `create_app` has opened, and query fields."""
 
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import BeforeValidator
 
 from deploy.console.observation.observer import Observer
 from deploy.console.services import Services
@@ -34,3 +35,6 @@ ServicesDep = Annotated[Services, Depends(_services)]
 SettingsDep = Annotated[ConsoleSettings, Depends(_settings)]
 ObserverDep = Annotated[Observer, Depends(_observer)]
 TelemetryDep = Annotated[TelemetryStore, Depends(_telemetry)]
+
+NonEmpty = BeforeValidator(lambda value: value or None)
+"""Reads an empty query parameter as None: a form sends its empty fields, too."""

@@ -1,4 +1,4 @@
-"""The control socket of `make run`, as the console uses it: elsewhere there is none, and what needs it is refused."""
+"""The control socket of `make run`, for the console. Elsewhere there is none, and requests that need it are refused."""
 
 import asyncio
 from collections.abc import Coroutine

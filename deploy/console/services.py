@@ -29,7 +29,7 @@ class ServiceUnreachable(Problem):
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """The answer of one service: a value, or the reason in plain words for which there is none."""
+    """The answer of one service: a value, or a plain reason why there is none."""
 
     service: str
     value: T | None = None
@@ -40,18 +40,18 @@ class Services:
     """The services, reached over HTTP."""
 
     def __init__(self, urls: Mapping[str, str]) -> None:
-        self.urls = dict(urls)
+        self._urls = dict(urls)
         self._client = httpx2.AsyncClient(timeout=REQUEST_TIMEOUT_SECONDS)
 
     async def get(self, service: str, path: str, *, token: str | None = None, **params: Any) -> Any:
         """Return the JSON of a GET. Parameters that are None are left out. Raises: Problem."""
-        return await self.send("GET", service, path, token=token, params=params)
+        return await self._send("GET", service, path, token=token, params=params)
 
     async def post(self, service: str, path: str, body: Mapping[str, Any], *, token: str | None = None) -> Any:
-        """Return the JSON of a POST. Raises: Problem, as the service answered it."""
-        return await self.send("POST", service, path, token=token, json=body, timeout=CHANGE_TIMEOUT_SECONDS)
+        """Return the JSON of a POST. Raises: Problem, with the status and code of the service."""
+        return await self._send("POST", service, path, token=token, json=body, timeout=CHANGE_TIMEOUT_SECONDS)
 
-    async def send(
+    async def _send(
         self,
         method: str,
         service: str,
@@ -66,7 +66,7 @@ class Services:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             response = await self._client.request(
-                method, f"{self.urls[service]}{path}", params=given, headers=headers, **options
+                method, f"{self._urls[service]}{path}", params=given, headers=headers, **options
             )
         except httpx2.TransportError as error:
             raise ServiceUnreachable(f"The {service} service does not answer ({type(error).__name__}).") from error
@@ -75,7 +75,7 @@ class Services:
         raise _problem_of(response, service)
 
     async def each(self, ask: Callable[[str], Awaitable[T]], *, among: Collection[str] = SERVICES) -> list[Answer[T]]:
-        """Ask services at once, and return an answer for each: one that is away hides nothing of the others."""
+        """Ask services at once, and return an answer for each. One that is down does not hide the others."""
 
         async def answer(service: str) -> Answer[T]:
             try:

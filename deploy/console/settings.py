@@ -1,7 +1,7 @@
 """Settings of the console: CONSOLE_* in the environment."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,7 +11,8 @@ from shared.settings import Password
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
-SERVICES = ("users", "orders", "notifications")
+ServiceName = Literal["users", "orders", "notifications"]
+SERVICES: tuple[str, ...] = get_args(ServiceName)
 
 
 class ConsoleSettings(BaseSettings):
@@ -29,14 +30,14 @@ class ConsoleSettings(BaseSettings):
     otlp_port: Port = 4318
     """Port that receives traces and logs by OTLP/HTTP. The services send them there (`<SERVICE>_OTLP_ENDPOINT`)."""
     otlp_forward_endpoint: Annotated[str | None, BeforeValidator(lambda given: given or None)] = None
-    """Base URL of a store that gets the received traces, too, and keeps them for longer."""
+    """Base URL of a store that also gets the received traces, and keeps them for longer."""
     folder: Path
     """Folder of the received traces and logs, which are kept for `retention_minutes`."""
     retention_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
     max_spans: Annotated[int, Field(ge=1_000)] = 300_000
-    """Spans that are kept at most, and as many log records. 300,000 are five minutes of 1,000 spans per second."""
+    """Upper bound of spans, and of log records, that are kept. 300,000 are five minutes of 1,000 spans per second."""
     max_telemetry_megabytes: Annotated[int, Field(ge=16)] = 256
-    """Size of the received traces and logs on the disk."""
+    """Upper bound of the size of the received traces and logs on disk."""
     gateway_url: str
     """The address of the API for people, for links."""
     users_url: str
@@ -57,7 +58,7 @@ class ConsoleSettings(BaseSettings):
     local_admin_email: str = "admin@orderly.example"
     local_admin_password_file: Annotated[Path | None, Field(validate_default=True)] = None
     logs_folder: Path | None = None
-    """The log files of the processes of `make run`. Elsewhere the console has the logs that it receives."""
+    """Folder of the log files of `make run`. Elsewhere the console only has the logs that it receives."""
     trusted_proxies: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"

@@ -15,16 +15,16 @@ cli = typer.Typer(pretty_exceptions_enable=False)
 @cli.command()
 def serve(
     *,
-    transport: Annotated[Literal["stdio", "http"], typer.Option(help="The way in which clients connect.")] = "stdio",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of HTTP, on 127.0.0.1, path /mcp.")] = (
+    transport: Annotated[Literal["stdio", "http"], typer.Option(help="How clients connect.")] = "stdio",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port of HTTP on 127.0.0.1; the path is /mcp.")] = (
         DEFAULT_PORT
     ),
     allow_changes: Annotated[bool, typer.Option(help="Offer the tools that replay and discard dead letters.")] = False,
 ) -> None:
     """Serve the tools of the console at CONSOLE_URL, with the access token of CONSOLE_TOKEN or CONSOLE_TOKEN_FILE.
 
-    The tools only read, unless changes are allowed. Over HTTP, whoever reaches the port may use them: it listens on
-    the loopback address only, and refuses requests that name another host.
+    The tools only read, unless changes are allowed. Over HTTP, whoever reaches the port may use them: the server
+    listens on the loopback address only, and refuses requests that name another host.
     """
     server = create_server(ConsoleClient.from_environment(), may_change=allow_changes)
     if transport == "stdio":

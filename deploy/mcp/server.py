@@ -1,5 +1,6 @@
 """The tools. Each asks the console's API, so that access, records and limits are those of an operator."""
 
+from collections.abc import Awaitable
 from typing import Annotated, Any, Literal
 
 from mcp.server import MCPServer
@@ -8,11 +9,11 @@ from mcp_types import ToolAnnotations
 from pydantic import Field
 
 from deploy.console.client import ConsoleClient, ConsoleError
+from deploy.console.settings import ServiceName
 
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
 _CHANGES = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
 
-ServiceName = Literal["users", "orders", "notifications"]
 Reference = Annotated[str, Field(description="An order's number or id, an event's id, or a customer's e-mail address.")]
 Consumer = Annotated[str | None, Field(description="Only this consumer, such as orders.users.")]
 Key = Annotated[str | None, Field(description="Only events with this key, such as an order's id.")]
@@ -35,39 +36,39 @@ def _add_reads(server: MCPServer, console: ConsoleClient) -> None:
     @server.tool(annotations=_READS)
     async def health() -> dict[str, Any]:
         """Return each service's health with its failed checks and their history, and the processes if it is local."""
-        return await _ask(console, "/system")
+        return await _answer(console.get("/system"))
 
     @server.tool(annotations=_READS)
     async def order_journey(order: Reference) -> dict[str, Any]:
         """Return where an order is: one timeline over all services, whether it is stuck, why, and what helps."""
-        return await _ask(console, "/orders", query=order)
+        return await _answer(console.get("/orders", query=order))
 
     @server.tool(annotations=_READS)
     async def stuck() -> dict[str, Any]:
-        """Return the orders, deliveries and jobs that do not go on, each with the reason and what helps."""
-        return await _ask(console, "/stuck")
+        """Return the orders, deliveries and jobs that do not proceed, each with the reason and what helps."""
+        return await _answer(console.get("/stuck"))
 
     @server.tool(annotations=_READS)
     async def audit() -> dict[str, Any]:
         """Return each invariant over all services, with the data that contradict it."""
-        return await _ask(console, "/invariants")
+        return await _answer(console.get("/invariants"))
 
     @server.tool(annotations=_READS)
     async def flow() -> dict[str, Any]:
         """Return rates, waiting events, lag and delays of each topic and consumer."""
-        return await _ask(console, "/flow")
+        return await _answer(console.get("/flow"))
 
 
 def _add_lists(server: MCPServer, console: ConsoleClient) -> None:
     @server.tool(annotations=_READS)
     async def dead_letters(consumer: Consumer = None, key: Key = None) -> dict[str, Any]:
         """Return the events that could not be applied, with their errors, and the keys that they block."""
-        return await _ask(console, "/dead-letters", consumer=consumer, key=key)
+        return await _answer(console.get("/dead-letters", consumer=consumer, key=key))
 
     @server.tool(annotations=_READS)
     async def events(topic: Literal["users", "orders", "products", "notifications"], key: Key = None) -> dict[str, Any]:
         """Return the last events of a topic, newest first."""
-        return await _ask(console, f"/flow/topics/{topic}/events", key=key)
+        return await _answer(console.get(f"/flow/topics/{topic}/events", key=key))
 
     @server.tool(annotations=_READS)
     async def metrics(
@@ -75,7 +76,7 @@ def _add_lists(server: MCPServer, console: ConsoleClient) -> None:
         service: ServiceName | None = None,
     ) -> dict[str, Any]:
         """Return the values of metrics, with their increase per second."""
-        return await _ask(console, "/metrics", prefix=prefix, target=service)
+        return await _answer(console.get("/metrics", prefix=prefix, target=service))
 
 
 def _add_changes(server: MCPServer, console: ConsoleClient) -> None:
@@ -85,7 +86,7 @@ def _add_changes(server: MCPServer, console: ConsoleClient) -> None:
     ) -> dict[str, Any]:
         """Apply dead letters again, each key in order and up to its first failure. By default a dry run."""
         body = {"action": "replay", "consumer": consumer, "key": key, "dry_run": dry_run}
-        return await _change(console, f"/dead-letters/{service}/actions", body)
+        return await _answer(console.post(f"/dead-letters/{service}/actions", body))
 
     @server.tool(annotations=_CHANGES)
     async def discard_dead_letters(
@@ -97,20 +98,12 @@ def _add_changes(server: MCPServer, console: ConsoleClient) -> None:
     ) -> dict[str, Any]:
         """Discard dead letters for good, and apply what only they had blocked. By default a dry run."""
         body = {"action": "discard", "consumer": consumer, "key": key, "note": note, "dry_run": dry_run}
-        return await _change(console, f"/dead-letters/{service}/actions", body)
+        return await _answer(console.post(f"/dead-letters/{service}/actions", body))
 
 
-async def _ask(console: ConsoleClient, path: str, **params: Any) -> dict[str, Any]:
+async def _answer(request: Awaitable[Any]) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = await console.get(path, **params)
-    except ConsoleError as error:
-        raise ToolError(str(error)) from error
-    return found
-
-
-async def _change(console: ConsoleClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = await console.post(path, body)
+        found: dict[str, Any] = await request
     except ConsoleError as error:
         raise ToolError(str(error)) from error
     return found

@@ -1,6 +1,6 @@
-"""The access of a deployed console: an admin's tokens, in cookies that no script can read or in a header.
+"""Access to a deployed console: an admin's tokens, in cookies that no script can read or in a header.
 
-The cookies are sent by the console's own pages only (SameSite=Strict), and `same_origin` checks every form.
+Browsers send the cookies only from the console's own pages (SameSite=Strict), and `same_origin` checks every form.
 """
 
 from fastapi import Request, Response
@@ -25,7 +25,7 @@ class DeployedAccess:
         self._services = services
         self._verifier = verifier
 
-    async def operator_of(self, request: Request, response: Response) -> Operator:  # noqa: ARG002 - as in `Access`
+    async def operator_of(self, request: Request) -> Operator:
         """Return the admin who sent the request. Raises: SignInRequired, NotAnAdmin, KeysUnavailable."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -42,7 +42,7 @@ class DeployedAccess:
         return _admin(await self._verifier.verify(pair.access_token), pair.access_token)
 
     async def close(self) -> None:
-        """End the reading of revoked sessions."""
+        """Stop reading the revoked sessions."""
         await self._verifier.close()
 
     async def _refreshed(self, request: Request) -> TokenPair:
@@ -61,7 +61,7 @@ class DeployedAccess:
 
 
 def keep_tokens(request: Request, pair: TokenPair) -> None:
-    """Set the cookies of a session on the response, whichever it will be."""
+    """Set the cookies of a session on the response to a request, even if that is a problem."""
     _set(request, {ACCESS_COOKIE: pair.access_token, REFRESH_COOKIE: pair.refresh_token}, REFRESH_COOKIE_SECONDS)
 
 

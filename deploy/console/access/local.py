@@ -1,10 +1,10 @@
-"""The access of the console of `make run`: everybody on this machine, who can read the admin's password file anyway."""
+"""Access to the console of `make run`: everybody on this machine, since they can read the admin's password file."""
 
 import asyncio
 import json
 from pathlib import Path
 
-from fastapi import Request, Response
+from fastapi import Request
 from joserfc import jws
 
 from deploy.console.access.operator import Operator
@@ -31,8 +31,8 @@ class LocalAccess:
         self._tokens: TokenPair | None = None
         self._lock = asyncio.Lock()
 
-    async def operator_of(self, request: Request, response: Response) -> Operator:  # noqa: ARG002 - as in `Access`
-        """Return the local admin. Raises: ForeignHost for a page of another site whose name leads here; Problem."""
+    async def operator_of(self, request: Request) -> Operator:
+        """Return the local admin. Raises: ForeignHost for another host name that leads here; Problem."""
         if request.url.hostname not in _OWN_HOSTS:
             raise ForeignHost
         token = await self._token()

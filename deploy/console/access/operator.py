@@ -7,7 +7,7 @@ header. The console of `make run` signs in as the local admin itself.
 from dataclasses import dataclass
 from typing import Annotated, Protocol
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 from structlog.contextvars import bind_contextvars
 
 from shared.errors import Forbidden, Unauthenticated
@@ -39,16 +39,16 @@ class Operator:
 class Access(Protocol):
     """Finds the operator of a request."""
 
-    async def operator_of(self, request: Request, response: Response) -> Operator:
+    async def operator_of(self, request: Request) -> Operator:
         """Return the operator. Raises: SignInRequired, NotAnAdmin, ServiceUnreachable."""
 
     async def close(self) -> None:
-        """End what runs in the background."""
+        """Stop what runs in the background."""
 
 
-async def _operator(request: Request, response: Response) -> Operator:
+async def _operator(request: Request) -> Operator:
     access: Access = request.app.state.access
-    operator = await access.operator_of(request, response)
+    operator = await access.operator_of(request)
     bind_contextvars(caller_id=operator.user_id)
     return operator
 

@@ -18,7 +18,7 @@ class ForeignOrigin(Forbidden):
 
 
 async def same_origin(request: Request) -> None:
-    """Check the origin of a change. Browsers tell it; a program, which has no user's cookies, does not.
+    """Check the origin of a change. Browsers name it; programs, which hold no user's cookies, do not.
 
     Raises: ForeignOrigin.
     """

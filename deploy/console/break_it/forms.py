@@ -1,4 +1,4 @@
-"""The forms of faults: fields made of the JSON Schema of a fault's parameters, and the way back."""
+"""The forms of faults: fields from the JSON Schema of a fault's parameters, and parameters from a sent form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A load on the local system, as a process of `python -m deploy.load` whose lines say each second how it goes."""
+"""A load on the local system: a process of `python -m deploy.load`, which reports its progress as a line per second."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ class LoadRunner:
         return self.view
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Keep the last line of a load, and what it says when it fails."""
+        """Keep the last line of a load, and its error output if it fails."""
         lines, errors_said = (cast("asyncio.StreamReader", pipe) for pipe in (process.stdout, process.stderr))
         errors = asyncio.create_task(errors_said.read())
         async for line in lines:
@@ -81,6 +81,6 @@ class LoadRunner:
                 self._last = json.loads(line)
         status = await process.wait()
         said = (await errors).decode(errors="replace")
-        # 1 says that a threshold was missed, which the last line tells.
+        # 1 means that a threshold was missed, which the last line reports.
         if status not in {0, 1}:
             self._error = said[-2000:] or f"The load ended with status {status}."

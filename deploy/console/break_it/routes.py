@@ -14,7 +14,7 @@ from deploy.console.dependencies import ObserverDep, SettingsDep
 from deploy.console.local_control import ControlDep, ControlRefused, LocalOnly, answered
 from deploy.console.page_route import PageRoute
 from deploy.console.screen import ScreenDep
-from deploy.local.control_protocol import ComparisonStatus, FaultReport
+from deploy.local.control_protocol import ComparisonStatus, FaultReport, WrongBuild
 from shared.http.problems import responses
 
 PLACE = "/break-it"
@@ -40,7 +40,7 @@ async def read_break_it(
 
 @router.post("/faults/{fault}", summary="Inject a fault")
 async def inject_fault(fault: str, body: FaultInjection, _operator: OperatorDep, control: ControlDep) -> FaultReport:
-    """Inject a fault, and return what it did and how one sees its end."""
+    """Inject a fault, and return what it did and how to see that it is over."""
     return await answered(control.fault(fault, **body.parameters))
 
 
@@ -89,14 +89,11 @@ async def handle_fault(request: Request, fault: str, _operator: OperatorDep, con
 
 
 @pages.post("/comparison")
-async def handle_comparison(request: Request, _operator: OperatorDep, control: ControlDep) -> RedirectResponse:
-    """Start or stop a wrong build."""
-    async with request.form() as form:
-        build = str(form.get("build", ""))
-    if build:
-        await answered(control.send(action="start_comparison", build=build))
-    else:
-        await answered(control.stop_comparison())
+async def handle_comparison(
+    _operator: OperatorDep, control: ControlDep, *, build: Annotated[WrongBuild | None, Form()] = None
+) -> RedirectResponse:
+    """Start a wrong build, or stop it if the field is empty."""
+    await answered(control.stop_comparison() if build is None else control.start_comparison(build))
     return RedirectResponse(f"{PLACE}#comparison", 303)
 
 

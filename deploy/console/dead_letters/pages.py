@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Form
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from deploy.console.dead_letters import commands, queries
-from deploy.console.dead_letters.routes import DeadLetterId, SelectionDep, ServiceName
+from deploy.console.dead_letters.routes import DeadLetterId, SelectionDep
 from deploy.console.dead_letters.schemas import DeadLetterAction, RepublicationRequest, ResendRequest
 from deploy.console.dependencies import ServicesDep
 from deploy.console.page_route import PageRoute
 from deploy.console.screen import ScreenDep
+from deploy.console.settings import ServiceName
 from shared.events.topics import TOPICS
 from shared.messaging.dead_letters.reason import DeadLetterReason
 

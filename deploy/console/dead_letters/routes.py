@@ -1,4 +1,4 @@
-"""The API of the page *Dead letters*. It passes on what the services answer, to the operator's own token."""
+"""The API of the page *Dead letters*. It passes on the services' answers to the operator's own token."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,11 +16,11 @@ from deploy.console.dead_letters.schemas import (
     Selection,
 )
 from deploy.console.dependencies import ServicesDep
+from deploy.console.settings import ServiceName
 from shared.http.problems import responses
 
 router = APIRouter(prefix="/api/v1/dead-letters", tags=["dead letters"])
 
-ServiceName = Literal["users", "orders", "notifications"]
 _Filter = Annotated[str | None, Query(max_length=500)]
 DeadLetterId = Annotated[int, Path(ge=1, examples=[17])]
 

@@ -53,7 +53,7 @@ class ServiceDeadLettersView(ResponseBody):
 
     service: str
     error: str | None
-    """The reason for which the service does not answer, if it does not."""
+    """The reason why the service does not answer, if it does not."""
     items: list[dict[str, Any]]
     """Items of `GET /v1/operations/<service>/dead-letters`."""
     next_cursor: str | None

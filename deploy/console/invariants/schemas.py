@@ -7,7 +7,7 @@ from shared.http.bodies import ResponseBody
 
 
 class AcceptedView(ResponseBody):
-    """An operator's acceptance of a finding that nothing makes whole."""
+    """An operator's acceptance of a finding that cannot be repaired."""
 
     actor: str
     note: str
@@ -23,13 +23,13 @@ class FindingView(ResponseBody):
     """The id of the user or order, the SKU of the product ..."""
     text: str
     command: str
-    """The command that makes it whole, or says more."""
+    """The command that repairs it, or explains more."""
     first_found_at: datetime
     accepted: AcceptedView | None = None
 
 
 class InvariantView(ResponseBody):
-    """An invariant, and whether the last run found it kept."""
+    """An invariant, and whether it held in the last run."""
 
     name: str
     rule: str
@@ -58,7 +58,7 @@ class InvariantsView(ResponseBody):
     state: Literal["green", "violated", "unknown"]
     """`unknown` while no run has completed, or the audit does not answer."""
     error: str | None
-    """The reason for which the state is unknown or old."""
+    """The reason why the state is unknown or old."""
     failed_runs: int
     run: RunView | None
     invariants: list[InvariantView]

@@ -1,4 +1,4 @@
-"""Reads of the page *Where is my order?*: the orders service tells the journey, and the console finds the order."""
+"""Reads of the page *Where is my order?*: the orders service returns the journey, and the console finds the order."""
 
 from typing import Any
 from urllib.parse import quote

@@ -11,11 +11,11 @@ from deploy.console.logs.formats import parse_line
 from deploy.console.logs.lines import LogLine
 
 MAX_READ_BYTES = 256 * 1024
-"""Bytes that are read of a file at once, some 1,500 lines. A search finds nothing before them."""
+"""Bytes that are read from the end of a file, some 1,500 lines. A search covers nothing before them."""
 MAX_LINE_CHARACTERS = 4_000
-"""A longer line is cut."""
+"""Longer lines are cut."""
 UNFINISHED_SECONDS = 2.0
-"""A last line without its end is shown when nothing was added for this long, as after a crash."""
+"""An unfinished last line is shown once nothing was added for this long, as after a crash."""
 SUFFIX = ".log"
 ROTATED_SUFFIX = ".log.1"
 _IDS = ("trace_id", "span_id")

@@ -59,11 +59,15 @@ async def log_page(
     )
 
 
-async def lines_of_trace(telemetry: TelemetryStore, trace_id: str, *, limit: int = DEFAULT_LINES) -> list[LogLineView]:
+async def lines_of_trace(telemetry: TelemetryStore, trace_id: str) -> list[LogLineView]:
     """Return the newest lines of a trace that services sent, the newest last."""
     found = await telemetry.read(
         lambda connection: newest_records(
-            connection, LogFilter(trace_id=trace_id), after_id=0, until_id=newest_record_id(connection), limit=limit
+            connection,
+            LogFilter(trace_id=trace_id),
+            after_id=0,
+            until_id=newest_record_id(connection),
+            limit=DEFAULT_LINES,
         )
     )
     return [LogLineView.model_validate(line) for line in sorted(found, key=lambda line: line.at)]

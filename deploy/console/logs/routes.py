@@ -5,11 +5,10 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BeforeValidator
 from starlette.responses import HTMLResponse
 
 from deploy.console.access.operator import OperatorDep
-from deploy.console.dependencies import SettingsDep, TelemetryDep
+from deploy.console.dependencies import NonEmpty, SettingsDep, TelemetryDep
 from deploy.console.logs.lines import LogFilter, parse_search
 from deploy.console.logs.queries import DEFAULT_LINES, MAX_LINES, log_page
 from deploy.console.logs.schemas import Level, LogPage
@@ -20,9 +19,6 @@ from deploy.console.telemetry.records import LEVELS
 router = APIRouter(prefix="/api/v1/logs", tags=["logs"])
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-_Filled = BeforeValidator(lambda value: value or None)
-"""A form sends its empty fields, too."""
-
 
 def _in_utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
@@ -31,7 +27,7 @@ def _in_utc(moment: datetime | None) -> datetime | None:
 async def _wanted(
     *,
     process: Annotated[str | None, Query(max_length=200, description="The service, or the name of a log file.")] = None,
-    level: Annotated[Annotated[Level | None, _Filled], Query(description="The lowest level to return.")] = None,
+    level: Annotated[Annotated[Level | None, NonEmpty], Query(description="The lowest level to return.")] = None,
     event: Annotated[
         str | None, Query(max_length=200, description="The name of the event, such as `order_placed`.")
     ] = None,
@@ -45,10 +41,11 @@ async def _wanted(
         ),
     ] = None,
     since: Annotated[
-        Annotated[datetime | None, _Filled], Query(description="Return lines of this time or later; UTC by default.")
+        Annotated[datetime | None, NonEmpty],
+        Query(description="Return lines of this time or later; UTC by default."),
     ] = None,
     until: Annotated[
-        Annotated[datetime | None, _Filled], Query(description="Return lines before this time; UTC by default.")
+        Annotated[datetime | None, NonEmpty], Query(description="Return lines before this time; UTC by default.")
     ] = None,
 ) -> LogFilter:
     keywords, words = parse_search(search or "")

@@ -20,14 +20,14 @@ INTERVAL_SECONDS = 2.0
 """Delay between two rounds. Lowered, the pages are fresher and the services have more scrapes to answer."""
 TIMEOUT_SECONDS = 2.5
 MAX_HEALTH_CHANGES = 200
-"""Changes of the health that are kept for each service."""
+"""Health changes that are kept for each service."""
 
 State = Literal["healthy", "degraded", "unhealthy", "unreachable"]
 
 
 @dataclass(frozen=True)
 class HealthChange:
-    """A check, or the service as a whole, has got another result."""
+    """A changed result of a check, or of the service as a whole."""
 
     at: datetime
     check: str

@@ -1,17 +1,17 @@
-"""The samples of metrics of the last minutes, and questions to them: the latest value, a rate, a history."""
+"""The samples of metrics of the last minutes, and what follows from them: latest values, rates, quantiles."""
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
 STALE_SECONDS = 10.0
-"""A target that was not scraped for longer is away: what its last scrape said is not true any more."""
-HISTORY_SECONDS = 900.0
-"""Time for which samples are kept. Raised, the console needs more memory: some 10 MB for 15 busy minutes."""
+"""Age of the last scrape above which a target counts as down, and its values as outdated."""
+KEPT_SECONDS = 120.0
+"""Time for which samples are kept: longer than the window of any rate. Raised, the console needs more memory."""
 
 Labels = frozenset[tuple[str, str]]
 
@@ -61,7 +61,7 @@ class Series:
                 _append(points, Point(at, sample.value))
         self.scraped_at = at
         self._times.append(at)
-        while self._times[0] < at - HISTORY_SECONDS:
+        while self._times[0] < at - KEPT_SECONDS:
             self._times.popleft()
         for by_labels in self._points.values():
             for labels in [each for each, points in by_labels.items() if points[-1].at < self._times[0]]:
@@ -71,13 +71,6 @@ class Series:
         """Return the sum of the values of the series with these labels in the last scrape; None if it had none."""
         values = [points[-1].value for _, points in self.current(name, **labels)]
         return sum(values) if values else None
-
-    def latest_by(self, name: str, label: str, **labels: str) -> Mapping[str, float]:
-        """Return the values of a metric in the last scrape, summed by one of its labels."""
-        sums: dict[str, float] = defaultdict(float)
-        for found, points in self.current(name, **labels):
-            sums[dict(found).get(label, "")] += points[-1].value
-        return sums
 
     def rate(self, name: str, *, window_seconds: float = 30, **labels: str) -> float:
         """Return the increase of a counter per second over a window. A restart of its process counts as no increase."""
@@ -93,11 +86,6 @@ class Series:
             return None
         return next(bound for bound in sorted(buckets) if buckets[bound] >= quantile * total)
 
-    def history(self, name: str, **labels: str) -> list[Point]:
-        """Return the sum of the series with these labels at each scrape."""
-        found = [list(points) for _, points in self._matching(name, **labels)]
-        return [Point(at, sum(_value_at(points, at) for points in found)) for at in self._times] if found else []
-
     def samples(self, prefix: str) -> Iterator[Sample]:
         """Yield the series of the last scrape whose metric has a name that begins with `prefix`, without buckets."""
         for name in sorted(self._points):
@@ -107,14 +95,9 @@ class Series:
 
     def current(self, name: str, **labels: str) -> Iterator[tuple[Labels, deque[Point]]]:
         """Yield the series of a metric with these labels that the last scrape had."""
-        for found, points in self._matching(name, **labels):
-            if points[-1].at == self.scraped_at:
-                yield found, points
-
-    def _matching(self, name: str, **labels: str) -> Iterator[tuple[Labels, deque[Point]]]:
         wanted = frozenset(labels.items())
         for found, points in self._points.get(name, {}).items():
-            if wanted <= found:
+            if wanted <= found and points[-1].at == self.scraped_at:
                 yield found, points
 
     def _rate(self, points: deque[Point], window_seconds: float) -> float:
@@ -125,7 +108,7 @@ class Series:
             return 0.0
         recent = [point for point in points if point.at > begun]
         before = [point for point in points if point.at <= begun]
-        # A series that began inside of the window began at zero.
+        # A series that began within the window began at zero.
         first = before[-1].value if before else (recent[0].value if self._times[0] >= points[0].at else 0.0)
         values = [first, *(point.value for point in recent)]
         return sum(max(0.0, after - earlier) for earlier, after in pairwise(values)) / (until - begun)
@@ -136,10 +119,5 @@ def _append(points: deque[Point], point: Point) -> None:
         points.pop()
     points.append(point)
     # The point before the period is kept: it has the value with which the period begins.
-    while len(points) > 1 and points[1].at <= point.at - HISTORY_SECONDS:
+    while len(points) > 1 and points[1].at <= point.at - KEPT_SECONDS:
         points.popleft()
-
-
-def _value_at(points: list[Point], at: float) -> float:
-    """Return the value that the last point until then has; 0 if there is none."""
-    return next((point.value for point in reversed(points) if point.at <= at), 0.0)

@@ -36,7 +36,7 @@ function keepFresh() {
   const groups = Map.groupBy(document.querySelectorAll("[data-live][id]"), (element) => element.dataset.live);
   for (const [seconds, elements] of groups) {
     const next = async () => {
-      if (!document.hidden) await refresh(elements).catch(() => document.body.classList.add("offline"));
+      if (!document.hidden) await refresh(elements).catch(() => {}); // the next round tries again
       setTimeout(next, seconds * 1000);
     };
     setTimeout(next, seconds * 1000);

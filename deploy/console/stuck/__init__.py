@@ -1,1 +1,1 @@
-"""The page *Stuck*: orders, deliveries and jobs that do not go on, with the reason and the action that helps."""
+"""The page *Stuck*: orders, deliveries and jobs that do not proceed, with the reason and the action that helps."""

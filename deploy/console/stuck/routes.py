@@ -9,6 +9,7 @@ from deploy.console.access.operator import OperatorDep
 from deploy.console.dependencies import ServicesDep
 from deploy.console.page_route import PageRoute
 from deploy.console.screen import ScreenDep
+from deploy.console.settings import ServiceName
 from deploy.console.stuck.commands import act_on_jobs, resend_delivery
 from deploy.console.stuck.queries import stuck_things
 from deploy.console.stuck.schemas import DeliveryResend, JobAction, StuckView
@@ -17,13 +18,12 @@ PLACE = "/stuck"
 router = APIRouter(prefix="/api/v1/stuck", tags=["stuck"])
 pages = APIRouter(prefix=PLACE, include_in_schema=False, route_class=PageRoute)
 
-ServiceName = Literal["users", "orders", "notifications"]
 Note = Annotated[str, Form(min_length=1, max_length=500)]
 
 
 @router.get("", summary="Read what is stuck")
 async def read_stuck(operator: OperatorDep, services: ServicesDep) -> StuckView:
-    """Return the orders, deliveries, jobs and schedules that do not go on, with reasons and what helps."""
+    """Return the orders, deliveries, jobs and schedules that do not proceed, with reasons and what helps."""
     return await stuck_things(services, operator)
 
 

@@ -8,7 +8,7 @@ from shared.http.bodies import RequestBody, ResponseBody
 
 
 class StuckView(ResponseBody):
-    """Orders, deliveries and jobs that do not go on, as the services' own routes return them."""
+    """Orders, deliveries and jobs that do not proceed, as the services' own routes return them."""
 
     orders: list[dict[str, Any]]
     """Items of `GET /v1/operations/orders/stuck`."""

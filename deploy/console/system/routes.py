@@ -1,6 +1,6 @@
 """The page *System*, and the API behind it."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Form
 from starlette.responses import HTMLResponse, RedirectResponse
@@ -12,13 +12,11 @@ from deploy.console.page_route import PageRoute
 from deploy.console.screen import ScreenDep
 from deploy.console.system.commands import process_request
 from deploy.console.system.queries import system_state
-from deploy.console.system.schemas import ProcessAction, ProcessView, SystemView
+from deploy.console.system.schemas import Action, ProcessAction, ProcessView, SystemView
 from shared.http.problems import responses
 
 router = APIRouter(prefix="/api/v1/system", tags=["system"])
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
-
-Action = Literal["start", "stop", "restart", "kill", "suspend", "resume"]
 
 
 @router.get("", summary="Read the state of the system")

@@ -7,6 +7,8 @@ from pydantic import Field
 
 from shared.http.bodies import RequestBody, ResponseBody
 
+Action = Literal["start", "stop", "restart", "kill", "suspend", "resume"]
+
 
 class HealthChangeView(ResponseBody):
     """A change of a check's result; `check` is empty for the service as a whole."""
@@ -18,7 +20,7 @@ class HealthChangeView(ResponseBody):
 
 
 class ServiceHealthView(ResponseBody):
-    """The health of a service, as it reports it, with what has changed since the console has started."""
+    """The health of a service, as it reports it, with what has changed since the console started."""
 
     service: str
     state: str | None
@@ -73,12 +75,12 @@ class SystemView(ResponseBody):
     memory_bytes: int | None
     """The memory of all processes, the supervisor included."""
     error: str | None
-    """The reason for which the supervisor does not answer."""
+    """The reason why the supervisor does not answer."""
 
 
 class ProcessAction(RequestBody):
     """An action on a process of `make run`."""
 
-    action: Literal["start", "stop", "restart", "kill", "suspend", "resume"]
+    action: Action
     seconds: Annotated[float, Field(gt=0, le=600, description="The length of a suspension.", examples=[15])] = 30
     force: Annotated[bool, Field(description="Stop it even while running processes need it.")] = False

@@ -1,4 +1,4 @@
-"""Decoding of OTLP export requests. An invalid record is rejected alone; what is too long is cut."""
+"""Decoding of OTLP export requests. Only invalid records are rejected, and long values are cut."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from deploy.console.telemetry.records import KINDS, LEVELS, LogRecord, ReceivedSpan, SpanLink, SpanRecord
 
 MAX_TEXT_CHARACTERS = 8_192
-"""Length of a text that is kept, such as a stack trace of some 100 lines. The services send no longer ones."""
+"""Longer texts are cut. A stack trace of some 100 lines fits; the services send nothing longer."""
 MAX_NAME_CHARACTERS = 200
 MAX_ATTRIBUTES = 64
 MAX_EVENTS = 32
@@ -170,7 +170,7 @@ def _log_record(
 
 
 def _level(record: logs_pb2.LogRecord) -> int:
-    """Return the index of the level. Numbers 1 to 24 are six levels of four grades; 0 leaves it to the text."""
+    """Return the index of the level. Numbers 1 to 24 are six levels of four grades; with 0, the text names it."""
     if 0 < record.severity_number <= 4 * len(LEVELS):
         return (record.severity_number - 1) // 4
     name = record.severity_text.lower()

@@ -29,13 +29,13 @@ logger = structlog.get_logger(__name__)
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Size of a body, compressed and decompressed: some 7,000 spans. Exporters send 512 at once."""
 MAX_DISCARDED_BYTES = 16 * MAX_BODY_BYTES
-"""A larger body is not even read to its end. A sender whose connection is closed may miss the reason, and try again."""
+"""Larger bodies are not read to their end. A sender whose connection is closed may miss the reason, and try again."""
 MAX_PENDING_BYTES = 4 * MAX_BODY_BYTES
 """Bodies that wait to be stored. Beyond this the exporters have to wait: the console would need more memory."""
 MAX_BYTES_PER_SECOND = 2 * 1024 * 1024
 """Rate of decompressed bodies over a longer time, some 3,000 spans per second. It bounds the processor time."""
 BURST_SECONDS = 5
-"""Time for which the rate may have been unused, and is made up for at once."""
+"""Seconds of unused rate that a sender may use up at once."""
 _RETRY_AFTER = {"Retry-After": "1"}
 
 

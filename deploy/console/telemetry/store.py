@@ -57,7 +57,7 @@ class SearchTooSlow(Problem):
 
 
 class NotStored(Exception):
-    """Nothing was stored: the disk is full, for example. The sender may try again."""
+    """Nothing was stored, for example because the disk is full. The sender may try again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +68,14 @@ class Bounds:
     max_rows: int = 300_000
     """Rows of spans, and of log records."""
     max_bytes: int = 256 * 1024 * 1024
-    """Bytes in use in the file, with its indexes. Some 600 for a span."""
+    """Bytes in use in the file, indexes included: some 600 for a span."""
 
 
 class TelemetryStore:
     """Keeps spans and log records. Open it before the first use."""
 
     def __init__(self, folder: Path, bounds: Bounds, *, max_read_seconds: float = MAX_READ_SECONDS) -> None:
-        self.bounds = bounds
+        self._bounds = bounds
         self._file = folder / FILE_NAME
         self._max_read_seconds = max_read_seconds
         self._writing = _Worker("telemetry-writing", self._open_file)
@@ -101,11 +101,11 @@ class TelemetryStore:
         await self._writing.close()
 
     async def add_spans(self, spans: Sequence[ReceivedSpan]) -> int:
-        """Store those spans that are not there yet; return how many those were. Raises: NotStored."""
+        """Store the spans that are new, and return their number. Raises: NotStored."""
         return await self._add(lambda connection: insert_spans(connection, spans, received_at=int(time.time())))
 
     async def add_log_records(self, records: Sequence[LogRecord]) -> int:
-        """Store log records; return how many. Raises: NotStored."""
+        """Store log records, and return their number. Raises: NotStored."""
         return await self._add(lambda connection: insert_log_records(connection, records, received_at=int(time.time())))
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -141,13 +141,13 @@ class TelemetryStore:
             logger.warning("telemetry_not_stored", error=str(error))
             raise NotStored from error
         self._added += added
-        if is_over_max_bytes or self._added > self.bounds.max_rows / 20:
+        if is_over_max_bytes or self._added > self._bounds.max_rows / 20:
             await self.purge()
         return added
 
     def _purge(self, connection: sqlite3.Connection) -> None:
-        received_before = int(time.time() - self.bounds.retention.total_seconds())
-        max_rows = self.bounds.max_rows
+        received_before = int(time.time() - self._bounds.retention.total_seconds())
+        max_rows = self._bounds.max_rows
         for table in (SPANS, LOG_RECORDS):
             purge(connection, table, received_before=received_before, max_rows=max_rows)
         while self._is_over_max_bytes(connection) and max_rows > 1:
@@ -160,7 +160,7 @@ class TelemetryStore:
 
     def _is_over_max_bytes(self, connection: sqlite3.Connection) -> bool:
         pages, free, size = (_pragma(connection, name) for name in ("page_count", "freelist_count", "page_size"))
-        return (pages - free) * size > self.bounds.max_bytes
+        return (pages - free) * size > self._bounds.max_bytes
 
     async def _keep_purging(self) -> None:
         while True:

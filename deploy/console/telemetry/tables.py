@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from deploy.console.telemetry.records import LogRecord, ReceivedSpan, SpanRecord
 
 VERSION = 1
-"""Version of the tables. A file with another version is replaced: its content lives for an hour anyway."""
+"""Version of the tables. A file with another version is replaced: its content is kept for an hour anyway."""
 PURGED_AT_ONCE = 5_000
-"""Rows that one transaction deletes. More would make the log of changes longer."""
+"""Rows that one transaction deletes. Raised, the write-ahead log grows."""
 SPANS, LOG_RECORDS = "spans", "log_records"
 
 _TABLES = """
@@ -114,7 +114,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
 
 
 def insert_spans(connection: sqlite3.Connection, received: Iterable[ReceivedSpan], *, received_at: int) -> int:
-    """Insert those spans that are not there yet, and return how many those were. An exporter may repeat a request."""
+    """Insert the spans that are new, and return their number. An exporter may repeat a request."""
     inserted: dict[bytes, list[tuple[int, ReceivedSpan]]] = defaultdict(list)
     for each in received:
         cursor = connection.execute(_INSERT_SPAN, (received_at, *each.span))
@@ -127,7 +127,7 @@ def insert_spans(connection: sqlite3.Connection, received: Iterable[ReceivedSpan
 
 
 def insert_log_records(connection: sqlite3.Connection, records: Sequence[LogRecord], *, received_at: int) -> int:
-    """Insert log records, and return how many."""
+    """Insert log records, and return their number."""
     connection.executemany(_INSERT_LOG_RECORD, [(received_at, *record) for record in records])
     return len(records)
 
@@ -153,28 +153,26 @@ def _name_rank(span: SpanRecord) -> int:
     return span.started_ns if span.parent_id is not None else span.started_ns - 2**63
 
 
-def purge(connection: sqlite3.Connection, table: str, *, received_before: int, max_rows: int) -> int:
-    """Delete rows that were received before a time, and the oldest ones beyond a number. Return how many.
+def purge(connection: sqlite3.Connection, table: str, *, received_before: int, max_rows: int) -> None:
+    """Delete rows that were received before a time, and the oldest ones beyond a number.
 
     Ids grow in the order of arrival, so what is deleted is a range of them. The caller has no transaction open.
     """
     first, newest = connection.execute(f"SELECT min(id), max(id) FROM {table}").fetchone()  # noqa: S608 - own names
     if newest is None:
-        return 0
+        return
     kept = connection.execute(
         f"SELECT id FROM {table} WHERE received_at >= ? ORDER BY id LIMIT 1",  # noqa: S608
         (received_before,),
     ).fetchone()
     last = max(newest - max_rows, newest if kept is None else kept[0] - 1)
-    deleted = 0
     for until in range(first + PURGED_AT_ONCE - 1, last + PURGED_AT_ONCE, PURGED_AT_ONCE):
         with transaction(connection):
-            deleted += _delete_until(connection, table, min(until, last))
-    return deleted
+            _delete_until(connection, table, min(until, last))
 
 
-def _delete_until(connection: sqlite3.Connection, table: str, last: int) -> int:
+def _delete_until(connection: sqlite3.Connection, table: str, last: int) -> None:
     if table == SPANS:
         connection.execute("DELETE FROM links WHERE span <= ?", (last,))
         connection.execute("DELETE FROM traces WHERE newest_span <= ?", (last,))
-    return connection.execute(f"DELETE FROM {table} WHERE id <= ?", (last,)).rowcount  # noqa: S608
+    connection.execute(f"DELETE FROM {table} WHERE id <= ?", (last,))  # noqa: S608

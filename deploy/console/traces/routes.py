@@ -4,11 +4,11 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from starlette.responses import HTMLResponse
 
 from deploy.console.access.operator import OperatorDep
-from deploy.console.dependencies import TelemetryDep
+from deploy.console.dependencies import NonEmpty, TelemetryDep
 from deploy.console.logs.queries import lines_of_trace
 from deploy.console.page_route import PageRoute
 from deploy.console.screen import ScreenDep
@@ -28,8 +28,6 @@ from deploy.console.traces.spans import linked_traces
 router = APIRouter(prefix="/api/v1/traces", tags=["traces"])
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-_Filled = BeforeValidator(lambda value: value or None)
-"""A form sends its empty fields, too."""
 Duration = Annotated[float, Field(ge=0, le=1e12)]
 TraceId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="The id of the trace, in hexadecimal.")]
 
@@ -42,7 +40,7 @@ async def _wanted(
         Query(max_length=200, description="Text in the name of a span, such as a route; case does not matter."),
     ] = None,
     min_duration_ms: Annotated[
-        Annotated[Duration | None, _Filled], Query(description="The minimum duration of the trace.")
+        Annotated[Duration | None, NonEmpty], Query(description="The minimum duration of the trace.")
     ] = None,
     has_failed: Annotated[bool, Query(description="Whether to return only traces with a span that failed.")] = False,
     cursor: Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
 from google.protobuf.message import Message
 
 from deploy.console.access.operator import Operator
@@ -23,7 +23,7 @@ NOBODY = "http://127.0.0.1:1"
 class EverybodyIsAdmin:
     """An access without sign-in: no users service is needed."""
 
-    async def operator_of(self, request: Request, response: Response) -> Operator:  # noqa: ARG002 - as in `Access`
+    async def operator_of(self, request: Request) -> Operator:  # noqa: ARG002 - as in `Access`
         return Operator(user_id="0199a6e2-7c1e-7b7c-8a55-0d6b8f4f2c11", token="none", is_local=True)
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Samples of metrics: rates, quantiles and histories over the scrapes of the last minutes."""
+"""Samples of metrics: values, rates and quantiles over the scrapes of the last minutes."""
 
-from deploy.console.observation.series import HISTORY_SECONDS, Series
+from deploy.console.observation.series import KEPT_SECONDS, Series
 
 
 def scraped(*pages: tuple[float, str]) -> Series:
@@ -33,14 +33,13 @@ def test_a_quantile_is_the_bound_of_its_bucket() -> None:
 def test_what_the_last_scrape_lacks_has_no_value_and_what_is_old_is_dropped() -> None:
     series = scraped((0, 'lag{consumer="a"} 3\nlag{consumer="b"} 4\n'), (2, 'lag{consumer="a"} 5\n'))
     assert (series.latest("lag"), series.latest("lag", consumer="b")) == (5, None)
-    assert series.latest_by("lag", "consumer") == {"a": 5}
-    assert [point.value for point in series.history("lag")] == [7, 9]
-    series.add("other 1\n", at=HISTORY_SECONDS + 3)
-    assert series.history("lag") == []
+    series.add("other 1\n", at=KEPT_SECONDS + 3)
+    series.add('lag{consumer="a"} 6\n', at=KEPT_SECONDS + 5)
+    ((_, points),) = series.current("lag")
+    assert [(point.at, point.value) for point in points] == [(KEPT_SECONDS + 5, 6)]
 
 
 def test_a_long_run_of_equal_values_needs_two_points() -> None:
     series = scraped(*((second, "size 7\n") for second in range(100)), (100, "size 8\n"))
     ((_, points),) = series.current("size")
     assert [(point.at, point.value) for point in points] == [(0, 7), (99, 7), (100, 8)]
-    assert [point.value for point in series.history("size")] == [7.0] * 100 + [8.0]
