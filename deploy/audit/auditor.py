@@ -17,7 +17,6 @@ from shared.messaging.kafka import kafka_of
 
 logger = structlog.get_logger(__name__)
 
-
 COMMAND_WAIT_SECONDS = 30
 """Time for which a command waits for the state file: a run of the serving audit takes about a second."""
 

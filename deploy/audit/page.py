@@ -1,6 +1,7 @@
 """The pages of the serving audit: /metrics for Prometheus, /findings for people and programs, as JSON."""
 
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -89,7 +90,10 @@ def served(settings: AuditSettings, metrics: AuditMetrics, page: FindingsPage) -
             self.end_headers()
             self.wfile.write(body)
 
-    server = ThreadingHTTPServer((settings.http_host, settings.http_port), Handler)
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+
+    server = Server((settings.http_host, settings.http_port), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

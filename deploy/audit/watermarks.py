@@ -15,8 +15,6 @@ from deploy.audit.findings import Key, Violation
 
 MAX_FOUND = 10_000
 """Upper bound of the findings that are kept. The others are found again once these are settled."""
-
-
 LOCK_POLL_SECONDS = 0.1
 """Delay between two looks at a state file that another process uses."""
 

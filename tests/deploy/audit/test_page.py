@@ -18,16 +18,17 @@ OPEN = Violation(Invariant.NO_GAP, Key(Kind.STREAM, "orders/7"), "orders 7 has a
 ACCEPTED = Violation(Invariant.OUTBOX_EMPTY, Key(Kind.WAITING, "orders/outbox/1"), "not sent", "serve --role relay")
 
 
+def test_the_page_is_served_on_an_address_of_ipv6(tmp_path: Path) -> None:
+    with served(_settings(tmp_path, http_host="::1"), AuditMetrics(), FindingsPage()) as port:
+        assert httpx2.get(f"http://[::1]:{port}/findings").status_code == 200
+
+
 def test_the_page_names_each_invariant_before_and_after_a_run_and_keeps_it_after_a_failure(tmp_path: Path) -> None:
-    settings = AuditSettings(
-        users_database_url="postgresql://audit@127.0.0.1/users",
-        orders_database_url="postgresql://audit@127.0.0.1/orders",
-        notifications_database_url="postgresql://audit@127.0.0.1/notifications",
-        state_file=tmp_path / "audit.json",
-        http_port=0,
-    )
     page = FindingsPage()
-    with served(settings, AuditMetrics(), page) as port, httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with (
+        served(_settings(tmp_path), AuditMetrics(), page) as port,
+        httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
         before = client.get("/findings").json()
         assert (before["version"], before["run"], before["failed_runs"]) == (1, None, 0)
         assert {each["state"] for each in before["invariants"]} == {"unknown"}
@@ -81,3 +82,14 @@ def _outcome() -> Outcome:
     outcome = Outcome("incremental", NOW, seconds=0.2, skipped=["topics: Kafka does not answer"])
     outcome.checked.update({"order": 3})
     return outcome
+
+
+def _settings(folder: Path, *, http_host: str = "127.0.0.1") -> AuditSettings:
+    return AuditSettings(
+        users_database_url="postgresql://audit@127.0.0.1/users",
+        orders_database_url="postgresql://audit@127.0.0.1/orders",
+        notifications_database_url="postgresql://audit@127.0.0.1/notifications",
+        state_file=folder / "audit.json",
+        http_host=http_host,
+        http_port=0,
+    )
