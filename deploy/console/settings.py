@@ -38,8 +38,6 @@ class ConsoleSettings(BaseSettings):
     """Upper bound of spans, and of log records, that are kept. 300,000 are five minutes of 1,000 spans per second."""
     max_telemetry_megabytes: Annotated[int, Field(ge=16)] = 256
     """Upper bound of the size of the received traces and logs on disk."""
-    gateway_url: str
-    """The address of the API for people, for links."""
     users_url: str
     orders_url: str
     notifications_url: str
@@ -51,8 +49,6 @@ class ConsoleSettings(BaseSettings):
     """The audit that runs at an interval: `python -m deploy.audit serve`."""
     backup_url: str | None = None
     """The scheduler of base backups: `python -m deploy.backup serve`."""
-    mail_url: str | None = None
-    kafka_bootstrap_servers: str | None = None
     control_socket: Path | None = None
     """The socket of the supervisor of `make run`. Without it nothing can be started, stopped or broken."""
     local_admin_email: str = "admin@orderly.example"

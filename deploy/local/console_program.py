@@ -15,7 +15,7 @@ from deploy.local.state import CHECKOUT
 def console_program(
     settings: LocalSettings, *, services: Services, credentials: Credentials, control_socket: Path
 ) -> Program:
-    """Return the program of the page on which the system is watched and controlled."""
+    """Return the program of the console, on which people watch and control the system."""
     port = settings.console_port
     return Program(
         name="console",
@@ -26,20 +26,17 @@ def console_program(
             "CONSOLE_OTLP_PORT": str(settings.otlp_port),
             "CONSOLE_FOLDER": str((settings.folder / "console").absolute()),
             "CONSOLE_CONTROL_SOCKET": str(control_socket),
-            "CONSOLE_GATEWAY_URL": settings.gateway_url,
             "CONSOLE_USERS_URL": services.url_of("users"),
             "CONSOLE_ORDERS_URL": services.url_of("orders"),
             "CONSOLE_NOTIFICATIONS_URL": services.url_of("notifications"),
             "CONSOLE_AUDIT_URL": settings.audit_url,
-            "CONSOLE_MAIL_URL": settings.mail_url,
-            "CONSOLE_KAFKA_BOOTSTRAP_SERVERS": services.kafka_bootstrap_servers,
             "CONSOLE_LOCAL_ADMIN_PASSWORD_FILE": str(credentials.admin_password_file.absolute()),
             # Its own requests would be most of the lines on its page of logs.
             "CONSOLE_LOG_LEVEL": "warning",
             "CONSOLE_LOGS_FOLDER": str(settings.logs.absolute()),
         },
         ready=lambda: http_answers(port, "/health/live"),
-        address=f"http://127.0.0.1:{port}",
+        address=settings.console_url,
         notes="the console: what runs, where an order is, break it",
         echo=re.compile("WARNING|ERROR|CRITICAL"),
     )
