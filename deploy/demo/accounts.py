@@ -93,9 +93,7 @@ async def sign_up(
         async with slots:
             await _make(client, account, admin=admin, customer=customer, country=customers[customer], run=run)
             if position % LOW_CREDIT_EVERY == 0:
-                path = f"/v1/users/{account.user_id}/credit-limit"
-                limit = {"limit_cents": low_credit_limit_cents}
-                _body_of(await admin.send(client, "PUT", path, json=limit), "the admin could not set a credit limit")
+                await set_credit_limit(client, account, limit_cents=low_credit_limit_cents, admin=admin)
             await account.sign_in(client)
         advance()
 
@@ -103,6 +101,12 @@ async def sign_up(
         for position, customer in enumerate(accounts, start=1):
             group.create_task(sign_up_one(position, customer))
     return accounts
+
+
+async def set_credit_limit(client: Client, account: Account, *, limit_cents: int, admin: Account) -> None:
+    """Set the credit limit of an account. Raises: RequestFailed."""
+    path, limit = f"/v1/users/{account.user_id}/credit-limit", {"limit_cents": limit_cents}
+    _body_of(await admin.send(client, "PUT", path, json=limit), "the admin could not set a credit limit")
 
 
 async def _make(client: Client, account: Account, *, admin: Account, customer: str, country: str, run: str) -> None:

@@ -19,7 +19,7 @@ from deploy.local.memory import memory_of_system
 from deploy.local.process import LocalError, Process, Program, start_process
 from deploy.local.screen import Screen
 from deploy.local.settings import LocalSettings
-from deploy.local.state import CHECKOUT, read_state, running_pid
+from deploy.local.state import CHECKOUT, admin_password_of, read_state, running_pid
 
 START_TIMEOUT_SECONDS = 300
 """The first start on a machine downloads Kafka."""
@@ -43,7 +43,7 @@ class RunningSystem:
             gateway_url=state["urls"]["gateway"],
             mail_url=state["urls"]["mail"],
             databases=state["databases"],
-            admin_password=Path(state["admin_password_file"]).read_text().splitlines()[0],
+            admin_password=admin_password_of(state),
         )
 
     async def received_mails(self, *, run: str) -> Sequence[ReceivedMail]:

@@ -5,13 +5,10 @@ import signal
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-import asyncpg
-
 from deploy.faults.parameters import Cuts, OfService
 from deploy.faults.target import Injected, Target
 from deploy.local.control_protocol import ControlError
 from deploy.local.cutting_proxy import CuttingProxy
-from deploy.local.lifecycle import State
 from deploy.local.postgres import server_of
 from shared.connection_errors import CONNECTION_ERRORS
 
@@ -30,7 +27,7 @@ async def shut_down_postgres(target: Target, parameters: OfService) -> Injected:
     os.kill(pid, signal.SIGQUIT)
 
     async def is_ready() -> bool:
-        return target.is_ready_after(server, pid=pid) and await _is_ready(target, parameters.service)
+        return target.is_ready_after(server, pid=pid) and await target.is_ready(parameters.service)
 
     return Injected(
         did=f"Shut {server} (pid {pid}) down at once, with SIGQUIT.",
@@ -43,16 +40,13 @@ async def terminate_backends(target: Target, parameters: OfService) -> Injected:
     """End all connections to a service's database."""
     service = parameters.service
     try:
-        connection = await asyncpg.connect(target.admin_url(service), timeout=5)
-        try:
+        async with target.connected(service) as connection:
             ended = await connection.fetchval(_TERMINATE)
-        finally:
-            await connection.close()
     except CONNECTION_ERRORS as error:
         raise ControlError("unavailable", f"{server_of(service)} does not answer ({type(error).__name__}).") from error
 
     async def is_ready() -> bool:
-        return await _is_ready(target, service)
+        return await target.is_ready(service)
 
     return Injected(
         did=f"Ended {ended} connections to the database of {service}.",
@@ -76,7 +70,7 @@ async def cut_after_commit(target: Target, parameters: Cuts) -> Injected:
     wanted = proxy.cuts + proxy.armed
 
     async def are_cut() -> bool:
-        return proxy.cuts >= wanted and await _is_ready(target, service)
+        return proxy.cuts >= wanted and await target.is_ready(service)
 
     restarted = f"Restarted {service} with its database behind a proxy. " if is_new else ""
     return Injected(
@@ -97,8 +91,3 @@ async def _restart_through_proxy(target: Target, service: str) -> None:
     await supervisor.stop_one(service)
     target.proxies[service] = proxy
     await supervisor.start(replace(normal, environment={**normal.environment, name: proxied}), instead_of=normal)
-
-
-async def _is_ready(target: Target, service: str) -> bool:
-    child = target.supervisor.children.get(service)
-    return child is not None and child.lifecycle.state is State.READY and await child.program.ready()

@@ -38,23 +38,20 @@ class FaultLog:
         async with self._injecting:
             injected = await fault.inject(self._target, checked)
         self._count += 1
-        now = datetime.now(UTC)
         report = FaultReport(
             id=self._count,
             fault=name,
             did=injected.did,
             ends=fault.ends,
             details=injected.details,
-            injected_at=now,
-            ended_at=now if injected.has_ended is None else None,
+            injected_at=datetime.now(UTC),
+            ended_at=None,
         )
         self._reports.append(report)
         self._target.background.start(self._watch(report.id, injected))
         return report
 
     async def _watch(self, report_id: int, injected: Injected) -> None:
-        if injected.has_ended is None:
-            return
         async with asyncio.timeout(MAX_WATCH_SECONDS):
             while not await injected.has_ended():  # noqa: ASYNC110 - processes and databases send no events
                 await asyncio.sleep(POLL_SECONDS)

@@ -6,8 +6,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
 from deploy.faults.parameters import Poison
 from deploy.faults.target import Injected, Target
 from deploy.local.control_protocol import ControlError
@@ -93,10 +91,7 @@ async def _send(bootstrap_servers: str, topic: str, records: "list[tuple[str, by
 async def _counts(target: Target, service: str, keys: list[str]) -> tuple[int, int]:
     """Return how many dead letters of these keys were stored, and how many wait; some, while the database is away."""
     with suppress(*CONNECTION_ERRORS):
-        connection = await asyncpg.connect(target.admin_url(service), timeout=5)
-        try:
+        async with target.connected(service) as connection:
             stored, waiting = await connection.fetchval(_STORED, keys), await connection.fetchval(_WAITING, keys)
             return int(stored), int(waiting)
-        finally:
-            await connection.close()
     return 1, 1

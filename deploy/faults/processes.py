@@ -61,8 +61,7 @@ async def suspend_consumer(target: Target, parameters: Suspension) -> Injected:
     target.supervisor.suspend(service, seconds=seconds)
 
     async def continues() -> bool:
-        child = target.supervisor.children.get(service)
-        return child is not None and child.lifecycle.state is State.READY and await child.program.ready()
+        return await target.is_ready(service)
 
     return Injected(
         did=f"Suspended {service} (pid {pid}) for {seconds:g} s.",
@@ -106,9 +105,6 @@ def _kill(target: Target, process: str) -> Injected:
 
 async def _lease(target: Target, service: str) -> asyncpg.Record | None:
     with suppress(*CONNECTION_ERRORS):
-        connection = await asyncpg.connect(target.admin_url(service), timeout=5)
-        try:
+        async with target.connected(service) as connection:
             return await connection.fetchrow(_LEASE)
-        finally:
-            await connection.close()
     return None

@@ -1,4 +1,4 @@
-"""Pressing the buttons of *Break it* by chance while orders are placed, and an audit at the end."""
+"""Pressing the buttons of *Break it* at random while orders are placed, and an audit at the end."""
 
 import asyncio
 import random
@@ -19,6 +19,7 @@ from deploy.local.control_protocol import ControlError
 from deploy.local.credentials import SERVICES
 from deploy.local.lifecycle import State
 from deploy.local.screen import Screen
+from deploy.local.state import admin_password_of
 from deploy.wrong_builds.build import Build, busiest_skus
 from deploy.wrong_builds.load import OrderLoad, order_load
 from shared.messaging.kafka import KafkaConnection
@@ -46,7 +47,7 @@ SETTLE_TIMEOUT = timedelta(seconds=240)
 
 @dataclass
 class Result:
-    """The deeds of a run, and which invariants are violated at its end."""
+    """The counts of a run, and the invariants that are violated at its end."""
 
     seed: int
     accepted: int = 0
@@ -77,11 +78,11 @@ class RandomButtons:
         self._poison: set[str] = set()
         self._cut: set[str] = set()
         self._skus = busiest_skus(folder / "catalogue.jsonl")
-        self._password = Path(state["admin_password_file"]).read_text().splitlines()[0]
+        self._password = admin_password_of(state)
         self.result = Result(seed)
 
     async def run(self, *, minutes: float, orders_per_second: float) -> Result:
-        """Inject faults under load, put everything right again, and audit. Raises: ControlError, RequestFailed."""
+        """Inject faults under load, let everything recover, and audit. Raises: ControlError, RequestFailed."""
         urls = {service: self._state["urls"][service] for service in SERVICES}
         kafka = KafkaConnection(self._state["kafka_bootstrap_servers"])
         build = Build(name="right", urls=urls, database_urls=self._state["audit_databases"], kafka=kafka)

@@ -1,8 +1,11 @@
 """The parts of the running local system that faults act on."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+
+import asyncpg
 
 from deploy.local.background import Background
 from deploy.local.control_protocol import ControlError
@@ -14,15 +17,18 @@ from deploy.local.services import Services
 from deploy.local.settings import LocalSettings
 from deploy.local.supervisor import Supervisor
 
+CONNECT_TIMEOUT_SECONDS = 5
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Injected:
-    """The deed of a fault, and how its end is noticed."""
+    """The effect of an injected fault, and how its end is noticed."""
 
     did: str
-    details: dict[str, Any] = field(default_factory=dict)
-    has_ended: Callable[[], Awaitable[bool]] | None = None
-    """Returns whether its effects are over. None: they were over at once."""
+    details: dict[str, Any]
+    has_ended: Callable[[], Awaitable[bool]]
+    """Returns whether its effects are over."""
 
 
 @dataclass(kw_only=True)
@@ -45,6 +51,15 @@ class Target:
         password = self.credentials.database_passwords[server_of(service)]
         return f"postgresql://postgres:{password}@127.0.0.1:{self.settings.postgres_port_of(service)}/{service}"
 
+    @asynccontextmanager
+    async def connected(self, service: str) -> AsyncIterator[Connection]:
+        """Connect to a service's database as the superuser. Raises: CONNECTION_ERRORS."""
+        connection = await asyncpg.connect(self.admin_url(service), timeout=CONNECT_TIMEOUT_SECONDS)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     def pid_of(self, process: str) -> int:
         """Return the pid of a process that runs. Raises: ControlError."""
         child = self.supervisor.children.get(process)
@@ -56,6 +71,11 @@ class Target:
         """Return whether another process than the one with this pid is ready."""
         child = self.supervisor.children.get(process)
         return child is not None and child.process.pid != pid and child.lifecycle.state is State.READY
+
+    async def is_ready(self, process: str) -> bool:
+        """Return whether a process is ready, and says so now."""
+        child = self.supervisor.children.get(process)
+        return child is not None and child.lifecycle.state is State.READY and await child.program.ready()
 
     async def remove_proxy(self, service: str) -> None:
         """Close the proxy of a service that does not use it any more."""

@@ -7,8 +7,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.demo.accounts import LOW_CREDIT_EVERY, Account, SignInRefused, sign_up
-from deploy.demo.client import Client, RequestFailed
+from deploy.demo.accounts import LOW_CREDIT_EVERY, Account, SignInRefused, set_credit_limit, sign_up
+from deploy.demo.client import Client
 from deploy.local.process import LocalError
 from deploy.local.screen import Screen
 
@@ -109,11 +109,5 @@ class Pool:
         accounts = list(made.values())
         for position, account in enumerate(accounts, start=1):
             if position % LOW_CREDIT_EVERY:
-                await self._raise_credit_limit(account, admin=admin)
+                await set_credit_limit(self.client, account, limit_cents=AMPLE_CREDIT_CENTS, admin=admin)
         return accounts
-
-    async def _raise_credit_limit(self, account: Account, *, admin: Account) -> None:
-        path, limit = f"/v1/users/{account.user_id}/credit-limit", {"limit_cents": AMPLE_CREDIT_CENTS}
-        answer = await admin.send(self.client, "PUT", path, json=limit)
-        if not answer.is_success:
-            raise RequestFailed(f"the admin could not set a credit limit: {answer.status} {answer.code}")

@@ -5,7 +5,6 @@ import os
 import secrets
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -40,7 +39,6 @@ class LoadRun:
 
     plan: Plan
     target: LoadTarget
-    started_at: float = field(default_factory=time.time)
     seconds: list[Second] = field(default_factory=list)
     is_stopped: bool = False
     """Whether a signal ended it early."""

@@ -16,8 +16,6 @@ from deploy.local.screen import Screen
 from deploy.local.settings import LocalSettings
 from deploy.local.state import read_state
 
-INTERVAL_SECONDS = 10.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class SoakOutcome:

@@ -13,6 +13,7 @@ from deploy.demo.accounts import Account
 from deploy.demo.client import Client
 from deploy.local.credentials import ADMIN_EMAIL, SERVICES
 from deploy.local.process import LocalError
+from deploy.local.state import admin_password_of
 
 PREPARATION_TIMEOUT_SECONDS = 180
 """Maximum time for one request of the preparation, retries included: limits of requests reset within a minute."""
@@ -37,7 +38,7 @@ class LoadTarget:
         """Return the system of `make run`, from the content of its state file."""
         return cls(
             url=state["urls"]["gateway"],
-            admin_password=Path(state["admin_password_file"]).read_text().splitlines()[0],
+            admin_password=admin_password_of(state),
             metrics_urls={service: state["urls"][service] for service in SERVICES},
             accounts_file=accounts_file,
             orders_database_url=state["databases"]["orders"],

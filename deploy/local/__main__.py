@@ -1,4 +1,4 @@
-"""The command line of the local system: `python -m deploy.local run`, `status`, `stop`, `shell` and `migrate`."""
+"""The command line of the local system: `python -m deploy.local --help` lists its commands."""
 
 import asyncio
 import json

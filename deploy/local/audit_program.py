@@ -24,7 +24,7 @@ def audit_program(settings: LocalSettings, *, environment: Mapping[str, str]) ->
             "AUDIT_GRACE_SECONDS": f"{settings.audit_grace_seconds:g}",
         },
         ready=lambda: http_answers(port, "/metrics"),
-        address=f"http://127.0.0.1:{port}",
+        address=settings.audit_url,
         notes="/findings, /metrics",
         echo=re.compile(r'"level": ?"(error|critical)"'),
     )

@@ -15,7 +15,6 @@ from deploy.local.control_protocol import (
     ControlError,
     FaultRequest,
     FaultsRequest,
-    LifecycleEvent,
     ProcessRequest,
     ProcessStatus,
     Request,
@@ -232,5 +231,5 @@ class Control:
             notes=program.notes,
             log_file=str(self._supervisor.log_of(name)),
             needs=[need for need in needs_of(name) if need in self._supervisor.lifecycles],
-            events=[LifecycleEvent(at=each.at, event=each.event, text=each.text) for each in lifecycle.events],
+            events=list(lifecycle.events),
         )

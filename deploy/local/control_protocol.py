@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from deploy.local.lifecycle import State
+from deploy.local.lifecycle import Happening, State
 from deploy.local.process import LocalError
 
 MAX_REQUEST_BYTES = 64 * 1024
-"""The longest request. A longer one is refused, and its connection closed."""
+"""The longest request: the default limit of asyncio's streams. A longer one is refused, and its connection closed."""
 MAX_SUSPENSION_SECONDS = 600
 """The longest suspension of a process, which then continues without a request."""
 
@@ -116,15 +116,6 @@ Request = Annotated[
 _REQUESTS: TypeAdapter[Request] = TypeAdapter(Request)
 
 
-class LifecycleEvent(_Document):
-    """Something that happened to a process."""
-
-    at: datetime
-    event: str
-    """started, ready, failed, exited, killed, stopping, stopped, suspended or resumed."""
-    text: str
-
-
 class ProcessStatus(_Document):
     """One process of the system."""
 
@@ -144,7 +135,7 @@ class ProcessStatus(_Document):
     log_file: str
     needs: list[str]
     """The processes without which it does not work."""
-    events: list[LifecycleEvent]
+    events: list[Happening]
     """The last events, the oldest first."""
 
 
@@ -232,18 +223,21 @@ def parse_request(line: bytes) -> Request:
     """Return the request of a line. Raises: ControlError that says what is wrong with it."""
     try:
         return _REQUESTS.validate_json(line)
-    except ValidationError as errors:
-        first = errors.errors(include_url=False, include_context=False)[0]
-        raise ControlError("bad_request", _problem_of(dict(first))) from None
+    except ValidationError as error:
+        raise _bad_request(error) from None
 
 
 def check_parameters(model: type[BaseModel], parameters: dict[str, Any]) -> BaseModel:
     """Return the parameters of a fault. Raises: ControlError that says what is wrong with them."""
     try:
         return model.model_validate(parameters)
-    except ValidationError as errors:
-        first = errors.errors(include_url=False, include_context=False)[0]
-        raise ControlError("bad_request", _problem_of(dict(first))) from None
+    except ValidationError as error:
+        raise _bad_request(error) from None
+
+
+def _bad_request(error: ValidationError) -> ControlError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    return ControlError("bad_request", _problem_of(dict(first)))
 
 
 def _problem_of(error: dict[str, Any]) -> str:

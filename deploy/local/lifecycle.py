@@ -12,7 +12,7 @@ MAX_EVENTS = 30
 
 
 class State(StrEnum):
-    """The activity of a process."""
+    """The state of a process."""
 
     STARTING = "starting"
     """The process runs, and was never ready."""

@@ -93,6 +93,11 @@ class LocalSettings(BaseSettings):
         return self.otlp_endpoint or (f"http://127.0.0.1:{self.otlp_port}" if self.has_console else None)
 
     @property
+    def console_url(self) -> str:
+        """The URL of the console's pages."""
+        return f"http://127.0.0.1:{self.console_port}"
+
+    @property
     def audit_url(self) -> str:
         """The URL of the audit's findings and metrics."""
         return f"http://127.0.0.1:{self.audit_port}"

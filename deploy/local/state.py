@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ def read_state(folder: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = json.loads(state_file(folder).read_text())
         return state
     return None
+
+
+def admin_password_of(state: Mapping[str, Any]) -> str:
+    """Return the admin's password. `state`: the content of the state file."""
+    return Path(state["admin_password_file"]).read_text().splitlines()[0]
 
 
 def audit_environment(folder: Path, state: dict[str, Any]) -> dict[str, str]:

@@ -202,7 +202,7 @@ class System:
             "logs": str(settings.logs),
             "control_socket": str(self._socket.path),
             "urls": {
-                **({"console": f"http://127.0.0.1:{settings.console_port}"} if settings.has_console else {}),
+                **({"console": settings.console_url} if settings.has_console else {}),
                 **({"audit": settings.audit_url} if settings.audit == "on" else {}),
                 "gateway": settings.gateway_url,
                 **{service: services.url_of(service) for service in SERVICES},

@@ -75,13 +75,14 @@ class WrongSystem:
     target: Target
     build: WrongBuild
     _services: Services = field(init=False)
-    _passwords: dict[str, str] = field(init=False, default_factory=dict)
+    _passwords: dict[str, str] = field(init=False)
+    """The passwords of the databases, by service."""
 
     def __post_init__(self) -> None:
         ports = {f"{service}_port": free_port() for service in SERVICES}
         services = self.target.services()
         self._services = replace(services, settings=services.settings.model_copy(update=ports))
-        self._passwords = {f"{WRONG}{service}": secrets.token_urlsafe(24) for service in SERVICES}
+        self._passwords = {service: secrets.token_urlsafe(24) for service in SERVICES}
 
     @property
     def kafka(self) -> KafkaConnection:
@@ -154,7 +155,7 @@ class WrongSystem:
                 await admin.delete_topics(ours)
 
     async def _create_database(self, service: str) -> None:
-        password = self._passwords[f"{WRONG}{service}"]
+        password = self._passwords[service]
         await create_database(
             self.target.admin_url(service),
             name=_database(service),
@@ -177,7 +178,7 @@ class WrongSystem:
 
     def _environment(self, service: str) -> dict[str, str]:
         usual = self._services.program(service).environment
-        name, password = service.upper(), self._passwords[f"{WRONG}{service}"]
+        name, password = service.upper(), self._passwords[service]
         valkey = urlsplit(self._services.settings.valkey_url)._replace(path=f"/{VALKEY_DATABASE}").geturl()
         role, owner = _database(service), owner_of(_database(service))
         return {

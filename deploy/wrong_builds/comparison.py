@@ -148,19 +148,19 @@ class _Run:
         await wrong.start()
         password = self._target.credentials.admin_password_file.read_text().splitlines()[0]
         async with AsyncExitStack() as stack:
-            loads: list[Contestant] = []
+            contestants: list[Contestant] = []
             for build in (right_build(self._target), wrong.as_build()):
                 load = await stack.enter_async_context(order_load(build, skus=wrong.skus))
                 await load.sign_up(password)
-                loads.append(Contestant(build=build, load=load))
-            self._right, self._wrong = loads
+                contestants.append(Contestant(build=build, load=load))
+            self._right, self._wrong = contestants
             self._phase, self._running_at = "running", asyncio.get_running_loop().time()
             async with asyncio.TaskGroup() as group:
-                for each in loads:
+                for each in contestants:
                     group.create_task(each.load.run(orders_per_second=self.request.orders_per_second))
                     group.create_task(each.survey())
                 if self.request.fault_every_seconds:
-                    group.create_task(self._inject_faults(loads, every_seconds=self.request.fault_every_seconds))
+                    group.create_task(self._inject_faults(contestants, every_seconds=self.request.fault_every_seconds))
 
     async def _inject_faults(self, contestants: Sequence["Contestant"], *, every_seconds: float) -> None:
         await asyncio.sleep(min(INITIAL_DELAY_SECONDS, every_seconds))

@@ -2,12 +2,12 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import httpx2
 
-from deploy.demo.accounts import Account, signed_in_admin
+from deploy.demo.accounts import Account, set_credit_limit, signed_in_admin
 from deploy.demo.client import Answer, Client, RequestFailed
 from deploy.wrong_builds.build import Build
 
@@ -19,7 +19,6 @@ CANCEL_EVERY = 5
 CANCEL_AFTER_SECONDS = 2.0
 MAX_OPEN_REQUESTS = 20
 """Orders that are under way at once. While a service is away, no more are placed."""
-
 REQUEST_TIMEOUT_SECONDS = 15.0
 """Time after which a request counts as failed, its retries included."""
 
@@ -60,10 +59,10 @@ class OrderLoad:
         body = {"email": account.email, "password": account.password, "name": "Load", "locale": "en"}
         key = account.email.partition("@")[0].replace("+", "-")
         made = await admin.send(self._users, "POST", "/v1/users/verified", json=body, key=key)
-        _check(made, account)
+        if not made.is_success:
+            raise RequestFailed(f"the account {account.email} could not be made: {made.status} {made.code}")
         account.user_id = made.body["id"]
-        path = f"/v1/users/{account.user_id}/credit-limit"
-        _check(await admin.send(self._users, "PUT", path, json={"limit_cents": CREDIT_CENTS}), account)
+        await set_credit_limit(self._users, account, limit_cents=CREDIT_CENTS, admin=admin)
         await account.sign_in(self._users)
 
     async def _place(self, number: int) -> None:
@@ -84,12 +83,14 @@ class OrderLoad:
         finally:
             self._slots.release()
 
-    async def _send(self, account: Account, path: str, *, json: object = None, key: str | None = None) -> Answer:
+    async def _send(
+        self, account: Account, path: str, *, json: Mapping[str, object] | None = None, key: str | None = None
+    ) -> Answer:
         """Send a request to orders; sign in at users if the token has expired."""
-        answer = await self._orders.send("POST", path, token=account.token, json=json, key=key)  # type: ignore[arg-type]
+        answer = await self._orders.send("POST", path, token=account.token, json=json, key=key)
         if answer.code == "token_expired":
             await account.sign_in(self._users)
-            answer = await self._orders.send("POST", path, token=account.token, json=json, key=key)  # type: ignore[arg-type]
+            answer = await self._orders.send("POST", path, token=account.token, json=json, key=key)
         return answer
 
 
@@ -106,8 +107,3 @@ async def order_load(build: Build, *, skus: Sequence[str]) -> AsyncIterator[Orde
             orders=Client(orders, timeout_seconds=REQUEST_TIMEOUT_SECONDS),
             skus=skus,
         )
-
-
-def _check(answer: Answer, account: Account) -> None:
-    if not answer.is_success:
-        raise RequestFailed(f"the account {account.email} could not be made: {answer.status} {answer.code}")

@@ -11,7 +11,7 @@ from deploy.local.postgres import server_of
 
 
 class SharedFaults:
-    """Chooses faults by chance. The first two are outages of the broker and of a database, so that each build's weak
+    """Chooses faults at random. The first two are outages of the broker and of a database, so that each build's weak
     place is hit within a minute. Then each kind comes once before any is repeated.
     """
 
