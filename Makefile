@@ -58,7 +58,7 @@ audit-at-size: .venv/.complete ## Show that an audit of 1,000,000 orders reads w
 shell: .venv/.complete ## Open a shell for the services' commands; C="python -m services.orders dead-letters list"
 	@$(BIN)/python -m deploy.local shell $${C:+--command "$$C"}
 
-break: .venv/.complete ## Kill, cut and poison the running system by chance, then audit: BREAK="--minutes 10"
+break: .venv/.complete ## Kill, cut and poison the running system at random, then audit: BREAK="--minutes 10"
 	@$(BIN)/python -m deploy.local break $(BREAK)
 
 status: .venv/.complete ## Show the processes of the running system, their addresses and memory
