@@ -15,7 +15,7 @@ cli = typer.Typer(pretty_exceptions_enable=False)
 @cli.command()
 def serve(
     *,
-    transport: Annotated[Literal["stdio", "http"], typer.Option(help="How clients connect.")] = "stdio",
+    transport: Annotated[Literal["stdio", "http"], typer.Option(help="The transport of MCP.")] = "stdio",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port of HTTP on 127.0.0.1; the path is /mcp.")] = (
         DEFAULT_PORT
     ),

@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 64_000_000
 MAX_CONTENT_BYTES = 1_000_000_000
 """Upper bounds of an opened file: its size, and that of its decompressed content."""
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
-"""What reading a damaged archive or a line of another form raises."""
+"""The errors of reading a damaged archive or a line of another form."""
 _MANIFEST, _SPANS, _LOGS = "manifest.json", "spans.jsonl", "logs.jsonl"
 
 
@@ -32,7 +32,7 @@ class ExportInvalid(Problem):
 
 
 class Manifest(BaseModel):
-    """When an export was made, and what it holds."""
+    """The time at which an export was made, and its contents."""
 
     version: int = VERSION
     made_at: AwareDatetime
