@@ -28,8 +28,8 @@ overload worse. Of these paths, the gateway exposes only the published keys."""
 MAX_WAIT_SECONDS = 0.5
 """Upper bound of a request's wait for a place. Raised, longer bursts pass without errors, and more slowly."""
 BUSY_SECONDS = 1.0
-"""Time after a 503 in which no further request may wait for a place: more arrive than can be processed, so waiting would
-save none of them and slow down every response. Raised, bursts in quick succession are refused."""
+"""Time after a 503 in which no further request may wait for a place: more arrive than can be processed, so waiting
+would save none of them and slow down every response. Raised, bursts in quick succession are refused."""
 LOG_INTERVAL_SECONDS = 1.0
 """Refused requests are logged together, at most once in this time: a line for each would cost more than refusing it."""
 SHED = "shed"

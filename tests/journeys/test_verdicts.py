@@ -83,8 +83,8 @@ async def test_events_that_are_not_applied(hand: ByHand) -> None:
         "state": "stuck",
         "cause": "consumer_stopped",
         "service": "users",
-        "reason": f"{waits} order.created has been in Kafka for 42 min, and the consumer users.orders has not applied it"
-        " (not started yet).",
+        "reason": f"{waits} order.created has been in Kafka for 42 min,"
+        " and the consumer users.orders has not applied it (not started yet).",
         "helps": "GET /health",
     }
     assert without_users == {
