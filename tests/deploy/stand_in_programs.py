@@ -17,6 +17,7 @@ def end(*_):
     sys.exit(0)
 
 signal.signal(signal.SIGTERM, end)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # as PostgreSQL: a shell's background jobs inherit that it is ignored
 print("WARNING: at the start")
 (folder / (name + ".pid")).write_text(str(os.getpid()))
 while True:
