@@ -57,7 +57,7 @@ def _add_list(cli: typer.Typer, tool: Tool) -> None:
             if as_json:
                 print_json(jobs)
             else:
-                names = ("id", "task", "status", "attempts", "due_at", "error")
+                names = ("id", "task", "status", "retries", "due_at", "error")
                 print_table(names, [[getattr(job, name) for name in names] for job in jobs])
             return True
 

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +15,7 @@ from shared.http.idempotency import IdempotencyKey, run_idempotently
 from shared.http.pagination import Page, PageParams, page_of
 from shared.http.problems import responses
 from shared.http.responses import is_repeat, json_response
+from shared.http.route_limits import OPERATIONS
 from shared.operations.dependencies import AdminCaller, OperationsDep, StaffCaller
 from shared.operations.queued_jobs import (
     HeldJob,
@@ -74,7 +75,11 @@ async def read_schedules(*, _caller: StaffCaller, sessions: SessionsDep) -> Sche
 
 
 @router.post(
-    "/jobs/retries", response_model=ChangedJobsView, summary="Retry held jobs", responses=responses(JobNotFound)
+    "/jobs/retries",
+    response_model=ChangedJobsView,
+    summary="Retry held jobs",
+    dependencies=[Depends(OPERATIONS)],
+    responses=responses(JobNotFound),
 )
 async def retry_jobs(
     body: JobSelection, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None
@@ -84,7 +89,11 @@ async def retry_jobs(
 
 
 @router.post(
-    "/jobs/discards", response_model=ChangedJobsView, summary="Discard held jobs", responses=responses(JobNotFound)
+    "/jobs/discards",
+    response_model=ChangedJobsView,
+    summary="Discard held jobs",
+    dependencies=[Depends(OPERATIONS)],
+    responses=responses(JobNotFound),
 )
 async def discard_jobs(
     body: JobSelection, *, request: Request, caller: AdminCaller, sessions: SessionsDep, key: IdempotencyKey = None

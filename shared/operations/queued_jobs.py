@@ -103,7 +103,7 @@ class JobView(ResponseBody):
         description="`failed`: held after its last attempt. `queued`: it is due, and has not begun.",
         examples=["failed"],
     )
-    attempts: int = Field(description="Number of retries so far; the first attempt does not count.", examples=[4])
+    retries: int = Field(description="Number of retries so far.", examples=[4])
     created_at: datetime
     due_at: datetime
     updated_at: datetime
@@ -153,18 +153,18 @@ def stuck_jobs(problem: JobProblem) -> sa.Select[*tuple[Any, ...]]:
 
 def job_view(service: str, *columns: Any) -> JobView:
     """Return the view of a job by the columns that `stuck_jobs` selects."""
-    id_, task, status, attempts, created, due, updated, error, traceparent = columns
+    id_, task, status, retries, created, due, updated, error, traceparent = columns
     return JobView(
         id=id_,
         task=task,
         status=status,
-        attempts=attempts,
+        retries=retries,
         created_at=created,
         due_at=due,
         updated_at=updated,
         error=error,
         trace_id=trace_id_of(traceparent),
-        reason=f"It failed {attempts + 1} times and is held." if status == "failed" else "It is due and has not begun.",
+        reason=f"It failed {retries + 1} times and is held." if status == "failed" else "It is due and has not begun.",
         advice=_advice(service, id_, status),
     )
 

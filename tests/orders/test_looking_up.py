@@ -152,7 +152,7 @@ async def test_held_jobs_are_retried_and_discarded_on_record(service: OrdersServ
         "id": first,
         "task": "erase_customer",
         "status": "failed",
-        "attempts": 4,
+        "retries": 4,
         "created_at": job["created_at"],
         "due_at": job["due_at"],
         "updated_at": job["updated_at"],

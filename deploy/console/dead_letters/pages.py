@@ -9,10 +9,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from deploy.console.dead_letters import commands, queries
 from deploy.console.dead_letters.routes import DeadLetterId, SelectionDep
 from deploy.console.dead_letters.schemas import DeadLetterAction, RepublicationRequest, ResendRequest
-from deploy.console.dependencies import ServicesDep
+from deploy.console.dependencies import NonEmpty, ServicesDep
 from deploy.console.page_route import PageRoute
 from deploy.console.screen import ScreenDep
-from deploy.console.settings import ServiceName
+from deploy.console.settings import SERVICES, ServiceName
 from shared.events.topics import TOPICS
 from shared.messaging.dead_letters.reason import DeadLetterReason
 
@@ -28,14 +28,13 @@ async def dead_letters_page(
     services: ServicesDep,
     selection: SelectionDep,
     *,
-    service: ServiceName | None = None,
+    service: Annotated[ServiceName | None, NonEmpty] = None,
     cursor: str | None = None,
 ) -> HTMLResponse:
     """Show the dead letters of all services, with a filter."""
     found = await queries.dead_letters(services, screen.operator, selection, service=service, cursor=cursor)
-    return screen.show(
-        "dead_letters.html", place=PLACE, found=found, selection=selection, reasons=list(DeadLetterReason)
-    )
+    choices = {"services": SERVICES, "reasons": list(DeadLetterReason)}
+    return screen.show("dead_letters.html", place=PLACE, found=found, selection=selection, service=service, **choices)
 
 
 @pages.get("/actions")

@@ -30,7 +30,7 @@ class DeadLetterAction(Selection):
 
     action: Literal["replay", "discard"]
     note: Annotated[str, Field(max_length=500, description="The reason of a discard, for the record.")] = ""
-    dry_run: bool = True
+    dry_run: bool = False
 
 
 class ResendRequest(RequestBody):
@@ -39,7 +39,7 @@ class ResendRequest(RequestBody):
     since: datetime
     topic: Text | None = None
     key: Text | None = None
-    dry_run: bool = True
+    dry_run: bool = False
 
 
 class RepublicationRequest(RequestBody):
