@@ -11,7 +11,7 @@ from services.users import jobs
 from services.users.encryption import Encryption
 from services.users.models.sessions import SigningKey
 from services.users.sessions.key_ring import MAX_AGE_SECONDS, KeyRing, SigningKeyUnreadable
-from services.users.sessions.signing_keys import RotationInProgress, SigningKeyNotFound
+from services.users.sessions.signing_keys import RotationInProgress, SigningKeyNotFound, generate_key
 from shared.database import open_database
 from shared.health import Unhealthy
 from tests.users.service import UsersService
@@ -47,6 +47,10 @@ async def test_of_processes_that_start_at_once_one_makes_the_first_key(service: 
 
     assert len({key.kid for key in keys}) == 1
     assert list((await states(service)).values()) == ["signing"]
+
+
+def test_no_key_id_looks_like_an_option() -> None:
+    assert not [kid for kid, _ in (generate_key() for _ in range(1000)) if kid.startswith("-")]
 
 
 async def test_the_private_key_is_stored_encrypted(service: UsersService) -> None:

@@ -132,21 +132,31 @@ async def purge_old_keys(session: AsyncSession, *, verified_for: timedelta) -> i
 
 
 async def _create(session: AsyncSession, *, encryption: Encryption, signs_in: timedelta) -> NewKey:
-    key = Ed25519PrivateKey.generate()
-    public_key = key.public_key().public_bytes_raw()
-    kid = OKPKey.import_key(jwk_of(public_key)).thumbprint()
+    kid, key = generate_key()
     signs_from = await session.scalar(
         sa.insert(SigningKey)
         .values(
             kid=kid,
             private_key=encryption.encrypt(key.private_bytes_raw()),
-            public_key=public_key,
+            public_key=key.public_key().public_bytes_raw(),
             signs_from=sa.func.clock_timestamp() + signs_in,
         )
         .returning(SigningKey.signs_from)
     )
     assert signs_from is not None  # noqa: S101 - the statement returns the row that it inserts
     return NewKey(kid, signs_from)
+
+
+def generate_key() -> tuple[str, Ed25519PrivateKey]:
+    """Return a new key and its id, the thumbprint (RFC 7638).
+
+    No id begins with a hyphen, which one in 64 thumbprints does: `keys withdraw` would read it as an option.
+    """
+    while True:
+        key = Ed25519PrivateKey.generate()
+        kid = OKPKey.import_key(jwk_of(key.public_key().public_bytes_raw())).thumbprint()
+        if not kid.startswith("-"):
+            return kid, key
 
 
 async def _lock(session: AsyncSession) -> None:
