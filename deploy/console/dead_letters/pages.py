@@ -33,7 +33,7 @@ async def dead_letters_page(
 ) -> HTMLResponse:
     """Show the dead letters of all services, with a filter."""
     found = await queries.dead_letters(services, screen.operator, selection, service=service, cursor=cursor)
-    choices = {"services": SERVICES, "reasons": list(DeadLetterReason)}
+    choices: dict[str, Any] = {"services": SERVICES, "reasons": list(DeadLetterReason)}
     return screen.show("dead_letters.html", place=PLACE, found=found, selection=selection, service=service, **choices)
 
 
