@@ -3,7 +3,8 @@
 
 import typer
 
-from deploy.console.commands import add_commands
+from deploy.console.commands.changes import add_changes
+from deploy.console.commands.reads import add_reads
 
 cli = typer.Typer(
     help="The console of Orderly. `serve` reads CONSOLE_* from the environment; the other commands ask the console at "
@@ -11,7 +12,8 @@ cli = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-add_commands(cli)
+add_reads(cli)
+add_changes(cli)
 
 
 @cli.command()

@@ -1,13 +1,15 @@
 """A client of the console's API, for its commands and for the MCP server."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx2
 
 DEFAULT_URL = "http://127.0.0.1:8090"
+PREFIX = "/api/v1"
 TIMEOUT_SECONDS = 60.0
 """Upper bound of a request: a replay takes up to 20 seconds, a restart of a process longer."""
 
@@ -40,19 +42,55 @@ class ConsoleClient:
         """Return the JSON of a POST of the API."""
         return await self._send("POST", path, json=body)
 
+    async def download(self, path: str, file: Path) -> int:
+        """Write what a GET of the API responds with to a new file, and return its size in bytes."""
+        with _new_file(file) as target:
+            async with self._connected(), self._client.stream("GET", f"{PREFIX}{path}") as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise _error_of(response)
+                async for chunk in response.aiter_bytes():
+                    target.write(chunk)
+            return target.tell()
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
     async def _send(self, method: str, path: str, **options: Any) -> Any:
+        async with self._connected():
+            response = await self._client.request(method, f"{PREFIX}{path}", **options)
+        if not response.is_success:
+            raise _error_of(response)
+        return response.json()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[None]:
         try:
-            response = await self._client.request(method, f"/api/v1{path}", **options)
+            yield
         except httpx2.TransportError as error:
             raise ConsoleError(f"The console at {self._client.base_url} does not answer: {error}") from error
-        if response.is_success:
-            return response.json()
-        try:
-            problem = response.json()
-        except ValueError:
-            raise ConsoleError(f"The console answered with status {response.status_code}") from None
-        raise ConsoleError(": ".join(filter(None, (problem.get("title"), problem.get("detail")))))
+
+
+@contextmanager
+def _new_file(file: Path) -> Iterator[BinaryIO]:
+    """Open a file that does not exist yet, and delete it if it cannot be completed. Raises: ConsoleError."""
+    try:
+        with file.open("xb") as target:
+            try:
+                yield target
+            except BaseException:
+                file.unlink()
+                raise
+    except OSError as error:
+        raise ConsoleError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _error_of(response: httpx2.Response) -> ConsoleError:
+    """Return the error of a problem: its title, its detail, and the fields that are invalid."""
+    try:
+        problem = response.json()
+    except ValueError:
+        return ConsoleError(f"The console answered with status {response.status_code}")
+    fields = (f"{error['pointer'].removeprefix('/')}: {error['message']}" for error in problem.get("errors") or ())
+    return ConsoleError(": ".join(filter(None, (problem.get("title"), problem.get("detail"), *fields))))

@@ -72,7 +72,7 @@ async def read_dead_letter(
 async def act_on_dead_letters(
     service: ServiceName, body: DeadLetterAction, operator: OperatorDep, services: ServicesDep
 ) -> OutcomeView:
-    """Replay or discard the selected dead letters of a service; by default only say what that would do."""
+    """Replay or discard the selected dead letters of a service; a dry run only says what that would do."""
     return await commands.act(services, operator, service, body)
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import zipfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from mcp.client.client import Client
@@ -54,6 +56,8 @@ async def test_the_commands_print_for_people_and_for_programs(url: str, monkeypa
     assert (status, json.loads(shown.splitlines()[-1])["state"]) == (0, "unknown")
     status, shown = await _run("stuck")
     assert (status, "unavailable:\n  users: The users service does not answer" in shown) == (0, True)
+    status, shown = await _run("replay", "orders", "--reason", "failed")
+    assert (status, "The orders service does not answer" in shown) == (1, True)
     status, shown = await _run("replay", "orders")
     assert (status, shown.splitlines()[-1]) == (
         1,
@@ -62,6 +66,54 @@ async def test_the_commands_print_for_people_and_for_programs(url: str, monkeypa
     monkeypatch.setenv("CONSOLE_URL", NOBODY)
     status, shown = await _run("health")
     assert (status, f"The console at {NOBODY}" in shown) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("resend", "orders", "--since", "yesterday"), "since: Input should be a time"),
+        (("resend", "nobody", "--since", "2026-11-29T12:00:00"), "service: Input should be 'users'"),
+        (("discard-jobs", "users", "--note", "of no use", "-1"), "No such option: -1"),
+        (("retry-jobs", "users", "1", "--note", "corrected"), "The users service does not answer"),
+        (("resend-delivery", "0199", "--note", "corrected"), "The notifications service does not answer"),
+        (("republish", "orders", "--type", "order"), "The orders service does not answer"),
+        (("dead-letter", "orders", "17"), "The orders service does not answer"),
+        (("operation", "orders", "resends", "0199"), "The orders service does not answer"),
+        (("process", "users", "restart"), "Only the console of `make run` can do this"),
+        (("trace", "none"), "trace_id: String should match pattern"),
+    ],
+)
+async def test_a_command_says_why_the_console_refuses(
+    url: str, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.setenv("CONSOLE_URL", url)
+
+    status, shown = await _run(*arguments)
+
+    assert (status in {1, 2}, says in shown) == (True, True), shown
+
+
+async def test_traces_logs_and_an_export_are_read_with_commands(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CONSOLE_URL", url)
+    file = tmp_path / "export.zip"
+
+    traces, logs = await _run("traces", "--failed", "--json"), await _run("logs", "--level", "error", "--json")
+    written, again = await _run("export", str(file), "--json"), await _run("export", str(file))
+
+    assert [(status, json.loads(shown.splitlines()[-1])["items"]) for status, shown in (traces, logs)] == [(0, [])] * 2
+    assert json.loads(written[1].splitlines()[-1]) == {"file": str(file), "bytes": file.stat().st_size}
+    assert zipfile.is_zipfile(file)
+    assert (again[0], again[1].splitlines()[-1]) == (1, f"{file} cannot be written: File exists")
+
+
+def test_an_export_that_fails_leaves_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CONSOLE_URL", NOBODY)
+
+    result = CliRunner().invoke(cli, ["export", str(tmp_path / "export.zip")])
+
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
 
 
 async def _run(*arguments: str) -> tuple[int, str]:
