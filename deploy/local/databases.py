@@ -6,7 +6,7 @@ from deploy.local.postgres import AUDITOR, Postgres, create_database, owner_of, 
 from deploy.local.settings import LocalSettings
 
 # Each server has a third of the load. Together they take about as much memory and disk as one server for all would.
-SETTINGS = {"shared_buffers": "24MB", "max_wal_size": "256MB"}
+SETTINGS = {"shared_buffers": "16MB", "max_wal_size": "256MB"}
 
 
 def postgres_of(service: str, *, settings: LocalSettings, credentials: Credentials) -> Postgres:

@@ -21,7 +21,7 @@ from deploy.local.readiness import kafka_answers
 
 JAVA_OPTIONS = [
     "-Xms64m",
-    "-Xmx192m",
+    "-Xmx128m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Xlog:disable",

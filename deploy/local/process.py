@@ -24,6 +24,14 @@ READY_POLL_SECONDS = 0.05
 """Delay between two readiness checks."""
 CHUNK_BYTES = 64 * 1024
 """Maximum output that is read at once. The terminal shows at most this much of a line; the log has all of it."""
+_ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    # glibc would keep memory for each thread that has ever allocated; no process here allocates on many at once.
+    "MALLOC_ARENA_MAX": "1",
+    # glibc's default, which it no longer raises then. It would after the first 19 MiB of a password's hash were freed,
+    # and keep such blocks from then on. The image sets it, too.
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 Echo = Callable[[str, str], None]
@@ -217,7 +225,7 @@ async def _spawn(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=stdout,
         stderr=asyncio.subprocess.STDOUT if stdout == asyncio.subprocess.PIPE else asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        env={**os.environ, **_ENVIRONMENT, **environment},
         # In a session of its own: Ctrl-C reaches the supervisor only, which then stops everything in order.
         start_new_session=True,
         preexec_fn=signal_when_orphaned(orphan_signal, parent=os.getpid()),

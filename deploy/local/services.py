@@ -14,9 +14,8 @@ from deploy.local.settings import LocalSettings
 from deploy.local.state import CHECKOUT
 
 _PATH = {"PYTHONPATH": str(CHECKOUT)}
-_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "131072"}
-"""glibc's default, which it no longer raises then. It would after the first 19 MiB of a password's hash were freed, and
-keep such blocks from then on. The image sets it, too."""
+POOL_SIZE = 5
+"""Connections of each service's pool: enough for one process. Each costs its server 8 MB of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class Services:
         return Program(
             name=service,
             command=[self.python, "-m", f"services.{service}"],
-            environment=self.environment(service) | _MEMORY,
+            environment=self.environment(service),
             ready=lambda: http_answers(port, "/health/ready"),
             address=self.url_of(service),
             notes="/docs, /health, /metrics",
@@ -93,6 +92,7 @@ class Services:
         """Return a service's settings. A `..._LOG_LEVEL` comes from the user's shell."""
         common = {
             "DATABASE_URL": self.database_url(service),
+            "DATABASE_POOL_SIZE": str(POOL_SIZE),
             "VALKEY_URL": self.settings.valkey_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
             "KAFKA_IDEMPOTENT_PRODUCER": str(self.idempotent_producer).lower(),
