@@ -86,7 +86,7 @@ class _Run:
         self._running_at: float | None = None
         self._ended_at: float | None = None
         seed = request.seed if request.seed is not None else random.SystemRandom().randrange(2**32)
-        self._faults = SharedFaults(target, seed=seed)
+        self._faults = SharedFaults(target, build=request.build, seed=seed)
         self._right: Contestant | None = None
         self._wrong: Contestant | None = None
         self._task = asyncio.create_task(self._run())
@@ -165,7 +165,7 @@ class _Run:
     async def _inject_faults(self, contestants: Sequence["Contestant"], *, every_seconds: float) -> None:
         await asyncio.sleep(min(INITIAL_DELAY_SECONDS, every_seconds))
         while True:
-            self._faults.inject()
+            await self._faults.inject()
             await asyncio.sleep(every_seconds)
             await self._until_counted(contestants)
 

@@ -58,7 +58,8 @@ def acknowledge_before_applying() -> None:
 def publish_after_commit() -> None:
     """Let the services send events straight to Kafka after the commit, without an outbox.
 
-    A process that dies after the commit, or a broker that is away, loses them.
+    A process that dies after the commit loses them: a few milliseconds later it has sent them, or much later if the
+    broker is away.
     """
     sender = DirectSender()
     make_relay = Relay.__init__

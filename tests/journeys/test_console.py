@@ -165,7 +165,7 @@ async def _open_an_export(desk: ConsolePages, trace_id: str) -> None:
 
 
 async def _start_a_load_and_a_wrong_build(desk: ConsolePages) -> None:
-    """Start both, see them run, and stop them."""
+    """Start both, see that only the wrong build loses orders, and stop them."""
     await desk.visit("/break-it")
     await desk.press("Start a load")
     await desk.shows("orders placed", within="#load", seconds=60)
@@ -173,6 +173,9 @@ async def _start_a_load_and_a_wrong_build(desk: ConsolePages) -> None:
     await desk.shows("The last load", within="#load", seconds=40)
     await desk.press("Publish after commit, without an outbox")
     await desk.shows("running", within="#comparison", seconds=60)
+    lost = "#comparison tr:has(th:text-is('{build}')) td:nth-child(5) .{state}"
+    await desk.page.locator(lost.format(build="wrong", state="error")).wait_for(timeout=120_000)
+    await expect(desk.page.locator(lost.format(build="right", state="good"))).to_have_text("0")
     await desk.press("Stop the wrong build")
     await desk.shows("stopped", within="#comparison", seconds=40)
 
