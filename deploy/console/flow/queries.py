@@ -110,14 +110,14 @@ def _consumer(topic: Topic, service: str, observer: Observer) -> ConsumerView:
     )
     if not is_known:
         return view
-    state, reason = _state_of_consumer(view, topic, failed_check=observer.health[service].checks.get("consumers"))
+    state, reason = _state_of_consumer(view, failed_check=observer.health[service].checks.get("consumers"))
     return view.model_copy(update={"state": state, "reason": reason})
 
 
-def _state_of_consumer(view: ConsumerView, topic: Topic, *, failed_check: str | None) -> tuple[FlowState, str | None]:
-    """Return the state of a consumer whose service answers."""
-    if view.partitions is not None and view.partitions < topic.partitions:
-        return "broken", f"Only {view.partitions} of {topic.partitions} partitions are consumed."
+def _state_of_consumer(view: ConsumerView, *, failed_check: str | None) -> tuple[FlowState, str | None]:
+    """Return the state of a consumer whose service answers. Other processes may have the other partitions."""
+    if not view.partitions:
+        return "broken", "The process that answers consumes no partition."
     if failed_check is not None:
         return "broken", failed_check
     if view.dead_letters:
