@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -12,6 +13,7 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.error_descriptions import describe_error
 from shared.messaging import metrics
+from shared.messaging.consumer.bounded import bounded
 from shared.messaging.consumer.offsets import AppliedOffsets
 from shared.messaging.consumer.starting_positions import StartingPositions
 from shared.messaging.consumer.worker import ConsumerWorker, DatabaseWentBack, ServiceUnavailable
@@ -35,6 +37,8 @@ START_TIMEOUT_SECONDS = 20.0
 """Time for a replaced consumer to start, before the watch tries again."""
 STOP_TIMEOUT_SECONDS = 10.0
 """Time for the current fetch to end; then it is cancelled."""
+CLOSE_TIMEOUT_SECONDS = 5.0
+"""Time for a replaced consumer to leave its group and close its connections; then it is abandoned."""
 
 
 class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -114,22 +118,27 @@ class Member(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def restart(self) -> None:
         """Replace the consumer with a new one."""
-        consumer = self._subscriber.consumer
+        # Taken away from FastStream, which would wait for the old consumer without a limit.
+        consumer, self._subscriber.consumer = self._subscriber.consumer, None
+        await self._end_tasks()
+        self._offsets.clear()
+        if consumer is not None:
+            await self._abandon(consumer)
         try:
-            async with asyncio.timeout(STOP_TIMEOUT_SECONDS + 5):
-                await self._end_tasks()
-                self._offsets.clear()
-                await self._subscriber.stop()
-        except Exception as error:  # noqa: BLE001 - the old consumer is abandoned either way
-            logger.warning("consumer_not_stopped", consumer=self.worker.name, error=describe_error(error))
-            if consumer is not None:
-                await aiokafka_liveness.close_connections(consumer)
-        try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                await self._subscriber.start()
+            await self._subscriber.stop()
+            await bounded(self._subscriber.start(), seconds=START_TIMEOUT_SECONDS)
             self.start()
         except Exception as error:  # noqa: BLE001 - the watch tries again
             logger.warning("consumer_not_started", consumer=self.worker.name, error=describe_error(error))
+
+    async def _abandon(self, consumer: AIOKafkaConsumer) -> None:
+        """Close a consumer that has died, or at least its connections."""
+        try:
+            await bounded(consumer.stop(), seconds=CLOSE_TIMEOUT_SECONDS)
+        except Exception as error:  # noqa: BLE001 - it is abandoned either way
+            logger.warning("consumer_not_stopped", consumer=self.worker.name, error=describe_error(error))
+            with suppress(TimeoutError):
+                await bounded(aiokafka_liveness.close_connections(consumer), seconds=CLOSE_TIMEOUT_SECONDS)
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Commit the applied offsets."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer
 
@@ -58,6 +59,26 @@ async def test_a_consumer_without_new_metadata_is_replaced(
     await _check_replacement(database, topic, consumers_of(database), cancel_the_synchronizer)
 
 
+async def test_a_consumer_that_does_not_close_is_replaced(
+    database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
+) -> None:
+    """After a kill of the broker, aiokafka swallowed the cancellation of its `close`, and waited for ever."""
+
+    async def close(fetch_task: asyncio.Task[None]) -> None:
+        fetch_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async def break_close(consumer: AIOKafkaConsumer) -> None:
+        fetch_task = consumer._fetcher._fetch_task
+        consumer._fetcher.close = lambda: close(fetch_task)
+        consumer._client._sync_task.cancel()
+        await asyncio.wait({consumer._client._sync_task})
+
+    await _check_replacement(database, topic, consumers_of(database), break_close)
+
+
 async def _check_replacement(
     database: Database, topic: Topic, consumers: ConsumerGroups, end: Callable[[AIOKafkaConsumer], Awaitable[None]]
 ) -> None:
@@ -70,7 +91,7 @@ async def _check_replacement(
         assert first is not None
 
         async def is_replaced() -> bool:
-            return consumers._members[0]._subscriber.consumer is not first
+            return consumers._members[0]._subscriber.consumer not in {None, first}
 
         await end(first)
         await topic.send(user_id, 2)
