@@ -29,7 +29,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Arrow:
-    """An arrow from the lower edge of one box to the upper edge of another, with up to two lines of text."""
+    """An arrow from the lower edge of one box to the upper edge of another, with up to three short lines of text."""
 
     x1: float
     y1: float
@@ -87,12 +87,12 @@ def _arrow(start: Box, end: Box, state: str, labels: Sequence[str]) -> Arrow:
 def _published(each: ProducerView) -> list[str]:
     if each.waiting is None:
         return ["unknown"]
-    age = f", oldest {each.oldest_age_seconds:.1f} s" if each.oldest_age_seconds else ""
-    return [f"{each.published_per_second:.1f}/s", f"outbox {each.waiting}{age}"]
+    age = [f"oldest {each.oldest_age_seconds:.1f} s"] if each.oldest_age_seconds else []
+    return [f"{each.published_per_second:.1f}/s", f"outbox {each.waiting}", *age]
 
 
 def _applied(each: ConsumerView) -> list[str]:
     if each.lag is None:
         return ["unknown"]
-    blocked = f", dead {each.dead_letters}" if each.dead_letters else ""
-    return [f"{each.applied_per_second:.1f}/s", f"lag {each.lag}{blocked}"]
+    dead = [f"{each.dead_letters} dead letters"] if each.dead_letters else []
+    return [f"{each.applied_per_second:.1f}/s", f"lag {each.lag}", *dead]
