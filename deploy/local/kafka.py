@@ -21,7 +21,7 @@ from deploy.local.readiness import kafka_answers
 
 JAVA_OPTIONS = [
     "-Xms64m",
-    "-Xmx128m",
+    "-Xmx96m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Xlog:disable",
