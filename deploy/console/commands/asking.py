@@ -1,4 +1,4 @@
-"""What all commands share: options, and how they ask the console and print its answer."""
+"""The options that all commands share, and how they ask the console and print its answer."""
 
 import asyncio
 import json

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-_left_behind = set[asyncio.Task[None]]()
+_abandoned = set[asyncio.Task[None]]()
 """The event loop keeps only weak references to tasks."""
 
 
 async def bounded(work: Coroutine[Any, Any, None], *, seconds: float) -> None:
-    """Await `work`, and leave it behind if it takes too long. Raises: TimeoutError, and what it raises.
+    """Await `work`, and abandon it if it takes too long. Raises: TimeoutError, and what it raises.
 
     `asyncio.timeout` would wait on: `close` of aiokafka's fetcher and client suppress the cancellation, and wait again.
     """
@@ -22,11 +22,11 @@ async def bounded(work: Coroutine[Any, Any, None], *, seconds: float) -> None:
     finally:
         if not task.done():
             task.cancel()
-            _left_behind.add(task)
-            task.add_done_callback(_forget)
+            _abandoned.add(task)
+            task.add_done_callback(_ended)
 
 
-def _forget(task: asyncio.Task[None]) -> None:
-    _left_behind.discard(task)
+def _ended(task: asyncio.Task[None]) -> None:
+    _abandoned.discard(task)
     if not task.cancelled():
         task.exception()  # nobody else asks for it, which asyncio would log

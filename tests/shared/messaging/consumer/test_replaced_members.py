@@ -62,7 +62,7 @@ async def test_a_consumer_without_new_metadata_is_replaced(
 async def test_a_consumer_that_does_not_close_is_replaced(
     database: Database, topic: Topic, consumers_of: Callable[..., ConsumerGroups]
 ) -> None:
-    """After a kill of the broker, aiokafka swallowed the cancellation of its `close`, and waited for ever."""
+    """A kill of the broker showed it: aiokafka swallowed the cancellation of its `close`, and waited for ever."""
 
     async def close(fetch_task: asyncio.Task[None]) -> None:
         fetch_task.cancel()
