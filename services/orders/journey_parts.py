@@ -15,8 +15,8 @@ from shared.operations.journeys import Subject
 
 logger = structlog.get_logger(__name__)
 
-PART_TIMEOUT_SECONDS = 5.0
-"""Time for a service's answer. It may spend two seconds to find out whether Kafka answers."""
+PART_TIMEOUT_SECONDS = 4.0
+"""Time for a service's answer. It may spend two seconds to find out whether Kafka answers; the console waits for five."""
 
 
 class Unavailable(NamedTuple):
