@@ -16,7 +16,7 @@ from shared.operations.journeys import Subject
 logger = structlog.get_logger(__name__)
 
 PART_TIMEOUT_SECONDS = 4.0
-"""Time for a service's answer. It may spend two seconds to find out whether Kafka answers; the console waits for five."""
+"""Time for a service's answer. It may spend two seconds to ask Kafka, and the console waits five seconds in all."""
 
 
 class Unavailable(NamedTuple):
