@@ -1,6 +1,7 @@
 """The commands that change something. The services record who did it."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -33,9 +34,8 @@ def _add_dead_letters(cli: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Apply dead letters of a service again."""
-        selected = {"consumer": consumer, "key": key, "type": type_, "reason": reason, "id": dead_letter_id}
-        body = {"action": "replay", "dry_run": dry_run, **selected}
-        print_answer(lambda console: console.post(f"/dead-letters/{service}/actions", body), as_json=as_json)
+        selection = {"consumer": consumer, "key": key, "type": type_, "reason": reason, "id": dead_letter_id}
+        _act(f"dead-letters/{service}", {"action": "replay", "dry_run": dry_run, **selection}, as_json=as_json)
 
     @cli.command()
     def discard(
@@ -51,9 +51,9 @@ def _add_dead_letters(cli: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Discard dead letters of a service for good."""
-        selected = {"consumer": consumer, "key": key, "type": type_, "reason": reason, "id": dead_letter_id}
-        body = {"action": "discard", "note": note, "dry_run": dry_run, **selected}
-        print_answer(lambda console: console.post(f"/dead-letters/{service}/actions", body), as_json=as_json)
+        selection = {"consumer": consumer, "key": key, "type": type_, "reason": reason, "id": dead_letter_id}
+        body = {"action": "discard", "note": note, "dry_run": dry_run, **selection}
+        _act(f"dead-letters/{service}", body, as_json=as_json)
 
 
 def _add_sending(cli: typer.Typer) -> None:
@@ -89,14 +89,12 @@ def _add_stuck(cli: typer.Typer) -> None:
     @cli.command()
     def retry_jobs(service: ServiceArgument, job_ids: ids, *, note: Note, as_json: AsJson = False) -> None:
         """Let held jobs of a service run again, with all their attempts."""
-        body = {"action": "retry", "ids": job_ids, "note": note}
-        print_answer(lambda console: console.post(f"/stuck/jobs/{service}/actions", body), as_json=as_json)
+        _act(f"stuck/jobs/{service}", {"action": "retry", "ids": job_ids, "note": note}, as_json=as_json)
 
     @cli.command()
     def discard_jobs(service: ServiceArgument, job_ids: ids, *, note: Note, as_json: AsJson = False) -> None:
         """Delete held jobs of a service. Their work is not done."""
-        body = {"action": "discard", "ids": job_ids, "note": note}
-        print_answer(lambda console: console.post(f"/stuck/jobs/{service}/actions", body), as_json=as_json)
+        _act(f"stuck/jobs/{service}", {"action": "discard", "ids": job_ids, "note": note}, as_json=as_json)
 
     @cli.command()
     def resend_delivery(
@@ -119,5 +117,8 @@ def _add_process(cli: typer.Typer) -> None:
         as_json: AsJson = False,
     ) -> None:
         """Act on a process of the local system."""
-        body = {"action": action}
-        print_answer(lambda console: console.post(f"/system/processes/{name}/actions", body), as_json=as_json)
+        _act(f"system/processes/{name}", {"action": action}, as_json=as_json)
+
+
+def _act(place: str, body: Mapping[str, Any], *, as_json: bool) -> None:
+    print_answer(lambda console: console.post(f"/{place}/actions", body), as_json=as_json)

@@ -33,8 +33,15 @@ async def dead_letters_page(
 ) -> HTMLResponse:
     """Show the dead letters of all services, with a filter."""
     found = await queries.dead_letters(services, screen.operator, selection, service=service, cursor=cursor)
-    choices: dict[str, Any] = {"services": SERVICES, "reasons": list(DeadLetterReason)}
-    return screen.show("dead_letters.html", place=PLACE, found=found, selection=selection, service=service, **choices)
+    return screen.show(
+        "dead_letters.html",
+        place=PLACE,
+        found=found,
+        selection=selection,
+        service=service,
+        services=SERVICES,
+        reasons=list(DeadLetterReason),
+    )
 
 
 @pages.get("/actions")
